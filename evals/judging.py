@@ -1,0 +1,78 @@
+"""Prompt → reply → Verdict. A reply that is no verdict is asked again a bounded number of times, then stays unscored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evals.benchmark import Benchmark, Item, JudgeCall, Malformed, Response, Verdict
+from reer.models.protocols import Generator, Prompt, Request, Sampling
+from reer.types import InputError
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The judge's role bound to a model. `attempts` counts all asks for one verdict, each with another seed;
+    `prefill` opens its reply, for small models that would not begin with the object asked for."""
+
+    name: str
+    chat: Any  # a reer.models.protocols.Chat; Hydra composes it
+    temperature: float
+    top_p: float
+    max_tokens: int
+    attempts: int
+    prefill: str = ""
+    caution: str = ""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise InputError(f"judge.attempts wants >= 1, got {self.attempts}")
+
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_tokens)
+
+
+def judge_all(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    responses: Sequence[Response],
+    judge: Judge,
+    session: Generator,
+    on_round: Callable[[int], None],
+) -> list[Verdict]:
+    """A verdict for every call of every item, in order. Empty answers are not sent: their verdict is unscored with the
+    reason `empty_answer`; the benchmark decides what that is worth."""
+    answered = {response.item_id: response for response in responses}
+    calls = [call for item in items for call in benchmark.calls(item, answered[item.id])]
+    verdicts: dict[int, Verdict] = {}
+    open_calls: list[int] = []
+    for i, call in enumerate(calls):
+        if answered[call.item_id].answer.strip():
+            open_calls.append(i)
+        else:
+            verdicts[i] = Verdict(call.item_id, call.criterion, None, "", "empty_answer", 0)
+    for attempt in range(judge.attempts):
+        asked = [_request(calls[i], judge, attempt) for i in open_calls]
+        for i, reply in zip(list(open_calls), session.generate(asked), strict=True):
+            verdicts[i] = _verdict(benchmark, calls[i], judge.prefill + reply.text, attempt + 1)
+        open_calls = [i for i in open_calls if verdicts[i].scores is None]
+        on_round(len(calls) - len(open_calls))
+    return [verdicts[i] for i in range(len(calls))]
+
+
+def _request(call: JudgeCall, judge: Judge, attempt: int) -> Request:
+    return Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(), attempt)
+
+
+def _verdict(benchmark: Benchmark, call: JudgeCall, reply: str, attempt: int) -> Verdict:
+    try:
+        return Verdict(call.item_id, call.criterion, benchmark.parse(call, reply), reply, None, attempt)
+    except Malformed as reason:
+        return Verdict(call.item_id, call.criterion, None, reply, str(reason), attempt)
+
+
+def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
+    """How many verdicts hold no score, by reason."""
+    return dict(Counter(verdict.why for verdict in verdicts if verdict.why))

@@ -1,0 +1,69 @@
+"""The project's own small benchmark: writing prompts with three criteria each, judged 1 to 10 per response.
+
+It is here so that the main job judges something without a download; with a small judge it checks the machinery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.benchmark import Item, JudgeCall, Response, Verdict, strict_object, whole_number
+from evals.length import length_score
+from reer.models.protocols import Prompt, Sampling
+from reer.text import fill
+from reer.types import Message
+
+FILE = Path(__file__).parent / "data" / "writing.jsonl"
+
+
+@dataclass(frozen=True)
+class WritingPrompts:
+    """Items from the bundled file; `judge_prompt` has the slots prompt, rubric, answer."""
+
+    judge_prompt: str
+    temperature: float
+    top_p: float
+    min_coverage: float
+    items_limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        return "writing"
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        return {"quality": (1.0, 10.0), "length": (0.0, 100.0)}
+
+    def identity(self) -> dict[str, Any]:
+        digest = hashlib.sha256(FILE.read_bytes()).hexdigest()[:16]
+        settings = (self.judge_prompt, self.temperature, self.top_p, self.min_coverage, self.items_limit)
+        return {"data": digest, "settings": list(settings)}
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        return Sampling(self.temperature, self.top_p, max_tokens)
+
+    def items(self) -> list[Item]:
+        rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").split("\n") if line]
+        items = [
+            Item(r["id"], r["prompt"], r["language"], r["category"], r["length"], tuple(r["rubric"])) for r in rows
+        ]
+        return items[: self.items_limit]
+
+    def calls(self, item: Item, response: Response) -> list[JudgeCall]:
+        rubric = "\n".join(f"- {criterion}" for criterion in item.rubric)
+        text = fill(self.judge_prompt, {"prompt": item.prompt, "rubric": rubric, "answer": response.answer})
+        return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
+
+    def parse(self, call: JudgeCall, reply: str) -> dict[str, float]:
+        return {"quality": float(whole_number(strict_object(reply).get("score"), 1, 10))}
+
+    def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+        quality = verdicts[0].scores["quality"] if verdicts and verdicts[0].scores else None
+        if not response.answer.strip():
+            quality = 1.0  # nothing was written: the worst grade, not a missing one
+        return {"quality": quality, "length": length_score(item.length or 1, response.answer)}

@@ -1,0 +1,1 @@
+"""The edge: configuration, the memoised pipeline, tracking, reports and the command line."""

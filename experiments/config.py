@@ -1,0 +1,261 @@
+"""From YAML to typed parts: the classes behind the choices, their schemas for Hydra, and composition.
+
+Hydra composes; a schema per class makes a typo in a YAML file fail as one on the command line does; pydantic checks
+the values. After `experiment_from` nobody sees a DictConfig. There is no `_target_`: the class behind a choice is
+named here, in one table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from evals.hellobench import HelloBench
+from evals.judging import Judge
+from evals.lm_harness import LmEval
+from evals.longbench_write import LongBenchWrite
+from evals.writing import WritingPrompts
+from evals.writingbench import WritingBench
+from experiments.experiment import Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
+from reer.chat import ChatFormat
+from reer.curate import Categories, Reflection, TrajectoryLength
+from reer.filters import Filters
+from reer.mixture import Mixture
+from reer.models.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
+from reer.models.http import ChatServer
+from reer.models.local import LocalModel
+from reer.models.scripted import ScriptedModel
+from reer.prompts import Prompts, PromptTexts
+from reer.public import PublicRows
+from reer.search import SegmentSearch
+from reer.sft import Recipe
+from reer.sources.hub import HubSource
+from reer.sources.jsonl import JsonlSource
+from reer.sources.texts import BundledTexts
+from reer.taxonomy import Taxonomy
+from reer.types import InputError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+PARTS: dict[str, dict[str, type]] = {
+    "model": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
+    "chat": {"local": LocalModel, "scripted": ScriptedModel, "server": ChatServer},
+    "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource},
+    "taxonomy": {"taxonomy": Taxonomy},
+    "prompts": {"prompts": Prompts},
+    "generator": {"generator": GeneratorRole},
+    "scorer": {"scorer": ScorerRole},
+    "search": {"segment": SegmentSearch},
+    "reflection": {"reflection": Reflection},
+    "filters": {"filters": Filters},
+    "trajectory": {"trajectory": TrajectoryLength},
+    "categories": {"categories": Categories},
+    "data": {"mixture": Mixture},
+    "public": {"public": PublicRows},
+    "train": {"recipe": Recipe},
+    "benchmark": {
+        "writing": WritingPrompts, "longbench_write": LongBenchWrite, "hellobench": HelloBench,
+        "writingbench": WritingBench, "lm_eval": LmEval,
+    },
+    "judge": {"judge": Judge},
+    "runtime": {"runtime": Runtime},
+    "tracking": {"tracking": Tracking},
+}  # fmt: skip
+NOT_IDENTITY = {"scale", "experiment", "sweep", "runtime", "tracking", "hydra"}
+
+
+@cache
+def schema(cls: type) -> type:
+    """A twin of a dataclass for Hydra: the same keys, values checked later; nested dataclasses keep their keys too.
+    (OmegaConf knows no Literal and no tuple of dataclasses, and makes a frozen class read-only.)"""
+    hints = get_type_hints(cls)
+    twins: list[Any] = []
+    for item in fields(cls):
+        nested = is_dataclass(hints[item.name])
+        kind = schema(hints[item.name]) if nested else Any
+        twins.append((item.name, kind, _default(item, kind if nested else None)))
+    return make_dataclass(cls.__name__, twins)
+
+
+def _default(item: Any, nested: type | None) -> Any:
+    if item.default is not MISSING and nested is None:
+        plain = list(item.default) if isinstance(item.default, tuple) else item.default
+        return field(default_factory=lambda: plain)
+    if item.default is not MISSING and nested is not None:
+        return field(default_factory=nested)
+    return "???" if nested is None else field(default_factory=nested)
+
+
+@cache
+def kinds() -> dict[str, type]:
+    """Every class a configuration may name, by its name."""
+    classes: list[type] = [Experiment, PromptTexts, ChatFormat]
+    classes += [cls for group in PARTS.values() for cls in group.values()]
+    todo, found = list(classes), {}
+    while todo:
+        cls = todo.pop()
+        found[cls.__name__] = cls
+        todo += [hint for hint in get_type_hints(cls).values() if is_dataclass(hint) and isinstance(hint, type)]
+    return found
+
+
+def register() -> None:
+    """Give Hydra the schemas: `<group>/<name>_schema` for each part, `experiment_schema` for the whole."""
+    store = ConfigStore.instance()
+    for group, classes in PARTS.items():
+        for name, cls in classes.items():
+            store.store(group=group, name=f"{name}_schema", node=OmegaConf.structured(schema(cls)))
+    store.store(name="experiment_schema", node=OmegaConf.structured(_whole()))
+
+
+def _whole() -> type:
+    """The experiment's own keys: the scale's are fixed, every part is what its group puts there. `scorer_model` is
+    what scorers refer to; the experiment itself knows only its scorer."""
+    scale = schema(get_type_hints(Experiment)["scale"])
+    parts: list[Any] = [(item.name, Any, "???") for item in fields(Experiment) if item.name != "scale"]
+    parts += [("scorer_model", Any, "???"), ("scale", scale, field(default_factory=scale))]
+    return make_dataclass("Experiment", parts)
+
+
+def plain(node: Any, path: str = "") -> Any:
+    """A composed node as plain objects, each typed part with its class name under `kind`."""
+    if isinstance(node, DictConfig):
+        cls = OmegaConf.get_type(node)
+        content = {str(key): _child(node, key, f"{path}.{key}".strip(".")) for key in node}
+        return {"kind": cls.__name__, **content} if is_dataclass(cls) else content
+    if isinstance(node, ListConfig):
+        return [_child(node, i, f"{path}[{i}]") for i in range(len(node))]
+    return node
+
+
+def _child(node: Any, key: Any, path: str) -> Any:
+    if OmegaConf.is_missing(node, key):
+        raise InputError(f"{path} has no value; add {path}=... on the command line or in its YAML")
+    return plain(node[key], path)
+
+
+def decode(value: Any, path: str = "") -> Any:
+    """Plain objects back as typed parts, values checked. Raises InputError naming the key."""
+    if isinstance(value, Mapping):
+        content = {key: decode(item, f"{path}.{key}".strip(".")) for key, item in value.items() if key != "kind"}
+        if "kind" not in value:
+            return content
+        if value["kind"] not in kinds():
+            raise InputError(f"{path}: no part is called {value['kind']!r}; this plan is of another version")
+        return _construct(kinds()[value["kind"]], content, path)
+    return [decode(item, path) for item in value] if isinstance(value, list) else value
+
+
+def _construct(cls: type, content: Mapping[str, Any], path: str) -> Any:
+    try:
+        return TypeAdapter(cls).validate_python(dict(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            raise cause from None
+        where = ".".join(str(part) for part in (path, *first["loc"]) if part != "")
+        raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def plan_of(cfg: DictConfig) -> dict[str, Any]:
+    """The frozen plan of a composed configuration: resolved, plain, rebuildable."""
+    content = plain(cfg)
+    return {key: content[key] for key in ("kind", *(f.name for f in fields(Experiment)))}
+
+
+def experiment_from(plan: Mapping[str, Any]) -> Experiment:
+    """The typed experiment of a plan."""
+    return decode(plan)
+
+
+def compose_plans(overrides: Sequence[str], multirun: bool) -> list[dict[str, Any]]:
+    """The plans of all jobs of a command, composed and checked before any work. Raises InputError with near choices."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plans = []
+        for job in _jobs(list(overrides), multirun):
+            try:
+                plan = plan_of(compose("config", overrides=job))
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(_explain(error, job)) from error
+            plan["name"] = derived_name(plan["name"], job)
+            experiment_from(plan)
+            plans.append(plan)
+    return plans
+
+
+def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
+    """The override lists of all jobs: sweeps on the command line, and those a `sweep=` file brings."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.types import RunMode
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        single = [o.input_line for o in parsed if not o.is_sweep_override()]
+        cfg = compose("config", overrides=[line for line in single if line], return_hydra_config=True)
+        params = OmegaConf.to_container(cfg.hydra.sweeper.params) or {} if cfg.hydra.mode == RunMode.MULTIRUN else {}
+        named = {o.key_or_group for o in parsed}
+        extra = [f"{key}={value}" for key, value in dict(params).items() if key not in named]
+        parsed += OverridesParser.create().parse_overrides(extra)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(_explain(error, overrides)) from error
+    sweeps = any(o.is_sweep_override() for o in parsed)
+    if sweeps and not (multirun or cfg.hydra.mode == RunMode.MULTIRUN):
+        raise InputError("several values for one key need a multirun: add -m")
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [job for batch in batches for job in batch]
+
+
+def derived_name(name: str, overrides: Sequence[str]) -> str:
+    """The arm's name, with what the command line crosses it with: `full+search=single_pass`. A name given on the
+    command line stands as it is."""
+    extras = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "name":
+            return name
+        if key.split("@")[0].split(".")[0] not in NOT_IDENTITY | {"seed", "replace", "baseline"}:
+            extras.append(f"{key}={Path(value).name}")
+    slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
+    return slug[:80].rstrip("+-=.")
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's message, without its inner workings and with the nearest names that exist."""
+    cause = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
+    lines = (f"{error}{cause}").strip().split("\n")
+    noise = ("_schema", "provider=", "Config search path", "object_type=", "full_key:", "To append")
+    message = "\n".join(line for line in lines if not any(mark in line for mark in noise))
+    asked = re.findall(r"'([\w./@]+)'", message) + [o.lstrip("+~").partition("=")[0] for o in overrides]
+    known, hints = _known_names(), []
+    for word in dict.fromkeys(re.split(r"[./@]", name)[-1] for name in asked):
+        near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
+        if near and word not in known:
+            hints.append(f"{word!r}: did you mean {' or '.join(near)}?")
+    return "\n".join([f"configuration: {message}", *hints])
+
+
+def _known_names() -> list[str]:
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    choices = [path.stem for path in CONF.glob("*/*.yaml")]
+    keys = [f.name for cls in kinds().values() for f in fields(cls)]
+    return sorted({*groups, *choices, *keys})

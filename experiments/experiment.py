@@ -1,0 +1,136 @@
+"""The experiment as a typed record: what Hydra composes, what a plan freezes, what the pipeline reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evals.judging import Judge
+from reer.curate import Categories, Reflection, TrajectoryLength
+from reer.filters import Filters
+from reer.mixture import Mixture
+from reer.models.protocols import Device, Sampling
+from reer.prompts import Prompts
+from reer.public import PublicRows
+from reer.rewrite import Surprise
+from reer.search import SegmentSearch
+from reer.sft import Layout, Recipe
+from reer.taxonomy import Taxonomy
+from reer.types import InputError
+
+
+@dataclass(frozen=True)
+class GeneratorRole:
+    """The model that writes drafts and rewrites, and how it samples."""
+
+    chat: Any
+    temperature: float
+    top_p: float
+    seed: int = 0
+
+    def sampling(self, max_tokens: int, stop: tuple[str, ...]) -> Sampling:
+        return Sampling(self.temperature, self.top_p, max_tokens, stop=stop)
+
+
+@dataclass(frozen=True)
+class ScorerRole:
+    """The model that scores, and what its score is."""
+
+    chat: Any
+    surprise: Surprise
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How big: limits that belong to no part. None means all there are."""
+
+    name: str
+    pairs: int | None
+    min_words: int
+    solution_words: int
+    draft_tokens: int
+    edit_tokens: int
+    synthetic_rows: int
+    public_rows: int
+    train_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """On what: never part of a result's identity. `width` is how many searches run side by side."""
+
+    name: str
+    root: str
+    device: Device
+    layout: Layout
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise InputError(f"runtime.width wants >= 1, got {self.width}")
+
+    @property
+    def store(self) -> Path:
+        return Path(self.root) / "store"
+
+    @property
+    def runs(self) -> Path:
+        return Path(self.root) / "runs"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where the run is shown. `auto` is online with a key in the environment and offline without; never a prompt."""
+
+    mode: Literal["auto", "online", "offline", "silent"]
+    project: str
+    entity: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One arm at one scale with one seed."""
+
+    name: str
+    seed: int
+    replace: bool
+    baseline: str
+    source: Any
+    taxonomy: Taxonomy
+    prompts: Prompts
+    generator: GeneratorRole
+    scorer: ScorerRole
+    search: SegmentSearch
+    reflection: Reflection
+    filters: Filters
+    trajectory: TrajectoryLength
+    categories: Categories
+    data: Mixture
+    public: PublicRows
+    student: Any
+    train: Recipe
+    benchmark: dict[str, Any]
+    judge: Judge
+    scale: Scale
+    runtime: Runtime
+    tracking: Tracking
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):
+            raise InputError(f"name: want 1 to 80 of A-Z a-z 0-9 . _ + = - beginning with a letter or digit, got {self.name!r}")
+        if self.seed < 0:
+            raise InputError(f"seed wants >= 0, got {self.seed}")
+
+    @property
+    def run_name(self) -> str:
+        """The human name of this run: arm, scale and seed."""
+        return f"{self.name}/{self.scale.name}/s{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's own files are: plan, lock, result."""
+        return self.runtime.runs / self.run_name

@@ -1,0 +1,94 @@
+"""The body of one job: a frozen plan in, a finished run out. `python -m experiments.job PLAN` is a process of its own,
+so that arms of a sweep share no GPU context, no caches and no W&B run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments import show
+from experiments.config import experiment_from
+from experiments.experiment import Experiment
+from experiments.pipeline import Pipeline, pipeline
+from experiments.record import Result, check_name, is_current, read_result, write_lock, write_result
+from experiments.store import Artifact, Monitor, Step, Store
+from experiments.tracking import Silent, open_tracking
+from reer.models.http import ChatServer
+from reer.types import InputError
+
+
+def preflight(x: Experiment) -> Pipeline:
+    """Everything that can be known to be wrong before any work: names, keys, files, layout."""
+    steps = pipeline(x)
+    check_name(x, steps)
+    for benchmark in x.benchmark.values():
+        if hasattr(benchmark, "items"):
+            benchmark.items()
+    for role, chat in (("generator", x.generator.chat), ("judge", x.judge.chat)):
+        if isinstance(chat, ChatServer) and chat.key_variable and not os.environ.get(chat.key_variable):
+            raise InputError(f"{role}: set the environment variable {chat.key_variable} to your key for {chat.model}")
+    x.runtime.layout.accumulation(x.train.global_batch, devices=1)
+    return steps
+
+
+def execute(plan: Mapping[str, Any]) -> Result:
+    """Run one experiment to its result; what is there already is not computed again."""
+    x = experiment_from(plan)
+    steps = preflight(x)
+    done = read_result(x.folder)
+    write_lock(x, steps, plan)
+    finished = is_current(done, steps) and all(Store(x.runtime.store, x.runtime).find(s) for s in steps.steps.values())
+    tracker = Silent() if finished else open_tracking(x, plan, steps.steps)
+    exit_code = 1
+    try:
+        artifacts = _build(x, steps, tracker)
+        exit_code = 0
+    finally:
+        tracker.finish(exit_code)
+    return write_result(x, artifacts, tracker.where or (done.tracked if done and finished else None))
+
+
+def _build(x: Experiment, steps: Pipeline, tracker: Silent) -> dict[str, Artifact]:
+    names = {step.fingerprint: name for name, step in steps.steps.items()}
+    with show.Progress(x.run_name, len(names)) as progress:
+
+        def ended(step: Step, artifact: Artifact, cached: bool) -> None:
+            progress.ended(names[step.fingerprint], artifact, cached)
+            tracker.stage(names[step.fingerprint], step, artifact, cached)
+
+        monitor = Monitor(progress.advance, tracker.curve, lambda s: progress.started(names[s.fingerprint]), ended)
+        store = Store(x.runtime.store, x.runtime, monitor)
+        return {name: store.build(step) for name, step in steps.steps.items()}
+
+
+def main() -> int:
+    """Entry point of the subprocess."""
+    quiet_libraries()
+    plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        show.summary(execute(plan))
+    except InputError as error:
+        show.error(str(error))
+        return 2
+    return 0
+
+
+def quiet_libraries() -> None:
+    """Our log lines, not the libraries' progress bars; idle OpenMP threads must not spin (they cost a busy machine
+    up to seven times the time). Called before torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for name in ("experiments", "reer", "evals"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Arms side by side: the comparison table, what differs from the baseline, and a self-contained HTML page.
+
+Model text is hostile: everything is escaped, and the page forbids scripts and outside resources.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.benchmark import ItemScores, Response, Verdict
+from evals.statistics import Difference, paired_difference
+from experiments.curves import Line, line_chart
+from experiments.identity import difference
+from experiments.record import Result
+from experiments.store import read_rows
+from reer.text import join_segments
+from reer.types import InputError, Pair, Refinement
+
+TEMPLATE = Path(__file__).parent / "report.html.j2"
+CONFOUNDS = {
+    "rows": ("render", "rows"),
+    "trained tokens": ("train", "trained_tokens"),
+    "optimizer steps": ("train", "steps"),
+    "thinking words": ("curate", "mean_words"),
+    "reflection markers": ("curate", "reflection_markers"),
+    "literature/arts rows": ("curate", "literature_arts_rows"),
+}
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measure of one arm and its paired difference from the baseline (None for the baseline itself)."""
+
+    measure: Mapping[str, Any] | None
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the comparison: what was changed, what came with it, what it scored."""
+
+    result: Result
+    is_baseline: bool
+    changed: tuple[str, ...]
+    confounds: Mapping[str, Any]
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms of one scale and seed, the baseline first."""
+
+    scale: str
+    seed: int
+    measures: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    cautions: tuple[str, ...]
+
+
+def compare(results: Sequence[Result]) -> list[Comparison]:
+    """One comparison for each scale and seed among the results. Raises InputError without any result."""
+    if not results:
+        raise InputError("nothing to compare: no run has finished here; start one with `reer run`")
+    groups: dict[tuple[str, int], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.scale, result.seed), []).append(result)
+    return [_comparison(scale, seed, group) for (scale, seed), group in groups.items()]
+
+
+def _comparison(scale: str, seed: int, results: Sequence[Result]) -> Comparison:
+    baseline = next((r for r in results if r.name == r.baseline), None)
+    ordered = sorted(results, key=lambda r: (r is not baseline,))
+    names = tuple(dict.fromkeys(name for r in ordered for name in r.measures()))
+    arms = tuple(_arm(r, baseline, names) for r in ordered)
+    return Comparison(scale, seed, names, arms, tuple(dict.fromkeys(r.caution for r in ordered if r.caution)))
+
+
+def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
+    is_baseline = result is baseline
+    changed: list[str] = []
+    if baseline is not None and not is_baseline:
+        changed = [d for d in difference(dict(baseline.identity), dict(result.identity)) if not d.startswith("name:")]
+    confounds = {label: result.metrics(step).get(key) for label, (step, key) in CONFOUNDS.items()}
+    mine, theirs = item_table(result), item_table(baseline) if baseline and not is_baseline else {}
+    cells = {
+        name: Cell(result.measures().get(name), paired_difference(mine.get(name, {}), theirs.get(name, {})))
+        for name in names
+    }
+    return Arm(result, is_baseline, tuple(changed), confounds, cells)
+
+
+def item_table(result: Result) -> ItemScores:
+    """measure name → item → score, over all benchmarks of a run."""
+    table: ItemScores = {}
+    for name, step in result.steps.items():
+        if "measures" in step["metrics"]:
+            scores = json.loads((Path(step["path"]) / "scores.json").read_text(encoding="utf-8"))
+            prefix = step["metrics"]["measures"][0]["name"].split("/")[0] if step["metrics"]["measures"] else name
+            table |= {f"{prefix}/{metric}": column for metric, column in scores.items()}
+    return table
+
+
+def difference_text(d: Difference | None) -> str:
+    """`+0.40 [-0.10, +0.90] p=0.12 n=14`."""
+    if d is None:
+        return ""
+    interval = f" [{d.low:+.3g}, {d.high:+.3g}] p={d.p:.2g}" if d.low is not None else ""
+    return f"{d.mean:+.3g}{interval} n={d.items}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pair's thinking before and after the search."""
+
+    pair: Pair
+    refinement: Refinement
+    before: str
+    after: str
+
+
+def examples(result: Result) -> list[Example]:
+    """The pairs whose score the search improved most."""
+    refined, pairs = result.folder("refine"), result.folder("pairs")
+    if refined is None or pairs is None:
+        return []
+    by_id = {pair.id: pair for pair in read_rows(pairs / "rows.jsonl", Pair)}
+    rows = read_rows(refined / "rows.jsonl", Refinement)
+    best = sorted(rows, key=lambda row: row.score - row.draft_score)[:EXAMPLES]
+    return [Example(by_id[r.pair_id], r, join_segments(r.draft), join_segments(r.segments)) for r in best]
+
+
+def refinements(result: Result) -> list[Refinement]:
+    """All searches of a run."""
+    folder = result.folder("refine")
+    return read_rows(folder / "rows.jsonl", Refinement) if folder else []
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One prompt and what each arm answered to it."""
+
+    item_id: str
+    answers: tuple[tuple[str, Response, Verdict | None], ...]
+
+
+def answers_side_by_side(comparison: Comparison) -> list[Answers]:
+    """The first items of the first judged benchmark, every arm's response beside its verdict."""
+    table: dict[str, list[tuple[str, Response, Verdict | None]]] = {}
+    for arm in comparison.arms:
+        step = next((name for name in arm.result.steps if name.startswith("generate:")), None)
+        if step is None:
+            continue
+        graded = arm.result.folder(step.replace("generate:", "grade:"))
+        verdicts = {v.item_id: v for v in read_rows(graded / "rows.jsonl", Verdict)} if graded else {}
+        responses = read_rows(Path(arm.result.steps[step]["path"]) / "rows.jsonl", Response)
+        for response in responses[:EXAMPLES]:
+            table.setdefault(response.item_id, []).append((arm.result.name, response, verdicts.get(response.item_id)))
+    return [Answers(item_id, tuple(rows)) for item_id, rows in table.items()]
+
+
+def loss_chart(comparison: Comparison) -> str:
+    """Training loss of every arm over optimizer steps, as SVG."""
+    lines = []
+    for arm in comparison.arms:
+        folder = arm.result.folder("train")
+        if folder is not None:
+            rows = [json.loads(row) for row in (folder / "curve.jsonl").read_text(encoding="utf-8").split("\n") if row]
+            lines.append(Line(arm.result.name, tuple((row["step"], row["loss"]) for row in rows)))
+    return line_chart(lines, "optimizer step", "loss, nats/token")
+
+
+def write_html(comparisons: Sequence[Comparison], path: Path) -> Path:
+    """The page for these comparisons; returns its path."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    views = [
+        {
+            "comparison": c, "chart": Markup(loss_chart(c)), "examples": examples(c.arms[0].result),
+            "refinements": refinements(c.arms[0].result), "answers": answers_side_by_side(c),
+            "categories": c.arms[0].result.metrics("pairs").get("categories", {}),
+        }
+        for c in comparisons
+    ]  # fmt: skip
+    page = environment.get_template(TEMPLATE.name).render(views=views, difference_text=difference_text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path

@@ -1,0 +1,96 @@
+"""compose → check → run. `python -m experiments.run` is the same as `reer run`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
+from experiments.identity import fingerprint
+from experiments.job import execute, preflight, quiet_libraries
+from experiments.record import Result, is_current, read_result
+from experiments.store import write_json
+
+
+def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
+    """Compose and check every job of the command, then let Hydra launch them. Returns results and the names of jobs
+    that have none. Arguments that only ask Hydra to show something are Hydra's alone."""
+    multirun = any(a in ("-m", "--multirun") for a in arguments)
+    overrides = [a for a in arguments if not a.startswith("-")]
+    if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
+        _hydra(arguments)
+        return [], []
+    plans = compose_plans(overrides, multirun)
+    for plan in plans:
+        preflight(experiment_from(plan))
+    if multirun and not any(o.startswith("tracking.group=") for o in overrides):
+        arguments = [*arguments, f"tracking.group=sweep-{fingerprint(sorted(overrides))[:6]}"]
+    _hydra(arguments)
+    return _outcome(plans)
+
+
+def _outcome(plans: Sequence[dict[str, Any]]) -> tuple[list[Result], list[str]]:
+    from experiments.pipeline import pipeline
+
+    results, missing = [], []
+    for plan in plans:
+        x = experiment_from(plan)
+        result = read_result(x.folder)
+        if result is not None and is_current(result, pipeline(x)):
+            results.append(result)
+        else:
+            missing.append(x.run_name)
+    return results, missing
+
+
+def _hydra(arguments: Sequence[str]) -> None:
+    import hydra
+
+    register()
+    before = sys.argv
+    sys.argv = ["reer run", *arguments]
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_task)()
+    finally:
+        sys.argv = before
+
+
+def _task(cfg: Any) -> None:
+    """One job: alone in this process, or as one of a sweep in a process of its own."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra_cfg = HydraConfig.get()
+    plan = plan_of(cfg)
+    plan["name"] = derived_name(plan["name"], list(hydra_cfg.overrides.task))
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        launch(plan)
+    else:
+        from experiments import show
+
+        show.summary(execute(plan))
+
+
+def launch(plan: dict[str, Any]) -> int:
+    """Run a plan in a process of its own; a failure stays that process's, so the other arms go on."""
+    x = experiment_from(plan)
+    x.folder.mkdir(parents=True, exist_ok=True)
+    path = Path(x.folder / "launch.json")
+    write_json(path, plan)
+    return subprocess.run([sys.executable, "-m", "experiments.job", str(path.resolve())]).returncode
+
+
+def rerun(folder: Path) -> Result:
+    """Repeat one run from its frozen plan."""
+    return execute(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    quiet_libraries()
+    from experiments.cli import main
+
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -1,0 +1,150 @@
+"""What people see in the terminal: progress, the summary of a run, plans and tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from experiments.record import Result
+from experiments.store import Artifact
+
+console = Console(highlight=False)
+
+
+class Progress:
+    """One line per stage as it ends; while a stage runs, a bar with rate and remaining time (on a terminal)."""
+
+    def __init__(self, run_name: str, stages: int) -> None:
+        self.run_name, self.stages, self.done, self.began = run_name, stages, 0, 0.0
+        columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip  # noqa: E501
+        self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task: Any = None
+        self.last_line = 0.0
+
+    def __enter__(self) -> Progress:
+        console.print(f"[bold]{escape(self.run_name)}[/]  {self.stages} stages")
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def started(self, name: str) -> None:
+        self.began = self.last_line = time.monotonic()
+        if not console.is_terminal:
+            console.print(f"  …       {escape(name)}")
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` things of the running stage."""
+        seconds = time.monotonic() - self.began
+        rate = f"{done / seconds:.2g}/s" if seconds else ""
+        if self.task is None:
+            self.task = self.bars.add_task(what, total=total, rate=rate)
+        self.bars.update(self.task, description=what, completed=done, total=total, rate=rate)
+        if not console.is_terminal and time.monotonic() - self.last_line > 15:
+            self.last_line = time.monotonic()
+            left = (total - done) * seconds / max(done, 1)
+            console.print(f"          {what} {done}/{total}, {rate}, about {left:.0f} s left")
+
+    def ended(self, name: str, artifact: Artifact, cached: bool) -> None:
+        self.done += 1
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+            self.task = None
+        took = "cached " if cached else f"{time.monotonic() - self.began:5.1f} s"
+        console.print(f"  {took} {escape(name):<18} {escape(one_line(artifact.metrics))}")
+
+
+def one_line(metrics: Mapping[str, Any]) -> str:
+    """The few numbers of a stage that say how it went."""
+    parts = []
+    for key in ("rows", "dropped", "score_draft", "score_refined", "edits_accepted", "trained_tokens", "steps",
+                "first_loss", "last_loss", "reflection_markers", "mean_words", "empty_answers", "with_thinking", "unscored"):  # fmt: skip  # noqa: E501
+        if key in metrics and metrics[key] not in ({}, None):
+            parts.append(f"{key.replace('_', ' ')} {number(metrics[key])}")
+    parts += [f"{m['name']} {score(m)}" for m in metrics.get("measures", ())]
+    return ", ".join(parts)
+
+
+def number(value: Any) -> str:
+    """A number or counts, short."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} {number(v)}" for k, v in value.items()) + "}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def score(measure: Mapping[str, Any]) -> str:
+    """A measure with its coverage; a withheld headline shows the mean of what was scored, in brackets."""
+    cover = f"{measure['scored']}/{measure['total']}"
+    if measure["value"] is not None:
+        return f"{measure['value']:.4g} ({cover})"
+    if measure["mean_of_scored"] is None:
+        return f"unscored (0/{measure['total']})"
+    return f"withheld [{measure['mean_of_scored']:.4g} of {cover}]"
+
+
+def summary(result: Result) -> None:
+    """The end of a run: counts by stage, drops by reason, scores before and after, losses, benchmarks, where it is."""
+    table = Table("stage", "rows", "left out, by reason", "measured", title=escape(result.run_name), title_justify="left")
+    for name, step in result.steps.items():
+        metrics = step["metrics"]
+        dropped = "\n".join(f"{reason} {n}" for reason, n in metrics.get("dropped", {}).items())
+        table.add_row(escape(name), str(metrics.get("rows", "")), escape(dropped), escape(_measured(name, metrics)))
+    console.print(table)
+    if result.caution:
+        console.print(f"[yellow]{escape(result.caution)}[/]")
+    console.print(f"W&B run: {escape(result.tracked or 'none')}", soft_wrap=True)
+
+
+def _measured(name: str, metrics: Mapping[str, Any]) -> str:
+    if name == "pairs":
+        return f"{metrics['literature_arts']} literature/arts, {len(metrics['categories'])} categories, {number(metrics['languages'])}"
+    if name == "refine" and metrics.get("score_draft") is not None:
+        before, after = metrics["score_draft"], metrics["score_refined"]
+        edits = f"{metrics['edits_accepted']} of {metrics['edits']} edits accepted"
+        return f"score {before:.4f} → {after:.4f}, {edits}, lost {number(metrics['candidates_lost'])}"
+    if name == "train":
+        return f"{metrics['steps']} steps, loss {metrics['first_loss']:.3f} → {metrics['last_loss']:.3f}"
+    if "measures" in metrics:
+        unscored = metrics.get("unscored")
+        return "\n".join([f"{m['name']} {score(m)}" for m in metrics["measures"]] + ([f"unscored {number(unscored)}"] if unscored else []))  # fmt: skip  # noqa: E501
+    return one_line({key: value for key, value in metrics.items() if key not in ("rows", "dropped")})
+
+
+def plan(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], distinct: Mapping[str, int]) -> None:
+    """Arms by stages: what is cached, what would run, what an arm before it computes."""
+    names = list(dict.fromkeys(name for _, cells in rows for name, _ in cells))
+    table = Table("stage", *(escape(arm) for arm, _ in rows), title="plan", title_justify="left")
+    for name in names:
+        table.add_row(escape(name), *(dict(cells).get(name, "–") for _, cells in rows))
+    console.print(table)
+    console.print(", ".join(f"{count} {what}" for what, count in distinct.items()))
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table."""
+    shown = Table(*head, title=title, title_justify="left")
+    for row in rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    console.print(shown)
+
+
+def line(text: str) -> None:
+    console.print(escape(text), soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """An error for a person: no traceback, what to do is in the text."""
+    Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+
+
+def where(path: Path) -> None:
+    console.print(f"HTML report: {escape(str(path))}", soft_wrap=True)

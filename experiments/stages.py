@@ -1,0 +1,323 @@
+"""The stages: each reads its inputs' rows, calls the library, writes rows, and returns metrics computed from them."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from evals.benchmark import ItemScores, Measure, Response, item_scores, measures
+from evals.judging import Judge, judge_all, unscored_reasons
+from evals.lm_harness import LmEval
+from experiments.experiment import GeneratorRole, ScorerRole
+from experiments.store import Artifact, Metrics, Workspace, plain, stage, write_json, write_rows
+from reer.chat import ChatFormat, Rendered
+from reer.chat import render as render_samples
+from reer.curate import Categories, Curated, Reflection, TrajectoryLength
+from reer.curate import curate as curate_rows
+from reer.draft import DraftRules, item_seed, write_drafts
+from reer.filters import Filters, measures as trajectory_measures
+from reer.mixture import mix as mix_samples
+from reer.models.checkpoints import FolderModel
+from reer.models.local import LocalModel
+from reer.models.protocols import Prompt, Request
+from reer.models.replay import ReplayedGenerator, ReplayedScorer, journal_for
+from reer.pairs import Selection, benchmark_overlap, complete, select
+from reer.prompts import Prompts, Triggers
+from reer.rewrite import Rewriter, SurpriseScorer
+from reer.search import Failure, SegmentSearch, run_searches
+from reer.sft import Recipe, fine_tune
+from reer.sources.rows import Problems
+from reer.taxonomy import Taxonomy
+from reer.text import join_segments
+from reer.types import Drop, InputError, Message, Pair, Refinement, Sample, Trajectory
+
+
+def counts(drops: Sequence[Drop]) -> dict[str, int]:
+    """How many were dropped, by reason."""
+    return dict(Counter(drop.reason for drop in drops).most_common())
+
+
+@contextmanager
+def replayed(ws: Workspace, chat: Any) -> Iterator[ReplayedGenerator]:
+    """A model opened to generate, its answers remembered."""
+    with chat.open(ws.runtime.device) as session:
+        yield ReplayedGenerator(session, journal_for(ws.replay, session.name), ws.runtime.device.generate_rows)
+
+
+@stage(version=1)
+def pairs(
+    ws: Workspace, *, source: Any, taxonomy: Taxonomy, prompts: Prompts, classifier: Any, pairs: int | None,
+    min_words: int, max_words: int,
+) -> Metrics:  # fmt: skip
+    """Raw rows → Pairs. Everything that can be wrong with the input is found before a model is loaded."""
+    problems = Problems(getattr(source, "on_bad_row", "error"))
+    votes = getattr(source, "min_votes", None)
+    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), votes, problems)
+    with ExitStack() as opened:
+        done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(replayed(ws, classifier)))
+    write_rows(ws.folder / "rows.jsonl", done.pairs)
+    write_rows(ws.folder / "drops.jsonl", problems.drops)
+    filled = asdict(done)
+    del filled["pairs"]
+    return {
+        "rows": len(done.pairs), "dropped": counts(problems.drops), **filled,
+        "categories": dict(Counter(pair.category for pair in done.pairs).most_common()),
+        "literature_arts": sum(taxonomy.is_literature_arts(pair.category) for pair in done.pairs),
+        "languages": dict(Counter(pair.language for pair in done.pairs)),
+    }  # fmt: skip
+
+
+@stage(version=1)
+def overlap(ws: Workspace, *, pairs: Artifact, benchmarks: Mapping[str, Any]) -> Metrics:
+    """Which pairs ask what a benchmark asks: reported, not dropped."""
+    rows = pairs.rows(Pair)
+    judged = {name: benchmark for name, benchmark in benchmarks.items() if not isinstance(benchmark, LmEval)}
+    found = {name: benchmark_overlap(rows, [i.prompt for i in b.items()]) for name, b in judged.items()}
+    write_json(ws.folder / "overlap.json", found)
+    return {f"overlapping_pairs_{name}": len(ids) for name, ids in found.items()}
+
+
+@stage(version=1)
+def draft(
+    ws: Workspace, *, pairs: Artifact, generator: GeneratorRole, prompts: Prompts, triggers: Triggers,
+    rules: DraftRules, max_tokens: int,
+) -> Metrics:  # fmt: skip
+    """z(0) for every pair."""
+    sampling = generator.sampling(max_tokens, stop=("</think>",))
+    todo, kept, dropped = pairs.rows(Pair), [], []
+    with replayed(ws, generator.chat) as session:
+        for start in range(0, len(todo), ws.runtime.width):
+            part = todo[start : start + ws.runtime.width]
+            more, lost = write_drafts(part, session, prompts, triggers, sampling, rules, generator.seed)
+            kept, dropped = kept + more, dropped + lost
+            ws.progress("drafts", start + len(part), len(todo))
+        calls = {"calls": session.journal.misses, "calls_replayed": session.journal.hits}
+    write_rows(ws.folder / "rows.jsonl", kept)
+    write_rows(ws.folder / "drops.jsonl", dropped)
+    segments = [len(row.segments) for row in kept]
+    return {
+        "rows": len(kept), "dropped": counts(dropped), "tokens": sum(row.tokens for row in kept), **calls,
+        "mean_segments": statistics.fmean(segments) if segments else 0.0,
+    }  # fmt: skip
+
+
+@stage(version=1)
+def refine(
+    ws: Workspace, *, pairs: Artifact, drafts: Artifact, generator: GeneratorRole, scorer: ScorerRole,
+    search: SegmentSearch, prompts: Prompts, triggers: Triggers, max_tokens: int,
+) -> Metrics:  # fmt: skip
+    """The search over every draft; `reer.search` decides, models answer."""
+    by_id = {pair.id: pair for pair in pairs.rows(Pair)}
+    sampling = generator.sampling(max_tokens, stop=("</refine>",))
+    todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
+    drops = [Drop(i, "solution_single_segment") for i in todo if _nothing_to_score(by_id[i], scorer, prompts, triggers)]
+    for drop in drops:
+        del todo[drop.id]
+    with ExitStack() as opened:
+        writes = opened.enter_context(generator.chat.open(ws.runtime.device))
+        scores = writes if scorer.chat == generator.chat else opened.enter_context(scorer.chat.open(ws.runtime.device))
+        writer = ReplayedGenerator(writes, journal_for(ws.replay, writes.name), ws.runtime.device.generate_rows)
+        reader = ReplayedScorer(scores, journal_for(ws.replay, scores.name), 8 * ws.runtime.device.score_rows)
+        finished: list[str] = []
+
+        def done(pair_id: str) -> None:
+            finished.append(pair_id)
+            ws.progress("searches", len(finished), len(todo))
+
+        results = run_searches(
+            {i: search.steps(i, segments) for i, segments in todo.items()},
+            Rewriter(writer, by_id, prompts, triggers, sampling, generator.seed),
+            SurpriseScorer(reader, scorer.surprise, by_id, prompts, triggers),
+            ws.runtime.width, done,
+        )  # fmt: skip
+    refinements = [results[i] for i in todo if isinstance(results[i], Refinement)]
+    drops += [Drop(i, r.reason) for i, r in results.items() if isinstance(r, Failure)]
+    write_rows(ws.folder / "rows.jsonl", refinements)
+    write_rows(ws.folder / "drops.jsonl", drops)
+    calls = {"calls": writer.journal.misses + reader.journal.misses}
+    return {"rows": len(refinements), "dropped": counts(drops), **calls, **search_metrics(refinements)}
+
+
+def _nothing_to_score(pair: Pair, scorer: ScorerRole, prompts: Prompts, triggers: Triggers) -> bool:
+    return scorer.surprise.passage(pair, ("",), prompts, triggers) is None
+
+
+def search_metrics(rows: Sequence[Refinement]) -> Metrics:
+    """Scores before and after, how often an edit was accepted, why candidates were lost, why searches ended."""
+    if not rows:
+        return {"score_draft": None, "score_refined": None}
+    edits = [edit for row in rows for edit in row.edits]
+    candidates = [candidate for edit in edits for candidate in edit.candidates]
+    return {
+        "score_draft": statistics.fmean(row.draft_score for row in rows),
+        "score_refined": statistics.fmean(row.score for row in rows),
+        "improved_rows": sum(row.score < row.draft_score for row in rows),
+        "edits": len(edits),
+        "edits_accepted": sum(edit.chosen is not None for edit in edits),
+        "candidates": len(candidates),
+        "candidates_lost": dict(Counter(c.lost for c in candidates if c.lost).most_common()),
+        "stopped": dict(Counter(row.stopped for row in rows)),
+        "edit_tokens": sum(candidate.tokens for candidate in candidates),
+    }
+
+
+@stage(version=1)
+def filter(ws: Workspace, *, pairs: Artifact, refined: Artifact, filters: Filters) -> Metrics:
+    """The paper's filters; what is dropped is listed with its reason."""
+    by_id = {pair.id: pair for pair in pairs.rows(Pair)}
+    rows = refined.rows(Refinement)
+    reasons = {row.pair_id: filters.drop_reason(by_id[row.pair_id], row) for row in rows}
+    kept = [row for row in rows if reasons[row.pair_id] is None]
+    drops = [Drop(pair_id, reason) for pair_id, reason in reasons.items() if reason]
+    measured = [{"pair_id": row.pair_id, **trajectory_measures(by_id[row.pair_id], row)} for row in rows]
+    write_rows(ws.folder / "rows.jsonl", kept)
+    write_rows(ws.folder / "drops.jsonl", drops)
+    write_rows(ws.folder / "measures.jsonl", measured)
+    leaks = [row["leak"] for row in measured]
+    return {
+        "rows": len(kept), "dropped": counts(drops), "mean_leak": statistics.fmean(leaks) if leaks else 0.0,
+        "max_leak": max(leaks, default=0.0),
+    }  # fmt: skip
+
+
+@stage(version=1)
+def curate(
+    ws: Workspace, *, pairs: Artifact, filtered: Artifact, reflection: Reflection, trajectory: TrajectoryLength,
+    categories: Categories, taxonomy: Taxonomy,
+) -> Metrics:  # fmt: skip
+    """Reflection, length and categories; the promises of the three parts are checked on the outcome."""
+    by_id = {pair.id: pair for pair in pairs.rows(Pair)}
+    rows = [(by_id[row.pair_id], row) for row in filtered.rows(Refinement)]
+    out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
+    for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
+        if out.measured[promise.metric] > promise.at_most:
+            raise RuntimeError(
+                f"an ablation did not bite: {promise.metric} is {out.measured[promise.metric]}, promised at most "
+                f"{promise.at_most}; look at {ws.folder}"
+            )
+    write_rows(ws.folder / "rows.jsonl", out.kept)
+    write_rows(ws.folder / "drops.jsonl", out.dropped)
+    return {"dropped": counts(out.dropped), **out.measured}
+
+
+@stage(version=1)
+def public(ws: Workspace, *, source: Any) -> Metrics:
+    """Public reasoning rows as samples."""
+    problems = Problems("error")
+    rows = list(source.samples(problems))
+    write_rows(ws.folder / "rows.jsonl", rows)
+    return {"rows": len(rows)}
+
+
+@stage(version=1)
+def mix(ws: Workspace, *, seed: int, synthetic_rows: int, public_rows: int, **parts: Artifact) -> Metrics:
+    """The training mixture, by stated sizes."""
+    samples = {
+        name: part.rows(Sample) if name == "public" else [_sample(row) for row in part.rows(Curated)]
+        for name, part in parts.items()
+    }
+    rows = mix_samples(samples, {"synthetic": synthetic_rows, "public": public_rows}, seed)
+    write_rows(ws.folder / "rows.jsonl", rows)
+    return {"rows": len(rows), "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows))}
+
+
+def _sample(row: Curated) -> Sample:
+    turns = (Message("user", row.pair.query), Message("assistant", row.pair.solution))
+    return Sample(
+        row.pair.id, turns, row.pair.source, row.pair.category, join_segments(row.segments), row.pair.solution
+    )
+
+
+@stage(version=1)
+def render(ws: Workspace, *, mixed: Artifact, student: Any, chat: ChatFormat, max_length: int) -> Metrics:
+    """Samples as tokens with labels; fails if a token were lost."""
+    from transformers import AutoTokenizer
+
+    out = render_samples(mixed.rows(Sample), AutoTokenizer.from_pretrained(student.fetch()), chat, max_length)
+    if not out.rows:
+        raise InputError(f"nothing to train on: all rows were dropped ({counts(out.dropped)})")
+    write_rows(ws.folder / "rows.jsonl", out.rows)
+    write_rows(ws.folder / "drops.jsonl", out.dropped)
+    lengths = sorted(len(row.input_ids) for row in out.rows)
+    return {
+        "rows": len(out.rows), "dropped": counts(out.dropped), "trained_tokens": out.trained_tokens,
+        "masked_tokens": out.masked_tokens, "truncated_rows": 0, "longest_row_tokens": lengths[-1],
+        "median_row_tokens": lengths[len(lengths) // 2],
+    }  # fmt: skip
+
+
+@stage(version=1)
+def train(ws: Workspace, *, rendered: Artifact, student: Any, recipe: Recipe, seed: int) -> Metrics:
+    """Fine-tune the student; resumes from the newest complete checkpoint."""
+    rows = rendered.rows(Rendered)
+    total = -(-len(rows) // recipe.global_batch) * recipe.epochs
+
+    def on_log(row: Mapping[str, float]) -> None:
+        ws.curve(row)
+        ws.progress("optimizer steps", int(row["step"]), int(total))
+
+    out = fine_tune(student, recipe, rows, seed, ws.runtime.layout, ws.folder, on_log)
+    write_rows(ws.folder / "curve.jsonl", out.curve)
+    losses = [row["loss"] for row in out.curve]
+    return {
+        "rows": len(rows), "steps": out.steps, "resumed_from_step": out.resumed_from, "first_loss": losses[0],
+        "last_loss": losses[-1], "mean_loss_last_quarter": statistics.fmean(losses[-max(1, len(losses) // 4) :]),
+        "trained_tokens": int(recipe.epochs * sum(label >= 0 for row in rows for label in row.labels)),
+    }  # fmt: skip
+
+
+@stage(version=1)
+def generate(
+    ws: Workspace, *, trained: Artifact, benchmark: Any, max_tokens: int, seed: int, precision: str
+) -> Metrics:
+    """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
+    model = LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)  # type: ignore[arg-type]
+    sampling = benchmark.sampling(max_tokens)
+    items, responses = benchmark.items(), []
+    with replayed(ws, model) as session:
+        for start in range(0, len(items), ws.runtime.width):
+            part = items[start : start + ws.runtime.width]
+            asked = [
+                Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in part
+            ]
+            for item, reply in zip(part, session.generate(asked), strict=True):
+                responses.append(Response.read(item.id, reply.text, reply.stopped == "length", reply.tokens))
+            ws.progress("answers", start + len(part), len(items))
+    write_rows(ws.folder / "rows.jsonl", responses)
+    return {
+        "rows": len(responses),
+        "empty_answers": sum(not r.answer.strip() for r in responses),
+        "truncated": sum(r.truncated for r in responses),
+        "unclosed_thinking": sum(not r.closed for r in responses),
+        "with_thinking": sum(bool(r.thinking) for r in responses),
+        "mean_tokens": statistics.fmean(r.tokens for r in responses),
+    }
+
+
+@stage(version=1)
+def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
+    """Verdicts, per-item scores, and measures with their coverage."""
+    items, responses = benchmark.items(), answers.rows(Response)
+    with replayed(ws, judge.chat) as session:
+        verdicts = judge_all(benchmark, items, responses, judge, session, lambda n: ws.progress("verdicts", n, len(items)))
+    table = item_scores(benchmark, items, responses, verdicts)
+    write_rows(ws.folder / "rows.jsonl", verdicts)
+    return {"unscored": unscored_reasons(verdicts), **_write_scores(ws, table, measures(benchmark, table))}
+
+
+@stage(version=1)
+def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> Metrics:
+    """lm-eval tasks on the trained model."""
+    found, table = benchmark.evaluate(trained.path / "model", ws.runtime.device)
+    return _write_scores(ws, table, found)
+
+
+def _write_scores(ws: Workspace, table: ItemScores, found: Sequence[Measure]) -> Metrics:
+    write_json(ws.folder / "scores.json", table)
+    return {"measures": [{**plain(measure), "coverage": measure.coverage} for measure in found]}
+
+

@@ -1,0 +1,97 @@
+"""The chat format of training, generation and serving: ChatML with every content verbatim, and its tokens.
+
+One template of our own, because the models' own ones silently delete parts of thinking (ecosystem notes on the Qwen3
+template: repeated `</think>`, earlier turns, list contents). It is saved with the tokenizer, so that whoever serves
+the model sees what training saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reer.text import control_tokens
+from reer.types import Drop, InputError, Sample
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+END_OF_TURN = "<|im_end|>"
+MASKED = -100
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How thinking and answer become the assistant's turn, and what happens to rows that are too long."""
+
+    answer_tags: bool
+    overlong: Literal["error", "drop"]
+
+    def completion(self, thinking: str, answer: str) -> str:
+        """The assistant's content; without thinking the answer stands alone (no empty block is taught)."""
+        body = f"<answer>\n{answer}\n</answer>" if self.answer_tags else answer
+        return f"<think>\n{thinking}\n</think>\n\n{body}" if thinking else body
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One training row: `labels` equals `input_ids` on the assistant's turn and is -100 elsewhere."""
+
+    id: str
+    source: str
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """All rows, what was left out, and the token account of the rows kept."""
+
+    rows: tuple[Rendered, ...]
+    dropped: tuple[Drop, ...]
+    trained_tokens: int
+    masked_tokens: int
+
+
+def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_length: int) -> Rendering:
+    """Tokenise every sample once, prompt and completion apart, and prove that nothing was lost on the way.
+
+    Raises InputError when a row exceeds `max_length` under `overlong: error`, when the tokenizer has no end-of-turn
+    token, or when decoding a row's labels does not give its completion back verbatim.
+    """
+    if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
+        raise InputError(f"the tokenizer has no {END_OF_TURN} token; a model trained with it could not end a turn")
+    rows: list[Rendered] = []
+    dropped: list[Drop] = []
+    for sample in samples:
+        texts = [message.content for message in sample.messages[:-1]] + [sample.thinking, sample.answer]
+        if any(control_tokens(text) for text in texts):
+            dropped.append(Drop(sample.id, "control_tokens"))
+            continue
+        row = _render_one(sample, tokenizer, chat)
+        if len(row.input_ids) <= max_length:
+            rows.append(row)
+        elif chat.overlong == "drop":
+            dropped.append(Drop(sample.id, "overlong"))
+        else:
+            raise InputError(
+                f"row {sample.id} ({sample.source}) has {len(row.input_ids)} tokens, scale.train_tokens is {max_length}; "
+                "raise it, or set train.chat.overlong=drop to leave such rows out and count them"
+            )
+    trained = sum(label != MASKED for row in rows for label in row.labels)
+    return Rendering(tuple(rows), tuple(dropped), trained, sum(len(row.labels) for row in rows) - trained)
+
+
+def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat) -> Rendered:
+    turns = [{"role": m.role, "content": m.content} for m in sample.messages[:-1]]
+    prompt = tokenizer.apply_chat_template(turns, chat_template=CHATML, tokenize=False, add_generation_prompt=True)
+    completion = chat.completion(sample.thinking, sample.answer)
+    context = list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    target = list(tokenizer(completion + END_OF_TURN, add_special_tokens=False)["input_ids"])
+    back = tokenizer.decode(target, clean_up_tokenization_spaces=False)
+    if back != completion + END_OF_TURN:
+        at = next((i for i, (a, b) in enumerate(zip(back, completion, strict=False)) if a != b), len(completion))
+        raise InputError(f"row {sample.id}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}")
+    return Rendered(sample.id, sample.source, (*context, *target), (*(MASKED for _ in context), *target))

@@ -1,0 +1,1 @@
+"""Language models behind two small protocols; one file per backend."""

@@ -1,0 +1,230 @@
+"""The transformers backend: a model in this process that continues prompts and scores answers.
+
+Rows are batched; every row has a random stream of its own, so what it says does not depend on its neighbours' draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from reer.models.checkpoints import Checkpoint
+from reer.models.protocols import Completion, Device, Passage, Prompt, Request, Sampling
+from reer.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A checkpoint run by transformers in this process, in a stated precision."""
+
+    model: Any  # a Checkpoint; Hydra composes it from the group `model`
+    dtype: DType = "float32"
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[LocalSession]:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        checkpoint: Checkpoint = self.model
+        folder = checkpoint.fetch()
+        where = pick_device(device)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)
+        model.to(where).eval()
+        yield LocalSession(f"{checkpoint.name}/{self.dtype}/transformers", model, tokenizer, device)
+        del model
+        if where == "cuda":
+            torch.cuda.empty_cache()
+
+
+def pick_device(device: Device) -> str:
+    """`auto` is the GPU where there is one."""
+    import torch
+
+    if device.name != "auto":
+        return device.name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass
+class Row:
+    """One completion being decoded."""
+
+    request: Request
+    random: Any  # torch.Generator
+    prompt_tokens: int
+    ids: list[int]
+    stopped: Literal["stop", "length"] | None = None
+
+
+class LocalSession:
+    """A loaded model; see `Generator` and `Scorer`."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, device: Device) -> None:
+        self.name, self.model, self.tokenizer, self.device = name, model, tokenizer, device
+        self.limit: int = model.config.max_position_embeddings
+        stops = model.generation_config.eos_token_id
+        self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
+
+    def context_ids(self, prompt: Prompt) -> list[int]:
+        """Token ids of the rendered conversation, the assistant's turn opened, and the prefill."""
+        turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        # Some templates open the thinking themselves; the prefill then brings its own (released code does the same).
+        return self.ids(rendered.removesuffix("<think>\n").removesuffix("<think>") + prompt.prefill)
+
+    def ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in order. Equal prompts are read once and shared."""
+        contexts: dict[Prompt, list[int]] = {r.prompt: [] for r in requests}
+        for prompt in contexts:
+            contexts[prompt] = self.context_ids(prompt)
+        for request in requests:
+            self._check_room(len(contexts[request.prompt]) + request.sampling.max_tokens)
+        order = sorted(range(len(requests)), key=lambda i: (len(contexts[requests[i].prompt]), i))
+        done: dict[int, Completion] = {}
+        for start in range(0, len(order), self.device.generate_rows):
+            batch = order[start : start + self.device.generate_rows]
+            done.update(zip(batch, self._decode([requests[i] for i in batch], contexts), strict=True))
+        return [done[i] for i in range(len(requests))]
+
+    def _check_room(self, tokens: int) -> None:
+        if tokens > self.limit:
+            raise InputError(
+                f"{self.name}: a prompt and its completion need {tokens} tokens, the model takes {self.limit}; "
+                "lower scale.solution_words or the token limits of this scale"
+            )
+
+    def _decode(self, requests: Sequence[Request], contexts: dict[Prompt, list[int]]) -> list[Completion]:
+        import torch
+
+        prompts = list(dict.fromkeys(r.prompt for r in requests))
+        rows = [self._row(request, len(contexts[request.prompt])) for request in requests]
+        share = torch.tensor([prompts.index(r.prompt) for r in requests], device=self.model.device)
+        with torch.inference_mode():
+            input_ids, mask = self._left_pad([contexts[p] for p in prompts])
+            out = self.model(
+                input_ids=input_ids, attention_mask=mask, position_ids=_positions(mask), logits_to_keep=1, use_cache=True
+            )
+            cache, logits, mask = out.past_key_values, out.logits[share, -1], mask[share]
+            cache.batch_select_indices(share)
+            alive = list(range(len(rows)))
+            while True:
+                for at, row in enumerate(alive):
+                    self._extend(rows[row], logits[at])
+                going = [at for at, row in enumerate(alive) if rows[row].stopped is None]
+                if not going:
+                    return [self._completion(row) for row in rows]
+                if len(going) < len(alive):
+                    keep = torch.tensor(going, device=mask.device)
+                    cache.batch_select_indices(keep)
+                    mask, alive = mask[keep], [alive[at] for at in going]
+                mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+                step = torch.tensor([[rows[row].ids[-1]] for row in alive], device=mask.device)
+                out = self.model(
+                    input_ids=step, attention_mask=mask, position_ids=_positions(mask)[:, -1:],
+                    past_key_values=cache, use_cache=True,
+                )  # fmt: skip
+                logits = out.logits[:, -1]
+
+    def _row(self, request: Request, prompt_tokens: int) -> Row:
+        import torch
+
+        return Row(request, torch.Generator().manual_seed(request.seed), prompt_tokens, [])
+
+    def _left_pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        import torch
+
+        width = max(map(len, sequences))
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[pad] * (width - len(s)) + list(s) for s in sequences], device=self.model.device)
+        mask = torch.tensor([[0] * (width - len(s)) + [1] * len(s) for s in sequences], device=self.model.device)
+        return ids, mask
+
+    def _extend(self, row: Row, logits: Tensor) -> None:
+        """Draw one token; end the row at an end token, a stop string or its token limit."""
+        token = draw(logits.float().cpu(), row.request.sampling, row.random)
+        row.ids.append(token)
+        if token in self.ends:
+            row.stopped = "stop"
+            return
+        stops = row.request.sampling.stop
+        if stops:
+            tail = self.tokenizer.decode(row.ids[-32:], skip_special_tokens=True)
+            if any(stop in tail for stop in stops):
+                row.stopped = "stop"
+                return
+        if len(row.ids) >= row.request.sampling.max_tokens:
+            row.stopped = "length"
+
+    def _completion(self, row: Row) -> Completion:
+        text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
+        cuts = [text.index(stop) for stop in row.request.sampling.stop if stop in text]
+        return Completion(text[: min(cuts)] if cuts else text, row.stopped or "length", row.prompt_tokens, len(row.ids))
+
+    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
+        """Nats per token of each answer given its context. Exactly the answer's own tokens are scored: both sides
+        are tokenised separately, so nothing can straddle the boundary. Raises InputError for an empty answer."""
+        import torch
+
+        pairs = [(self.context_ids(p.context), self.ids(p.answer)) for p in passages]
+        for context, answer in pairs:
+            if not answer:
+                raise InputError("nothing to score: the answer has no tokens")
+            self._check_room(len(context) + len(answer))
+        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+        scores: dict[int, tuple[float, ...]] = {}
+        with torch.inference_mode():
+            for start in range(0, len(order), self.device.score_rows):
+                batch = order[start : start + self.device.score_rows]
+                scores.update(zip(batch, self._score([pairs[i] for i in batch]), strict=True))
+        return [scores[i] for i in range(len(pairs))]
+
+    def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, ...]]:
+        """One forward pass; the head runs on the rows that predict answers only. Left padding aligns the ends."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        longest = max(len(answer) for _, answer in pairs)
+        input_ids, mask = self._left_pad([context + answer for context, answer in pairs])
+        padded = {} if len(pairs) == 1 else {"attention_mask": mask, "position_ids": _positions(mask)}
+        logits = self.model(input_ids=input_ids, logits_to_keep=longest + 1, use_cache=False, **padded).logits
+        results = []
+        for row, (_, answer) in enumerate(pairs):
+            target = torch.tensor(answer, device=logits.device)
+            nats = cross_entropy(logits[row, -len(answer) - 1 : -1].float(), target, reduction="none")
+            if nats.shape[0] != len(answer):
+                raise RuntimeError(f"scored {nats.shape[0]} tokens of an answer of {len(answer)}")
+            results.append(tuple(nats.tolist()))
+        return results
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def draw(logits: Tensor, sampling: Sampling, random: Any) -> int:
+    """One token id by temperature, top-k and top-p. The nucleus is looked for among the 256 likeliest tokens first:
+    sorting a whole vocabulary for each token would cost more than a small model's forward pass."""
+    import torch
+
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    probs = torch.softmax(logits / sampling.temperature, dim=-1)
+    top, ids = probs.topk(min(256, probs.shape[0]))
+    if sampling.top_k:
+        top, ids = top[: sampling.top_k], ids[: sampling.top_k]
+    elif float(top.sum()) < sampling.top_p:
+        top, ids = probs.sort(descending=True)
+    before = top.cumsum(0) - top
+    top = torch.where(before < sampling.top_p * (top.sum() if sampling.top_k else 1.0), top, 0.0)
+    return int(ids[torch.multinomial(top, 1, generator=random)])

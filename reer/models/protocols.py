@@ -1,0 +1,108 @@
+"""What the method asks of a model: to continue prompts, and to say how surprising a text is.
+
+Two protocols, because many backends can do the first only; the types keep them from being used as a scorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from reer.types import InputError, Message
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation and the words already put into the assistant's mouth."""
+
+    messages: tuple[Message, ...]
+    prefill: str = ""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to decode. `temperature` 0 is greedy; `top_k` 0 is off; `stop` ends a completion, itself cut off."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_tokens < 1 or self.top_k < 0:
+            raise InputError(f"sampling {self}: want temperature >= 0, 0 < top_p <= 1, max_tokens >= 1, top_k >= 0")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to make. Equal requests give equal completions on one machine: `seed` feeds this row alone."""
+
+    prompt: Prompt
+    sampling: Sampling
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model wrote after the prefill, and why it ended."""
+
+    text: str
+    stopped: Literal["stop", "length"]
+    prompt_tokens: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text to be scored after a context; context and answer are tokenised separately."""
+
+    context: Prompt
+    answer: str
+
+
+class Generator(Protocol):
+    """Continues prompts. `name` identifies weights, precision and engine: whatever changes its words."""
+
+    name: str
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]: ...
+
+
+class Scorer(Protocol):
+    """Gives the negative log-likelihood in nats of each token of each answer, given its context."""
+
+    name: str
+
+    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]: ...
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how wide to compute: rows decoded together, rows scored together. Never part of identity."""
+
+    name: str = "auto"
+    generate_rows: int = 16
+    score_rows: int = 1
+
+    def __post_init__(self) -> None:
+        if self.generate_rows < 1 or self.score_rows < 1:
+            raise InputError(f"runtime: generate_rows and score_rows want >= 1, got {self}")
+
+
+class ChatModel(Generator, Scorer, Protocol):
+    """A loaded model that can do both."""
+
+
+class Chat(Protocol):
+    """A cheap description of a generator; `open` loads it, leaving the block frees it."""
+
+    def open(self, device: Device) -> AbstractContextManager[Generator]: ...
+
+
+class ScoringChat(Protocol):
+    """A cheap description of a model that can also score."""
+
+    def open(self, device: Device) -> AbstractContextManager[ChatModel]: ...

@@ -1,0 +1,138 @@
+"""What the search asks for, answered by models: rewrites of a segment, and the score of a thinking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reer.draft import item_seed
+from reer.models.protocols import Completion, Generator, Passage, Request, Sampling, Scorer
+from reer.prompts import Prompts, Triggers
+from reer.search import Evaluate, Propose, Segments
+from reer.text import between_last, control_tokens, join_segments, language_of, split_segments, words
+from reer.types import Candidate, InputError, Pair
+
+Metric = Literal["clipped_nll", "nll", "perplexity"]
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """How surprising a solution is given a query and a thinking; lower is better.
+
+    The released code scores mean NLL in nats per token with each token's clipped to `clip`, and puts the first
+    segment of the solution into the context; the paper writes perplexity over all of it (paper.md §1.2).
+    `wrap_in_instruction` puts the query into the inference prompt (§1.3), else it stands alone.
+    """
+
+    metric: Metric
+    clip: float | None
+    skip_first_segment: bool
+    wrap_in_instruction: bool
+
+    def __post_init__(self) -> None:
+        if (self.metric == "clipped_nll") != (self.clip is not None):
+            raise InputError(f"scorer: metric {self.metric!r} with clip {self.clip}; clip goes with clipped_nll alone")
+
+    def of(self, nats: Sequence[float]) -> float:
+        """The score from the answer's per-token NLL in nats."""
+        if self.clip is not None:
+            nats = [min(n, self.clip) for n in nats]
+        mean = math.fsum(nats) / len(nats)
+        return math.exp(mean) if self.metric == "perplexity" else mean
+
+    def passage(self, pair: Pair, thinking: Segments, prompts: Prompts, triggers: Triggers) -> Passage | None:
+        """The context and the text to score; None if nothing is left to score (a one-segment solution)."""
+        head, rest = "", pair.solution
+        if self.skip_first_segment:
+            head, *tail = split_segments(pair.solution)
+            rest = "".join(tail)
+        if not rest.strip():
+            return None
+        prefill = f"<think>\n{join_segments(thinking)}\n</think>\n<answer>\n{head}"
+        values = {"query": pair.query, "reflection": prompts.reflection(pair.query, triggers)}
+        context = prompts.chat("inference", pair.query, values, prefill)
+        if not self.wrap_in_instruction:
+            bare = context.messages[-1].__class__("user", pair.query)
+            context = type(context)((*context.messages[:-1], bare), prefill)
+        return Passage(context, rest)
+
+
+class Rewriter:
+    """Serves `Propose` needs: a generator asked to rewrite one marked segment (paper.md §2.3)."""
+
+    def __init__(
+        self, generator: Generator, pairs: Mapping[str, Pair], prompts: Prompts, triggers: Triggers,
+        sampling: Sampling, seed: int,
+    ) -> None:  # fmt: skip
+        self.generator, self.pairs, self.prompts, self.triggers = generator, pairs, prompts, triggers
+        self.sampling, self.seed = sampling, seed
+
+    def __call__(self, needs: Sequence[Propose]) -> list[list[Candidate]]:
+        requests = [request for need in needs for request in self._requests(need)]
+        replies = iter(self.generator.generate(requests))
+        return [[self._candidate(need, next(replies)) for _ in range(need.n)] for need in needs]
+
+    def _requests(self, need: Propose) -> list[Request]:
+        pair, segment = self.pairs[need.pair_id], need.segments[need.index]
+        values = {
+            "query": pair.query,
+            "solution": pair.solution,
+            "before": join_segments(need.segments[: need.index]),
+            "segment": segment,
+            "after": join_segments(need.segments[need.index + 1 :]),
+            "reflection": self.prompts.reflection(pair.query, self.triggers),
+        }
+        prefill = self.prompts.of(pair.query).edit_prefill
+        prompt = self.prompts.chat("edit", pair.query, values, prefill)
+        return [
+            Request(prompt, self.sampling, item_seed(self.seed, pair.id, need.index, segment, sample))
+            for sample in range(need.n)
+        ]
+
+    def _candidate(self, need: Propose, reply: Completion) -> Candidate:
+        pair = self.pairs[need.pair_id]
+        text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
+        lost = lost_reason(text, need.segments[need.index], pair, cut=reply.stopped == "length")
+        return Candidate(text or "", reply.tokens, None, lost)
+
+
+def lost_reason(text: str | None, segment: str, pair: Pair, cut: bool) -> str | None:
+    """Why a reply is no candidate, or None if it is one."""
+    if text is None:
+        return "no_tag"
+    if cut:
+        return "cut_by_limit"
+    if not text:
+        return "empty"
+    if control_tokens(text):
+        return "control_tokens"
+    if text == segment:
+        return "unchanged"
+    if len(text) >= 40 and text in pair.solution:
+        return "copied_solution"
+    if language_of(text) != language_of(segment):
+        return "other_language"
+    if len(words(text)) > 4 * len(words(segment)) + 40:
+        return "too_long"
+    return None
+
+
+class SurpriseScorer:
+    """Serves `Evaluate` needs."""
+
+    def __init__(
+        self, scorer: Scorer, surprise: Surprise, pairs: Mapping[str, Pair], prompts: Prompts, triggers: Triggers
+    ) -> None:
+        self.scorer, self.surprise, self.pairs, self.prompts, self.triggers = scorer, surprise, pairs, prompts, triggers
+
+    def __call__(self, needs: Sequence[Evaluate]) -> list[list[float | None]]:
+        passages = [
+            self.surprise.passage(self.pairs[need.pair_id], thinking, self.prompts, self.triggers)
+            for need in needs
+            for thinking in need.thinkings
+        ]
+        nats = iter(self.scorer.score([p for p in passages if p is not None]))
+        scores = iter([None if p is None else self.surprise.of(next(nats)) for p in passages])
+        return [[next(scores) for _ in need.thinkings] for need in needs]

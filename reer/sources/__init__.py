@@ -1,0 +1,1 @@
+"""Where pairs come from: one file per source, each yielding raw rows that `reer.pairs` turns into Pairs."""

@@ -1,0 +1,55 @@
+"""`source=hub`: pairs from a data set on the Hugging Face hub, at a pinned revision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reer.sources.rows import Fields, OnBadRow, Problems, raw_pair
+from reer.types import InputError, RawPair
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Rows of one split. `fields.query` may name a chat-message list (or its JSON text): its first content counts,
+    as in DeepWriting-20K (paper.md §3.5). `limit` bounds what is read."""
+
+    repo: str
+    revision: str
+    split: str
+    fields: Fields = Fields()
+    config: str | None = None
+    limit: int | None = None
+    min_votes: float | None = None
+    on_bad_row: OnBadRow = "error"
+
+    @property
+    def name(self) -> str:
+        return self.repo
+
+    def __post_init__(self) -> None:
+        if "/" not in self.repo or not self.revision:
+            raise InputError(f"source=hub: want repo 'owner/name' and a revision, got {self.repo!r} {self.revision!r}")
+
+    def rows(self, problems: Problems) -> Iterator[RawPair]:
+        """Rows in the split's order, streamed."""
+        from datasets import load_dataset
+
+        table = load_dataset(self.repo, self.config, split=self.split, revision=self.revision, streaming=True)
+        for number, row in enumerate(table if self.limit is None else table.take(self.limit)):
+            where = f"{self.repo}/{self.split}:{number}"
+            pair = raw_pair(_flat(row, self.fields.query), self.fields, self.name, where, problems)
+            if pair is not None:
+                yield pair
+
+
+def _flat(row: Mapping[str, Any], query: str) -> Mapping[str, Any]:
+    """The row with a chat-message query replaced by its first content."""
+    value = row.get(query)
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        value = json.loads(value)
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return {**row, query: value[0].get("content")}
+    return row

@@ -1,0 +1,79 @@
+"""The categories of writing, and what assigns them (paper.md §3.2: 25 manually nominated categories, list unreleased)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reer.models.protocols import Generator, Request, Sampling
+from reer.prompts import Prompts
+from reer.text import words
+from reer.types import InputError
+
+FALLBACK = "others"
+
+
+@dataclass(frozen=True)
+class Category:
+    """One kind of writing. `aliases` are names other data sets use for it; `keywords` are the fallback rule's."""
+
+    literature_arts: bool
+    keywords: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """All categories by id, in the order the keyword rule breaks ties."""
+
+    name: str
+    categories: dict[str, Category]
+
+    def __post_init__(self) -> None:
+        if FALLBACK not in self.categories:
+            raise InputError(f"taxonomy {self.name}: want a category {FALLBACK!r} for what fits nowhere else")
+        names = [*self.categories, *(alias for c in self.categories.values() for alias in c.aliases)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"taxonomy {self.name}: names used twice: {', '.join(twice)}")
+
+    def resolve(self, name: str | None) -> str | None:
+        """The category id a data set's own name stands for, or None if it is unknown here."""
+        if name is None or name in self.categories:
+            return name
+        return next((id for id, category in self.categories.items() if name in category.aliases), None)
+
+    def is_literature_arts(self, category: str) -> bool:
+        """True for the categories the ablation `categories=no_literature_arts` leaves out."""
+        return self.categories[category].literature_arts
+
+    def by_keywords(self, query: str) -> str:
+        """The category with most keywords in the query, the first of equals; `others` if none has any."""
+        counts = {id: self._hits(category, query) for id, category in self.categories.items()}
+        best = max(counts, key=lambda id: counts[id])
+        return best if counts[best] else FALLBACK
+
+    def _hits(self, category: Category, query: str) -> int:
+        tokens, text = set(words(query)), query.lower()
+        return sum(k in tokens if k.isascii() and " " not in k else k in text for k in category.keywords)
+
+
+def classify(
+    queries: Sequence[str], taxonomy: Taxonomy, generator: Generator, prompts: Prompts
+) -> tuple[list[str], int]:
+    """A category for each query, asked of the model; where its reply names none, the keyword rule decides.
+    Returns the categories and how many of them the rule decided."""
+    values = {"categories": ", ".join(taxonomy.categories)}
+    sampling = Sampling(temperature=0, top_p=1, max_tokens=12)
+    asked = [Request(prompts.chat("classify", q, {"query": q, **values}), sampling, 0) for q in queries]
+    named = [_named(reply.text, taxonomy) for reply in generator.generate(asked)]
+    return [name or taxonomy.by_keywords(q) for name, q in zip(named, queries, strict=True)], named.count(None)
+
+
+def _named(reply: str, taxonomy: Taxonomy) -> str | None:
+    """The one category a reply names; none or several are no answer."""
+    found = [id for id in taxonomy.categories if re.search(rf"(?<![A-Za-z_]){re.escape(id)}(?![A-Za-z_])", reply.lower())]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,154 @@
+"""Pure string functions: segments, tags, languages, words, n-grams."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from reer.types import Language
+
+_CJK = re.compile(r"[\u4e00-\u9fff]")
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
+_MATH = re.compile(r"\\\[.*?\\\]", re.S)
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+_CONTROL_TOKEN = re.compile(r"<\|[A-Za-z_]+\|>|</?(?:think|answer)>")
+
+
+def language_of(text: str) -> Language:
+    """`zh` if the text holds any CJK ideograph, else `en`: the released code's rule for choosing a prompt
+    (REER_DeepWriter 277acc6, helper.py)."""
+    return "zh" if _CJK.search(text) else "en"
+
+
+def words(text: str) -> list[str]:
+    """Words of a text in lower case; every CJK ideograph counts as one."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def split_segments(text: str, min_chars: int = 100) -> list[str]:
+    """Cut thinking into segments; their concatenation is the text again.
+
+    Blank lines separate, except inside `\\[ … \\]`; pieces under `min_chars` join the piece after them, a short
+    tail the last one; if only one segment results, single newlines separate instead. Rules and the 100 are those
+    of the released code (REER_DeepWriter 277acc6, helper.py).
+    """
+    for separator in (r"\n\s*\n\s*", r"\n\s*"):
+        segments = _glue(_pieces(text, separator), min_chars)
+        if len(segments) > 1:
+            return segments
+    return [text] if text.strip() else []
+
+
+def _pieces(text: str, separator: str) -> list[str]:
+    """Pieces with their trailing separator kept; separators inside display mathematics do not cut."""
+    shielded = [match.span() for match in _MATH.finditer(text)]
+    cuts = [m.end() for m in re.finditer(separator, text) if not any(a <= m.start() < b for a, b in shielded)]
+    bounds = [0, *(cut for cut in cuts if 0 < cut < len(text)), len(text)]
+    return [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def _glue(pieces: Sequence[str], min_chars: int) -> list[str]:
+    segments: list[str] = []
+    waiting = ""
+    for piece in pieces:
+        if len(piece.strip()) < min_chars:
+            waiting += piece
+        else:
+            segments.append(waiting + piece)
+            waiting = ""
+    if waiting and segments:
+        segments[-1] += waiting
+    elif waiting:
+        segments.append(waiting)
+    return segments
+
+
+def join_segments(segments: Sequence[str]) -> str:
+    """Thinking as the model reads it: segments stripped, one blank line between."""
+    return "\n\n".join(part.strip() for part in segments)
+
+
+def between_last(text: str, opening: str, closing: str) -> str | None:
+    """What stands between the last `opening` and the `closing` after it, stripped; None if the opening is absent.
+    A missing `closing` means the text was stopped there, so the rest of the text counts."""
+    start = text.rfind(opening)
+    if start < 0:
+        return None
+    inside = text[start + len(opening) :]
+    end = inside.find(closing)
+    return (inside if end < 0 else inside[:end]).strip()
+
+
+def split_thinking(text: str) -> tuple[str | None, str, bool]:
+    """(thinking, answer, closed) of a model's reply: the answer is what follows the last `</think>`, without an
+    `<answer>` tag around it. An opened but unclosed block is all thinking: the answer is then empty."""
+    head, tag, tail = text.rpartition("</think>")
+    if tag:
+        return head.replace("<think>", "", 1).strip(), _untag(tail), True
+    if text.lstrip().startswith("<think>"):
+        return text.lstrip()[len("<think>") :].strip(), "", False
+    return None, _untag(text), True
+
+
+def _untag(text: str) -> str:
+    return text.strip().removeprefix("<answer>").removesuffix("</answer>").strip()
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Replace each `{{name}}` once, in one pass: text that itself holds braces or `{{…}}` is never filled again.
+
+    Raises KeyError naming the slot when a value is missing.
+    """
+    return _SLOT.sub(lambda match: values[match.group(1)], template)
+
+
+def slots(template: str) -> set[str]:
+    """Names of the `{{…}}` slots of a template."""
+    return set(_SLOT.findall(template))
+
+
+def control_tokens(text: str) -> list[str]:
+    """Chat or thinking markers inside a text, which a tokenizer or parser would take for its own."""
+    return _CONTROL_TOKEN.findall(text)
+
+
+def ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    """Counts of the n-grams of a token list."""
+    return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+
+
+def repeated_share(text: str, n: int, top: int) -> float:
+    """Share of all n-grams taken by the `top` most frequent ones that occur at least twice, in [0, 1]."""
+    counts = ngrams(words(text), n)
+    if not counts:
+        return 0.0
+    return sum(count for _, count in counts.most_common(top) if count > 1) / counts.total()
+
+
+def overlap(text: str, reference: str, n: int) -> float:
+    """Share of the n-grams of `text` that also stand in `reference`, in [0, 1]; 0 for a text shorter than n."""
+    mine, theirs = ngrams(words(text), n), ngrams(words(reference), n)
+    return sum(count for gram, count in mine.items() if gram in theirs) / mine.total() if mine else 0.0
+
+
+def shorten(segments: Sequence[str], max_words: int) -> tuple[str, ...]:
+    """The longest run of whole segments from the front with at most `max_words` words; if already the first is
+    longer, as many of its whole sentences as fit, at least its first `max_words` words."""
+    kept: list[str] = []
+    used = 0
+    for segment in segments:
+        used += len(words(segment))
+        if used > max_words:
+            break
+        kept.append(segment)
+    return tuple(kept) if kept else (_cut_sentence(segments[0], max_words),)
+
+
+def _cut_sentence(text: str, max_words: int) -> str:
+    spans = [match.end() for match in _WORD.finditer(text)]
+    if len(spans) <= max_words:
+        return text
+    limit = spans[max_words - 1]
+    ends = [m.end() for m in re.finditer(r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]", text[:limit])]
+    return text[: ends[-1]] if ends else text[:limit]

@@ -1,0 +1,114 @@
+"""The records that flow through the method: small, frozen, JSON-able, standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["en", "zh"]
+Stopped = Literal["threshold", "budget", "exhausted", "degenerate"]
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be worked with; the message says what, where, and what to do next."""
+
+
+def content_id(*parts: str) -> str:
+    """A stable 12-digit id of texts: equal content gives equal ids on every machine."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8")).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query x and a known good solution y. `id` is a hash of both."""
+
+    id: str
+    query: str
+    solution: str
+    category: str
+    language: Language
+    source: str
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """A row as its source holds it: the query or the category may still be missing."""
+
+    query: str | None
+    solution: str
+    category: str | None
+    source: str
+    where: str
+    votes: float | None = None
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Something left out, and why. Every stage that leaves things out writes these beside what it kept."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A first thinking z(0) for a pair, cut into segments; `tokens` is what its generation cost."""
+
+    pair_id: str
+    segments: tuple[str, ...]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One proposed rewrite of a segment: a score, or the reason it was lost (then `score` is None)."""
+
+    text: str
+    tokens: int
+    score: float | None
+    lost: str | None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One step of the search. `chosen` is the index of the winning candidate, None if the incumbent stayed;
+    `score` is the running best after the step."""
+
+    index: int
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """The outcome of a search: `score` never exceeds `draft_score`, and `stopped` says why it ended."""
+
+    pair_id: str
+    draft: tuple[str, ...]
+    segments: tuple[str, ...]
+    draft_score: float
+    score: float
+    edits: tuple[Edit, ...]
+    stopped: Stopped
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat turn, content verbatim."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training row: a conversation ending in the assistant's turn, and where it came from."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: str
+    category: str
+    thinking: str
+    answer: str
