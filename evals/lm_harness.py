@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from evals.benchmark import ItemScores, Measure
+from reer.models.local import pick_device
 from reer.models.protocols import Device
 from reer.types import InputError
 
@@ -51,8 +52,7 @@ class LmEval:
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
 
-        where = None if device.name == "auto" else device.name
-        lm = HFLM(pretrained=str(model), dtype="auto", batch_size=device.generate_rows, device=where)
+        lm = HFLM(pretrained=str(model), dtype="auto", batch_size=device.generate_rows, device=pick_device(device))
         with tempfile.TemporaryDirectory() as scratch:
             local = _with_absolute_data(self._folder(), Path(scratch))
             manager = TaskManager(include_path=str(local), include_defaults=not set(self.tasks) <= _names(local))

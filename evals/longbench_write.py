@@ -5,28 +5,27 @@ Items and the judge's prompt are read from the benchmark's own files at run time
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, strict_object, whole_number
+from evals.files import DataFiles
 from evals.length import length_score
 from reer.models.protocols import Prompt, Sampling
-from reer.sources.rows import Problems, file_digest, json_lines
 from reer.text import language_of
-from reer.types import InputError, Message
+from reer.types import Message
 
 DIMENSIONS = ("Relevance", "Accuracy", "Coherence", "Clarity", "Breadth and Depth", "Reading Experience")
 
 
 @dataclass(frozen=True)
 class LongBenchWrite:
-    """`folder` holds `longbench_write.jsonl` and `judge.txt` of the upstream repository. `judged` False scores the
-    length alone and asks no judge."""
+    """`data` names `longbench_write.jsonl` and `judge.txt` of the upstream repository. `judged` False scores the length
+    alone and asks no judge."""
 
-    folder: str = field(metadata={"identity": False})
+    data: DataFiles
     judged: bool
     temperature: float
     min_coverage: float
@@ -40,24 +39,11 @@ class LongBenchWrite:
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return {"S_l": (0.0, 100.0), "S_q": (0.0, 100.0), "mean_S_q_S_l": (0.0, 100.0)}
 
-    def identity(self) -> dict[str, Any]:
-        digests = [file_digest(self._file(name)) for name in ("longbench_write.jsonl", "judge.txt")]
-        return {"data": digests, "judged": self.judged, "temperature": self.temperature, "limit": self.items_limit}
-
-    def _file(self, name: str) -> Path:
-        file = Path(self.folder) / name
-        if not file.is_file():
-            raise InputError(
-                f"benchmark longbench_write: no file {file}; set benchmark.longbench_write.folder to the benchmark's "
-                "data folder (upstream: THUDM/LongWriter at 3fcfdff, evaluation/), or leave this benchmark out"
-            )
-        return file
-
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(self.temperature, 1.0, min(max_tokens, 32768))
 
     def items(self) -> list[Item]:
-        rows = [row for _, row in json_lines(self._file("longbench_write.jsonl"), Problems("error"))]
+        rows = [json.loads(line) for line in self.data.lines("longbench_write.jsonl")]
         items = [
             Item(f"lbw-{i:03d}", row["prompt"], language_of(row["prompt"]), row["type"], int(row["length"]))
             for i, row in enumerate(rows)
@@ -67,7 +53,7 @@ class LongBenchWrite:
     def calls(self, item: Item, response: Response) -> list[JudgeCall]:
         if not self.judged:
             return []
-        template = self._file("judge.txt").read_text(encoding="utf-8")
+        template = self.data.text("judge.txt")
         head, tail = template.split("$INST$", 1)
         text = (head + item.prompt + tail.replace("$RESPONSE$", response.answer, 1)).strip()
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]

@@ -159,3 +159,7 @@ def _write_report(results: Sequence[Result], path: Path) -> Path:
     from experiments.report import compare, write_html
 
     return write_html(compare(results), path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

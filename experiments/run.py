@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import show
 from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
 from experiments.identity import fingerprint
 from experiments.job import execute, preflight, quiet_libraries
+from experiments.pipeline import pipeline
 from experiments.record import Result, is_current, read_result
 from experiments.store import write_json
 
@@ -22,20 +24,21 @@ def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
     multirun = any(a in ("-m", "--multirun") for a in arguments)
     overrides = [a for a in arguments if not a.startswith("-")]
     if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
-        _hydra(arguments)
+        _hydra(arguments, lambda cfg: None)
         return [], []
     plans = compose_plans(overrides, multirun)
     for plan in plans:
         preflight(experiment_from(plan))
     if multirun and not any(o.startswith("tracking.group=") for o in overrides):
         arguments = [*arguments, f"tracking.group=sweep-{fingerprint(sorted(overrides))[:6]}"]
-    _hydra(arguments)
+    alone: list[dict[str, Any]] = []
+    _hydra(arguments, lambda cfg: _job(cfg, alone))
+    for plan in alone:
+        show.summary(execute(plan))
     return _outcome(plans)
 
 
 def _outcome(plans: Sequence[dict[str, Any]]) -> tuple[list[Result], list[str]]:
-    from experiments.pipeline import pipeline
-
     results, missing = [], []
     for plan in plans:
         x = experiment_from(plan)
@@ -47,20 +50,21 @@ def _outcome(plans: Sequence[dict[str, Any]]) -> tuple[list[Result], list[str]]:
     return results, missing
 
 
-def _hydra(arguments: Sequence[str]) -> None:
+def _hydra(arguments: Sequence[str], task: Callable[[Any], None]) -> None:
+    """Hydra's own main on these arguments: its launchers, `--cfg`, `--info` and shell completion."""
     import hydra
 
     register()
     before = sys.argv
     sys.argv = ["reer run", *arguments]
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_task)()
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
     finally:
         sys.argv = before
 
 
-def _task(cfg: Any) -> None:
-    """One job: alone in this process, or as one of a sweep in a process of its own."""
+def _job(cfg: Any, alone: list[dict[str, Any]]) -> None:
+    """One job of Hydra's: in a process of its own if it is one of a sweep, else left for this one."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -70,9 +74,7 @@ def _task(cfg: Any) -> None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         launch(plan)
     else:
-        from experiments import show
-
-        show.summary(execute(plan))
+        alone.append(plan)
 
 
 def launch(plan: dict[str, Any]) -> int:

@@ -30,7 +30,7 @@ def item_seed(*parts: object) -> int:
 
 def draft_prompt(pair: Pair, prompts: Prompts, triggers: Triggers, seed: int) -> tuple[Prompt, str]:
     """The prompt and the opener its thinking begins with."""
-    openers = prompts.of(pair.query).openers
+    openers = prompts.openers(pair.query, triggers)
     opener = openers[item_seed(seed, pair.id, "opener") % len(openers)]
     values = {
         "query": pair.query,

@@ -17,7 +17,8 @@ class PromptTexts:
     draft: query, solution, reflection → a first thinking (paper.md §2.1); inference: query, reflection → the user
     turn answers are scored under (§2.2); edit: query, solution, before, segment, after, reflection → a better segment
     (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
-    `openers` begin a draft, chosen by seed; `edit_prefill` begins an edit and ends inside `<refine>` or before it.
+    `openers` begin a draft, chosen by seed, `reflective_openers` where reflection is asked for (if there are any:
+    small models do not reflect because they are told to, but go on in the voice they find); `edit_prefill` begins an edit and ends inside `<refine>` or before it.
     """
 
     system: str
@@ -30,6 +31,7 @@ class PromptTexts:
     reverse_fallback: str
     classify: str
     reflection: str
+    reflective_openers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         wanted = {
@@ -70,6 +72,12 @@ class Prompts:
 
     def of(self, text: str) -> PromptTexts:
         return self.zh if language_of(text) == "zh" else self.en
+
+    def openers(self, language_from: str, triggers: Triggers) -> tuple[str, ...]:
+        """The openers a draft may begin with."""
+        texts = self.of(language_from)
+        asked = bool(triggers.of(language_of(language_from)))
+        return texts.reflective_openers if asked and texts.reflective_openers else texts.openers
 
     def chat(self, kind: str, language_from: str, values: Mapping[str, str], prefill: str = "") -> Prompt:
         """The named text filled and put into a user turn, after the system turn if there is one."""

@@ -1,0 +1,147 @@
+"""Configurations are code: every choice composes, every typo stops before any work."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from experiments.config import CONF, PARTS, compose_plans, decode, derived_name, experiment_from
+from experiments.experiment import Experiment
+from experiments.pipeline import pipeline
+from reer.types import InputError
+
+ARMS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
+GIVEN = {
+    ("source", "jsonl"): ["source.path=FILE"],
+    ("source", "writing_prompts"): ["source.repo=owner/name", "source.revision=abc"],
+    ("source", "gutenberg"): ["source.repo=owner/name", "source.revision=abc"],
+    ("public", "jsonl"): ["public.path=FILE"],
+    ("model", "folder"): ["student.path=FOLDER"],
+    ("chat", "server"): ["scorer_model.model=m", "scorer_model.base_url=http://localhost:1/v1"],
+    ("generator", "server"): ["generator.chat.model=m", "generator.chat.base_url=http://localhost:1/v1"],
+    ("judge", "server"): ["judge.chat.model=m", "judge.chat.base_url=http://localhost:1/v1"],
+}
+KEYS = {"model": "model@student", "chat": "chat@scorer_model"}
+CHOICES = [
+    (folder.name, file.stem)
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir() and folder.name not in ("experiment", "scale", "sweep")
+    for file in sorted(folder.glob("*.yaml"))
+]
+
+
+def one(*overrides: str) -> Experiment:
+    (plan,) = compose_plans(list(overrides), multirun=False)
+    return experiment_from(plan)
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Callable[[str, str], list[str]]:
+    """What a choice asks the user for, with files that are there."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "q", "answer": "a", "question": "q"}\n')
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "data").mkdir()
+    places = {"FILE": str(rows), "FOLDER": str(tmp_path), "DATA": str(tmp_path / "data")}
+
+    def fill(group: str, choice: str) -> list[str]:
+        lines = GIVEN.get((group, choice), [])
+        return [line.split("=")[0] + "=" + places.get(line.split("=")[1], line.split("=")[1]) for line in lines]
+
+    return fill
+
+
+@pytest.mark.parametrize(("arm", "scale"), list(product(ARMS, SCALES)))
+def test_every_arm_composes_and_plans_at_every_scale(arm: str, scale: str) -> None:
+    steps = pipeline(one(f"experiment={arm}", f"scale={scale}")).steps
+    assert list(steps)[-1].startswith(("grade:", "harness:"))
+    assert len({step.fingerprint for step in steps.values()}) == len(steps)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_yaml_composes_and_plans(group: str, choice: str, given: Callable[[str, str], list[str]]) -> None:
+    value = f"[{choice}]" if group == "benchmark" else choice
+    x = one("scale=smoke", f"{KEYS.get(group, group)}={value}", *given(group, choice))
+    assert pipeline(x).results
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_yaml_begins_with_its_schema_or_another_of_its_group(group: str, choice: str) -> None:
+    text = (CONF / group / f"{choice}.yaml").read_text()
+    first = next(line for line in text.split("\n") if line.startswith("defaults: ["))
+    parent = first.removeprefix("defaults: [").split(",")[0].split("@")[0]
+    schemas = {f"{name}_schema" for name in PARTS[group]}
+    assert parent in schemas or (CONF / group / f"{parent}.yaml").exists()
+
+
+def test_a_typo_on_the_command_line_names_the_near_choice() -> None:
+    with pytest.raises(InputError, match="'n_candidate': did you mean n_candidates"):
+        one("search.n_candidate=3")
+    with pytest.raises(InputError, match="'serch': did you mean search"):
+        one("serch=single_pass")
+    with pytest.raises(InputError, match="'singel_pass': did you mean single_pass"):
+        one("search=singel_pass")
+
+
+def test_a_typo_in_a_file_fails_like_one_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    shutil.copytree(CONF, tmp_path / "conf")
+    with (tmp_path / "conf/search/iterative.yaml").open("a") as stream:
+        stream.write("max_edit: 3\n")
+    monkeypatch.setattr("experiments.config.CONF", tmp_path / "conf")
+    with pytest.raises(InputError, match="max_edit"):
+        one("scale=smoke")
+
+
+def test_a_wrong_value_names_its_key() -> None:
+    with pytest.raises(InputError, match=r"search\.max_edits: .*integer"):
+        one("search.max_edits=many")
+    with pytest.raises(InputError, match="max_edits >= 0"):
+        one("search.max_edits=-1")
+
+
+def test_a_value_that_is_asked_for_is_named() -> None:
+    with pytest.raises(InputError, match=r"source\.path has no value; add source\.path="):
+        one("source=jsonl")
+
+
+def test_a_multirun_composes_every_job_before_the_first() -> None:
+    plans = compose_plans(["scale=smoke", "experiment=full,short_trajectories", "seed=0,1"], multirun=True)
+    assert [(p["name"], p["seed"]) for p in plans] == [
+        ("full", 0), ("full", 1), ("short_trajectories", 0), ("short_trajectories", 1),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no_such_arm"):
+        compose_plans(["scale=smoke", "experiment=full,no_such_arm"], multirun=True)
+
+
+def test_the_named_sweep_is_the_six_arms_with_the_baseline_first() -> None:
+    names = [plan["name"] for plan in compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)]
+    assert names[0] == "full"
+    assert sorted(names) == ARMS
+
+
+def test_several_values_without_a_multirun_are_refused() -> None:
+    with pytest.raises(InputError, match="add -m"):
+        compose_plans(["seed=0,1"], multirun=False)
+
+
+def test_a_crossed_arm_gets_a_name_of_its_own() -> None:
+    assert derived_name("full", ["search=single_pass", "scale=smoke", "seed=3"]) == "full+search=single_pass"
+    assert derived_name("full", ["source.path=/some/where/texts.jsonl"]) == "full+source.path=texts.jsonl"
+    assert derived_name("mine", ["name=mine", "search=single_pass"]) == "mine"
+
+
+def test_a_plan_comes_back_as_the_same_experiment() -> None:
+    (plan,) = compose_plans(["scale=smoke"], multirun=False)
+    import json
+
+    again = experiment_from(json.loads(json.dumps(plan)))
+    assert again == experiment_from(plan)
+
+
+def test_a_plan_of_another_version_is_refused() -> None:
+    with pytest.raises(InputError, match="another version"):
+        decode({"kind": "os.system"})

@@ -1,0 +1,198 @@
+"""`scale=smoke`, every stage for real: once, twice, in a sweep, and killed in the middle."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+ARMS = "full,no_synthetic_data,no_iterative_search,no_reflection_tokens,short_trajectories,no_literature_arts"
+
+
+def reer(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan") else ["--root", str(root)]
+    command = [sys.executable, "-m", "experiments.cli", *arguments, *extra]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+
+
+def builds(root: Path) -> dict[str, str]:
+    """stage folder → build id, for every complete stage result."""
+    records = root.glob("store/*/*/record.json")
+    return {f"{p.parent.parent.name}/{p.parent.name}": json.loads(p.read_text())["build"] for p in records}
+
+
+def texts(root: Path) -> dict[str, bytes]:
+    """The rows of every stage before training, by stage."""
+    stages = ("pairs", "draft", "refine", "filter", "curate", "mix", "render")
+    return {stage: next((root / "store" / stage).glob("*/rows.jsonl")).read_bytes() for stage in stages}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The six arms, run once for this file."""
+    root = tmp_path_factory.mktemp("sweep")
+    done = reer(root, "run", "sweep=ablations", "scale=smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_the_sweep_finishes_all_six_arms(sweep: Path) -> None:
+    results = sorted(path.parents[2].name + "/" + path.parents[1].name for path in sweep.glob("runs/*/*/s0/result.json"))
+    assert results == sorted(f"{arm}/smoke" for arm in ARMS.split(",")) or len(results) == 6
+
+
+def test_stage_executions_are_the_distinct_minimum(sweep: Path) -> None:
+    from experiments.config import compose_plans, experiment_from
+    from experiments.pipeline import pipeline
+
+    plans = compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)
+    distinct = {step.fingerprint for plan in plans for step in pipeline(experiment_from(plan)).steps.values()}
+    assert len(builds(sweep)) == len(distinct)
+
+
+def test_running_again_builds_nothing(sweep: Path) -> None:
+    before = builds(sweep)
+    done = reer(sweep, "run", "scale=smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert builds(sweep) == before
+    assert "cached" in done.stdout
+
+
+def test_there_is_one_wandb_run_for_each_arm_and_no_stray(sweep: Path) -> None:
+    runs = sorted(path.name for path in (sweep / "wandb").glob("offline-run-*"))
+    assert len(runs) == 6
+    assert len({name.split("-reer-")[1] for name in runs}) == 6
+
+
+def test_an_offline_wandb_run_holds_config_summary_curves_and_tables(sweep: Path) -> None:
+    result = json.loads((sweep / "runs/full/smoke/s0/result.json").read_text())
+    leet = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
+    shown = subprocess.run([*leet, "--summary", result["tracked"]], capture_output=True, text=True, check=True).stdout
+    read = json.loads(shown)
+    text = json.dumps(read)
+    assert read["state"] in ("finished", "Finished") or '"exit_code": 0' in text or '"exitCode": 0' in text
+    for name in ("max_edits", "refine/score_refined", "train/last_loss", "writing/quality", "digest/refine"):
+        assert name in text, name
+    rows = subprocess.run([*leet, result["tracked"]], capture_output=True, text=True, check=True).stdout
+    for name in ("train/loss", "train/step", "refine/gain", "grade/item", "tables/trajectories", "tables/grade_writing"):
+        assert name in rows, name
+
+
+def test_the_summary_says_what_happened(sweep: Path) -> None:
+    done = reer(sweep, "run", "scale=smoke")
+    for words in ("refine", "edits accepted", "writing/quality", "(14/14)", "W&B run", "HTML report", "loss"):
+        assert words in done.stdout.replace("\n", " "), words
+
+
+def test_compare_shows_every_arm_with_what_changed(sweep: Path) -> None:
+    done = reer(sweep, "compare")
+    assert done.returncode == 0, done.stderr
+    flat = "".join(done.stdout.split())
+    for words in ("full", "no_syntheti", "search.max_edits", "optimizer", "reflection"):
+        assert words in flat or words in done.stdout, words
+
+
+def test_the_report_is_self_contained_and_escapes_model_text(sweep: Path) -> None:
+    page = (sweep / "report.html").read_text()
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "default-src 'none'" in page
+    assert page.count("<polyline") == 6
+
+
+def test_each_ablation_bit_and_touched_nothing_else(sweep: Path) -> None:
+    def metrics(arm: str, step: str) -> dict[str, float]:
+        return json.loads((sweep / f"runs/{arm}/smoke/s0/result.json").read_text())["steps"][step]["metrics"]
+
+    full = metrics("full", "curate")
+    assert full["reflection_markers"] > 0
+    assert full["literature_arts_rows"] > 0
+    assert metrics("no_reflection_tokens", "curate")["reflection_markers"] == 0
+    assert metrics("no_reflection_tokens", "curate")["rows"] == full["rows"]
+    assert metrics("no_literature_arts", "curate")["literature_arts_rows"] == 0
+    assert metrics("short_trajectories", "curate")["max_words"] < full["max_words"]
+    assert metrics("short_trajectories", "curate")["rows"] == full["rows"]
+    assert metrics("no_iterative_search", "refine")["edits"] == 0
+    assert metrics("no_iterative_search", "refine")["score_draft"] == metrics("full", "refine")["score_draft"]
+    assert "synthetic" not in metrics("no_synthetic_data", "mix")["by_source"]
+
+
+def test_a_name_that_comes_back_with_another_meaning_stops_with_the_difference(sweep: Path) -> None:
+    done = reer(sweep, "run", "scale=smoke", "name=full", "search.n_candidates=3")
+    assert done.returncode == 2
+    assert "search.n_candidates: 2 -> 3" in done.stderr
+    assert "name=" in done.stderr
+    assert "replace=true" in done.stderr
+
+
+def test_rerun_by_name_uses_the_frozen_plan(sweep: Path) -> None:
+    before = builds(sweep)
+    done = reer(sweep, "rerun", "short_trajectories")
+    assert done.returncode == 0, done.stderr
+    assert builds(sweep) == before
+    missing = reer(sweep, "rerun", "no_such_run")
+    assert missing.returncode == 2
+    assert "short_trajectories/smoke/s0" in missing.stderr
+
+
+def test_plan_shows_what_is_cached_and_what_arms_share(sweep: Path) -> None:
+    cached = reer(sweep, "plan", "sweep=ablations", "scale=smoke")
+    assert "0 to compute" in cached.stdout.replace("\n", " ")
+    other = reer(sweep, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", "generator.seed=5")
+    assert "with full" in other.stdout
+
+
+def test_bad_input_is_told_before_any_work(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "q", "answer": "a"}\n{"query": "q", "text": "b"}\n')
+    done = reer(tmp_path / "o", "run", "scale=smoke", "source=jsonl", f"source.path={rows}")
+    assert done.returncode != 0
+    assert f"{rows}:2" in done.stderr
+    assert "source.on_bad_row=skip" in done.stderr
+    assert "Traceback" not in done.stderr
+    gone = reer(tmp_path / "o", "run", "scale=smoke", "source=jsonl", "source.path=nowhere.jsonl")
+    assert gone.returncode == 2
+    assert "no such file" in gone.stderr
+
+
+def _run_and_kill(root: Path, when: str, seconds: float) -> bool:
+    """Start the run, kill -9 its group once `when` exists; True if it was killed before it had finished."""
+    command = [sys.executable, "-m", "experiments.cli", "run", "scale=smoke", f"runtime.root={root}"]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    until = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < until and not list(root.glob(when)):
+        time.sleep(0.002)
+    killed = process.poll() is None
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return killed
+
+
+@pytest.mark.parametrize("when", ["store/replay/*/*.jsonl", "store/refine/*.part", "store/train/*.part/checkpoints/*/COMPLETE"])
+def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(sweep: Path, tmp_path: Path, when: str) -> None:
+    root = tmp_path / "killed"
+    assert _run_and_kill(root, when, seconds=120)
+    assert not list(root.glob("runs/full/smoke/s0/result.json"))
+    done = reer(root, "run", "scale=smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    clean = tmp_path / "clean"
+    shutil.copytree(sweep / "store", clean / "store")
+    expected = {n: s for n, s in json.loads((sweep / "runs/full/smoke/s0/result.json").read_text())["steps"].items()}
+    found = json.loads((root / "runs/full/smoke/s0/result.json").read_text())["steps"]
+    for name, step in expected.items():
+        ours, theirs = Path(found[name]["path"]) / "rows.jsonl", Path(step["path"]) / "rows.jsonl"
+        assert not theirs.exists() or ours.read_bytes() == theirs.read_bytes(), name
+    weights = "model/model.safetensors"
+    ours, theirs = (Path(s["train"]["path"]) / weights for s in (found, expected))
+    assert ours.read_bytes() == theirs.read_bytes()

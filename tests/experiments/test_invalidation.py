@@ -1,0 +1,75 @@
+"""The ablation table as a test: what each override changes, and the first stage it rebuilds."""
+
+import pytest
+
+from experiments.config import compose_plans, experiment_from
+from experiments.pipeline import pipeline
+
+TABLE = [
+    # override, first stage rebuilt (None: nothing), stages it must share with the baseline
+    ("data=public_only", "mix", ["public"]),
+    ("search=single_pass", "refine", ["pairs", "draft", "public"]),
+    ("search.max_edits=6", "refine", ["pairs", "draft"]),
+    ("reflection=never", "draft", ["pairs"]),
+    ("reflection=strip", "curate", ["pairs", "draft", "refine", "filter"]),
+    ("trajectory=short", "curate", ["pairs", "draft", "refine", "filter"]),
+    ("trajectory=no_long", "curate", ["refine"]),
+    ("trajectory=no_short", "curate", ["refine"]),
+    ("categories=no_literature_arts", "curate", ["pairs", "draft", "refine", "filter"]),
+    ("filters=paper", "draft", ["pairs"]),
+    ("filters.max_leak=0.2", "filter", ["draft", "refine"]),
+    ("scorer=as_written", "refine", ["draft"]),
+    ("prompts=reer", "pairs", ["public"]),
+    ("generator.seed=1", "draft", ["pairs"]),
+    ("data.seed=1", "mix", ["refine", "curate", "public"]),
+    ("seed=1", "train", ["draft", "refine", "mix", "render"]),
+    ("train=tiny_lora", "train", ["render"]),
+    ("train.chat.answer_tags=true", "render", ["mix"]),
+    ("scale.answer_tokens=8", "generate:writing", ["train"]),
+    ("judge=local", "grade:writing", ["train", "generate:writing"]),
+    ("judge.attempts=3", "grade:writing", ["generate:writing"]),
+    ("runtime=gpu", None, []),
+    ("runtime.root=elsewhere", None, []),
+    ("runtime.device.generate_rows=4", None, []),
+    ("tracking=silent", None, []),
+    ("tracking.project=other", None, []),
+    ("name=other", None, []),
+]
+
+
+def steps(*overrides: str) -> dict[str, str]:
+    (plan,) = compose_plans(["scale=smoke", *overrides], multirun=False)
+    return {name: step.fingerprint for name, step in pipeline(experiment_from(plan)).steps.items()}
+
+
+@pytest.fixture(scope="module")
+def baseline() -> dict[str, str]:
+    return steps()
+
+
+@pytest.mark.parametrize(("override", "first", "shared"), TABLE, ids=[row[0] for row in TABLE])
+def test_an_override_rebuilds_from_its_stage_on(
+    override: str, first: str | None, shared: list[str], baseline: dict[str, str]
+) -> None:
+    changed = steps(override)
+    rebuilt = [name for name in changed if changed[name] != baseline[name] and name != "overlap"]
+    assert rebuilt[:1] == ([first] if first else [])
+    assert all(changed[name] == baseline[name] for name in shared)
+
+
+def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
+    changed = steps("trajectory=short")
+    after = ["curate", "mix", "render", "train", "generate:writing", "grade:writing"]
+    assert [name for name in changed if changed[name] != baseline[name]] == after
+
+
+def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:
+    assert not {"pairs", "draft", "refine", "filter", "curate", "overlap"} & set(steps("experiment=no_synthetic_data"))
+
+
+def test_arms_share_what_they_can() -> None:
+    plans = compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)
+    arms = {plan["name"]: pipeline(experiment_from(plan)).steps for plan in plans}
+    users = {name: sum(steps.get(name) is not None and steps[name].fingerprint == step.fingerprint for steps in arms.values())
+             for name, step in arms["full"].items()}  # fmt: skip
+    assert [users[name] for name in ("pairs", "draft", "refine", "filter", "curate", "public")] == [5, 5, 4, 4, 1, 6]

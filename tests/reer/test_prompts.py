@@ -1,0 +1,77 @@
+"""Prompt texts as data: their slots are checked, and what is put into them stays as it is.
+
+`PROMPTS` are small texts that the other test files use too.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from reer.prompts import Prompts, PromptTexts, Triggers
+from reer.types import InputError, Message
+
+ENGLISH = PromptTexts(
+    system="Be kind.",
+    draft="Draft: {{query}} | {{solution}} | {{reflection}}",
+    openers=("Okay, I see", "Alright, now"),
+    inference="Think: {{query}} {{reflection}}",
+    edit="{{query}}|{{solution}}|{{before}}<replace>{{segment}}</replace>{{after}}{{reflection}}",
+    edit_prefill="Let me see.\n<analyze>",
+    reverse="Which request? {{solution}}",
+    reverse_fallback="Write a text that begins: {{opening}}",
+    classify="{{query}} One of {{categories}}",
+    reflection="Say {{triggers}}.",
+)
+CHINESE = replace(ENGLISH, system="", draft="稿：{{query}}{{solution}}{{reflection}}", openers=("好的，",))
+PROMPTS = Prompts("test", ENGLISH, CHINESE)
+TRIGGERS = Triggers(en=("Hmm", "Wait"), zh=("等等",))
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("draft", "{{query}} {{solution}}"),
+        ("inference", "{{query}} {{reflection}} {{solution}}"),
+        ("edit", "nothing"),
+        ("reverse", "{{solutions}}"),
+        ("reverse_fallback", ""),
+        ("classify", "{{query}}"),
+        ("reflection", "{triggers}"),
+    ],
+)
+def test_a_text_with_other_slots_is_refused_by_name(field: str, text: str) -> None:
+    with pytest.raises(InputError, match=f"text '{field}' has slots"):
+        replace(ENGLISH, **{field: text})
+
+
+def test_at_least_one_opener_is_wanted() -> None:
+    with pytest.raises(InputError, match="opener"):
+        replace(ENGLISH, openers=())
+
+
+def test_the_query_decides_the_language() -> None:
+    assert PROMPTS.of("Write a poem") is ENGLISH
+    assert PROMPTS.of("写一首诗") is CHINESE
+
+
+def test_a_system_text_comes_first_and_an_empty_one_not_at_all() -> None:
+    values = {"query": "q", "reflection": ""}
+    assert PROMPTS.chat("inference", "q", values).messages == (Message("system", "Be kind."), Message("user", "Think: q"))
+    assert [m.role for m in PROMPTS.chat("inference", "诗", values).messages] == ["user"]
+
+
+def test_braces_in_the_texts_are_not_filled() -> None:
+    values = {"query": "{{solution}} {} %s", "solution": "{{query}}", "reflection": ""}
+    assert "Draft: {{solution}} {} %s | {{query}}" in PROMPTS.chat("draft", "q", values).messages[-1].content
+
+
+def test_the_prefill_stands_apart_from_the_turns() -> None:
+    prompt = PROMPTS.chat("reverse", "x", {"solution": "x"}, prefill="<think>\n")
+    assert prompt.prefill == "<think>\n"
+    assert "<think>" not in prompt.messages[-1].content
+
+
+def test_without_triggers_reflection_is_not_asked_for() -> None:
+    assert PROMPTS.reflection("q", TRIGGERS) == "Say Hmm; Wait."
+    assert PROMPTS.reflection("诗", TRIGGERS) == "Say 等等."
+    assert PROMPTS.reflection("q", Triggers()) == ""

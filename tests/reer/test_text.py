@@ -1,0 +1,181 @@
+"""Pure string functions: what is cut is put together again, and nothing is counted twice."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from reer.text import (
+    between_last,
+    control_tokens,
+    fill,
+    join_segments,
+    language_of,
+    ngrams,
+    overlap,
+    repeated_share,
+    shorten,
+    slots,
+    split_segments,
+    split_thinking,
+    words,
+)
+
+relaxed = settings(deadline=None, max_examples=150)
+pieces = st.sampled_from(["a" * 120, "short.", "\n", "\n\n", "\n \n", " ", "\\[", "\\]", "想" * 101, "x\r\n", "\u2028", "é. "])
+texts = st.lists(pieces, max_size=14).map("".join)
+prose = st.lists(st.sampled_from(["one", "two", "three.", "don't", "想", "！", ",", "\n", "end?"]), min_size=1).map(" ".join)
+
+
+@relaxed
+@given(texts)
+def test_segments_concatenate_back_to_the_text(text: str) -> None:
+    assert "".join(split_segments(text)) == (text if text.strip() else "")
+
+
+@relaxed
+@given(texts)
+def test_several_segments_each_hold_a_hundred_characters(text: str) -> None:
+    segments = split_segments(text)
+    assert len(segments) <= 1 or all(len(part.strip()) >= 100 for part in segments)
+
+
+@relaxed
+@given(texts)
+def test_splitting_what_was_joined_gives_the_same_segments(text: str) -> None:
+    segments = [part.strip() for part in split_segments(text)]
+    assert [part.strip() for part in split_segments(join_segments(segments))] == segments
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n\n\t\n"])
+def test_blank_text_has_no_segments(text: str) -> None:
+    assert split_segments(text) == []
+
+
+def test_blank_lines_inside_display_mathematics_do_not_cut() -> None:
+    formula = "\\[ x = 1\n\n y = 2 \\]" + "b" * 120
+    assert split_segments(f"{'a' * 120}\n\n{formula}") == ["a" * 120 + "\n\n", formula]
+
+
+def test_a_short_piece_joins_the_next_one_and_a_short_tail_the_last() -> None:
+    text = f"Hm.\n\n{'a' * 100}\n\n{'b' * 100}\n\nDone."
+    assert split_segments(text) == [f"Hm.\n\n{'a' * 100}\n\n", f"{'b' * 100}\n\nDone."]
+
+
+def test_single_newlines_separate_where_blank_lines_do_not() -> None:
+    assert split_segments(f"{'a' * 100}\n{'b' * 100}") == ["a" * 100 + "\n", "b" * 100]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"), [("Hello", "en"), ("", "en"), ("Write 诗", "zh"), ("これは", "en"), ("カタ漢", "zh")]
+)
+def test_one_ideograph_makes_a_text_chinese(text: str, language: str) -> None:
+    assert language_of(text) == language
+
+
+def test_words_are_lower_case_and_every_ideograph_is_one() -> None:
+    assert words("Don't STOP: 今天x well-made 3.5") == ["don't", "stop", "今", "天", "x", "well-made", "3", "5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("<r>a</r>", "a"),
+        ("<r>a</r> and <r> b </r> tail", "b"),
+        ("<r>cut off here", "cut off here"),
+        ("<r></r>", ""),
+        ("no tag", None),
+        ("</r>", None),
+    ],
+)
+def test_between_last_takes_the_last_opening_and_forgives_a_missing_close(text: str, inside: str | None) -> None:
+    assert between_last(text, "<r>", "</r>") == inside
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("plain", (None, "plain", True)),
+        ("<think>a</think>b", ("a", "b", True)),
+        ("a</think> b ", ("a", "b", True)),
+        ("<think>a</think>b</think>c", ("a</think>b", "c", True)),
+        ("<think>a</think><answer>\nb\n</answer>", ("a", "b", True)),
+        ("\n<think>never closed", ("never closed", "", False)),
+        ("<think></think>b", ("", "b", True)),
+        ("</think>", ("", "", True)),
+        ("", (None, "", True)),
+    ],
+)
+def test_thinking_and_answer_come_apart(text: str, parts: tuple[str | None, str, bool]) -> None:
+    assert split_thinking(text) == parts
+
+
+@relaxed
+@given(st.text(), st.text())
+@example("{{b}}", "{{a}}")
+@example("\\1 {} %s $RESPONSE$", "\\g<0>")
+def test_filled_text_is_never_filled_again(first: str, second: str) -> None:
+    assert fill("<{{a}}|{{b}}>", {"a": first, "b": second}) == f"<{first}|{second}>"
+
+
+def test_a_slot_without_a_value_is_named() -> None:
+    with pytest.raises(KeyError, match="missing"):
+        fill("{{missing}}", {"a": ""})
+    assert slots("{{a}} {b} {{c}} {{a}}") == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>", "a<|im_start|>b", "<|endoftext|>", "<think>", "</think>", "<answer>", "</answer>",
+             "<|begin_of_thought|>", "<|reserved_special_token_0|>"],
+)  # fmt: skip
+def test_control_tokens_are_seen(text: str) -> None:
+    assert control_tokens(f"before {text} after")
+
+
+@pytest.mark.parametrize("text", ["a < b | c > d", "<thinking>", "think", "<b>", "<||>", "x <| y |> z"])
+def test_ordinary_text_holds_no_control_tokens(text: str) -> None:
+    assert control_tokens(text) == []
+
+
+def test_ngrams_of_a_short_text_are_none() -> None:
+    assert ngrams(["a", "b"], 3) == {}
+    assert ngrams(["a", "b", "a", "b"], 2) == {("a", "b"): 2, ("b", "a"): 1}
+
+
+@relaxed
+@given(prose, st.integers(1, 4), st.integers(1, 4))
+def test_repetition_is_a_share(text: str, n: int, top: int) -> None:
+    assert 0 <= repeated_share(text, n, top) <= 1
+
+
+def test_repetition_counts_only_what_occurs_twice() -> None:
+    assert repeated_share("a b c d e f", 2, 3) == 0
+    assert repeated_share("a b a b a b", 2, 1) == 3 / 5
+    assert repeated_share("", 3, 3) == 0
+
+
+@relaxed
+@given(prose, prose)
+def test_overlap_is_a_share_and_whole_with_itself(text: str, other: str) -> None:
+    assert 0 <= overlap(text, other, 2) <= 1
+    assert overlap(text, text, 1) == (1.0 if words(text) else 0.0)
+
+
+def test_overlap_of_a_text_shorter_than_n_is_nothing() -> None:
+    assert overlap("a b", "a b", 3) == 0
+
+
+@relaxed
+@given(st.lists(prose, min_size=1, max_size=5), st.integers(0, 40))
+@example(["one two"], 0)
+def test_shortened_text_never_exceeds_the_bound(segments: list[str], bound: int) -> None:
+    short = shorten(segments, bound)
+    assert len(words(join_segments(short))) <= bound
+    assert all(segment.startswith(part) for part, segment in zip(short, segments, strict=False))
+
+
+def test_shortening_keeps_whole_segments_and_else_whole_sentences() -> None:
+    assert shorten(["a b.", "c d.", "e f."], 4) == ("a b.", "c d.")
+    assert shorten(["A b. C d e. F"], 4) == ("A b.",)
+    assert shorten(["想来想去。好了吗"], 5) == ("想来想去。",)
+    assert shorten(["a b c d e"], 3) == ("a b c",)
+    assert shorten(["fits as it is..."], 9) == ("fits as it is...",)
