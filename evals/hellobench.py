@@ -145,7 +145,7 @@ def _grade(place: int, entry: Any) -> float:
 
 
 def as_words(text: str) -> str:
-    """The text as llm_judge.py shows it: nltk's word tokens with single spaces; over 15,000 of them, the first 16,000.
+    """The text as llm_judge.py shows it: the first 16,000 of nltk's word tokens, with single spaces.
 
     Raises InputError if nltk or its data is missing.
     """
@@ -160,7 +160,7 @@ def as_words(text: str) -> str:
             "install nltk and run `python -m nltk.downloader punkt_tab`, or name a folder that has the data in "
             "NLTK_DATA, or set tokenize=false (the judge then sees the answer as written, unlike upstream's)"
         ) from None
-    return " ".join(words[:16000] if len(words) > 15000 else words)
+    return " ".join(words[:16000])
 
 
 def weighted(scores: Sequence[float], weights: Sequence[float]) -> float:

@@ -132,22 +132,10 @@ def _compare(parsed: argparse.Namespace) -> int:
 
 
 def _tables(results: Sequence[Result]) -> None:
-    from experiments.report import compare, difference_text
+    from experiments.report import compare
 
     for comparison in compare(results):
-        head = ("arm", *comparison.measures)
-        rows = []
-        for arm in comparison.arms:
-            cells = [arm.cells[name] for name in comparison.measures]
-            texts = [show.score(c.measure) if c.measure else "not run" for c in cells]
-            changes = [difference_text(c.difference) for c in cells]
-            rows.append((arm.result.name, *(f"{t}\n{d}" if d else t for t, d in zip(texts, changes, strict=True))))
-        show.table(f"scale {comparison.scale}, seed {comparison.seed}: score (scored/all), difference from {comparison.arms[0].result.name} [95 % interval]", head, rows)  # fmt: skip  # noqa: E501
-        labels = tuple(comparison.arms[0].confounds)
-        confounds = [(a.result.name, *("–" if a.confounds[k] is None else show.number(a.confounds[k]) for k in labels), "\n".join(a.changed)) for a in comparison.arms]  # fmt: skip  # noqa: E501
-        show.table("what came with it", ("arm", *labels, "changed"), confounds)
-        for caution in comparison.cautions:
-            show.line(caution)
+        show.comparison(comparison)
 
 
 def _report(parsed: argparse.Namespace) -> int:

@@ -91,12 +91,12 @@ def schema(cls: type) -> type:
 
 
 def _default(item: Any, nested: type | None) -> Any:
-    if item.default is not MISSING and nested is None:
-        plain = list(item.default) if isinstance(item.default, tuple) else item.default
-        return field(default_factory=lambda: plain)
-    if item.default is not MISSING and nested is not None:
+    if nested is not None:
         return field(default_factory=nested)
-    return "???" if nested is None else field(default_factory=nested)
+    if item.default is MISSING:
+        return "???"
+    plain = list(item.default) if isinstance(item.default, tuple) else item.default
+    return field(default_factory=lambda: plain)
 
 
 @cache

@@ -5,6 +5,7 @@ Model text is hostile: everything is escaped, and the page forbids scripts and o
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Arm:
     changed: tuple[str, ...]
     confounds: Mapping[str, Any]
     cells: Mapping[str, Cell]
+    same_training_data: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,14 @@ def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
         name: Cell(result.measures().get(name), paired_difference(mine.get(name, {}), theirs.get(name, {})))
         for name in names
     }
-    return Arm(result, is_baseline, tuple(changed), confounds, cells)
+    same = baseline is not None and not is_baseline and training_data(result) == training_data(baseline)
+    return Arm(result, is_baseline, tuple(changed), confounds, cells, same)
+
+
+def training_data(result: Result) -> str | None:
+    """sha256 of the rows a run trained on: an ablation that left them as they were did not bite."""
+    folder = result.folder("render")
+    return hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest() if folder else None
 
 
 def item_table(result: Result) -> ItemScores:

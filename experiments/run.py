@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from experiments import show
 from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
 from experiments.identity import fingerprint
@@ -21,12 +23,18 @@ from experiments.store import write_json
 def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
     """Compose and check every job of the command, then let Hydra launch them. Returns results and the names of jobs
     that have none. Arguments that only ask Hydra to show something are Hydra's alone."""
-    multirun = any(a in ("-m", "--multirun") for a in arguments)
-    overrides = [a for a in arguments if not a.startswith("-")]
-    if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
+    shown = " ".join(arguments).find("--cfg job") >= 0  # Hydra's own --cfg knows no multirun
+    plain = [a for a in arguments if a not in ("-m", "--multirun")]
+    multirun = len(plain) < len(arguments)
+    overrides = [a for a in plain if not a.startswith("-") and not (shown and a == "job")]
+    if not shown and overrides != plain:
         _hydra(arguments, lambda cfg: None)
         return [], []
     plans = compose_plans(overrides, multirun)
+    if shown:
+        for plan in plans:
+            show.line(f"# {plan['name']}\n{yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)}---")
+        return [], []
     for plan in plans:
         preflight(experiment_from(plan))
     if multirun and not any(o.startswith("tracking.group=") for o in overrides):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,10 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from experiments.record import Result
+from experiments.report import Comparison, difference_text
 from experiments.store import Artifact
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 class Progress:
@@ -135,6 +137,30 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
     for row in rows:
         shown.add_row(*(escape(cell) for cell in row))
     console.print(shown)
+
+
+def comparison(c: Comparison) -> None:
+    """Arms side by side: scores with paired differences, what came with each arm, what was changed, warnings."""
+    base = c.arms[0].result.name
+    rows = []
+    for arm in c.arms:
+        cells = [arm.cells[name] for name in c.measures]
+        texts = [score(cell.measure) if cell.measure else "not run" for cell in cells]
+        changes = [difference_text(cell.difference) for cell in cells]
+        rows.append((arm.result.name, *(f"{t}\n{d}" if d else t for t, d in zip(texts, changes, strict=True))))
+    title = f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, 95 % interval"
+    table(title, ("arm", *c.measures), rows)
+    labels = tuple(c.arms[0].confounds)
+    found = [(a.result.name, *("–" if a.confounds[k] is None else number(a.confounds[k]) for k in labels)) for a in c.arms]
+    table("what came with it", ("arm", *labels), found)
+    for arm in c.arms:
+        for changed in arm.changed:
+            line(f"{arm.result.name}: {changed}")
+    for arm in c.arms:
+        if arm.same_training_data:
+            line(f"{arm.result.name}: trained on the very same tokens as {base}: this ablation changed nothing here")
+    for caution in c.cautions:
+        line(caution)
 
 
 def line(text: str) -> None:

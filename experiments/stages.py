@@ -19,7 +19,8 @@ from reer.chat import render as render_samples
 from reer.curate import Categories, Curated, Reflection, TrajectoryLength
 from reer.curate import curate as curate_rows
 from reer.draft import DraftRules, item_seed, write_drafts
-from reer.filters import Filters, measures as trajectory_measures
+from reer.filters import Filters
+from reer.filters import measures as trajectory_measures
 from reer.mixture import mix as mix_samples
 from reer.models.checkpoints import FolderModel
 from reer.models.local import LocalModel

@@ -19,7 +19,7 @@ from experiments.experiment import Experiment
 from experiments.identity import fingerprint
 from experiments.store import Artifact, Step
 from reer.text import join_segments
-from reer.types import Pair, Refinement
+from reer.types import Refinement
 
 log = logging.getLogger(__name__)
 AXES = {"train": "step", "refine": "pair", "grade": "item"}

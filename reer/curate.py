@@ -5,6 +5,7 @@ Each is a part with a `promise`: what must be true of the curated set if the swi
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -42,6 +43,15 @@ class Reflection:
     markers: tuple[str, ...]
     strip: bool
 
+    def __post_init__(self) -> None:
+        for marker in self.markers:
+            try:
+                endless = re.search(marker, "", re.I)
+            except re.error as error:
+                raise InputError(f"reflection.markers: {marker!r} is no regular expression: {error}") from None
+            if endless:
+                raise InputError(f"reflection.markers: {marker!r} matches the empty text, so it could never be cut")
+
     def apply(self, segments: Sequence[str]) -> tuple[str, ...]:
         """The segments, their markers cut where the switch says so; segments left empty disappear."""
         if not self.strip:
@@ -60,11 +70,12 @@ def count_markers(text: str, markers: Sequence[str]) -> int:
 
 def strip_markers(text: str, markers: Sequence[str]) -> str:
     """Cut markers with the punctuation that hangs on them, and start what is left of the sentence afresh. Repeated
-    until none is left, since a cut can bring another one together."""
-    pattern = re.compile("|".join(f"(?:{m})" for m in markers) + r"", re.I)
-    while pattern.search(text):
-        text = re.sub(rf"[ \t]*(?:{pattern.pattern})[ \t]*[,，.…:：;；!！?？—-]*", " ", text, flags=re.I)
+    until none is left, since a cut can bring another one together, and so can a space that is one too many."""
+    pattern = "|".join(f"(?:{m})" for m in markers)
     text = re.sub(r"[ \t]{2,}", " ", text)
+    while markers and re.search(pattern, text, re.I):
+        text = re.sub(rf"[ \t]*(?:{pattern})[ \t]*[,，.…:：;；!！?？—-]*", " ", text, flags=re.I)
+        text = re.sub(r"[ \t]{2,}", " ", text)
     text = re.sub(r" +([,.;:!?，。；：！？])", r"\1", text)
     lines = (line.strip(" ,，") for line in text.split("\n"))
     return re.sub(r"(^|[.!?]\s+)([a-z])", lambda m: m[1] + m[2].upper(), "\n".join(lines)).strip()
@@ -97,7 +108,7 @@ class TrajectoryLength:
         if quantile is None or not lengths:
             return None
         ranked = sorted(lengths)
-        return ranked[max(0, round(quantile * len(ranked)) - 1)]
+        return ranked[math.ceil(round(quantile * len(ranked), 9)) - 1]
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,13 @@ def select(
     kept: list[RawPair] = []
     duplicates = Duplicates()
     for row in rows:
-        if selection.pairs is not None and len(kept) >= selection.pairs:
-            break
         reason = _reason(row, selection, min_votes) or duplicates.reason(row.solution)
         if reason:
             problems.drops.append(Drop(row.where, reason))
         else:
             kept.append(row)
+        if len(kept) == selection.pairs:
+            break
     if not kept:
         counts = Counter(drop.reason for drop in problems.drops)
         why = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "it has no rows"
@@ -167,8 +167,8 @@ def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Pro
 
 def benchmark_overlap(pairs: Sequence[Pair], prompts: Iterable[str]) -> list[str]:
     """Ids of pairs whose query shares a word 8-gram with a benchmark prompt (or is one, where shorter)."""
-    grams = {gram for prompt in prompts for gram in ngrams(words(prompt), BENCHMARK_NGRAM)}
     whole = {tuple(words(prompt)) for prompt in prompts}
+    grams = {gram for tokens in whole for gram in ngrams(tokens, BENCHMARK_NGRAM)}
     return [
         pair.id
         for pair in pairs

@@ -30,7 +30,7 @@ class PublicRows:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.path and self.repo or (self.repo and not self.revision):
+        if (self.path and self.repo) or (self.repo and not self.revision):
             raise InputError(f"public={self.name}: want a path, or a repo with its revision, or neither (bundled)")
 
     def _file(self) -> Path:
@@ -71,13 +71,13 @@ def _sample(question: str, thinking: str, answer: str, source: str) -> Sample:
 
 def _parts(row: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """(question, thinking, answer), or None for an unknown shape."""
-    if {"question", "answer"} <= row.keys():
+    if row.get("question") is not None and row.get("answer") is not None:
         answer, thinking = str(row["answer"]), str(row.get("reasoning") or "")
         if not thinking and "####" in answer:  # GSM8K keeps the steps and the result in one field
             thinking, answer = answer.rsplit("####", 1)
         return str(row["question"]).strip(), thinking.strip(), answer.strip()
     turns = row.get("conversations") or row.get("messages")
-    if not isinstance(turns, list) or len(turns) < 2:
+    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, Mapping) for turn in turns[-2:]):
         return None
     user, reply = (_turn(turn) for turn in turns[-2:])
     if not (user and reply):

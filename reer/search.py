@@ -75,9 +75,9 @@ class SegmentSearch:
             thinkings = tuple(_with(segments, index, candidates[i].text) for i in usable)
             scores = (yield Evaluate(pair_id, thinkings)) if thinkings else ()
             judged = _judged(candidates, dict(zip(usable, scores, strict=True)))
-            chosen = _best(judged, best)
+            best, chosen = _best(judged, best)
             if chosen is not None:
-                segments, best = _with(segments, index, judged[chosen].text), judged[chosen].score or best
+                segments = _with(segments, index, judged[chosen].text)
             edits.append(Edit(index, judged, chosen, best))
         if best < self.threshold:
             stopped = "threshold"
@@ -105,10 +105,10 @@ def _judged(candidates: Sequence[Candidate], scores: dict[int, float | None]) ->
     return tuple(judged)
 
 
-def _best(candidates: Sequence[Candidate], incumbent: float) -> int | None:
-    """Index of the lowest score strictly under the incumbent's; the first of equals."""
+def _best(candidates: Sequence[Candidate], incumbent: float) -> tuple[float, int | None]:
+    """The lowest score strictly under the incumbent's and its index, the first of equals; else the incumbent's, None."""
     scored = [(c.score, i) for i, c in enumerate(candidates) if c.score is not None and c.score < incumbent]
-    return min(scored)[1] if scored else None
+    return min(scored) if scored else (incumbent, None)
 
 
 @dataclass
@@ -126,7 +126,8 @@ def run_searches(
     width: int,
     on_done: Callable[[str], None],
 ) -> dict[str, Refinement | Failure]:
-    """Drive many searches, `width` at a time, serving what they ask for in batches of one kind.
+    """Drive many searches, `width` at a time, serving what they ask for in batches of one kind; results stand in the
+    order of `searches`.
 
     Which searches run together depends on their order alone, so an interrupted run that starts again with its
     answered calls replayed forms the very same batches.
@@ -154,4 +155,4 @@ def run_searches(
                 for need, answer in zip(batch, serve(batch), strict=True):  # type: ignore[arg-type]
                     del asked[need.pair_id]
                     advance(need.pair_id, answer)
-    return results
+    return {pair_id: results[pair_id] for pair_id in searches}

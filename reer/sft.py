@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from reer.chat import CHATML, END_OF_TURN, ChatFormat, Rendered
 from reer.models.checkpoints import Checkpoint
@@ -23,7 +23,7 @@ class Lora:
     alpha: int
     dropout: float
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from reer.models.protocols import Generator, Request, Sampling
 from reer.prompts import Prompts
@@ -22,7 +23,7 @@ class Category:
     keywords: tuple[str, ...]
     aliases: tuple[str, ...] = ()
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ _CJK = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
 _MATH = re.compile(r"\\\[.*?\\\]", re.S)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
-_CONTROL_TOKEN = re.compile(r"<\|[A-Za-z_]+\|>|</?(?:think|answer)>")
+_CONTROL_TOKEN = re.compile(r"<\|[A-Za-z0-9_]+\|>|</?(?:think|answer)>")
 
 
 def language_of(text: str) -> Language:
@@ -149,6 +149,6 @@ def _cut_sentence(text: str, max_words: int) -> str:
     spans = [match.end() for match in _WORD.finditer(text)]
     if len(spans) <= max_words:
         return text
-    limit = spans[max_words - 1]
+    limit = spans[max_words - 1] if max_words else 0
     ends = [m.end() for m in re.finditer(r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]", text[:limit])]
     return text[: ends[-1]] if ends else text[:limit]

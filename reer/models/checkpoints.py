@@ -195,6 +195,10 @@ def _build_tiny(spec: TinyModel, folder: Path) -> None:
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(specials)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
     torch.manual_seed(spec.seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=spec.hidden, num_hidden_layers=spec.layers, head_dim=16,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from reer.sources.rows import Fields, OnBadRow, Problems, raw_pair
@@ -19,7 +20,7 @@ class HubSource:
     repo: str
     revision: str
     split: str
-    fields: Fields = Fields()
+    fields: Fields = field(default_factory=Fields)
     config: str | None = None
     limit: int | None = None
     min_votes: float | None = None
@@ -49,7 +50,8 @@ def _flat(row: Mapping[str, Any], query: str) -> Mapping[str, Any]:
     """The row with a chat-message query replaced by its first content."""
     value = row.get(query)
     if isinstance(value, str) and value.lstrip().startswith("[{"):
-        value = json.loads(value)
+        with suppress(ValueError):  # a query that merely begins like a list
+            value = json.loads(value)
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         return {**row, query: value[0].get("content")}
     return row

@@ -16,7 +16,7 @@ class JsonlSource:
     """Rows of a file. `min_votes` keeps rows with at least that vote score (rows without votes stay)."""
 
     path: str = field(metadata={"identity": False})
-    fields: Fields = Fields()
+    fields: Fields = field(default_factory=Fields)
     min_votes: float | None = None
     on_bad_row: OnBadRow = "error"
     name: str = "jsonl"
@@ -36,9 +36,9 @@ class JsonlSource:
             pair = raw_pair(row, self.fields, self.name, where, problems)
             if pair is None:
                 continue
-            given = self.fields.id and row.get(self.fields.id)
+            given = row.get(self.fields.id)
             digest = content_id(pair.query or "", pair.solution)
-            if given and seen.setdefault(str(given), digest) != digest:
+            if given not in (None, "") and seen.setdefault(str(given), digest) != digest:
                 problems.add(where, "conflicting_id", f"id {given!r} stands for another text further up")
                 continue
             yield pair

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from reer.types import InputError
 SHARED = Path(os.environ.get("REER_SHARED") or Path(__file__).parents[2].parent / "shared")
 DATA = SHARED / "data" / "benchmarks" / "writingbench"
 CONFORMITY = SHARED / "data" / "conformity" / "writingbench"
+MEANS = {"overall": 5.5, "A": 5.578723404255317, "B": 5.2153846153846155}
 CALL = JudgeCall("wb-0001", "Depth", Prompt(()))
 
 
@@ -130,7 +131,6 @@ def test_replies_that_are_verdicts(folder: Path, reply: str) -> None:
     ("reply", "reason"),
     [
         ("", "no_json_object"),
-        ("7", "no_json_object"),
         ("[7]", "no_json_object"),
         ("{'score': 7, 'reason': 'x'}", "no_json_object"),
         ("__import__('os').getpid()", "no_json_object"),
@@ -141,10 +141,8 @@ def test_replies_that_are_verdicts(folder: Path, reply: str) -> None:
         ('{"score": 7}', "no_reason"),
         ('{"score": 7, "reason": null}', "no_reason"),
         ('{"reason": "r"}', "score_not_an_integer"),
-        ('{"score": null, "reason": "r"}', "score_not_an_integer"),
         ('{"score": "7", "reason": "r"}', "score_not_an_integer"),
         ('{"score": true, "reason": "r"}', "score_not_an_integer"),
-        ('{"score": [7], "reason": "r"}', "score_not_an_integer"),
         ('{"score": 7.5, "reason": "r"}', "score_not_an_integer"),
         ('{"score": 1e999, "reason": "r"}', "score_not_an_integer"),
         ('{"score": NaN, "reason": "r"}', "not_a_number"),
@@ -243,13 +241,9 @@ def test_conforms_to_the_official_judge_prompts() -> None:
         response = Response.read(f"wb-{row['index']:04d}", row["response"], False, 1)
         for call in benchmark.calls(items[response.item_id], response):
             system, user = call.prompt.messages
-            assert sha256(user.content) == hashes.pop((row["index"], call.criterion))
-            assert sha256(system.content) == conformity("expected.json")[0]["system_prompt_sha256"]
+            assert sha256(user.content.encode()).hexdigest() == hashes.pop((row["index"], call.criterion))
+            assert sha256(system.content.encode()).hexdigest() == conformity("expected.json")[0]["system_prompt_sha256"]
     assert not hashes
-
-
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def test_conforms_to_the_official_scores_of_the_same_replies() -> None:
@@ -269,13 +263,12 @@ def first_score(benchmark: WritingBench, replies: list[str]) -> float | None:
 
 
 def test_conforms_to_the_official_means() -> None:
-    """Overall and domains of the slice of 60 queries. The fixture's expected.json states none: a figure it does not
-    give is the one that calculate_scores.py (ac3d0ca), its two functions run as they are, gave for scores.jsonl."""
+    """Overall and domains of the slice of 60 queries. Its expected.json states none, so these figures are what two
+    functions of calculate_scores.py (ac3d0ca), read_scores_file and calculate_domain_scores, gave for scores.jsonl."""
     domains = {item.id: item.category for item in real().items()}
     rows = conformity("scores.jsonl")
     scores = {f"wb-{row['index']:04d}": [s for found in row["scores"].values() for s in found] for row in rows}
-    got = official(scores, domains)
-    assert got == pytest.approx({"overall": 5.5, "A": 5.578723404255317, "B": 5.2153846153846155}, rel=0, abs=1e-9)
+    assert official(scores, domains) == pytest.approx(MEANS, rel=0, abs=1e-9)
 
 
 def test_the_suite_gives_the_official_means_too() -> None:
@@ -287,7 +280,7 @@ def test_the_suite_gives_the_official_means_too() -> None:
     verdicts = [verdict(id, found[0]) for id, scores in rows.items() for found in scores.values()]
     table = item_scores(benchmark, items, responses, verdicts)
     got = {measure.name.removeprefix("writingbench/"): measure.value for measure in measures(benchmark, table)}
-    assert got == pytest.approx({"overall": 5.5, "A": 5.578723404255317, "B": 5.2153846153846155}, rel=0, abs=1e-9)
+    assert got == pytest.approx(MEANS, rel=0, abs=1e-9)
 
 
 def test_where_the_parse_differs_from_the_official_one() -> None:

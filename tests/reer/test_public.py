@@ -1,0 +1,97 @@
+"""Public reasoning rows in the shapes such data sets come in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reer.public import PublicRows
+from reer.sources.rows import Problems
+from reer.types import InputError, Sample
+
+
+def read(tmp_path: Path, *rows: Any, limit: int | None = None, policy: str = "error") -> tuple[list[Sample], Problems]:
+    file = tmp_path / "public.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    problems = Problems(policy)  # type: ignore[arg-type]
+    return list(PublicRows("test", path=str(file), limit=limit).samples(problems)), problems
+
+
+def turns(reply: str) -> dict[str, Any]:
+    return {"system": "s", "conversations": [{"from": "user", "value": " q "}, {"from": "assistant", "value": reply}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "q", "reasoning": "r", "answer": "a"},
+        {"question": " q", "answer": "r\n#### a"},
+        turns("<|begin_of_thought|>\nr\n<|end_of_thought|>\n\n<|begin_of_solution|>a<|end_of_solution|>"),
+        turns("<|begin_of_thought|>r<|end_of_thought|>\n\na"),
+        turns("<think>\nr\n</think>\n\na"),
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>r</think>a"}]},
+    ],
+)
+def test_each_shape_gives_question_thinking_and_answer(tmp_path: Path, row: dict[str, Any]) -> None:
+    ((sample,), _) = read(tmp_path, row)
+    assert (sample.messages[0].content, sample.thinking, sample.answer) == ("q", "r", "a")
+    assert [m.role for m in sample.messages] == ["user", "assistant"]
+    assert (sample.source, sample.category) == ("test", "reasoning")
+
+
+def test_a_row_without_thinking_has_an_answer_alone(tmp_path: Path) -> None:
+    ((sample,), _) = read(tmp_path, {"question": "q", "answer": 42})
+    assert (sample.thinking, sample.answer) == ("", "42")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "x"},
+        {"question": "q", "answer": None},
+        {"question": None, "answer": "a"},
+        {"conversations": []},
+        {"conversations": ["q", "a"]},
+        {"conversations": [{"value": "q"}]},
+        {"conversations": [{"value": ""}, {"value": "a"}]},
+        {"conversations": "q a"},
+    ],
+)
+def test_an_unknown_shape_is_reported_with_file_and_line(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"public\.jsonl:1: want question/reasoning/answer or conversations"):
+        read(tmp_path, row)
+    samples, problems = read(tmp_path, row, {"question": "q", "answer": "a"}, policy="skip")
+    assert len(samples) == 1
+    assert [drop.reason for drop in problems.drops] == ["unknown_shape"]
+
+
+def test_the_limit_bounds_the_rows_read(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i}", "answer": "a"} for i in range(5)]
+    assert [s.messages[0].content for s in read(tmp_path, *rows, limit=2)[0]] == ["q0", "q1"]
+    assert len(read(tmp_path, *rows, limit=9)[0]) == 5
+
+
+def test_ids_are_of_the_content(tmp_path: Path) -> None:
+    row = {"question": "q", "reasoning": "r", "answer": "a"}
+    samples, _ = read(tmp_path, row, {"answer": "a", "reasoning": "r", "question": "q"}, row | {"reasoning": "s"})
+    assert samples[0].id == samples[1].id != samples[2].id
+
+
+def test_the_identity_is_the_content_not_the_path(tmp_path: Path) -> None:
+    for name, text in (("a", "{}"), ("b", "{}"), ("c", "{ }")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (PublicRows("x", path=str(tmp_path / name)).identity() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("where", [{"path": "p", "repo": "a/b", "revision": "r"}, {"repo": "a/b"}])
+def test_a_path_and_a_repo_or_a_repo_without_revision_is_refused(where: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="public=x"):
+        PublicRows("x", **where)  # type: ignore[arg-type]
+
+
+def test_the_bundled_problems_all_have_thinking_and_answer() -> None:
+    samples = list(PublicRows("problems").samples(Problems("error")))
+    assert len({sample.id for sample in samples}) == len(samples) == 32
+    assert all(sample.thinking and sample.answer for sample in samples)
