@@ -124,15 +124,18 @@ ItemScores = dict[str, dict[str, float | None]]
 def item_scores(
     benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response], verdicts: Sequence[Verdict]
 ) -> ItemScores:
-    """metric → item id → score, None where the item is unscored."""
+    """metric → item id → score, None where the judge failed. An item the model left empty is its failure, not the
+    judge's: it scores the worst value, so that silence never raises a mean."""
     answered = {response.item_id: response for response in responses}
     judged: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         judged.setdefault(verdict.item_id, []).append(verdict)
     table: ItemScores = {}
     for item in items:
-        for metric, score in benchmark.scores(item, answered[item.id], judged.get(item.id, [])).items():
-            table.setdefault(metric, {})[item.id] = score
+        response = answered[item.id]
+        for metric, score in benchmark.scores(item, response, judged.get(item.id, [])).items():
+            nothing = score is None and not response.answer.strip()
+            table.setdefault(metric, {})[item.id] = benchmark.ranges[metric][0] if nothing else score
     return table
 
 
@@ -153,7 +156,8 @@ def _measure(name: str, scores: Sequence[float | None], benchmark: Benchmark) ->
 
 
 def strict_object(reply: str) -> dict[str, Any]:
-    """The last JSON object of a reply. Never evaluated; NaN, infinities and repeated keys are refused.
+    """The last JSON object of a reply. Never evaluated; NaN, infinities and repeated keys are refused, and so is a
+    reply with an object that does not parse: what stands inside may be quoted from the text under judgement.
 
     Raises Malformed with the reason.
     """
@@ -163,6 +167,8 @@ def strict_object(reply: str) -> dict[str, Any]:
         decoded = _decode(reply, at)
         if decoded:
             found.append(decoded[0])
+        elif reply[at + 1 :].lstrip().startswith('"'):
+            raise Malformed("broken_json_object")
         at = reply.find("{", decoded[1] if decoded else at + 1)
     if not found:
         raise Malformed("no_json_object")
@@ -173,7 +179,9 @@ def strict_list(reply: str) -> list[Any]:
     """The last JSON list of a reply, under the same rules, with prose or a fence around it.
 
     One that does not parse, or that stands in an object, spoils the whole reply: what is inside may be quoted from
-    the text under judgement. Raises Malformed with the reason.
+    the text under judgement.
+
+    Raises Malformed with the reason.
     """
     found: list[Any] | None = None
     end = 0

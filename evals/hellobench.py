@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, in_turn, strict_list
+from evals.files import DataFiles
 from reer.models.protocols import Prompt, Sampling
-from reer.sources.rows import Problems, file_digest, json_lines
 from reer.types import InputError, Message
 
 TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")
@@ -27,11 +26,11 @@ Weights = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class HelloBench:
-    """`folder` holds `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
+    """`data` names `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
     `checklist_weights.json` (those of results/scripts/compute.py). `tokenize` shows the judge the answer as nltk's
     words, as upstream does, without its line breaks; `items_limit` takes from the tasks in turn."""
 
-    folder: str = field(metadata={"identity": False})
+    data: DataFiles
     tasks: tuple[str, ...]
     tokenize: bool
     temperature: float
@@ -53,26 +52,16 @@ class HelloBench:
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return dict.fromkeys(self.tasks, (0.0, 100.0))
 
-    def identity(self) -> dict[str, Any]:
-        files = [self._rows_file(task) for task in self.tasks] + [self._file(PROMPT), self._file(WEIGHTS)]
-        settings = {"tasks": list(self.tasks), "tokenize": self.tokenize, "temperature": self.temperature}
-        return {"data": [file_digest(file) for file in files], **settings, "limit": self.items_limit}
-
-    def _file(self, *names: str) -> Path:
-        """The first of the names that is there."""
-        for file in (Path(self.folder) / name for name in names):
-            if file.is_file():
-                return file
-        raise InputError(
-            f"benchmark hellobench: no file {Path(self.folder) / names[0]}; set benchmark.hellobench.folder to the "
-            "benchmark's data folder (upstream: Quehry/HelloBench at d403282, data/), or leave this benchmark out"
-        )
-
-    def _rows_file(self, task: str) -> Path:
-        return self._file(f"main_data/{task}.jsonl", f"main_data/{task}.reconstructed.jsonl")
+    def _rows_file(self, task: str) -> str:
+        """The task's file; the published summarization file is known from a reconstruction only."""
+        names = (f"main_data/{task}.jsonl", f"main_data/{task}.reconstructed.jsonl")
+        found = next((name for name in names if name in self.data.sha256), None)
+        if found is None:
+            raise InputError(f"benchmark.hellobench.data.sha256 pins no {names[0]}; add it, or leave the task {task} out")
+        return found
 
     def _weights(self) -> Weights:
-        weights: Weights = json.loads(self._file(WEIGHTS).read_text(encoding="utf-8"))
+        weights: Weights = json.loads(self.data.text(WEIGHTS))
         return weights
 
     def sampling(self, max_tokens: int) -> Sampling:
@@ -86,19 +75,20 @@ class HelloBench:
 
     def _items(self, task: str, weights: Weights) -> list[Item]:
         items = []
-        for where, row in json_lines(self._rows_file(task), Problems("error")):
+        file = self._rows_file(task)
+        for number, row in enumerate(map(json.loads, self.data.lines(file)), start=1):
             checklist, kind = tuple(row["checklists"]), row["category"]
             if kind not in weights or len(weights[kind]) != len(checklist):
                 known = len(weights[kind]) if kind in weights else "no"
                 raise InputError(
-                    f"{where}: category {kind!r} has {len(checklist)} questions, but {WEIGHTS} holds {known} weights "
+                    f"{file}:{number}: category {kind!r} has {len(checklist)} questions, but {WEIGHTS} holds {known} weights "
                     "for it; take both files from one version of the benchmark"
                 )
             items.append(Item(row["id"], row["instruction"], "en", f"{task}/{kind}", None, checklist))
         return items
 
     def calls(self, item: Item, response: Response) -> list[JudgeCall]:
-        template = json.loads(self._file(PROMPT).read_text(encoding="utf-8"))
+        template = json.loads(self.data.text(PROMPT))
         checklist = [{"checklist_id": i, "checklist_content": question} for i, question in enumerate(item.rubric)]
         text = template["user"].format(
             instruction=item.prompt,

@@ -42,8 +42,8 @@ def judge_all(
     session: Generator,
     on_round: Callable[[int], None],
 ) -> list[Verdict]:
-    """A verdict for every call of every item, in order. Empty answers are not sent: their verdict is unscored with the
-    reason `empty_answer`; the benchmark decides what that is worth."""
+    """A verdict for every call of every item, in order. Empty answers are not sent: their verdict says
+    `empty_answer`, and the item scores the worst value (see `item_scores`)."""
     answered = {response.item_id: response for response in responses}
     calls = [call for item in items for call in benchmark.calls(item, answered[item.id])]
     verdicts: dict[int, Verdict] = {}

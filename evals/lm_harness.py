@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -52,12 +52,12 @@ class LmEval:
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
 
-        lm = HFLM(pretrained=str(model), dtype="auto", batch_size=device.generate_rows, device=pick_device(device))
+        run, model_of = cast(Any, simple_evaluate), cast(Any, HFLM)  # decorators hide their signatures
+        lm = model_of(pretrained=str(model), dtype="auto", batch_size=device.generate_rows, device=pick_device(device))
         with tempfile.TemporaryDirectory() as scratch:
             local = _with_absolute_data(self._folder(), Path(scratch))
             manager = TaskManager(include_path=str(local), include_defaults=not set(self.tasks) <= _names(local))
-            out = simple_evaluate(
-                lm, tasks=list(self.tasks), task_manager=manager, limit=self.limit, log_samples=True, bootstrap_iters=0,
+            out = run( lm, tasks=list(self.tasks), task_manager=manager, limit=self.limit, log_samples=True, bootstrap_iters=0,
                 apply_chat_template=self.apply_chat_template, gen_kwargs=f"max_gen_toks={self.max_tokens}",
             )  # fmt: skip
         found = [measure for task in self.tasks for measure in _measures(task, out)]

@@ -64,6 +64,4 @@ class WritingPrompts:
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         quality = verdicts[0].scores["quality"] if verdicts and verdicts[0].scores else None
-        if not response.answer.strip():
-            quality = 1.0  # nothing was written: the worst grade, not a missing one
         return {"quality": quality, "length": length_score(item.length or 1, response.answer)}

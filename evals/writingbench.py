@@ -5,19 +5,15 @@ Queries, criteria and the judge's prompt are read from the benchmark's own files
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, in_turn, strict_object, whole_number
+from evals.files import DataFiles
 from reer.models.protocols import Prompt, Sampling
-from reer.sources.rows import file_digest
 from reer.types import InputError, Message
 
 DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports them as WB-A to WB-F
@@ -28,17 +24,16 @@ DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports th
     "Education": "E",
     "Advertising & Marketing": "F",
 }
-QUERIES = ("benchmark_all.jsonl", "benchmark_all.jsonl.gz", "benchmark_query/benchmark_all.jsonl")
+QUERIES = "benchmark_all.jsonl"
 PROMPT = "judge_prompt.json"
 
 
 @dataclass(frozen=True)
 class WritingBench:
-    """`folder` holds `benchmark_all.jsonl` (or the same as `.gz`, or under upstream's `benchmark_query/`) and
-    `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is the parsed `answer`, or the whole reply cut
+    """`data` names `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is the parsed `answer`, or the whole reply cut
     as upstream cuts it (`official`). `items_limit` takes from the domains in turn."""
 
-    folder: str = field(metadata={"identity": False})
+    data: DataFiles
     judge_sees: Literal["answer", "official"]
     temperature: float
     top_p: float
@@ -58,43 +53,18 @@ class WritingBench:
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return dict.fromkeys(("overall", *DOMAINS.values()), (1.0, 10.0))
 
-    def identity(self) -> dict[str, Any]:
-        queries = hashlib.sha256(self._queries()).hexdigest()[:16]
-        sampling = [self.temperature, self.top_p, self.top_k]
-        settings = {"judge_sees": self.judge_sees, "sampling": sampling, "limit": self.items_limit}
-        return {"data": [queries, file_digest(self._file(PROMPT))], **settings}
-
-    def _file(self, *names: str) -> Path:
-        """The first of the names that is there."""
-        for file in (Path(self.folder) / name for name in names):
-            if file.is_file():
-                return file
-        raise InputError(
-            f"benchmark writingbench: no file {Path(self.folder) / names[0]}; set benchmark.writingbench.folder to the "
-            "benchmark's data folder (upstream: X-PLUG/WritingBench at ae2d517), or leave this benchmark out"
-        )
-
-    def _queries(self) -> bytes:
-        """The query file, unpacked: packing it changes no identity."""
-        file = self._file(*QUERIES)
-        try:
-            return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{file}: cannot be read: {error}; fetch the file again") from error
-
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(self.temperature, self.top_p, min(max_tokens, 16000), self.top_k)
 
     def items(self) -> list[Item]:
         domains: dict[str, list[Item]] = {domain: [] for domain in DOMAINS}
-        for number, line in enumerate(self._queries().split(b"\n"), start=1):
-            if line.strip():
-                item = _item(line, f"{self._file(*QUERIES)}:{number}")
-                domains[item.category].append(item)
+        for number, line in enumerate(self.data.lines(QUERIES), start=1):
+            item = _item(line, f"{QUERIES}:{number}")
+            domains[item.category].append(item)
         return in_turn(list(domains.values()))[: self.items_limit]
 
     def calls(self, item: Item, response: Response) -> list[JudgeCall]:
-        template = json.loads(self._file(PROMPT).read_text(encoding="utf-8"))
+        template = json.loads(self.data.text(PROMPT))
         shown = response.answer if self.judge_sees == "answer" else after_thinking(response.text)
         calls = []
         for criterion in map(json.loads, item.rubric):

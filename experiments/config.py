@@ -90,7 +90,7 @@ def schema(cls: type) -> type:
     return make_dataclass(cls.__name__, twins)
 
 
-def _default(item: Any, nested: type | None) -> Any:
+def _default(item: Any, nested: Any) -> Any:
     if nested is not None:
         return field(default_factory=nested)
     if item.default is MISSING:
@@ -210,9 +210,9 @@ def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
         parsed = OverridesParser.create().parse_overrides(overrides)
         single = [o.input_line for o in parsed if not o.is_sweep_override()]
         cfg = compose("config", overrides=[line for line in single if line], return_hydra_config=True)
-        params = OmegaConf.to_container(cfg.hydra.sweeper.params) or {} if cfg.hydra.mode == RunMode.MULTIRUN else {}
+        params: Any = cfg.hydra.sweeper.params if cfg.hydra.mode == RunMode.MULTIRUN else None
         named = {o.key_or_group for o in parsed}
-        extra = [f"{key}={value}" for key, value in dict(params).items() if key not in named]
+        extra = [f"{key}={value}" for key, value in (params or {}).items() if key not in named]
         parsed += OverridesParser.create().parse_overrides(extra)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, InputError):

@@ -13,7 +13,7 @@ import yaml
 
 from experiments import show
 from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
-from experiments.identity import fingerprint
+from experiments.identity import encode, fingerprint
 from experiments.job import execute, preflight, quiet_libraries
 from experiments.pipeline import pipeline
 from experiments.record import Result, is_current, read_result
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
     for plan in plans:
         preflight(experiment_from(plan))
     if multirun and not any(o.startswith("tracking.group=") for o in overrides):
-        arguments = [*arguments, f"tracking.group=sweep-{fingerprint(sorted(overrides))[:6]}"]
+        arguments = [*arguments, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
     alone: list[dict[str, Any]] = []
     _hydra(arguments, lambda cfg: _job(cfg, alone))
     for plan in alone:

@@ -135,7 +135,7 @@ def refine(
             SurpriseScorer(reader, scorer.surprise, by_id, prompts, triggers),
             ws.runtime.width, done,
         )  # fmt: skip
-    refinements = [results[i] for i in todo if isinstance(results[i], Refinement)]
+    refinements = [r for i in todo if isinstance(r := results[i], Refinement)]
     drops += [Drop(i, r.reason) for i, r in results.items() if isinstance(r, Failure)]
     write_rows(ws.folder / "rows.jsonl", refinements)
     write_rows(ws.folder / "drops.jsonl", drops)

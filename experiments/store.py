@@ -48,8 +48,8 @@ class Step:
     @cached_property
     def identity(self) -> Json:
         """What the fingerprint is taken of, in plain words."""
-        given = {"stage": self.stage, "version": self.version, "values": encode(dict(self.values))}
-        return given | {"inputs": {name: step.fingerprint for name, step in sorted(self.inputs.items())}}
+        inputs = {name: step.fingerprint for name, step in self.inputs.items()}
+        return encode({"stage": self.stage, "version": self.version, "values": self.values, "inputs": inputs})
 
     @cached_property
     def fingerprint(self) -> str:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evals.benchmark import Verdict
 from experiments.experiment import Experiment
@@ -24,6 +24,7 @@ from reer.types import Refinement
 log = logging.getLogger(__name__)
 AXES = {"train": "step", "refine": "pair", "grade": "item"}
 TABLE_ROWS = 50
+Mode = Literal["online", "offline"]
 
 
 class Silent:
@@ -41,7 +42,7 @@ class Silent:
 class WandbRun(Silent):
     """One W&B run for one arm and seed."""
 
-    def __init__(self, x: Experiment, plan: Mapping[str, Any], steps: Mapping[str, Step], mode: str) -> None:
+    def __init__(self, x: Experiment, plan: Mapping[str, Any], steps: Mapping[str, Step], mode: Mode) -> None:
         import wandb
 
         self.live: set[str] = set()
@@ -129,14 +130,16 @@ def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 def open_tracking(x: Experiment, plan: Mapping[str, Any], steps: Mapping[str, Step]) -> Silent:
     """The tracker the configuration asks for; if W&B cannot start, a warning and none."""
-    mode = ("online" if _has_key() else "offline") if x.tracking.mode == "auto" else x.tracking.mode
+    mode = x.tracking.mode
+    if mode == "auto":
+        mode = "online" if _has_key() else "offline"
     if mode == "silent":
         return Silent()
     import wandb
 
     try:
         return WandbRun(x, plan, steps, mode)
-    except (wandb.errors.Error, OSError) as error:
+    except (wandb.Error, OSError) as error:
         log.warning("W&B could not start (%s); the local record goes on without it", error)
         return Silent()
 

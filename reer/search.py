@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from reer.types import Candidate, Edit, InputError, Refinement, Stopped
 
@@ -36,7 +37,17 @@ class Evaluate:
 
 Need = Propose | Evaluate
 Answer = Sequence[Candidate] | Sequence[float | None]
-Search = Generator[Need, Answer, Refinement]
+Search = Generator[Need, Any, Refinement]
+
+
+def propose(need: Propose) -> Generator[Need, Any, Sequence[Candidate]]:
+    """Ask for rewrites."""
+    return (yield need)
+
+
+def evaluate(need: Evaluate) -> Generator[Need, Any, Sequence[float | None]]:
+    """Ask for scores."""
+    return (yield need)
 
 
 class Unscorable(ValueError):
@@ -61,31 +72,31 @@ class SegmentSearch:
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
         """The search as a conversation; returns the Refinement. Raises Unscorable if the draft has no score."""
-        (first,) = yield Evaluate(pair_id, (draft,))
-        if not _valid(first):
+        (first,) = yield from evaluate(Evaluate(pair_id, (draft,)))
+        if first is None or not math.isfinite(first):
             raise Unscorable(f"pair {pair_id}: the draft's score is {first}")
-        best: float = first
-        segments, edits = draft, []
-        stopped: Stopped = "budget" if len(draft) > self.max_edits else "exhausted"
+        best, segments = first, draft
+        edits: list[Edit] = []
         for index in range(min(self.max_edits, len(draft))):
             if best < self.threshold:
                 break
-            candidates = yield Propose(pair_id, segments, index, self.n_candidates)
+            candidates = yield from propose(Propose(pair_id, segments, index, self.n_candidates))
             usable = [i for i, candidate in enumerate(candidates) if candidate.lost is None]
             thinkings = tuple(_with(segments, index, candidates[i].text) for i in usable)
-            scores = (yield Evaluate(pair_id, thinkings)) if thinkings else ()
+            scores = (yield from evaluate(Evaluate(pair_id, thinkings))) if thinkings else ()
             judged = _judged(candidates, dict(zip(usable, scores, strict=True)))
             best, chosen = _best(judged, best)
             if chosen is not None:
                 segments = _with(segments, index, judged[chosen].text)
             edits.append(Edit(index, judged, chosen, best))
+        return Refinement(pair_id, draft, segments, first, best, tuple(edits), self._stopped(draft, edits, best))
+
+    def _stopped(self, draft: Segments, edits: Sequence[Edit], best: float) -> Stopped:
         if best < self.threshold:
-            stopped = "threshold"
-        return Refinement(pair_id, draft, segments, first, best, tuple(edits), stopped)
-
-
-def _valid(score: object) -> bool:
-    return isinstance(score, float) and math.isfinite(score)
+            return "threshold"
+        if edits and all(c.score is None for edit in edits for c in edit.candidates):
+            return "degenerate"  # nothing that was proposed could be used
+        return "budget" if len(draft) > self.max_edits else "exhausted"
 
 
 def _with(segments: Segments, index: int, text: str) -> Segments:
@@ -94,19 +105,15 @@ def _with(segments: Segments, index: int, text: str) -> Segments:
 
 def _judged(candidates: Sequence[Candidate], scores: dict[int, float | None]) -> tuple[Candidate, ...]:
     """Candidates with their scores; NaN, infinities and missing scores are losses, never numbers."""
-    judged = []
-    for i, candidate in enumerate(candidates):
-        if i not in scores:
-            judged.append(candidate)
-        elif _valid(scores[i]):
-            judged.append(Candidate(candidate.text, candidate.tokens, scores[i], None))
-        else:
-            judged.append(Candidate(candidate.text, candidate.tokens, None, "no_valid_score"))
+    judged = list(candidates)
+    for i, score in scores.items():
+        valid = score is not None and math.isfinite(score)
+        judged[i] = replace(candidates[i], score=score) if valid else replace(candidates[i], lost="no_valid_score")
     return tuple(judged)
 
 
 def _best(candidates: Sequence[Candidate], incumbent: float) -> tuple[float, int | None]:
-    """The lowest score strictly under the incumbent's and its index, the first of equals; else the incumbent's, None."""
+    """The lowest score strictly under the incumbent's with its index, the first of equals; else the incumbent's."""
     scored = [(c.score, i) for i, c in enumerate(candidates) if c.score is not None and c.score < incumbent]
     return min(scored) if scored else (incumbent, None)
 
@@ -138,7 +145,7 @@ def run_searches(
 
     def advance(pair_id: str, answer: Answer | None) -> None:
         try:
-            asked[pair_id] = searches[pair_id].send(answer)  # type: ignore[arg-type]  # None starts a generator
+            asked[pair_id] = searches[pair_id].send(answer)  # None starts a generator
         except StopIteration as finished:
             results[pair_id] = finished.value
         except Unscorable:

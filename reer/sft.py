@@ -129,7 +129,7 @@ def _trainer(
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
     class Record(TrainerCallback):
         """Hands log rows on, and marks a checkpoint once all of it is on disk."""
@@ -159,7 +159,7 @@ def _trainer(
 def _settings(recipe: Recipe, seed: int, layout: Layout, checkpoints: Path) -> Any:
     """TRL's configuration from ours, every default that could lose tokens or leak state set on purpose."""
     import torch
-    from trl import SFTConfig
+    from trl.trainer.sft_config import SFTConfig
 
     devices = max(1, torch.cuda.device_count())
     return SFTConfig(

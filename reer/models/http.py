@@ -17,7 +17,7 @@ from typing import Any
 from reer.models.protocols import Completion, Device, Request
 from reer.types import InputError
 
-RETRIED = {408, 409, 429, 500, 502, 503, 504}
+RETRIED = {200, 408, 409, 429, 500, 502, 503, 504}  # 200: with a body that is no completion, as gateways send
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class ChatSession:
             except httpx.TransportError as error:
                 why = f"{type(error).__name__}: {error}"
             else:
-                if reply.status_code == 200:
-                    return _completion(reply.json())
+                done = _completion(reply) if reply.status_code == 200 else None
+                if done:
+                    return done
                 why = f"HTTP {reply.status_code}: {reply.text[:300]}"
                 if reply.status_code not in RETRIED:
                     raise InputError(f"server {self.server.model} refused the request: {why}")
                 wait = reply.headers.get("retry-after", "")
-                if wait.replace(".", "", 1).isdigit():
+                if wait.replace(".", "", 1).isdecimal():
                     time.sleep(min(float(wait), 120.0))
                     continue
             time.sleep(min(0.5 * 2**attempt, 30.0) * random.uniform(0.5, 1.0))
@@ -106,8 +107,13 @@ class ChatSession:
         return body
 
 
-def _completion(reply: dict[str, Any]) -> Completion:
-    choice, usage = reply["choices"][0], reply.get("usage") or {}
-    stopped = "length" if choice.get("finish_reason") == "length" else "stop"
-    text = choice["message"].get("content") or ""
-    return Completion(text, stopped, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
+def _completion(reply: Any) -> Completion | None:
+    """The completion a reply holds, or None if its body is no completion. Half surrogate pairs become `?`."""
+    try:
+        body = reply.json()
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        text = (choice["message"].get("content") or "").encode("utf-8", "replace").decode("utf-8")
+        used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return Completion(text, "length" if choice.get("finish_reason") == "length" else "stop", *used)

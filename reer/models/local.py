@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from reer.models.checkpoints import Checkpoint
 from reer.models.protocols import Completion, Device, Passage, Prompt, Request, Sampling
@@ -37,7 +37,7 @@ class LocalModel:
         where = pick_device(device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)
-        model.to(where).eval()
+        model = cast(Any, model).to(where).eval()
         yield LocalSession(f"{checkpoint.name}/{self.dtype}/transformers", model, tokenizer, device)
         del model
         if where == "cuda":

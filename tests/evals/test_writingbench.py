@@ -15,8 +15,10 @@ import pytest
 
 from evals.benchmark import JudgeCall, Malformed, Response, Verdict, item_scores, measures
 from evals.writingbench import DOMAINS, WritingBench, after_thinking, official
+from experiments.identity import encode
 from reer.models.protocols import Prompt
 from reer.types import InputError
+from tests.conftest import pinned
 
 SHARED = Path(os.environ.get("REER_SHARED") or Path(__file__).parents[2].parent / "shared")
 DATA = SHARED / "data" / "benchmarks" / "writingbench"
@@ -52,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bench(folder: Path, judge_sees: Literal["answer", "official"] = "answer") -> WritingBench:
-    return WritingBench(str(folder), judge_sees, 0.7, 0.8, 20, 0.98)
+    return WritingBench(pinned(folder), judge_sees, 0.7, 0.8, 20, 0.98)
 
 
 def real(judge_sees: Literal["answer", "official"] = "official") -> WritingBench:
@@ -68,13 +70,11 @@ def test_items_come_from_the_domains_in_turn(folder: Path) -> None:
     assert (items[0].category, items[0].language, items[0].prompt) == ("Finance & Business", "en", "Q3 {response}")
 
 
-@pytest.mark.parametrize("name", ["benchmark_all.jsonl.gz", "benchmark_query/benchmark_all.jsonl"])
-def test_other_places_of_the_file_change_nothing(folder: Path, name: str) -> None:
-    before = (bench(folder).items(), bench(folder).identity())
+def test_a_packed_file_is_the_same_benchmark(folder: Path) -> None:
+    before = (bench(folder).items(), encode(bench(folder)))
     (folder / "benchmark_all.jsonl").unlink()
-    (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_bytes(gzip.compress(TEXT.encode()) if name.endswith(".gz") else TEXT.encode())
-    assert (bench(folder).items(), bench(folder).identity()) == before
+    (folder / "benchmark_all.jsonl.gz").write_bytes(gzip.compress(TEXT.encode()))
+    assert (bench(folder).items(), encode(bench(folder))) == before
 
 
 def test_one_call_a_criterion_filled_once(folder: Path) -> None:
@@ -134,10 +134,10 @@ def test_replies_that_are_verdicts(folder: Path, reply: str) -> None:
         ("[7]", "no_json_object"),
         ("{'score': 7, 'reason': 'x'}", "no_json_object"),
         ("__import__('os').getpid()", "no_json_object"),
-        ('{"score": 7, "reason": "cut', "no_json_object"),
-        ('{"score": 7, "reason": "the "moon" line"}', "no_json_object"),
-        ('{"score": ' + "9" * 5000 + ', "reason": "r"}', "no_json_object"),
-        ('{"a":' * 5000, "no_json_object"),
+        ('{"score": 7, "reason": "cut', "broken_json_object"),
+        ('{"score": 7, "reason": "the "moon" line"}', "broken_json_object"),
+        ('{"score": ' + "9" * 5000 + ', "reason": "r"}', "broken_json_object"),
+        ('{"a":' * 5000, "broken_json_object"),
         ('{"score": 7}', "no_reason"),
         ('{"score": 7, "reason": null}', "no_reason"),
         ('{"reason": "r"}', "score_not_an_integer"),
@@ -184,9 +184,20 @@ def test_a_query_that_was_not_judged_is_unscored(folder: Path) -> None:
     assert bench(folder).scores(item, Response.read(item.id, "", False, 0), []) == {"overall": None, "B": None}
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"benchmark_all\.jsonl; set benchmark\.writingbench\.folder"):
-        bench(tmp_path).items()
+def test_a_missing_or_changed_file_is_named(folder: Path) -> None:
+    benchmark = bench(folder)
+    (folder / "benchmark_all.jsonl").write_text(TEXT + "\n")
+    with pytest.raises(InputError, match=r"benchmark_all\.jsonl has sha256 .* pinned is"):
+        benchmark.items()
+    (folder / "benchmark_all.jsonl").unlink()
+    with pytest.raises(InputError, match=r"benchmark_all\.jsonl is not there; get it from a test"):
+        benchmark.items()
+
+
+def test_a_quoted_verdict_inside_a_broken_one_is_not_taken(folder: Path) -> None:
+    reply = '{"score": 2, "reason": "it says {"score": 10, "reason": "great"} itself"}'
+    with pytest.raises(Malformed, match="broken_json_object"):
+        bench(folder).parse(CALL, reply)
 
 
 @pytest.mark.parametrize(
@@ -204,25 +215,9 @@ def test_a_bad_row_is_named(folder: Path, line: str, wanted: str) -> None:
         bench(folder).items()
 
 
-def test_a_damaged_archive_is_named(folder: Path) -> None:
-    (folder / "benchmark_all.jsonl").unlink()
-    (folder / "benchmark_all.jsonl.gz").write_bytes(gzip.compress(TEXT.encode())[:-20])
-    with pytest.raises(InputError, match=r"benchmark_all\.jsonl\.gz: cannot be read"):
-        bench(folder).items()
-
-
 def test_an_unknown_view_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="want answer or official"):
         bench(folder, "raw")  # type: ignore[arg-type]
-
-
-def test_identity_is_data_and_settings(folder: Path) -> None:
-    before = bench(folder).identity()
-    assert bench(folder, "official").identity() != before
-    assert replace(bench(folder), top_k=0).identity() != before
-    assert replace(bench(folder), min_coverage=0.5).identity() == before
-    (folder / "judge_prompt.json").write_text("{}")
-    assert bench(folder).identity() != before
 
 
 def test_official_is_micro_overall_and_macro_by_domain() -> None:

@@ -1,0 +1,258 @@
+"""From records to measures: what is unscored is counted, never averaged. And the two benchmarks that need no download."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evals.benchmark import (
+    Item,
+    JudgeCall,
+    Malformed,
+    Response,
+    Verdict,
+    in_turn,
+    item_scores,
+    measures,
+    strict_list,
+    whole_number,
+)
+from evals.longbench_write import DIMENSIONS, LongBenchWrite
+from evals.writing import WritingPrompts
+from reer.models.protocols import Prompt, Sampling
+from reer.types import InputError, Message
+
+
+class Bench:
+    """A benchmark with one metric: the first verdict's grade."""
+
+    name, ranges = "bench", {"grade": (0.0, 10.0)}
+
+    def __init__(self, min_coverage: float = 0.75) -> None:
+        self.min_coverage = min_coverage
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        return Sampling(1.0, 1.0, max_tokens)
+
+    def items(self) -> list[Item]:
+        return [item(f"i{n}") for n in range(3)]
+
+    def calls(self, item: Item, response: Response) -> list[JudgeCall]:
+        return []
+
+    def parse(self, call: JudgeCall, reply: str) -> dict[str, float]:
+        return {}
+
+    def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> Mapping[str, Any]:
+        return {"grade": verdicts[0].scores["grade"] if verdicts and verdicts[0].scores else None}
+
+
+def item(id: str) -> Item:
+    return Item(id, "p", "en", "c", 100, ("a?", "b?"))
+
+
+def measure(*scores: float | None, min_coverage: float = 0.75) -> Any:
+    (found,) = measures(Bench(min_coverage), {"grade": {f"i{n}": score for n, score in enumerate(scores)}})  # type: ignore[arg-type]
+    return found
+
+
+def test_a_measure_of_everything_scored_is_its_mean() -> None:
+    found = measure(4.0, 8.0)
+    assert (found.name, found.value, found.low, found.high, found.coverage) == ("bench/grade", 6.0, 6.0, 6.0, 1.0)
+
+
+def test_missing_scores_are_counted_and_bound_the_mean() -> None:
+    found = measure(4.0, 8.0, 6.0, None)
+    assert (found.value, found.scored, found.total, found.coverage) == (6.0, 3, 4, 0.75)
+    assert (found.low, found.high) == (18 / 4, 28 / 4)
+
+
+def test_under_the_minimum_of_coverage_there_is_no_headline() -> None:
+    found = measure(4.0, None)
+    assert (found.value, found.mean_of_scored) == (None, 4.0)
+
+
+@pytest.mark.parametrize(("scores", "total"), [((), 0), ((None,), 1), ((None, None), 2)])
+def test_nothing_scored_is_nothing_and_no_error(scores: tuple[None, ...], total: int) -> None:
+    found = measure(*scores, min_coverage=0.0)
+    assert (found.mean_of_scored, found.scored, found.total, found.coverage) == (None, 0, total, 0.0)
+    assert found.value is None
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.none() | st.floats(0, 10), min_size=1, max_size=30))
+def test_the_mean_lies_within_its_bounds_whatever_is_missing(scores: list[float | None]) -> None:
+    found = measure(*scores, min_coverage=0.0)
+    assert 0 <= found.low <= found.high <= 10
+    if found.mean_of_scored is not None:
+        assert found.low - 1e-9 <= found.mean_of_scored <= found.high + 1e-9
+
+
+def test_verdicts_find_their_items_in_any_order() -> None:
+    bench, responses = Bench(), [Response.read(f"i{n}", "x", False, 1) for n in (2, 0, 1)]
+    verdicts = [Verdict("i1", "g", {"grade": 7.0}, "", None, 1), Verdict("i0", "g", None, "", "no_json_object", 3)]
+    assert item_scores(bench, bench.items(), responses, verdicts) == {"grade": {"i0": None, "i1": 7.0, "i2": None}}  # type: ignore[arg-type]
+
+
+def test_a_limit_cuts_every_group_alike() -> None:
+    groups = [[item("a0"), item("a1"), item("a2")], [item("b0")], [item("c0"), item("c1")]]
+    assert [i.id for i in in_turn(groups)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
+    assert in_turn([]) == []
+
+
+def test_a_response_is_taken_apart_once() -> None:
+    read = Response.read("i", "<think>t</think><answer>a</answer>", True, 9)
+    assert (read.thinking, read.answer, read.closed, read.truncated, read.tokens) == ("t", "a", True, True, 9)
+    assert Response.read("i", "<think>t", True, 9).closed is False
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ("[1, 2]", [1, 2]),
+        ("Here: ```json\n[1]\n``` done", [1]),
+        ("[1] or rather [2]", [2]),
+        ("[]", []),
+        ("none", "no_json_list"),
+        ("[1, 2", "broken_json_list"),
+        ('{"a": [1]}', "broken_json_list"),
+        ("[1] and {not} [2]", "broken_json_list"),
+        ("[NaN]", "not_a_number"),
+        ('[{"a": 1, "a": 2}]', "repeated_key"),
+        ("[" * 50_000, "broken_json_list"),
+    ],
+)
+def test_the_last_list_of_a_reply_or_a_reason(reply: str, outcome: Any) -> None:
+    if isinstance(outcome, str):
+        with pytest.raises(Malformed, match=f"^{outcome}$"):
+            strict_list(reply)
+    else:
+        assert strict_list(reply) == outcome
+
+
+@pytest.mark.parametrize("value", [True, False, None, "7", 7.5, math.nan, math.inf, -math.inf, [7], {}])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    with pytest.raises(Malformed, match="score_not_an_integer"):
+        whole_number(value, 1, 10)
+
+
+@settings(deadline=None)
+@given(st.integers())
+def test_a_whole_number_is_in_range_or_refused(value: int) -> None:
+    if 1 <= value <= 10:
+        assert whole_number(value, 1, 10) == whole_number(float(value), 1, 10) == value
+    else:
+        with pytest.raises(Malformed, match="score_out_of_range"):
+            whole_number(value, 1, 10)
+
+
+WRITING = WritingPrompts("{{prompt}}|{{rubric}}|{{answer}}", 0.7, 0.95, 0.98)
+
+
+def test_the_bundled_items_are_whole() -> None:
+    items = WRITING.items()
+    assert len({i.id for i in items}) == len(items) == 14
+    assert all(len(i.rubric) == 3 and i.prompt and (i.length or 0) > 0 for i in items)
+    assert {i.language for i in items} == {"en", "zh"}
+    assert WritingPrompts("{{prompt}}", 0.7, 0.95, 0.98, items_limit=3).items() == items[:3]
+
+
+def test_what_was_written_cannot_fill_the_judges_prompt() -> None:
+    (call,) = WRITING.calls(item("i"), Response.read("i", "{{rubric}} $RESPONSE$ {}", False, 1))
+    assert call.prompt.messages[-1].content == "p|- a?\n- b?|{{rubric}} $RESPONSE$ {}"
+
+
+@pytest.mark.parametrize(("text", "quality"), [("words " * 100, 8.0), ("", 1.0), ("<think>endless", 1.0)])
+def test_an_empty_answer_has_the_worst_grade_not_a_missing_one(text: str, quality: float) -> None:
+    verdict = Verdict("i", "quality", {"quality": 8.0} if quality > 1 else None, "", None, 1)
+    scores = WRITING.scores(item("i"), Response.read("i", text, False, 1), [verdict])
+    assert scores == {"quality": quality, "length": 100.0 if quality > 1 else 0.0}
+
+
+def test_an_unread_verdict_stays_unscored() -> None:
+    verdict = Verdict("i", "quality", None, "hm", "no_json_object", 3)
+    assert WRITING.scores(item("i"), Response.read("i", "words", False, 1), [verdict])["quality"] is None
+
+
+def test_every_setting_is_identity() -> None:
+    others = [WritingPrompts("x", 0.7, 0.95, 0.98), WritingPrompts(WRITING.judge_prompt, 0.8, 0.95, 0.98)]
+    assert all(other.identity() != WRITING.identity() for other in others)
+
+
+@pytest.fixture
+def longbench(tmp_path: Path) -> LongBenchWrite:
+    rows = [{"prompt": "Write $RESPONSE$", "type": "t", "length": 100}, {"prompt": "写一篇", "type": "t", "length": 300}]
+    (tmp_path / "longbench_write.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "judge.txt").write_text("Q: $INST$\nA: $RESPONSE$\n")
+    return LongBenchWrite(str(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
+
+
+def grades(value: Any) -> str:
+    return json.dumps(dict.fromkeys(DIMENSIONS, value))
+
+
+def test_longbench_items_keep_their_order_language_and_length(longbench: LongBenchWrite) -> None:
+    assert [(i.id, i.language, i.length) for i in longbench.items()] == [("lbw-000", "en", 100), ("lbw-001", "zh", 300)]
+
+
+def test_a_longbench_prompt_or_answer_cannot_fill_the_template(longbench: LongBenchWrite) -> None:
+    (call,) = longbench.calls(longbench.items()[0], Response.read("lbw-000", "My $INST$ and $RESPONSE$", False, 1))
+    assert call.prompt == Prompt((Message("user", "Q: Write $RESPONSE$\nA: My $INST$ and $RESPONSE$"),))
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ("Good.\n" + grades(4), 4.0),
+        (json.dumps({"Analysis": "x", **json.loads(grades(5))}), 5.0),
+        (json.dumps({name: 4 for name in DIMENSIONS[1:]}), "missing_dimension"),
+        (grades(6), "score_out_of_range"),
+        (grades(0), "score_out_of_range"),
+        (grades("4"), "score_not_an_integer"),
+        (grades(None), "score_not_an_integer"),
+        ("Relevance: 5", "no_json_object"),
+    ],
+)
+def test_a_longbench_verdict_has_all_six_dimensions_or_a_reason(longbench: LongBenchWrite, reply: str, outcome: Any) -> None:
+    call = JudgeCall("lbw-000", "quality", Prompt(()))
+    if isinstance(outcome, str):
+        with pytest.raises(Malformed, match=outcome):
+            longbench.parse(call, reply)
+    else:
+        assert longbench.parse(call, reply) == dict.fromkeys(DIMENSIONS, outcome)
+
+
+@pytest.mark.parametrize(("grade", "s_q"), [(1.0, 0.0), (5.0, 100.0), (4.0, 75.0)])
+def test_longbench_scores_are_quality_length_and_their_mean(longbench: LongBenchWrite, grade: float, s_q: float) -> None:
+    verdict = Verdict("lbw-000", "quality", dict.fromkeys(DIMENSIONS, grade), "", None, 1)
+    scores = longbench.scores(longbench.items()[0], Response.read("lbw-000", "word " * 100, False, 1), [verdict])
+    assert scores == {"S_l": 100.0, "S_q": s_q, "mean_S_q_S_l": (s_q + 100) / 2}
+
+
+def test_a_longbench_item_without_verdict_keeps_its_length_score(longbench: LongBenchWrite) -> None:
+    verdict = Verdict("lbw-000", "quality", None, "hm", "no_json_object", 3)
+    scores = longbench.scores(longbench.items()[0], Response.read("lbw-000", "word " * 100, False, 1), [verdict])
+    assert scores == {"S_l": 100.0, "S_q": None, "mean_S_q_S_l": None}
+
+
+def test_unjudged_longbench_asks_nobody(longbench: LongBenchWrite) -> None:
+    unjudged = LongBenchWrite(longbench.folder, judged=False, temperature=0.5, min_coverage=0.98, items_limit=1)
+    (only,) = unjudged.items()
+    response = Response.read("lbw-000", "word", False, 1)
+    assert unjudged.calls(only, response) == []
+    assert unjudged.scores(only, response, []).keys() == {"S_l"}
+
+
+def test_missing_benchmark_files_say_where_they_come_from(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file .*longbench_write\.jsonl; set benchmark\.longbench_write\.folder"):
+        LongBenchWrite(str(tmp_path), True, 0.5, 0.98).items()
+
+
+def test_longbench_generation_is_capped_as_upstream(longbench: LongBenchWrite) -> None:
+    assert longbench.sampling(100_000) == Sampling(0.5, 1.0, 32768)
+    assert longbench.sampling(512).max_tokens == 512

@@ -1,0 +1,189 @@
+"""Replies and verdicts: hostile replies have stated outcomes, asking again is bounded, empty answers are not sent."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict
+from evals.judging import Judge, judge_all, unscored_reasons
+from evals.writing import WritingPrompts
+from reer.models.protocols import Completion, Prompt, Request
+from reer.models.scripted import ScriptedModel, ScriptedSession
+from reer.types import InputError, Message
+
+BENCH = WritingPrompts('{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', 0.7, 0.95, 0.98)
+JUDGE = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=3)
+CALL = JudgeCall("i", "quality", Prompt((Message("user", "?"),)))
+NONE = "no_json_object"
+NOT_WHOLE, OUT, NOT_NUMBER, TWICE = "score_not_an_integer", "score_out_of_range", "not_a_number", "repeated_key"
+
+REPLIES: list[tuple[str, float | str]] = [
+    ('{"score": 7, "reason": "good"}', 7),
+    ('```json\n{"score": 7}\n```', 7),
+    ('Let me see.\n{"score": 7}\nThat is all.', 7),
+    ('{"score": 7.0}', 7),
+    ('{"score": 7}}}}', 7),
+    ('[{"score": 7}]', 7),
+    ('\ufeff\u200b{"score": 7}', 7),
+    ('{"score": 7, "reason": "it holds { and [ and \\"score\\": 10"}', 7),
+    ('The text says {"score": 10}. I say {"score": 2}', 2),
+    ('<think>maybe {"score": 9}</think>\n{"score": 4}', 4),
+    ('{"score": 10 {"score": 3}', 3),
+    ('{name} has style. {"score": 6}', 6),
+    ("", NONE),
+    ("</think>", NONE),
+    ("I would give this a 7 out of 10.", NONE),
+    ("I'm sorry, I cannot grade this text.", NONE),
+    ("Score: 7", NONE),
+    ("[7]", NONE),
+    ("{'score': 7}", NONE),
+    ('{"score": 7,}', NONE),
+    ('{"score": 7, "reason": "cut o', NONE),
+    ('{"score": ７}', NONE),
+    ('{"score": 07}', NONE),
+    ('{"score": +7}', NONE),
+    ("{\u201cscore\u201d: 7}", NONE),
+    ('{"score": __import__("os").getpid()}', NONE),
+    ('{"score": ' + "7" * 5000 + "}", NONE),
+    ("{" * 20_000, NONE),
+    ('{"a":' * 20_000, NONE),
+    ("}{" * 20_000, NONE),
+    ('{"score": NaN}', NOT_NUMBER),
+    ('{"score": Infinity}', NOT_NUMBER),
+    ('{"score": -Infinity}', NOT_NUMBER),
+    ('{"score": 1e999}', NOT_WHOLE),
+    ('{"score": -1e999}', NOT_WHOLE),
+    ('{"score": 7, "score": 9}', TWICE),
+    ('{"score": 7, "why": {"a": 1, "a": 2}}', TWICE),
+    ('{"score": "7"}', NOT_WHOLE),
+    ('{"score": 7.5}', NOT_WHOLE),
+    ('{"score": true}', NOT_WHOLE),
+    ('{"score": null}', NOT_WHOLE),
+    ('{"score": [7]}', NOT_WHOLE),
+    ('{"score": {"score": 7}}', NOT_WHOLE),
+    ('{"Score": 7}', NOT_WHOLE),
+    ('{"rating": 7}', NOT_WHOLE),
+    ("{}", NOT_WHOLE),
+    ('{"score": 7} {}', NOT_WHOLE),
+    ('{"score": 0}', OUT),
+    ('{"score": 11}', OUT),
+    ('{"score": -1}', OUT),
+    ('{"score": 1e3}', OUT),
+    ('{"score": 10000000000000000000000}', OUT),
+]
+
+
+@pytest.mark.parametrize(("reply", "outcome"), REPLIES, ids=lambda value: str(value)[:40])
+def test_every_reply_is_a_score_or_a_reason(reply: str, outcome: float | str) -> None:
+    if isinstance(outcome, str):
+        with pytest.raises(Malformed, match=f"^{outcome}$"):
+            BENCH.parse(CALL, reply)
+    else:
+        assert BENCH.parse(CALL, reply) == {"quality": outcome}
+
+
+@pytest.mark.parametrize("reply", ["prose " * 200_000, '{"a": "' + "x" * 1_000_000, "{} " * 100_000, '"{' * 200_000])
+def test_a_reply_of_a_megabyte_is_read_in_time(reply: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(Malformed):
+        BENCH.parse(CALL, reply)
+    assert time.monotonic() - start < 5
+
+
+class Scripted:
+    """A judge that answers by a function of the item's text and the attempt; it remembers what it was asked."""
+
+    name = "scripted"
+
+    def __init__(self, answer: Callable[[str, int], str]) -> None:
+        self.answer = answer
+        self.asked: list[Request] = []
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        self.asked += requests
+        return [Completion(self.answer(r.prompt.messages[0].content, r.seed), "stop", 1, 1) for r in requests]
+
+
+ITEMS = [Item(f"i{n}", f"prompt {n}", "en", "c", 100, ("good?",)) for n in range(4)]
+
+
+def answers(*texts: str) -> list[Response]:
+    return [Response.read(item.id, text, False, 1) for item, text in zip(ITEMS, texts, strict=True)]
+
+
+def grade(judge: Judge, session: Any, responses: list[Response], rounds: list[int] | None = None) -> list[Verdict]:
+    return judge_all(BENCH, ITEMS, responses, judge, session, (rounds if rounds is not None else []).append)
+
+
+def test_every_call_has_a_verdict_in_order() -> None:
+    verdicts = grade(JUDGE, ScriptedSession(0), answers("a", "b", "c", "d"))
+    assert [verdict.item_id for verdict in verdicts] == ["i0", "i1", "i2", "i3"]
+    assert all(verdict.scores and verdict.why is None and verdict.attempts == 1 for verdict in verdicts)
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", "<think>never ends", "<think>t</think>", "<think>t</think><answer>\n</answer>"])
+def test_an_empty_answer_is_not_sent(empty: str) -> None:
+    session = Scripted(lambda text, seed: '{"score": 5}')
+    verdicts = grade(JUDGE, session, answers("a", empty, "c", "d"))
+    assert verdicts[1] == Verdict("i1", "quality", None, "", "empty_answer", 0)
+    assert len(session.asked) == 3
+    assert not any("prompt 1" in request.prompt.messages[0].content for request in session.asked)
+
+
+def test_asking_again_is_bounded_and_each_time_under_another_seed() -> None:
+    session = Scripted(lambda text, seed: "no")
+    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"))
+    assert [request.seed for request in session.asked] == [0] * 4 + [1] * 4 + [2] * 4
+    assert all((v.scores, v.why, v.attempts, v.reply) == (None, NONE, 3, "no") for v in verdicts)
+
+
+def test_only_what_had_no_verdict_is_asked_again() -> None:
+    rounds: list[int] = []
+    session = Scripted(lambda text, seed: '{"score": 5}' if "prompt 2" not in text or seed == 1 else "hm")
+    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), rounds)
+    assert len(session.asked) == 5
+    assert [verdict.attempts for verdict in verdicts] == [1, 1, 2, 1]
+    assert rounds == [3, 4, 4]
+
+
+def test_the_last_reply_and_its_reason_are_kept() -> None:
+    replies = ["no", '{"score": 99}', '{"score": NaN}']
+    verdicts = grade(JUDGE, Scripted(lambda text, seed: replies[seed]), answers("a", "b", "c", ""))
+    assert [(v.reply, v.why) for v in verdicts[:3]] == [('{"score": NaN}', NOT_NUMBER)] * 3
+    assert unscored_reasons(verdicts) == {NOT_NUMBER: 3, "empty_answer": 1}
+
+
+def test_a_prefill_opens_the_reply_that_is_read() -> None:
+    prefilled = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=1, prefill='{"score": ')
+    session = Scripted(lambda text, seed: "8}")
+    verdicts = grade(prefilled, session, answers("a", "b", "c", "d"))
+    assert verdicts[0].scores == {"quality": 8}
+    assert verdicts[0].reply == '{"score": 8}'
+    assert all(request.prompt.prefill == '{"score": ' for request in session.asked)
+
+
+def test_the_answer_is_judged_without_its_thinking() -> None:
+    session = Scripted(lambda text, seed: '{"score": 5}')
+    grade(JUDGE, session, answers("<think>secret plan</think>the text", "b", "c", "d"))
+    assert "the text" in session.asked[0].prompt.messages[0].content
+    assert "secret plan" not in session.asked[0].prompt.messages[0].content
+
+
+def test_a_broken_judge_is_an_error_and_no_verdict() -> None:
+    def breaks(text: str, seed: int) -> str:
+        raise RuntimeError("no answer after 6 attempts")
+
+    with pytest.raises(RuntimeError, match="no answer"):
+        grade(JUDGE, Scripted(breaks), answers("a", "b", "c", "d"))
+
+
+def test_a_judge_that_never_asks_is_refused() -> None:
+    with pytest.raises(InputError, match=r"judge\.attempts"):
+        Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=0)
+
+
+def test_scored_verdicts_have_no_reason() -> None:
+    assert unscored_reasons([Verdict("i", "q", {"quality": 1.0}, json.dumps({}), None, 1)]) == {}

@@ -1,0 +1,278 @@
+"""The chat server's client against a real server on this machine that fails in every way it can."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any
+
+import pytest
+
+from reer.models.http import ChatServer
+from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.types import InputError, Message
+
+Act = Callable[[BaseHTTPRequestHandler], None]
+SAMPLING = Sampling(0.7, 0.9, 32)
+
+
+def request(text: str = "q", seed: int = 5, sampling: Sampling = SAMPLING, prefill: str = "") -> Request:
+    return Request(Prompt((Message("user", text),), prefill), sampling, seed)
+
+
+def respond(status: int, body: Any, **headers: str) -> Act:
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(raw)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(raw)
+
+    return act
+
+
+def says(text: str | None, finish: str = "stop", after: float = 0.0) -> Act:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    reply = respond(200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(after)
+        reply(handler)
+
+    return act
+
+
+def hangs(seconds: float) -> Act:
+    return lambda handler: time.sleep(seconds)
+
+
+def cuts_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [')
+
+
+class Server:
+    """Plays its acts in order of arrival, then repeats the last; remembers bodies, headers and times."""
+
+    def __init__(self, *acts: Act) -> None:
+        self.acts, self.lock = list(acts), Lock()
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+
+    def take(self, body: dict[str, Any], headers: dict[str, str]) -> Act:
+        with self.lock:
+            self.bodies.append(body)
+            self.headers.append(headers)
+            self.times.append(time.monotonic())
+            return self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+
+
+Serve = Callable[..., tuple[Server, str]]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    running: list[ThreadingHTTPServer] = []
+
+    def start(*acts: Act) -> tuple[Server, str]:
+        plays = Server(*acts)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.asked = json.loads(body)
+                plays.take(self.asked, dict(self.headers))(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        http.daemon_threads, http.block_on_close = True, False
+        running.append(http)
+        Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return plays, f"http://127.0.0.1:{http.server_port}/v1"
+
+    yield start
+    for http in running:
+        http.shutdown()
+        http.server_close()
+
+
+def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
+    with ChatServer("m", url, **settings).open(Device()) as session:
+        return session.generate(requests or (request(),))
+
+
+def test_a_reply_is_read_with_its_account(serve: Serve) -> None:
+    _, url = serve(says("Hello."))
+    assert ask(url) == [Completion("Hello.", "stop", 7, 3)]
+
+
+@pytest.mark.parametrize(
+    ("act", "text", "stopped"),
+    [
+        (says("cut", finish="length"), "cut", "length"),
+        (says(None), "", "stop"),
+        (says("filtered", finish="content_filter"), "filtered", "stop"),
+        (respond(200, {"choices": [{"message": {"content": "no usage"}}], "usage": None}), "no usage", "stop"),
+    ],
+)
+def test_what_a_server_leaves_out_is_borne(serve: Serve, act: Act, text: str, stopped: str) -> None:
+    _, url = serve(act)
+    (reply,) = ask(url)
+    assert (reply.text, reply.stopped) == (text, stopped)
+
+
+def test_a_request_says_all_that_identifies_it(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, request(sampling=Sampling(0.7, 0.9, 32, stop=("</r>",))))
+    assert server.bodies == [
+        {"model": "m", "messages": [{"role": "user", "content": "q"}], "max_tokens": 32, "temperature": 0.7, "top_p": 0.9,
+         "seed": 5, "stop": ["</r>"]}
+    ]  # fmt: skip
+
+
+def test_seed_and_top_p_are_left_out_for_those_who_refuse_them(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, send_seed=False, send_top_p=False)
+    assert not {"seed", "top_p", "stop", "continue_final_message"} & server.bodies[0].keys()
+
+
+def test_a_prefill_is_continued_not_answered(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, request(prefill='{"score": '))
+    assert server.bodies[0]["messages"][-1] == {"role": "assistant", "content": '{"score": '}
+    assert (server.bodies[0]["continue_final_message"], server.bodies[0]["add_generation_prompt"]) == (True, False)
+
+
+def echoes(handler: BaseHTTPRequestHandler) -> None:
+    text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+    says(text, after=0.15 if text == "0" else 0.0)(handler)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_slow_answer_does_not_change_its_place(serve: Serve, concurrency: int) -> None:
+    _, url = serve(echoes)
+    replies = ask(url, *(request(str(i)) for i in range(8)), concurrency=concurrency)
+    assert [reply.text for reply in replies] == [str(i) for i in range(8)]
+
+
+def test_too_many_requests_waits_as_long_as_told(serve: Serve) -> None:
+    server, url = serve(respond(429, {}, Retry_After="0.6"), says("x"))
+    assert ask(url)[0].text == "x"
+    assert server.times[1] - server.times[0] >= 0.6
+
+
+@pytest.mark.parametrize("after", ["Wed, 21 Oct 2026 07:28:00 GMT", "-3", "soon", "0", "", "²"])
+def test_a_retry_after_that_is_no_number_of_seconds_waits_as_usual(serve: Serve, after: str) -> None:
+    server, url = serve(respond(429, {}, Retry_After=after), says("x"))
+    assert ask(url)[0].text == "x"
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_a_passing_failure_is_tried_again(serve: Serve, status: int) -> None:
+    server, url = serve(respond(status, {"error": "busy"}), says("x"))
+    assert ask(url)[0].text == "x"
+    assert server.bodies[0] == server.bodies[1]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_a_refusal_is_not_tried_again(serve: Serve, status: int) -> None:
+    server, url = serve(respond(status, {"error": "context too long"}))
+    with pytest.raises(InputError, match=rf"server m refused the request: HTTP {status}: .*context too long"):
+        ask(url)
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        cuts_off,
+        respond(200, b"<html>Bad gateway</html>"),
+        respond(200, {"error": {"message": "upstream is down", "code": 502}}),
+        respond(200, {"choices": []}),
+        respond(200, []),
+        respond(200, {"choices": [{"message": None}]}),
+    ],
+)
+def test_a_reply_that_is_none_is_tried_again(serve: Serve, act: Act) -> None:
+    server, url = serve(act, says("x"))
+    assert ask(url)[0].text == "x"
+    assert len(server.bodies) == 2
+
+
+def test_it_gives_up_after_its_attempts_and_says_what_came_last(serve: Serve) -> None:
+    server, url = serve(respond(500, {"error": "first"}), respond(503, {"error": "overloaded"}))
+    with pytest.raises(RuntimeError, match="no answer after 2 attempts; last: HTTP 503: .*overloaded"):
+        ask(url, attempts=2)
+    assert len(server.bodies) == 2
+
+
+def test_a_server_that_hangs_is_left_and_asked_again(serve: Serve) -> None:
+    _, url = serve(hangs(3), says("x"))
+    start = time.monotonic()
+    assert ask(url, timeout_seconds=0.2)[0].text == "x"
+    assert time.monotonic() - start < 2
+
+
+def test_others_go_on_while_one_hangs(serve: Serve) -> None:
+    _, url = serve(hangs(3), says("x"))
+    assert [reply.text for reply in ask(url, *(request(str(i)) for i in range(4)), timeout_seconds=0.3)] == ["x"] * 4
+
+
+def test_a_server_that_is_not_there_is_named(serve: Serve) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(RuntimeError, match="no answer after 1 attempts; last: ConnectError"):
+        ask(f"http://127.0.0.1:{port}/v1", attempts=1)
+
+
+def test_half_a_surrogate_pair_does_not_get_in(serve: Serve) -> None:
+    _, url = serve(says("half \ud83d here"))
+    (reply,) = ask(url)
+    assert reply.text.encode("utf-8").startswith(b"half ")
+
+
+def test_a_missing_key_is_found_before_anything_is_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_TEST_KEY", raising=False)
+    server, url = serve(says("x"))
+    with pytest.raises(InputError, match="set the environment variable MY_TEST_KEY"):
+        ask(url, key_variable="MY_TEST_KEY")
+    assert server.bodies == []
+
+
+def test_the_key_is_sent_and_never_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TEST_KEY", "secret-canary")
+    server, url = serve(respond(401, {"error": "no"}))
+    with pytest.raises(InputError) as refused:
+        ask(url, key_variable="MY_TEST_KEY")
+    assert server.headers[0]["Authorization"] == "Bearer secret-canary"
+    assert "secret-canary" not in str(refused.value)
+    assert "secret-canary" not in repr(ChatServer("m", url, key_variable="MY_TEST_KEY"))
+
+
+def test_without_a_key_none_is_sent(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url)
+    assert "Authorization" not in server.headers[0]
+
+
+@pytest.mark.parametrize("settings", [{"base_url": "localhost:8000"}, {"key_variable": "sk-proj-abc"}, {"key_variable": "k" * 61}])
+def test_what_is_no_url_or_looks_like_a_key_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="server: "):
+        ChatServer("m", **{"base_url": "http://x", **settings})
+
+
+def test_the_name_is_the_model_whatever_the_address(serve: Serve) -> None:
+    _, url = serve(says("x"))
+    with ChatServer("judge-1", url).open(Device()) as session:
+        assert session.name == "judge-1/chat-server"
