@@ -53,8 +53,9 @@ def _axes(x0: float, x1: float, y0: float, y1: float, x_label: str, y_label: str
         y = floor - i / 4 * (floor - TOP)
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{y0 + i / 4 * (y1 - y0):.3g}</text>')
         parts.append(f'<path d="M{LEFT},{y:.1f} H{right}" stroke="#eee"/>')
-        x = LEFT + i / 4 * (right - LEFT)
-        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{x0 + i / 4 * (x1 - x0):.3g}</text>')
+    for tick in sorted({round(x0 + i / 4 * (x1 - x0)) for i in range(5)}):  # steps are whole
+        x = LEFT + (tick - x0) / (x1 - x0) * (right - LEFT)
+        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{tick}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     middle = (floor + TOP) / 2
     parts.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(y_label)}</text>')

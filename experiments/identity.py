@@ -56,13 +56,19 @@ def fingerprint(value: Json) -> str:
 
 
 def difference(old: Json, new: Json, path: str = "") -> list[str]:
-    """Field-by-field differences, one line each: `path: old -> new`."""
+    """Field-by-field differences, one line each: `path: old -> new`; none exactly where the fingerprints are equal.
+    A field that only one side has stands at its default on the other."""
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in sorted(old.keys() | new.keys()):
-            lines += difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            where = f"{path}.{key}" if path else key
+            if key in old and key in new:
+                lines += difference(old[key], new[key], where)
+            else:
+                before, after = (_short(side[key]) if key in side else "(default)" for side in (old, new))
+                lines.append(f"{where}: {before} -> {after}")
         return lines
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+    return [] if fingerprint(old) == fingerprint(new) else [f"{path}: {_short(old)} -> {_short(new)}"]
 
 
 def _short(value: Json) -> str:

@@ -113,7 +113,7 @@ def refine(
 ) -> Metrics:  # fmt: skip
     """The search over every draft; `reer.search` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
-    sampling = generator.sampling(max_tokens, stop=("</refine>",))
+    sampling = generator.sampling(max_tokens, stop=())
     todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
     drops = [Drop(i, "solution_single_segment") for i in todo if _nothing_to_score(by_id[i], scorer, prompts, triggers)]
     for drop in drops:

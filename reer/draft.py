@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
 from reer.prompts import Prompts, Triggers
-from reer.text import split_segments
+from reer.text import split_segments, whole_sentences
 from reer.types import Drop, InputError, Pair, Trajectory, content_id
 
 
@@ -70,10 +70,7 @@ def write_drafts(
 def thinking_of(reply: Completion) -> str:
     """The text up to `</think>`; a draft cut by its token limit loses its unfinished last sentence."""
     text = reply.text.split("</think>")[0]
-    if reply.stopped == "length":
-        end = max(text.rfind(mark) for mark in (".", "!", "?", "。", "！", "？", "\n"))
-        return text[: end + 1] if end > 0 else text
-    return text
+    return whole_sentences(text) if reply.stopped == "length" else text
 
 
 def drop_reason(reply: Completion, segments: Sequence[str], rules: DraftRules) -> str | None:

@@ -34,6 +34,11 @@ class Filters:
             raise InputError(f"filters: end_share, max_repetition and max_leak want shares in [0, 1], got {shares}")
         if self.repetition_n < 1 or self.repetition_top < 1:
             raise InputError("filters: repetition_n and repetition_top want >= 1")
+        for pattern in self.end_patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(f"filters.end_patterns: {pattern!r} is no regular expression: {error}") from None
 
     def drop_reason(self, pair: Pair, refinement: Refinement) -> str | None:
         """The first rule that drops this trajectory, or None."""

@@ -17,8 +17,9 @@ class PromptTexts:
     draft: query, solution, reflection → a first thinking (paper.md §2.1); inference: query, reflection → the user
     turn answers are scored under (§2.2); edit: query, solution, before, segment, after, reflection → a better segment
     (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
-    `openers` begin a draft, chosen by seed, `reflective_openers` where reflection is asked for (if there are any:
-    small models do not reflect because they are told to, but go on in the voice they find); `edit_prefill` begins an edit and ends inside `<refine>` or before it.
+    `openers` begin a draft, chosen by seed; `reflective_openers` do where reflection is asked for, if there are any
+    (small models do not reflect because they are told to, but go on in the voice they find). `edit_prefill` begins an
+    edit and ends inside `<refine>` or before it; `edit_stops` end it.
     """
 
     system: str
@@ -32,6 +33,7 @@ class PromptTexts:
     classify: str
     reflection: str
     reflective_openers: tuple[str, ...] = ()
+    edit_stops: tuple[str, ...] = ("</refine>",)
 
     def __post_init__(self) -> None:
         wanted = {

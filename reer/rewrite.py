@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from reer.draft import item_seed
 from reer.models.protocols import Completion, Generator, Passage, Request, Sampling, Scorer
 from reer.prompts import Prompts, Triggers
 from reer.search import Evaluate, Propose, Segments
-from reer.text import between_last, control_tokens, join_segments, language_of, split_segments, words
+from reer.text import between_last, control_tokens, join_segments, language_of, split_segments, whole_sentences, words
 from reer.types import Candidate, InputError, Pair
 
 Metric = Literal["clipped_nll", "nll", "perplexity"]
@@ -84,17 +84,21 @@ class Rewriter:
             "after": join_segments(need.segments[need.index + 1 :]),
             "reflection": self.prompts.reflection(pair.query, self.triggers),
         }
-        prefill = self.prompts.of(pair.query).edit_prefill
-        prompt = self.prompts.chat("edit", pair.query, values, prefill)
+        texts = self.prompts.of(pair.query)
+        prompt = self.prompts.chat("edit", pair.query, values, texts.edit_prefill)
+        sampling = replace(self.sampling, stop=texts.edit_stops)
         return [
-            Request(prompt, self.sampling, item_seed(self.seed, pair.id, need.index, segment, sample))
+            Request(prompt, sampling, item_seed(self.seed, pair.id, need.index, segment, sample))
             for sample in range(need.n)
         ]
 
     def _candidate(self, need: Propose, reply: Completion) -> Candidate:
         pair = self.pairs[need.pair_id]
         text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
-        lost = lost_reason(text, need.segments[need.index], pair, cut=reply.stopped == "length")
+        cut = reply.stopped == "length"
+        if text and cut:
+            text = whole_sentences(text)
+        lost = lost_reason(text, need.segments[need.index], pair, cut)
         return Candidate(text or "", reply.tokens, None, lost)
 
 
@@ -102,10 +106,8 @@ def lost_reason(text: str | None, segment: str, pair: Pair, cut: bool) -> str | 
     """Why a reply is no candidate, or None if it is one."""
     if text is None:
         return "no_tag"
-    if cut:
-        return "cut_by_limit"
     if not text:
-        return "empty"
+        return "cut_by_limit" if cut else "empty"
     if control_tokens(text):
         return "control_tokens"
     if text == segment:

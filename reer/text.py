@@ -91,6 +91,12 @@ def split_thinking(text: str) -> tuple[str | None, str, bool]:
     return None, _untag(text), True
 
 
+def whole_sentences(text: str) -> str:
+    """The text without an unfinished last sentence; empty if it holds no finished one."""
+    ends = [text.rfind(mark) for mark in (".", "!", "?", "。", "！", "？", "\n")]
+    return text[: max(ends) + 1].rstrip()
+
+
 def _untag(text: str) -> str:
     return text.strip().removeprefix("<answer>").removesuffix("</answer>").strip()
 

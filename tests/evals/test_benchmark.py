@@ -1,8 +1,10 @@
-"""From records to measures: what is unscored is counted, never averaged. And the two benchmarks that need no download."""
+"""From records to measures: what is unscored is counted, never averaged. And two benchmarks, on small data."""
 
+import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from evals.benchmark import (
     strict_list,
     whole_number,
 )
+from evals.files import DataFiles
 from evals.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.writing import WritingPrompts
 from reer.models.protocols import Prompt, Sampling
 from reer.types import InputError, Message
+from tests.conftest import pinned
 
 
 class Bench:
@@ -159,7 +163,7 @@ def test_the_bundled_items_are_whole() -> None:
     assert len({i.id for i in items}) == len(items) == 14
     assert all(len(i.rubric) == 3 and i.prompt and (i.length or 0) > 0 for i in items)
     assert {i.language for i in items} == {"en", "zh"}
-    assert WritingPrompts("{{prompt}}", 0.7, 0.95, 0.98, items_limit=3).items() == items[:3]
+    assert replace(WRITING, items_limit=3).items() == items[:3]
 
 
 def test_what_was_written_cannot_fill_the_judges_prompt() -> None:
@@ -167,29 +171,58 @@ def test_what_was_written_cannot_fill_the_judges_prompt() -> None:
     assert call.prompt.messages[-1].content == "p|- a?\n- b?|{{rubric}} $RESPONSE$ {}"
 
 
-@pytest.mark.parametrize(("text", "quality"), [("words " * 100, 8.0), ("", 1.0), ("<think>endless", 1.0)])
-def test_an_empty_answer_has_the_worst_grade_not_a_missing_one(text: str, quality: float) -> None:
-    verdict = Verdict("i", "quality", {"quality": 8.0} if quality > 1 else None, "", None, 1)
-    scores = WRITING.scores(item("i"), Response.read("i", text, False, 1), [verdict])
-    assert scores == {"quality": quality, "length": 100.0 if quality > 1 else 0.0}
+@pytest.mark.parametrize("text", ["", " ", "<think>endless", "<think>t</think>"])
+def test_an_empty_answer_has_the_worst_grade_not_a_missing_one(text: str) -> None:
+    verdict = Verdict("i", "quality", None, "", "empty_answer", 0)
+    table = item_scores(WRITING, [item("i")], [Response.read("i", text, False, 1)], [verdict])
+    assert table == {"quality": {"i": 1.0}, "length": {"i": 0.0}}
 
 
-def test_an_unread_verdict_stays_unscored() -> None:
-    verdict = Verdict("i", "quality", None, "hm", "no_json_object", 3)
-    assert WRITING.scores(item("i"), Response.read("i", "words", False, 1), [verdict])["quality"] is None
+@pytest.mark.parametrize(("grades", "quality"), [({"quality": 8.0}, 8.0), (None, None)])
+def test_a_verdict_that_cannot_be_read_stays_unscored(grades: dict[str, float] | None, quality: float | None) -> None:
+    response = Response.read("i", "words " * 100, False, 1)
+    table = item_scores(WRITING, [item("i")], [response], [Verdict("i", "quality", grades, "", None, 1)])
+    assert table == {"quality": {"i": quality}, "length": {"i": 100.0}}
 
 
-def test_every_setting_is_identity() -> None:
-    others = [WritingPrompts("x", 0.7, 0.95, 0.98), WritingPrompts(WRITING.judge_prompt, 0.8, 0.95, 0.98)]
-    assert all(other.identity() != WRITING.identity() for other in others)
+@pytest.mark.parametrize(
+    "change", [{"judge_prompt": "x"}, {"temperature": 0.8}, {"top_p": 0.9}, {"min_coverage": 0.5}, {"items_limit": 3}]
+)
+def test_every_setting_is_identity(change: dict[str, Any]) -> None:
+    assert replace(WRITING, **change).identity() != WRITING.identity()
+
+
+ROWS = [
+    {"prompt": "Write $RESPONSE$", "type": "t", "length": 100},
+    {"prompt": "写\u2028一篇", "type": "t", "length": 300},
+]
 
 
 @pytest.fixture
 def longbench(tmp_path: Path) -> LongBenchWrite:
-    rows = [{"prompt": "Write $RESPONSE$", "type": "t", "length": 100}, {"prompt": "写一篇", "type": "t", "length": 300}]
-    (tmp_path / "longbench_write.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+    (tmp_path / "longbench_write.jsonl").write_text(lines, encoding="utf-8")
     (tmp_path / "judge.txt").write_text("Q: $INST$\nA: $RESPONSE$\n")
-    return LongBenchWrite(str(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
+    return LongBenchWrite(pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
+
+
+def test_a_pinned_file_may_lie_there_packed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("one\n\ntwo\u2028half\n".encode()))
+    data = pinned(tmp_path)
+    assert data.lines("a.txt") == ["one", "two\u2028half"]
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    data = pinned(tmp_path)
+    (tmp_path / "a.txt").write_text("two")
+    with pytest.raises(InputError, match=r"a\.txt has sha256 3fc4ccfe.*pinned is 7692c3ad"):
+        data.read("a.txt")
+
+
+def test_a_missing_file_says_where_it_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.txt is not there; get it from up"):
+        DataFiles(str(tmp_path), {"a.txt": "0"}, "up").read("a.txt")
 
 
 def grades(value: Any) -> str:
@@ -210,7 +243,7 @@ def test_a_longbench_prompt_or_answer_cannot_fill_the_template(longbench: LongBe
     [
         ("Good.\n" + grades(4), 4.0),
         (json.dumps({"Analysis": "x", **json.loads(grades(5))}), 5.0),
-        (json.dumps({name: 4 for name in DIMENSIONS[1:]}), "missing_dimension"),
+        (json.dumps(dict.fromkeys(DIMENSIONS[1:], 4)), "missing_dimension"),
         (grades(6), "score_out_of_range"),
         (grades(0), "score_out_of_range"),
         (grades("4"), "score_not_an_integer"),
@@ -218,7 +251,9 @@ def test_a_longbench_prompt_or_answer_cannot_fill_the_template(longbench: LongBe
         ("Relevance: 5", "no_json_object"),
     ],
 )
-def test_a_longbench_verdict_has_all_six_dimensions_or_a_reason(longbench: LongBenchWrite, reply: str, outcome: Any) -> None:
+def test_a_longbench_verdict_has_all_six_dimensions_or_a_reason(
+    longbench: LongBenchWrite, reply: str, outcome: Any
+) -> None:
     call = JudgeCall("lbw-000", "quality", Prompt(()))
     if isinstance(outcome, str):
         with pytest.raises(Malformed, match=outcome):
@@ -228,7 +263,9 @@ def test_a_longbench_verdict_has_all_six_dimensions_or_a_reason(longbench: LongB
 
 
 @pytest.mark.parametrize(("grade", "s_q"), [(1.0, 0.0), (5.0, 100.0), (4.0, 75.0)])
-def test_longbench_scores_are_quality_length_and_their_mean(longbench: LongBenchWrite, grade: float, s_q: float) -> None:
+def test_longbench_scores_are_quality_length_and_their_mean(
+    longbench: LongBenchWrite, grade: float, s_q: float
+) -> None:
     verdict = Verdict("lbw-000", "quality", dict.fromkeys(DIMENSIONS, grade), "", None, 1)
     scores = longbench.scores(longbench.items()[0], Response.read("lbw-000", "word " * 100, False, 1), [verdict])
     assert scores == {"S_l": 100.0, "S_q": s_q, "mean_S_q_S_l": (s_q + 100) / 2}
@@ -241,16 +278,11 @@ def test_a_longbench_item_without_verdict_keeps_its_length_score(longbench: Long
 
 
 def test_unjudged_longbench_asks_nobody(longbench: LongBenchWrite) -> None:
-    unjudged = LongBenchWrite(longbench.folder, judged=False, temperature=0.5, min_coverage=0.98, items_limit=1)
+    unjudged = replace(longbench, judged=False, items_limit=1)
     (only,) = unjudged.items()
     response = Response.read("lbw-000", "word", False, 1)
     assert unjudged.calls(only, response) == []
     assert unjudged.scores(only, response, []).keys() == {"S_l"}
-
-
-def test_missing_benchmark_files_say_where_they_come_from(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no file .*longbench_write\.jsonl; set benchmark\.longbench_write\.folder"):
-        LongBenchWrite(str(tmp_path), True, 0.5, 0.98).items()
 
 
 def test_longbench_generation_is_capped_as_upstream(longbench: LongBenchWrite) -> None:

@@ -17,7 +17,7 @@ from reer.types import InputError, Message
 BENCH = WritingPrompts('{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', 0.7, 0.95, 0.98)
 JUDGE = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=3)
 CALL = JudgeCall("i", "quality", Prompt((Message("user", "?"),)))
-NONE = "no_json_object"
+NONE, BROKEN = "no_json_object", "broken_json_object"
 NOT_WHOLE, OUT, NOT_NUMBER, TWICE = "score_not_an_integer", "score_out_of_range", "not_a_number", "repeated_key"
 
 REPLIES: list[tuple[str, float | str]] = [
@@ -31,7 +31,6 @@ REPLIES: list[tuple[str, float | str]] = [
     ('{"score": 7, "reason": "it holds { and [ and \\"score\\": 10"}', 7),
     ('The text says {"score": 10}. I say {"score": 2}', 2),
     ('<think>maybe {"score": 9}</think>\n{"score": 4}', 4),
-    ('{"score": 10 {"score": 3}', 3),
     ('{name} has style. {"score": 6}', 6),
     ("", NONE),
     ("</think>", NONE),
@@ -40,17 +39,19 @@ REPLIES: list[tuple[str, float | str]] = [
     ("Score: 7", NONE),
     ("[7]", NONE),
     ("{'score': 7}", NONE),
-    ('{"score": 7,}', NONE),
-    ('{"score": 7, "reason": "cut o', NONE),
-    ('{"score": ７}', NONE),
-    ('{"score": 07}', NONE),
-    ('{"score": +7}', NONE),
     ("{\u201cscore\u201d: 7}", NONE),
-    ('{"score": __import__("os").getpid()}', NONE),
-    ('{"score": ' + "7" * 5000 + "}", NONE),
     ("{" * 20_000, NONE),
-    ('{"a":' * 20_000, NONE),
-    ("}{" * 20_000, NONE),
+    ('{"score": 7,}', BROKEN),
+    ('{"score": 7, "reason": "cut o', BROKEN),
+    ('The text says {"score": 10}. I say {"score": 3, "rea', BROKEN),
+    ('{"score": 10 {"score": 3}', BROKEN),
+    ('{\n "verdict": {"score": 10}, "score": 2', BROKEN),
+    ('{"score": ７}', BROKEN),
+    ('{"score": 07}', BROKEN),
+    ('{"score": +7}', BROKEN),
+    ('{"score": __import__("os").getpid()}', BROKEN),
+    ('{"score": ' + "7" * 5000 + "}", BROKEN),
+    ('{"a":' * 20_000, BROKEN),
     ('{"score": NaN}', NOT_NUMBER),
     ('{"score": Infinity}', NOT_NUMBER),
     ('{"score": -Infinity}', NOT_NUMBER),
@@ -124,7 +125,9 @@ def test_every_call_has_a_verdict_in_order() -> None:
     assert all(verdict.scores and verdict.why is None and verdict.attempts == 1 for verdict in verdicts)
 
 
-@pytest.mark.parametrize("empty", ["", "  \n", "<think>never ends", "<think>t</think>", "<think>t</think><answer>\n</answer>"])
+@pytest.mark.parametrize(
+    "empty", ["", "  \n", "<think>never ends", "<think>t</think>", "<think>t</think><answer>\n</answer>"]
+)
 def test_an_empty_answer_is_not_sent(empty: str) -> None:
     session = Scripted(lambda text, seed: '{"score": 5}')
     verdicts = grade(JUDGE, session, answers("a", empty, "c", "d"))

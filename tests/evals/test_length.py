@@ -56,6 +56,9 @@ def test_the_score_is_between_0_and_100(required: int, written: int) -> None:
 @relaxed
 @given(lengths, st.integers(1, 2000), st.integers(1, 500))
 def test_further_away_is_never_better(required: int, distance: int, more: int) -> None:
-    for near, far in ((required + distance, required + distance + more), (required - distance, required - distance - more)):
+    for near, far in (
+        (required + distance, required + distance + more),
+        (required - distance, required - distance - more),
+    ):
         if far > 0:
             assert length_score(required, "w " * far) <= length_score(required, "w " * near)

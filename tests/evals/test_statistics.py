@@ -17,14 +17,17 @@ def test_a_clear_gain_has_an_interval_above_nothing_and_a_small_p() -> None:
     found = paired_difference(shifted(1.0, 2.0, 3.0), BASE)
     assert found is not None
     assert found.mean == pytest.approx(2.0)
-    assert found.low is not None and found.high is not None and found.p is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.p is not None
     assert 1.0 < found.low < 2.0 < found.high < 3.0
     assert found.p < 0.01
 
 
 def test_noise_around_nothing_is_not_significant() -> None:
     found = paired_difference(shifted(1.0, -1.0), BASE)
-    assert found is not None and found.p is not None
+    assert found is not None
+    assert found.p is not None
     assert found.mean == 0
     assert found.low < 0 < found.high  # type: ignore[operator]
     assert found.p > 0.5
@@ -33,7 +36,8 @@ def test_noise_around_nothing_is_not_significant() -> None:
 def test_the_other_way_round_is_the_other_sign() -> None:
     arm = shifted(0.5, -0.25, 1.0, 0.0)
     there, back = paired_difference(arm, BASE), paired_difference(BASE, arm)
-    assert there is not None and back is not None
+    assert there is not None
+    assert back is not None
     assert there.mean == -back.mean
     assert there.p == pytest.approx(back.p, abs=0.02)  # type: ignore[arg-type]
 
@@ -50,8 +54,12 @@ def test_only_items_scored_in_both_are_compared() -> None:
     assert paired_difference(arm, base) == Difference(2.0, None, None, None, 1)
 
 
-@pytest.mark.parametrize(("arm", "base"), [({}, {}), ({"a": 1.0}, {"b": 1.0}), ({"a": None}, {"a": 1.0}), ({"a": 1.0}, {"a": None})])
-def test_without_a_shared_item_there_is_no_difference(arm: dict[str, float | None], base: dict[str, float | None]) -> None:
+@pytest.mark.parametrize(
+    ("arm", "base"), [({}, {}), ({"a": 1.0}, {"b": 1.0}), ({"a": None}, {"a": 1.0}), ({"a": 1.0}, {"a": None})]
+)
+def test_without_a_shared_item_there_is_no_difference(
+    arm: dict[str, float | None], base: dict[str, float | None]
+) -> None:
     assert paired_difference(arm, base) is None
 
 
@@ -71,7 +79,8 @@ def test_without_variation_there_is_no_interval(by: float) -> None:
 def test_the_interval_holds_the_mean_and_p_is_a_probability(differences: list[float]) -> None:
     arm = {f"i{n}": value for n, value in enumerate(differences)}
     found = paired_difference(arm, dict.fromkeys(arm, 0.0))
-    assert found is not None and found.items == len(differences)
+    assert found is not None
+    assert found.items == len(differences)
     if found.low is not None and found.high is not None and found.p is not None:
         assert found.low - 1e-6 <= found.mean <= found.high + 1e-6
         assert 0 < found.p <= 1

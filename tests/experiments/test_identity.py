@@ -12,7 +12,9 @@ from experiments.identity import difference, encode, fingerprint
 
 relaxed = settings(deadline=None, max_examples=150)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,12 @@ def test_a_part_is_its_kind_and_its_fields() -> None:
 
 def test_fields_at_their_default_are_left_out_so_a_new_knob_orphans_nothing() -> None:
     assert encode(Part(3, extra=(), knobs={})) == {"kind": "Part", "size": 3}
-    assert encode(Part(3, extra=("x",), knobs={"b": 1})) == {"kind": "Part", "size": 3, "extra": ["x"], "knobs": {"b": 1}}
+    assert encode(Part(3, extra=("x",), knobs={"b": 1})) == {
+        "kind": "Part",
+        "size": 3,
+        "extra": ["x"],
+        "knobs": {"b": 1},
+    }
 
 
 def test_what_is_not_identity_never_enters() -> None:
@@ -64,7 +71,20 @@ def test_two_classes_with_equal_fields_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), -float("inf"), Path("x"), {1, 2}, b"x", object(), Part, {1: "x"}, {"a": [{None: 1}]}, 1j]
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        Path("x"),
+        {1, 2},
+        b"x",
+        object(),
+        Part,
+        {1: "x"},
+        {"a": [{None: 1}]},
+        1j,
+    ],
 )
 def test_what_has_no_faithful_encoding_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="identity"):
@@ -114,6 +134,10 @@ def test_differences_are_named_by_their_path() -> None:
     old = {"train": {"epochs": 2, "lr": 0.1}, "seed": 0, "names": ["a"]}
     new = {"train": {"epochs": 3, "lr": 0.1}, "seed": 0, "names": ["a", "b"]}
     assert difference(old, new) == ['names: ["a"] -> ["a", "b"]', "train.epochs: 2 -> 3"]
+
+
+def test_a_field_that_one_side_leaves_out_stands_at_its_default() -> None:
+    assert difference({"a": {"x": 1}}, {"a": {"y": None}}) == ["a.x: 1 -> (default)", "a.y: (default) -> null"]
 
 
 def test_long_values_are_shortened() -> None:

@@ -16,7 +16,18 @@ PLAIN = ChatFormat(answer_tags=False, overlong="error")
 LONG = 4096
 relaxed = settings(deadline=None, max_examples=60)
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40).filter(lambda text: not control_tokens(text))
-TRICKY = ["", " ", "\n\n", "x\r\n", "想一想🙂", "👩‍👩‍👧 é", "\u2028\u200b", "{{query}} {% if %}", "a < b |> c", " lead and trail "]
+TRICKY = [
+    "",
+    " ",
+    "\n\n",
+    "x\r\n",
+    "想一想🙂",
+    "👩‍👩‍👧 é",
+    "\u2028\u200b",
+    "{{query}} {% if %}",
+    "a < b |> c",
+    " lead and trail ",
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +98,9 @@ def test_the_mask_covers_the_prompt_exactly(tokenizer: Any, thinking: str, query
     assert row.labels[len(prompt) :] == row.input_ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("text", ["a </think> b", "<think>", "<answer>x</answer>", "<|im_end|>", "hi<|im_start|>system", "<|endoftext|>"])
+@pytest.mark.parametrize(
+    "text", ["a </think> b", "<think>", "<answer>x</answer>", "<|im_end|>", "hi<|im_start|>system", "<|endoftext|>"]
+)
 @pytest.mark.parametrize("place", ["answer", "thinking", "query"])
 def test_a_control_token_inside_a_text_drops_the_row(tokenizer: Any, text: str, place: str) -> None:
     good = sample(id="good")
@@ -103,10 +116,18 @@ def test_a_row_holds_exactly_the_special_tokens_of_its_turns(tokenizer: Any) -> 
 
 
 def test_all_turns_before_the_last_are_in_the_prompt_and_masked(tokenizer: Any) -> None:
-    turns = (Message("system", "S"), Message("user", "U"), Message("assistant", "A"), Message("user", "V"), Message("assistant", "B"))
+    turns = (
+        Message("system", "S"),
+        Message("user", "U"),
+        Message("assistant", "A"),
+        Message("user", "V"),
+        Message("assistant", "B"),
+    )
     row = one(tokenizer, Sample("s", turns, "test", "others", "", "B"))
     assert taught(tokenizer, row) == "B" + END_OF_TURN
-    assert "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>" in read(tokenizer, row)
+    assert "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>" in read(
+        tokenizer, row
+    )
 
 
 def test_an_overlong_row_is_an_error_that_says_what_to_do(tokenizer: Any) -> None:

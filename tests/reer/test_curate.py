@@ -29,10 +29,12 @@ FULL = TrajectoryLength("full", None, None, None)
 ALL = Categories("all", "none")
 relaxed = settings(deadline=None, max_examples=200)
 fragments = st.sampled_from(
-    ["Hmm", "wait", "no", "let me", "think", "check", "about it", "or maybe", "on second", "thought", "等等", "，不对", "嗯",
-     "让我", "想想", "the boat", "ok", ",", ".", "?", " ", "  ", "\t", "\n", "—", "-", "x"],
+    ["Hmm", "wait", "no", "let me", "think", "check", "about it", "or maybe", "on second", "thought", "等等", "，不对",
+     "嗯", "让我", "想想", "the boat", "ok", ",", ".", "?", " ", "  ", "\t", "\n", "—", "-", "x"],
 )  # fmt: skip
-sentences = st.lists(fragments, max_size=14).flatmap(lambda parts: st.sampled_from(["", " ", "  "]).map(lambda s: s.join(parts)))
+sentences = st.lists(fragments, max_size=14).flatmap(
+    lambda parts: st.sampled_from(["", " ", "  "]).map(lambda s: s.join(parts))
+)
 
 
 def row(id: str, *segments: str, category: str = "others") -> tuple[Pair, Refinement]:

@@ -82,7 +82,7 @@ def test_a_draft_begins_with_its_opener_and_ends_before_the_closing_tag() -> Non
         ("One. Two", "stop", "One. Two"),
         ("One. Two", "length", "One."),
         ("一。二", "length", "一。"),
-        ("no end at all", "length", "no end at all"),
+        ("no end at all", "length", ""),
         ("Done.</think>rest", "stop", "Done."),
     ],
 )

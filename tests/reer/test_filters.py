@@ -1,6 +1,7 @@
 """One text per rule, asserting its reason."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -69,8 +70,15 @@ def test_only_the_end_is_looked_at() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"end_share": 1.1}, {"max_repetition": -0.1}, {"max_leak": 2.0}, {"repetition_n": 0}, {"repetition_top": 0}],
+    [
+        {"end_share": 1.1},
+        {"max_repetition": -0.1},
+        {"max_leak": 2.0},
+        {"repetition_n": 0},
+        {"repetition_top": 0},
+        {"end_patterns": ("wait(",)},
+    ],
 )
-def test_impossible_thresholds_are_refused(bad: dict[str, float]) -> None:
+def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="filters"):
         replace(FILTERS, **bad)

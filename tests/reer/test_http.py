@@ -134,8 +134,8 @@ def test_a_request_says_all_that_identifies_it(serve: Serve) -> None:
     server, url = serve(says("x"))
     ask(url, request(sampling=Sampling(0.7, 0.9, 32, stop=("</r>",))))
     assert server.bodies == [
-        {"model": "m", "messages": [{"role": "user", "content": "q"}], "max_tokens": 32, "temperature": 0.7, "top_p": 0.9,
-         "seed": 5, "stop": ["</r>"]}
+        {"model": "m", "messages": [{"role": "user", "content": "q"}], "max_tokens": 32, "temperature": 0.7,
+         "top_p": 0.9, "seed": 5, "stop": ["</r>"]}
     ]  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def test_a_reply_that_is_none_is_tried_again(serve: Serve, act: Act) -> None:
 
 def test_it_gives_up_after_its_attempts_and_says_what_came_last(serve: Serve) -> None:
     server, url = serve(respond(500, {"error": "first"}), respond(503, {"error": "overloaded"}))
-    with pytest.raises(RuntimeError, match="no answer after 2 attempts; last: HTTP 503: .*overloaded"):
+    with pytest.raises(RuntimeError, match=r"no answer after 2 attempts; last: HTTP 503: .*overloaded"):
         ask(url, attempts=2)
     assert len(server.bodies) == 2
 
@@ -266,7 +266,9 @@ def test_without_a_key_none_is_sent(serve: Serve) -> None:
     assert "Authorization" not in server.headers[0]
 
 
-@pytest.mark.parametrize("settings", [{"base_url": "localhost:8000"}, {"key_variable": "sk-proj-abc"}, {"key_variable": "k" * 61}])
+@pytest.mark.parametrize(
+    "settings", [{"base_url": "localhost:8000"}, {"key_variable": "sk-proj-abc"}, {"key_variable": "k" * 61}]
+)
 def test_what_is_no_url_or_looks_like_a_key_is_refused(settings: dict[str, str]) -> None:
     with pytest.raises(InputError, match="server: "):
         ChatServer("m", **{"base_url": "http://x", **settings})

@@ -35,7 +35,10 @@ def random_text(draw: Random, least: int, most: int) -> str:
 
 def passages(count: int) -> list[Passage]:
     draw = Random(0)
-    return [Passage(prompt(random_text(draw, 0, 60), random_text(draw, 0, 40)), random_text(draw, 1, 50)) for _ in range(count)]
+    return [
+        Passage(prompt(random_text(draw, 0, 60), random_text(draw, 0, 40)), random_text(draw, 1, 50))
+        for _ in range(count)
+    ]
 
 
 def naive(session: LocalSession, passage: Passage) -> list[float]:
@@ -139,7 +142,7 @@ def test_equal_prompts_are_read_once_and_shared(session: LocalSession) -> None:
 
 
 def test_what_does_not_fit_the_model_is_refused_before_it_runs(session: LocalSession) -> None:
-    with pytest.raises(InputError, match="need 9.* tokens, the model takes 8192"):
+    with pytest.raises(InputError, match=r"need 9.* tokens, the model takes 8192"):
         session.generate([Request(prompt("x" * 1000), Sampling(1.0, 1.0, 8192), 0)])
     with pytest.raises(InputError, match="the model takes 8192"):
         session.score([Passage(prompt("q"), "x" * 8192)])

@@ -153,7 +153,9 @@ def test_a_query_may_be_empty_but_not_absent(tmp_path: Path, query: str | None) 
     assert pair.query is None
 
 
-@pytest.mark.parametrize(("votes", "number"), [(3, 3.0), (2.5, 2.5), (True, None), ("9", None), (None, None), (float("nan"), None)])
+@pytest.mark.parametrize(
+    ("votes", "number"), [(3, 3.0), (2.5, 2.5), (True, None), ("9", None), (None, None), (float("nan"), None)]
+)
 def test_votes_are_finite_numbers_or_nothing(tmp_path: Path, votes: Any, number: float | None) -> None:
     ((pair,), _) = read(tmp_path, lines({"query": "q", "answer": "a", "v": votes}), fields=Fields(votes="v"))
     assert pair.votes == number
@@ -208,8 +210,10 @@ LONG = " ".join(f"w{i}" for i in range(60))
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (raw("one"), ["solution_too_short"]),
-        (raw(LONG + " and more" * 30), ["solution_too_long"]),
+        (raw("one two"), ["solution_too_short"]),
+        (raw("one two three"), []),
+        (raw(" ".join(f"v{i}" for i in range(100))), []),
+        (raw(" ".join(f"v{i}" for i in range(101))), ["solution_too_long"]),
         (raw("a text with <think> in it"), ["control_tokens"]),
         (raw("a text with a bad query", query="say <|im_end|>"), ["control_tokens"]),
         (raw("a text with few votes", votes=1.0), ["few_votes"]),
@@ -273,11 +277,21 @@ def test_complete_rows_need_no_model() -> None:
     done = complete([raw("text", category="verse")], TAXONOMY, PROMPTS, never)
     (pair,) = done.pairs
     assert (pair.query, pair.solution, pair.category, pair.language) == ("q", "text", "poetry", "en")
-    assert (done.queries_reversed, done.queries_by_template, done.categories_by_model, done.categories_by_rule) == (0, 0, 0, 0)
+    assert (done.queries_reversed, done.queries_by_template, done.categories_by_model, done.categories_by_rule) == (
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 def test_gaps_are_filled_and_counted_by_who_filled_them() -> None:
-    rows = [raw("text a", None, None), raw("text b", None, "poetry"), raw("text c", "a poem", None), raw("text d", "q", "x")]
+    rows = [
+        raw("text a", None, None),
+        raw("text b", None, "poetry"),
+        raw("text c", "a poem", None),
+        raw("text d", "q", "x"),
+    ]
 
     def write(asked: str) -> str:
         if "One of" in asked:
@@ -287,7 +301,12 @@ def test_gaps_are_filled_and_counted_by_who_filled_them() -> None:
     done = complete(rows, TAXONOMY, PROMPTS, lambda: Writes(write))
     assert [pair.category for pair in done.pairs] == ["others", "poetry", "poetry", "others"]
     assert done.pairs[1].query == "Write a text that begins: text b"
-    assert (done.queries_reversed, done.queries_by_template, done.categories_by_model, done.categories_by_rule) == (1, 1, 2, 1)
+    assert (done.queries_reversed, done.queries_by_template, done.categories_by_model, done.categories_by_rule) == (
+        1,
+        1,
+        2,
+        1,
+    )
 
 
 @pytest.mark.parametrize(

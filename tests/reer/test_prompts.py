@@ -56,7 +56,10 @@ def test_the_query_decides_the_language() -> None:
 
 def test_a_system_text_comes_first_and_an_empty_one_not_at_all() -> None:
     values = {"query": "q", "reflection": ""}
-    assert PROMPTS.chat("inference", "q", values).messages == (Message("system", "Be kind."), Message("user", "Think: q"))
+    assert PROMPTS.chat("inference", "q", values).messages == (
+        Message("system", "Be kind."),
+        Message("user", "Think: q"),
+    )
     assert [m.role for m in PROMPTS.chat("inference", "诗", values).messages] == ["user"]
 
 
@@ -69,6 +72,13 @@ def test_the_prefill_stands_apart_from_the_turns() -> None:
     prompt = PROMPTS.chat("reverse", "x", {"solution": "x"}, prefill="<think>\n")
     assert prompt.prefill == "<think>\n"
     assert "<think>" not in prompt.messages[-1].content
+
+
+def test_reflective_openers_stand_in_where_reflection_is_asked_for() -> None:
+    prompts = replace(PROMPTS, en=replace(ENGLISH, reflective_openers=("Hmm, so",)))
+    assert prompts.openers("q", TRIGGERS) == ("Hmm, so",)
+    assert prompts.openers("q", Triggers()) == prompts.openers("q", Triggers(zh=("等等",))) == ENGLISH.openers
+    assert prompts.openers("诗", TRIGGERS) == CHINESE.openers
 
 
 def test_without_triggers_reflection_is_not_asked_for() -> None:

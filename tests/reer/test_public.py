@@ -27,6 +27,7 @@ def turns(reply: str) -> dict[str, Any]:
     [
         {"question": "q", "reasoning": "r", "answer": "a"},
         {"question": " q", "answer": "r\n#### a"},
+        {"question": "q", "reasoning": "", "answer": "r#### a "},
         turns("<|begin_of_thought|>\nr\n<|end_of_thought|>\n\n<|begin_of_solution|>a<|end_of_solution|>"),
         turns("<|begin_of_thought|>r<|end_of_thought|>\n\na"),
         turns("<think>\nr\n</think>\n\na"),
@@ -38,6 +39,11 @@ def test_each_shape_gives_question_thinking_and_answer(tmp_path: Path, row: dict
     assert (sample.messages[0].content, sample.thinking, sample.answer) == ("q", "r", "a")
     assert [m.role for m in sample.messages] == ["user", "assistant"]
     assert (sample.source, sample.category) == ("test", "reasoning")
+
+
+def test_the_last_mark_of_gsm8k_parts_steps_from_result(tmp_path: Path) -> None:
+    ((sample,), _) = read(tmp_path, {"question": "q", "answer": "one #### two\n#### 3"})
+    assert (sample.thinking, sample.answer) == ("one #### two", "3")
 
 
 def test_a_row_without_thinking_has_an_answer_alone(tmp_path: Path) -> None:

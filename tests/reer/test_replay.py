@@ -21,7 +21,9 @@ class Model:
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         self._count([r.prompt.messages[0].content for r in requests])
-        return [Completion(f"{self.name}: {r.prompt.messages[0].content}/{r.seed} 想\u2028", "stop", 1, 2) for r in requests]
+        return [
+            Completion(f"{self.name}: {r.prompt.messages[0].content}/{r.seed} 想\u2028", "stop", 1, 2) for r in requests
+        ]
 
     def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
         self._count([p.answer for p in passages])
@@ -68,7 +70,8 @@ def test_an_equal_call_in_one_batch_is_made_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other", [request("a", seed=1), request("A"), request("a", sampling=Sampling(0.8, 0.9, 10)),
               request("a", sampling=Sampling(0.7, 0.9, 10, stop=("x",))),
-              Request(Prompt((Message("system", "a"),), "pre"), SAMPLING, 0), Request(Prompt((Message("user", "a"),)), SAMPLING, 0)],
+              Request(Prompt((Message("system", "a"),), "pre"), SAMPLING, 0),
+              Request(Prompt((Message("user", "a"),)), SAMPLING, 0)],
 )  # fmt: skip
 def test_any_difference_in_a_call_is_another_call(tmp_path: Path, other: Request) -> None:
     ask(tmp_path, request("a"))
@@ -89,7 +92,9 @@ def test_another_model_does_not_hit_even_in_the_same_folder(tmp_path: Path) -> N
         assert model.asked == [["a"]]
 
 
-@pytest.mark.parametrize("tail", [b'{"key": "torn', b'{"key": "k", "answer": "\xe6\x83', b"\x00" * 64, b"[1]\n7\n", b'{"key": "k"}\n'])
+@pytest.mark.parametrize(
+    "tail", [b'{"key": "torn', b'{"key": "k", "answer": "\xe6\x83', b"\x00" * 64, b"[1]\n7\n", b'{"key": "k"}\n']
+)
 def test_a_torn_or_foreign_last_line_is_passed_over(tmp_path: Path, tail: bytes) -> None:
     ask(tmp_path, request("a"))
     (file,) = tmp_path.glob("*/*.jsonl")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -52,8 +53,9 @@ def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
     [
         (None, False, "no_tag"),
         (None, True, "no_tag"),
-        ("half a senten", True, "cut_by_limit"),
+        ("", True, "cut_by_limit"),
         ("", False, "empty"),
+        ("What was finished.", True, None),
         ("a <think> b", False, "control_tokens"),
         ("a <|im_end|>", False, "control_tokens"),
         ("I plan it.", False, "unchanged"),
@@ -86,9 +88,24 @@ def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost
     assert (candidate.text, candidate.lost, candidate.score, candidate.tokens) == (text, lost, None, 5)
 
 
-def test_a_reply_cut_by_its_limit_is_lost_even_with_a_tag() -> None:
-    ((candidate,),) = rewriter(Says("<refine>Better, but", stopped="length"))([Propose("p", SEGMENTS, 1, 1)])
-    assert candidate.lost == "cut_by_limit"
+@pytest.mark.parametrize(
+    ("reply", "text", "lost"),
+    [
+        ("<refine>Better, but", "", "cut_by_limit"),
+        ("<refine>Better now. And th", "Better now.", None),
+        ("no tag", "", "no_tag"),
+    ],
+)
+def test_a_reply_cut_by_its_limit_counts_by_its_whole_sentences(reply: str, text: str, lost: str | None) -> None:
+    ((candidate,),) = rewriter(Says(reply, stopped="length"))([Propose("p", SEGMENTS, 1, 1)])
+    assert (candidate.text, candidate.lost) == (text, lost)
+
+
+def test_the_prompt_texts_say_what_ends_an_edit() -> None:
+    model = Says("x")
+    stops = replace(PROMPTS, en=replace(PROMPTS.en, edit_stops=("</refine>", "\n\n")))
+    Rewriter(model, PAIRS, stops, TRIGGERS, SAMPLING, 0)([Propose("p", SEGMENTS, 1, 1)])
+    assert model.asked[0].sampling == replace(SAMPLING, stop=("</refine>", "\n\n"))
 
 
 def test_the_marked_segment_stands_between_what_is_before_and_after() -> None:
@@ -150,8 +167,12 @@ def test_a_clip_goes_with_its_metric_alone(metric: str, clip: float | None) -> N
 def test_context_and_answer_hold_the_whole_solution_once() -> None:
     passage = AS_RELEASED.passage(PAIR, SEGMENTS, PROMPTS, TRIGGERS)
     assert passage is not None
-    assert passage.context.prefill == "<think>\n" + "\n\n".join(SEGMENTS) + "\n</think>\n<answer>\n" + SOLUTION.split("Then")[0]
-    assert passage.context.prefill.endswith("\n\n") and passage.answer.startswith("Then the boats")
+    assert (
+        passage.context.prefill
+        == "<think>\n" + "\n\n".join(SEGMENTS) + "\n</think>\n<answer>\n" + SOLUTION.split("Then")[0]
+    )
+    assert passage.context.prefill.endswith("\n\n")
+    assert passage.answer.startswith("Then the boats")
 
 
 def test_as_written_scores_all_of_the_solution_under_the_bare_query() -> None:

@@ -72,7 +72,9 @@ def proposals(*texts: str) -> list[Candidate]:
 
 @relaxed
 @given(st.integers(), searches, st.integers(1, 6))
-def test_the_search_never_worsens_and_its_score_is_that_of_its_segments(seed: int, search: SegmentSearch, size: int) -> None:
+def test_the_search_never_worsens_and_its_score_is_that_of_its_segments(
+    seed: int, search: SegmentSearch, size: int
+) -> None:
     world = World(seed)
     result = one(world, search, size)
     assert result.score <= result.draft_score
@@ -82,7 +84,9 @@ def test_the_search_never_worsens_and_its_score_is_that_of_its_segments(seed: in
 
 @relaxed
 @given(st.integers(), searches, st.integers(1, 6))
-def test_it_scores_at_most_the_draft_and_every_candidate_of_every_edit(seed: int, search: SegmentSearch, size: int) -> None:
+def test_it_scores_at_most_the_draft_and_every_candidate_of_every_edit(
+    seed: int, search: SegmentSearch, size: int
+) -> None:
     world = World(seed)
     result = one(world, search, size)
     assert len(world.scored) <= 1 + len(result.edits) * search.n_candidates
@@ -99,7 +103,9 @@ def test_segments_that_no_edit_won_are_unchanged(seed: int, search: SegmentSearc
 
 @relaxed
 @given(st.integers(), searches, st.integers(1, 6))
-def test_every_candidate_is_recorded_with_a_finite_score_or_a_reason(seed: int, search: SegmentSearch, size: int) -> None:
+def test_every_candidate_is_recorded_with_a_finite_score_or_a_reason(
+    seed: int, search: SegmentSearch, size: int
+) -> None:
     for edit in one(World(seed, invalid=0.6), search, size).edits:
         assert len(edit.candidates) == search.n_candidates
         for candidate in edit.candidates:
@@ -155,14 +161,23 @@ def test_lost_candidates_are_kept_and_never_scored() -> None:
         (3, 5, 0.9, "exhausted", 3),
         (3, 2, 0.9, "budget", 2),
         (3, 0, 0.9, "budget", 0),
+        (3, 3, 0.25, "exhausted", 3),
         (3, 3, 0.1, "threshold", 0),
         (1, 0, 0.1, "threshold", 0),
     ],
 )
 def test_why_a_search_stopped(size: int, max_edits: int, best: float, stopped: str, edits: int) -> None:
-    draft = " ".join(f"old{i}" for i in range(size))
-    result = one(Table({draft: best}, [Candidate("", 1, None, "no_tag")]), SegmentSearch(max_edits, 1, 0.25), size)
+    world = World(0, invalid=0.0)
+    world.propose = lambda needs: [proposals("worse") for _ in needs]  # type: ignore[method-assign]
+    world.score = lambda pair_id, thinking: 1.0 if "worse" in thinking else best  # type: ignore[method-assign]
+    result = one(world, SegmentSearch(max_edits, 1, 0.25), size)
     assert (result.stopped, len(result.edits)) == (stopped, edits)
+
+
+@pytest.mark.parametrize("candidate", [Candidate("", 1, None, "no_tag"), Candidate("unscorable", 1, None, None)])
+def test_a_search_without_one_usable_candidate_is_degenerate(candidate: Candidate) -> None:
+    result = one(Table({"old0": 0.9, "unscorable": math.nan}, [candidate]), SegmentSearch(1, 1, 0.25), 1)
+    assert (result.stopped, result.segments) == ("degenerate", ("old0",))
 
 
 def test_the_threshold_ends_a_search_after_the_edit_that_reaches_it() -> None:
@@ -181,7 +196,8 @@ def test_without_edits_the_draft_is_scored_and_left_alone() -> None:
 def test_a_draft_without_a_score_fails_alone(invalid: float | None) -> None:
     world = Table({"old0": invalid, "old0 old1": 0.5}, [Candidate("", 1, None, "empty")])
     results = world.run(SegmentSearch(1, 1, 0.0), [1, 2, 1])
-    assert results["p0"] == Failure("p0", "draft_unscorable") and isinstance(results["p2"], Failure)
+    assert results["p0"] == Failure("p0", "draft_unscorable")
+    assert isinstance(results["p2"], Failure)
     assert isinstance(results["p1"], Refinement)
 
 

@@ -14,7 +14,7 @@ from reer.chat import CHATML, MASKED, ChatFormat, Rendered, render
 from reer.models.checkpoints import FolderModel, TinyModel
 from reer.models.local import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
-from reer.sft import MARKER, Layout, Lora, Recipe, Trained, fine_tune, newest_complete
+from reer.sft import MARKER, Layout, Lora, Recipe, Trained, _settings, fine_tune, newest_complete
 from reer.types import InputError, Message, Sample
 
 STUDENT = TinyModel()
@@ -80,7 +80,9 @@ def test_checkpoints_are_gone_when_training_is_done(trained: Trained) -> None:
 def test_what_was_trained_is_less_surprised_by_its_rows(trained: Trained) -> None:
     def surprise(model: Any) -> float:
         with LocalModel(model).open(Device("cpu")) as session:
-            (nats,) = session.score([Passage(Prompt((Message("user", "Say 1"),), "<think>\nx\n</think>\n\n"), "It is 1111")])
+            (nats,) = session.score(
+                [Passage(Prompt((Message("user", "Say 1"),), "<think>\nx\n</think>\n\n"), "It is 1111")]
+            )
         return sum(nats) / len(nats)
 
     assert surprise(FolderModel(str(trained.folder))) < 0.8 * surprise(STUDENT)
@@ -90,7 +92,8 @@ def test_the_loss_is_the_mean_over_the_tokens_taught_and_no_others(rows: Any, tm
     model = AutoModelForCausalLM.from_pretrained(STUDENT.fetch(), dtype=torch.float32)
     nats: list[float] = []
     for row in rows:
-        logits = model(input_ids=torch.tensor([row.input_ids])).logits[0].log_softmax(dim=-1)
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([row.input_ids])).logits[0].log_softmax(dim=-1)
         nats += [-float(logits[i - 1, label]) for i, label in enumerate(row.labels) if label != MASKED]
     whole = replace(FULL, global_batch=8, epochs=1)
     for micro in (8, 2):
@@ -98,14 +101,18 @@ def test_the_loss_is_the_mean_over_the_tokens_taught_and_no_others(rows: Any, tm
         assert step["loss"] == pytest.approx(sum(nats) / len(nats), rel=1e-3)
 
 
-def test_the_same_training_gives_the_same_weights_and_another_seed_others(rows: Any, trained: Trained, tmp_path: Path) -> None:
+def test_the_same_training_gives_the_same_weights_and_another_seed_others(
+    rows: Any, trained: Trained, tmp_path: Path
+) -> None:
     assert equal(train(rows, tmp_path / "again").folder, trained.folder)
     other = fine_tune(STUDENT, FULL, rows, 8, LAYOUT, tmp_path / "other", lambda _: None)
     assert not equal(other.folder, trained.folder)
 
 
 @pytest.mark.parametrize(("stop_at", "resumed"), [(2, 0), (5, 3), (8, 6)])
-def test_a_stop_in_the_middle_changes_no_weight(rows: Any, trained: Trained, tmp_path: Path, stop_at: int, resumed: int) -> None:
+def test_a_stop_in_the_middle_changes_no_weight(
+    rows: Any, trained: Trained, tmp_path: Path, stop_at: int, resumed: int
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(rows, tmp_path, stop_at=stop_at)
     again = train(rows, tmp_path)
@@ -136,7 +143,8 @@ def test_adapters_are_trained_and_merged(rows: Any, tmp_path: Path) -> None:
     before, after = weights(STUDENT.fetch()), weights(out.folder)
     assert after.keys() == before.keys()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
-    assert changed and all("proj" in name for name in changed)
+    assert changed
+    assert all("proj" in name for name in changed)
     assert out.curve[-1]["loss"] < out.curve[0]["loss"]
     assert not list(out.folder.glob("adapter*"))
 
@@ -159,7 +167,9 @@ def test_the_newest_complete_checkpoint_is_the_highest_marked_step(tmp_path: Pat
     assert newest_complete(tmp_path) == tmp_path / "checkpoint-10"
 
 
-@pytest.mark.parametrize(("micro", "batch", "devices", "steps"), [(4, 96, 8, 3), (1, 1, 1, 1), (2, 8, 1, 4), (12, 96, 8, 1)])
+@pytest.mark.parametrize(
+    ("micro", "batch", "devices", "steps"), [(4, 96, 8, 3), (1, 1, 1, 1), (2, 8, 1, 4), (12, 96, 8, 1)]
+)
 def test_accumulation_makes_a_step_exactly_the_global_batch(micro: int, batch: int, devices: int, steps: int) -> None:
     assert Layout(micro, 1, False).accumulation(batch, devices) == steps
 
@@ -168,6 +178,25 @@ def test_accumulation_makes_a_step_exactly_the_global_batch(micro: int, batch: i
 def test_a_global_batch_that_cannot_be_met_is_refused(micro: int, batch: int, devices: int) -> None:
     with pytest.raises(InputError, match=f"global_batch {batch} is no multiple of .* {micro} x {devices} devices"):
         Layout(micro, 1, False).accumulation(batch, devices)
+
+
+def test_every_number_of_a_recipe_reaches_the_trainer(tmp_path: Path) -> None:
+    recipe = Recipe("full", 3, 2e-5, "cosine", 0.1, 0.01, global_batch=8, precision="bfloat16", chat=CHAT)
+    args = _settings(recipe, 11, Layout(2, 50, True), tmp_path)
+    assert (args.num_train_epochs, args.learning_rate, args.lr_scheduler_type, args.weight_decay) == (
+        3,
+        2e-5,
+        "cosine",
+        0.01,
+    )
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps, args.save_steps) == (2, 4, 50)
+    assert (args.seed, args.data_seed, args.bf16, args.activation_checkpointing) == (11, 11, True, True)
+    assert args.get_warmup_steps(100) == 10
+
+
+def test_nothing_of_a_row_is_cut_packed_or_reported(tmp_path: Path) -> None:
+    args = _settings(FULL, 0, LAYOUT, tmp_path)
+    assert (args.max_length, args.packing, args.report_to) == (None, False, [])
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ class Replies:
 
 
 @pytest.mark.parametrize(
-    ("name", "id"), [("law", "law"), ("legal_policy", "law"), ("poetry_zh", "poetry"), ("Law", None), ("", None), (None, None)]
+    ("name", "id"),
+    [("law", "law"), ("legal_policy", "law"), ("poetry_zh", "poetry"), ("Law", None), ("", None), (None, None)],
 )
 def test_a_data_sets_own_name_becomes_an_id_or_nothing(name: str | None, id: str | None) -> None:
     assert TAXONOMY.resolve(name) == id
@@ -92,6 +93,10 @@ def test_a_taxonomy_without_a_fallback_is_refused() -> None:
 
 @pytest.mark.parametrize("alias", ["law", "others", "verse"])
 def test_a_name_used_twice_is_refused(alias: str) -> None:
-    categories = {"law": Category(False, (), ("verse",)), "poetry": Category(True, (), (alias,)), "others": Category(False, ())}
+    categories = {
+        "law": Category(False, (), ("verse",)),
+        "poetry": Category(True, (), (alias,)),
+        "others": Category(False, ()),
+    }
     with pytest.raises(InputError, match=f"used twice: {alias}"):
         Taxonomy("t", categories)

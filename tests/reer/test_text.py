@@ -17,13 +17,18 @@ from reer.text import (
     slots,
     split_segments,
     split_thinking,
+    whole_sentences,
     words,
 )
 
 relaxed = settings(deadline=None, max_examples=150)
-pieces = st.sampled_from(["a" * 120, "short.", "\n", "\n\n", "\n \n", " ", "\\[", "\\]", "想" * 101, "x\r\n", "\u2028", "é. "])
+pieces = st.sampled_from(
+    ["a" * 120, "short.", "\n", "\n\n", "\n \n", " ", "\\[", "\\]", "想" * 101, "x\r\n", "\u2028", "é. "]
+)
 texts = st.lists(pieces, max_size=14).map("".join)
-prose = st.lists(st.sampled_from(["one", "two", "three.", "don't", "想", "！", ",", "\n", "end?"]), min_size=1).map(" ".join)
+prose = st.lists(st.sampled_from(["one", "two", "three.", "don't", "想", "！", ",", "\n", "end?"]), min_size=1).map(
+    " ".join
+)
 
 
 @relaxed
@@ -59,6 +64,11 @@ def test_blank_lines_inside_display_mathematics_do_not_cut() -> None:
 def test_a_short_piece_joins_the_next_one_and_a_short_tail_the_last() -> None:
     text = f"Hm.\n\n{'a' * 100}\n\n{'b' * 100}\n\nDone."
     assert split_segments(text) == [f"Hm.\n\n{'a' * 100}\n\n", f"{'b' * 100}\n\nDone."]
+
+
+def test_white_space_does_not_make_a_piece_long() -> None:
+    text = f"{'a' * 99}\n\n \n\n{'b' * 100}\n\n{'c' * 100}"
+    assert split_segments(text) == [text[:-100], "c" * 100]
 
 
 def test_single_newlines_separate_where_blank_lines_do_not() -> None:
@@ -107,6 +117,21 @@ def test_between_last_takes_the_last_opening_and_forgives_a_missing_close(text: 
 )
 def test_thinking_and_answer_come_apart(text: str, parts: tuple[str | None, str, bool]) -> None:
     assert split_thinking(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("One. Two", "One."),
+        ("一。二", "一。"),
+        ("Line\nrest", "Line"),
+        ("One! Two?", "One! Two?"),
+        ("no end", ""),
+        ("", ""),
+    ],
+)
+def test_an_unfinished_sentence_is_left_out(text: str, whole: str) -> None:
+    assert whole_sentences(text) == whole
 
 
 @relaxed
