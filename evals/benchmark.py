@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -118,6 +119,7 @@ class Benchmark(Protocol):
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]: ...
 
 
+_OPENS_KEY = re.compile(r'\s*"')
 ItemScores = dict[str, dict[str, float | None]]
 
 
@@ -167,7 +169,7 @@ def strict_object(reply: str) -> dict[str, Any]:
         decoded = _decode(reply, at)
         if decoded:
             found.append(decoded[0])
-        elif reply[at + 1 :].lstrip().startswith('"'):
+        elif _OPENS_KEY.match(reply, at + 1):
             raise Malformed("broken_json_object")
         at = reply.find("{", decoded[1] if decoded else at + 1)
     if not found:

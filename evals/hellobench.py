@@ -57,7 +57,9 @@ class HelloBench:
         names = (f"main_data/{task}.jsonl", f"main_data/{task}.reconstructed.jsonl")
         found = next((name for name in names if name in self.data.sha256), None)
         if found is None:
-            raise InputError(f"benchmark.hellobench.data.sha256 pins no {names[0]}; add it, or leave the task {task} out")
+            raise InputError(
+                f"benchmark.hellobench.data.sha256 pins no {names[0]}; add it, or leave the task {task} out"
+            )
         return found
 
     def _weights(self) -> Weights:

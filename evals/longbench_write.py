@@ -72,4 +72,3 @@ class LongBenchWrite:
         grades = verdicts[0].scores if verdicts else None
         s_q = math.fsum((grade - 1) * 25 for grade in grades.values()) / len(DIMENSIONS) if grades else None
         return {"S_l": s_l, "S_q": s_q, "mean_S_q_S_l": None if s_q is None else (s_q + s_l) / 2}
-

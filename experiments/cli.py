@@ -85,7 +85,9 @@ def _plan(arguments: Sequence[str]) -> int:
     from experiments.pipeline import pipeline
     from experiments.store import Store
 
-    plans = compose_plans([a for a in arguments if not a.startswith("-")], "-m" in arguments or "--multirun" in arguments)
+    plans = compose_plans(
+        [a for a in arguments if not a.startswith("-")], "-m" in arguments or "--multirun" in arguments
+    )
     claimed: dict[str, str] = {}
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     executions = 0

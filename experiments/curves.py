@@ -34,7 +34,9 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> str:
         colour = COLOURS[i % len(COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*p) for p in line.points))
         body.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{path}"/>')
-        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}"/>' for x, y in (place(*p) for p in line.points)]
+        body += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}"/>' for x, y in (place(*p) for p in line.points)
+        ]
         y = TOP + 14 + 18 * i
         body.append(f'<rect x="{WIDTH - RIGHT + 14}" y="{y - 8}" width="12" height="3" fill="{colour}"/>')
         body.append(f'<text x="{WIDTH - RIGHT + 32}" y="{y - 3}">{escape(line.name)}</text>')
@@ -58,5 +60,7 @@ def _axes(x0: float, x1: float, y0: float, y1: float, x_label: str, y_label: str
         parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{tick}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     middle = (floor + TOP) / 2
-    parts.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(y_label)}</text>')
+    parts.append(
+        f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(y_label)}</text>'
+    )
     return "".join(parts)

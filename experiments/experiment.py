@@ -121,7 +121,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):
-            raise InputError(f"name: want 1 to 80 of A-Z a-z 0-9 . _ + = - beginning with a letter or digit, got {self.name!r}")
+            raise InputError(
+                f"name: want 1 to 80 of A-Z a-z 0-9 . _ + = - beginning with a letter or digit, got {self.name!r}"
+            )
         if self.seed < 0:
             raise InputError(f"seed wants >= 0, got {self.seed}")
 

@@ -64,7 +64,9 @@ def pipeline(x: Experiment) -> Pipeline:
             label=name, trained=trained, benchmark=benchmark, max_tokens=x.scale.answer_tokens, seed=x.seed,
             precision=x.train.precision,
         )  # fmt: skip
-        results[name] = stages.grade(label=name, answers=answers[f"generate:{name}"], benchmark=benchmark, judge=x.judge)
+        results[name] = stages.grade(
+            label=name, answers=answers[f"generate:{name}"], benchmark=benchmark, judge=x.judge
+        )
 
     wanted = {step.fingerprint for result in results.values() for step in result.upstream()}
     named = {

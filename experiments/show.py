@@ -95,7 +95,9 @@ def score(measure: Mapping[str, Any]) -> str:
 
 def summary(result: Result) -> None:
     """The end of a run: counts by stage, drops by reason, scores before and after, losses, benchmarks, where it is."""
-    table = Table("stage", "rows", "left out, by reason", "measured", title=escape(result.run_name), title_justify="left")
+    table = Table(
+        "stage", "rows", "left out, by reason", "measured", title=escape(result.run_name), title_justify="left"
+    )
     for name, step in result.steps.items():
         metrics = step["metrics"]
         dropped = "\n".join(f"{reason} {n}" for reason, n in metrics.get("dropped", {}).items())
@@ -148,10 +150,14 @@ def comparison(c: Comparison) -> None:
         texts = [score(cell.measure) if cell.measure else "not run" for cell in cells]
         changes = [difference_text(cell.difference) for cell in cells]
         rows.append((arm.result.name, *(f"{t}\n{d}" if d else t for t, d in zip(texts, changes, strict=True))))
-    title = f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, 95 % interval"
+    title = (
+        f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, 95 % interval"
+    )
     table(title, ("arm", *c.measures), rows)
     labels = tuple(c.arms[0].confounds)
-    found = [(a.result.name, *("–" if a.confounds[k] is None else number(a.confounds[k]) for k in labels)) for a in c.arms]
+    found = [
+        (a.result.name, *("–" if a.confounds[k] is None else number(a.confounds[k]) for k in labels)) for a in c.arms
+    ]
     table("what came with it", ("arm", *labels), found)
     for arm in c.arms:
         for changed in arm.changed:

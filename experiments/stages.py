@@ -55,9 +55,8 @@ def pairs(
     min_words: int, max_words: int,
 ) -> Metrics:  # fmt: skip
     """Raw rows → Pairs. Everything that can be wrong with the input is found before a model is loaded."""
-    problems = Problems(getattr(source, "on_bad_row", "error"))
-    votes = getattr(source, "min_votes", None)
-    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), votes, problems)
+    problems = Problems(source.on_bad_row)
+    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), source.min_votes, problems)
     with ExitStack() as opened:
         done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(replayed(ws, classifier)))
     write_rows(ws.folder / "rows.jsonl", done.pairs)
@@ -208,10 +207,11 @@ def curate(
 @stage(version=1)
 def public(ws: Workspace, *, source: Any) -> Metrics:
     """Public reasoning rows as samples."""
-    problems = Problems("error")
+    problems = Problems(source.on_bad_row)
     rows = list(source.samples(problems))
     write_rows(ws.folder / "rows.jsonl", rows)
-    return {"rows": len(rows)}
+    write_rows(ws.folder / "drops.jsonl", problems.drops)
+    return {"rows": len(rows), "dropped": counts(problems.drops)}
 
 
 @stage(version=1)
@@ -223,7 +223,10 @@ def mix(ws: Workspace, *, seed: int, synthetic_rows: int, public_rows: int, **pa
     }
     rows = mix_samples(samples, {"synthetic": synthetic_rows, "public": public_rows}, seed)
     write_rows(ws.folder / "rows.jsonl", rows)
-    return {"rows": len(rows), "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows))}
+    return {
+        "rows": len(rows),
+        "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
+    }
 
 
 def _sample(row: Curated) -> Sample:
@@ -304,7 +307,9 @@ def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> 
     """Verdicts, per-item scores, and measures with their coverage."""
     items, responses = benchmark.items(), answers.rows(Response)
     with replayed(ws, judge.chat) as session:
-        verdicts = judge_all(benchmark, items, responses, judge, session, lambda n: ws.progress("verdicts", n, len(items)))
+        verdicts = judge_all(
+            benchmark, items, responses, judge, session, lambda n: ws.progress("verdicts", n, len(items))
+        )
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
     return {"unscored": unscored_reasons(verdicts), **_write_scores(ws, table, measures(benchmark, table))}
@@ -320,5 +325,3 @@ def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> Metrics:
 def _write_scores(ws: Workspace, table: ItemScores, found: Sequence[Measure]) -> Metrics:
     write_json(ws.folder / "scores.json", table)
     return {"measures": [{**plain(measure), "coverage": measure.coverage} for measure in found]}
-
-

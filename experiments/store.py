@@ -154,7 +154,9 @@ class Store:
 
     def _existing(self, step: Step) -> Path | None:
         """The folder with this fingerprint, whatever its readable part."""
-        ends = [path for path in (self.root / step.stage).glob(f"*{step.fingerprint}") if (path / "record.json").exists()]
+        ends = [
+            path for path in (self.root / step.stage).glob(f"*{step.fingerprint}") if (path / "record.json").exists()
+        ]
         return max(ends, key=lambda path: path.stat().st_mtime, default=None)
 
     def status(self, step: Step) -> Literal["cached", "started", "to run"]:
@@ -226,7 +228,12 @@ class Store:
 @cache
 def provenance() -> dict[str, Any]:
     """Git commit, host, Python and package versions of this process."""
-    return {"git": _git(), "python": platform.python_version(), "packages": _versions(), "platform": platform.platform()}
+    return {
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "platform": platform.platform(),
+    }
 
 
 def _git() -> str | None:

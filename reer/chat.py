@@ -63,11 +63,12 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
     """
     if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
         raise InputError(f"the tokenizer has no {END_OF_TURN} token; a model trained with it could not end a turn")
+    specials: list[str] = tokenizer.all_special_tokens
     rows: list[Rendered] = []
     dropped: list[Drop] = []
     for sample in samples:
         texts = [message.content for message in sample.messages[:-1]] + [sample.thinking, sample.answer]
-        if any(control_tokens(text) for text in texts):
+        if any(control_tokens(text) or any(token in text for token in specials) for text in texts):
             dropped.append(Drop(sample.id, "control_tokens"))
             continue
         row = _render_one(sample, tokenizer, chat)
@@ -93,5 +94,7 @@ def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat) -> Rendered:
     back = tokenizer.decode(target, clean_up_tokenization_spaces=False)
     if back != completion + END_OF_TURN:
         at = next((i for i, (a, b) in enumerate(zip(back, completion, strict=False)) if a != b), len(completion))
-        raise InputError(f"row {sample.id}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}")
+        raise InputError(
+            f"row {sample.id}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}"
+        )
     return Rendered(sample.id, sample.source, (*context, *target), (*(MASKED for _ in context), *target))

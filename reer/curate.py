@@ -16,6 +16,8 @@ from reer.prompts import Triggers
 from reer.text import join_segments, shorten, words
 from reer.types import Drop, InputError, Pair, Refinement
 
+_SPACES = re.compile(r"[ \t]{2,}")
+
 
 @dataclass(frozen=True)
 class Curated:
@@ -69,16 +71,27 @@ def count_markers(text: str, markers: Sequence[str]) -> int:
 
 
 def strip_markers(text: str, markers: Sequence[str]) -> str:
-    """Cut markers with the punctuation that hangs on them, and start what is left of the sentence afresh. Repeated
-    until none is left, since a cut can bring another one together, and so can a space that is one too many."""
-    pattern = "|".join(f"(?:{m})" for m in markers)
-    text = re.sub(r"[ \t]{2,}", " ", text)
-    while markers and re.search(pattern, text, re.I):
-        text = re.sub(rf"[ \t]*(?:{pattern})[ \t]*[,，.…:：;；!！?？—-]*", " ", text, flags=re.I)
-        text = re.sub(r"[ \t]{2,}", " ", text)
-    text = re.sub(r" +([,.;:!?，。；：！？])", r"\1", text)
-    lines = (line.strip(" ,，") for line in text.split("\n"))
-    return re.sub(r"(^|[.!?]\s+)([a-z])", lambda m: m[1] + m[2].upper(), "\n".join(lines)).strip()
+    """Cut every marker with the punctuation that hangs on it; all other text stays as it is. One at a time, since a
+    cut can bring another marker together, and so can a space that is one too many."""
+    pattern = re.compile("|".join(f"(?:{m})" for m in markers), re.I)
+    text = _SPACES.sub(" ", text)
+    while markers and (found := pattern.search(text)):
+        text = _SPACES.sub(" ", _without(text, found.start(), found.end()))
+    return text.strip()
+
+
+def _without(text: str, start: int, end: int) -> str:
+    """The text without one marker. At the start of a sentence its punctuation goes too, and the sentence begins
+    afresh; inside a sentence its commas go, but for the one between what it parted."""
+    head, rest = text[:start].rstrip(" \t"), text[end:]
+    if not head or head[-1] in ".!?…。！？\n":
+        rest = rest.lstrip(" \t,，.…:：;；!！?？—-")
+        rest = rest[:1].upper() + rest[1:]
+    else:
+        between = rest.lstrip(" \t")[:1] in tuple(",，") and head[-1] in ",，"  # "a, maybe, b": one comma stays
+        head, rest = head if between else head.rstrip(",，"), rest.lstrip(" \t,，")
+    joined = not head or not rest or head[-1] in "\n。！？" or rest[0] in ".!?…;:\n。！？；：" or rest[0] > "\u2e7f"
+    return head + ("" if joined else " ") + rest
 
 
 @dataclass(frozen=True)
@@ -138,26 +151,25 @@ def curate(
     categories: Categories,
     excluded: Callable[[str], bool],
 ) -> Curation:
-    """Categories, then length, then reflection; `excluded` says whether a category is on the side left out."""
+    """Categories, then reflection, then length; `excluded` says whether a category is on the side left out."""
     dropped: list[Drop] = []
     kept: list[Curated] = []
-    leaves_out = excluded if categories.exclude != "none" else lambda _: False
-    inside = [(pair, refinement) for pair, refinement in rows if not leaves_out(pair.category)]
-    dropped += [Drop(pair.id, "category_excluded") for pair, _ in rows if leaves_out(pair.category)]
-    lengths = [_length(refinement.segments) for _, refinement in inside]
-    low, high, cut = (length.bound(q, lengths) for q in (length.drop_below, length.drop_above, length.cut_quantile))
-    for (pair, refinement), size in zip(inside, lengths, strict=True):
-        if low is not None and size < low:
-            dropped.append(Drop(pair.id, "too_short"))
-        elif high is not None and size > high:
-            dropped.append(Drop(pair.id, "too_long"))
+    for pair, refinement in rows:
+        segments = reflection.apply(refinement.segments)
+        if categories.exclude != "none" and excluded(pair.category):
+            dropped.append(Drop(pair.id, "category_excluded"))
+        elif not segments:
+            dropped.append(Drop(pair.id, "nothing_left"))
         else:
-            segments = refinement.segments if cut is None else shorten(refinement.segments, cut)
             kept.append(Curated(pair, segments))
-    kept = [replace(row, segments=reflection.apply(row.segments)) for row in kept]
-    dropped += [Drop(row.pair.id, "nothing_left") for row in kept if not row.segments]
-    kept = [row for row in kept if row.segments]
-    return Curation(tuple(kept), tuple(dropped), _measure(kept, reflection, min_of(high, cut), excluded))
+    lengths = [_length(row.segments) for row in kept]
+    low, high, cut = (length.bound(q, lengths) for q in (length.drop_below, length.drop_above, length.cut_quantile))
+    fitting = [row for row, size in zip(kept, lengths, strict=True) if (low or 0) <= size <= (high or size)]
+    for row, size in zip(kept, lengths, strict=True):
+        if row not in fitting:
+            dropped.append(Drop(row.pair.id, "too_short" if size < (low or 0) else "too_long"))
+    cut_rows = tuple(row if cut is None else replace(row, segments=shorten(row.segments, cut)) for row in fitting)
+    return Curation(cut_rows, tuple(dropped), _measure(cut_rows, reflection, min_of(high, cut), excluded))
 
 
 def min_of(*bounds: int | None) -> int | None:

@@ -38,6 +38,8 @@ def mix(parts: Mapping[str, Sequence[Sample]], sizes: Mapping[str, int], seed: i
     chosen: list[Sample] = []
     for name, rows in parts.items():
         if not rows:
-            raise InputError(f"mixture: the part {name!r} has no rows; look at its drop reasons, or choose another data=")
+            raise InputError(
+                f"mixture: the part {name!r} has no rows; look at its drop reasons, or choose another data="
+            )
         chosen += sorted(rows, key=lambda row: content_id(str(seed), "member", row.id))[: sizes[name]]
     return sorted(chosen, key=lambda row: content_id(str(seed), "order", row.id))

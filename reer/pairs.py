@@ -45,9 +45,7 @@ class Selection:
             raise InputError(f"scale: want pairs >= 1 or null and 0 < min_words <= solution_words, got {self}")
 
 
-def select(
-    rows: Iterable[RawPair], selection: Selection, min_votes: float | None, problems: Problems
-) -> list[RawPair]:
+def select(rows: Iterable[RawPair], selection: Selection, min_votes: float | None, problems: Problems) -> list[RawPair]:
     """The first rows in order that pass every rule; what fails is listed in `problems` with its reason.
 
     Raises InputError when nothing is left.
@@ -172,5 +170,6 @@ def benchmark_overlap(pairs: Sequence[Pair], prompts: Iterable[str]) -> list[str
     return [
         pair.id
         for pair in pairs
-        if tuple(words(pair.query)) in whole or any(gram in grams for gram in ngrams(words(pair.query), BENCHMARK_NGRAM))
+        if tuple(words(pair.query)) in whole
+        or any(gram in grams for gram in ngrams(words(pair.query), BENCHMARK_NGRAM))
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reer.sources.rows import Problems, file_digest, json_lines
+from reer.sources.rows import OnBadRow, Problems, file_digest, json_lines
 from reer.text import split_thinking
 from reer.types import InputError, Message, Sample, content_id
 
@@ -28,6 +28,7 @@ class PublicRows:
     revision: str | None = None
     split: str = "train"
     limit: int | None = None
+    on_bad_row: OnBadRow = "error"
 
     def __post_init__(self) -> None:
         if (self.path and self.repo) or (self.repo and not self.revision):
@@ -38,7 +39,8 @@ class PublicRows:
 
     def identity(self) -> dict[str, Any]:
         where = {"repo": self.repo, "revision": self.revision} if self.repo else {"content": file_digest(self._file())}
-        return {"name": self.name, "split": self.split, "limit": self.limit, **where}
+        settings = {"split": self.split, "limit": self.limit, "on_bad_row": self.on_bad_row}
+        return {"name": self.name, **settings, **where}
 
     def samples(self, problems: Problems) -> Iterator[Sample]:
         """Rows as samples. Raises InputError for a row of no known shape."""
@@ -49,6 +51,9 @@ class PublicRows:
             if parts is None:
                 have = ", ".join(sorted(row))
                 problems.add(where, "unknown_shape", f"want question/reasoning/answer or conversations, got {have}")
+                continue
+            if not (parts[0] and parts[2]):
+                problems.add(where, "empty_text", "the question or the answer is empty")
                 continue
             yield _sample(*parts, source=self.name)
 

@@ -95,7 +95,7 @@ class Rewriter:
     def _candidate(self, need: Propose, reply: Completion) -> Candidate:
         pair = self.pairs[need.pair_id]
         text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
-        cut = reply.stopped == "length"
+        cut = reply.stopped == "length" and "</refine>" not in reply.text
         if text and cut:
             text = whole_sentences(text)
         lost = lost_reason(text, need.segments[need.index], pair, cut)

@@ -45,7 +45,9 @@ class Recipe:
         if self.epochs <= 0 or self.learning_rate <= 0 or self.global_batch < 1:
             raise InputError(f"train: want epochs > 0, learning_rate > 0 and global_batch >= 1, got {self}")
         if (self.method == "lora") != (self.lora is not None):
-            raise InputError(f"train: method {self.method!r} with lora={self.lora}; lora settings go with method lora alone")
+            raise InputError(
+                f"train: method {self.method!r} with lora={self.lora}; lora settings go with method lora alone"
+            )
 
 
 @dataclass(frozen=True)

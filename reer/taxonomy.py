@@ -76,5 +76,7 @@ def classify(
 
 def _named(reply: str, taxonomy: Taxonomy) -> str | None:
     """The one category a reply names; none or several are no answer."""
-    found = [id for id in taxonomy.categories if re.search(rf"(?<![A-Za-z_]){re.escape(id)}(?![A-Za-z_])", reply.lower())]
+    found = [
+        id for id in taxonomy.categories if re.search(rf"(?<![A-Za-z_]){re.escape(id)}(?![A-Za-z_])", reply.lower())
+    ]
     return found[0] if len(found) == 1 else None

@@ -12,6 +12,7 @@ _CJK = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
 _MATH = re.compile(r"\\\[.*?\\\]", re.S)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
+_SENTENCE_END = re.compile(r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]+[”’」』）]*|\n")
 _CONTROL_TOKEN = re.compile(r"<\|[A-Za-z0-9_]+\|>|</?(?:think|answer)>")
 
 
@@ -93,8 +94,8 @@ def split_thinking(text: str) -> tuple[str | None, str, bool]:
 
 def whole_sentences(text: str) -> str:
     """The text without an unfinished last sentence; empty if it holds no finished one."""
-    ends = [text.rfind(mark) for mark in (".", "!", "?", "。", "！", "？", "\n")]
-    return text[: max(ends) + 1].rstrip()
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]].rstrip() if ends else ""
 
 
 def _untag(text: str) -> str:
@@ -156,5 +157,4 @@ def _cut_sentence(text: str, max_words: int) -> str:
     if len(spans) <= max_words:
         return text
     limit = spans[max_words - 1] if max_words else 0
-    ends = [m.end() for m in re.finditer(r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]", text[:limit])]
-    return text[: ends[-1]] if ends else text[:limit]
+    return whole_sentences(text[:limit]) or text[:limit]

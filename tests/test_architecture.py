@@ -69,7 +69,9 @@ def test_benchmarks_know_only_texts_types_models_and_row_reading() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_nothing_heavy_is_imported_at_the_top_of_a_module(file: Path) -> None:
-    top = ast.Module([node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    top = ast.Module(
+        [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], []
+    )
     assert not {name.split(".")[0] for name in imports(top)} & set(HEAVY)
 
 

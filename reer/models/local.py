@@ -113,7 +113,11 @@ class LocalSession:
         with torch.inference_mode():
             input_ids, mask = self._left_pad([contexts[p] for p in prompts])
             out = self.model(
-                input_ids=input_ids, attention_mask=mask, position_ids=_positions(mask), logits_to_keep=1, use_cache=True
+                input_ids=input_ids,
+                attention_mask=mask,
+                position_ids=_positions(mask),
+                logits_to_keep=1,
+                use_cache=True,
             )
             cache, logits, mask = out.past_key_values, out.logits[share, -1], mask[share]
             cache.batch_select_indices(share)

@@ -42,5 +42,3 @@ class JsonlSource:
                 problems.add(where, "conflicting_id", f"id {given!r} stands for another text further up")
                 continue
             yield pair
-
-

@@ -36,7 +36,9 @@ class Problems:
 
     def add(self, where: str, reason: str, detail: str) -> None:
         if self.policy == "error":
-            raise InputError(f"{where}: {detail}\nMend the row, or set source.on_bad_row=skip to count and leave it out.")
+            raise InputError(
+                f"{where}: {detail}\nMend the row, or set on_bad_row=skip for this source to count and leave it out."
+            )
         self.drops.append(Drop(where, reason))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reer.sources.rows import Problems
+from reer.sources.rows import OnBadRow, Problems
 from reer.types import InputError, RawPair
 
 FOLDER = Path(__file__).parent / "texts"
@@ -21,6 +21,8 @@ class BundledTexts:
     """Original texts that come with the project, in file order."""
 
     name: str = "bundled"
+    min_votes: float | None = None
+    on_bad_row: OnBadRow = "error"
 
     def identity(self) -> dict[str, Any]:
         digest = hashlib.sha256(b"\x1e".join(file.read_bytes() for file in _files()))

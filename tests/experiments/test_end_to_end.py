@@ -44,7 +44,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_sweep_finishes_all_six_arms(sweep: Path) -> None:
-    results = sorted(path.parents[2].name + "/" + path.parents[1].name for path in sweep.glob("runs/*/*/s0/result.json"))
+    results = sorted(
+        path.parents[2].name + "/" + path.parents[1].name for path in sweep.glob("runs/*/*/s0/result.json")
+    )
     assert results == sorted(f"{arm}/smoke" for arm in ARMS.split(",")) or len(results) == 6
 
 
@@ -81,7 +83,14 @@ def test_an_offline_wandb_run_holds_config_summary_curves_and_tables(sweep: Path
     for name in ("max_edits", "refine/score_refined", "train/last_loss", "writing/quality", "digest/refine"):
         assert name in text, name
     rows = subprocess.run([*leet, result["tracked"]], capture_output=True, text=True, check=True).stdout
-    for name in ("train/loss", "train/step", "refine/gain", "grade/item", "tables/trajectories", "tables/grade_writing"):
+    for name in (
+        "train/loss",
+        "train/step",
+        "refine/gain",
+        "grade/item",
+        "tables/trajectories",
+        "tables/grade_writing",
+    ):
         assert name in rows, name
 
 
@@ -156,7 +165,7 @@ def test_bad_input_is_told_before_any_work(tmp_path: Path) -> None:
     done = reer(tmp_path / "o", "run", "scale=smoke", "source=jsonl", f"source.path={rows}")
     assert done.returncode != 0
     assert f"{rows}:2" in done.stderr
-    assert "source.on_bad_row=skip" in done.stderr
+    assert "on_bad_row=skip" in done.stderr
     assert "Traceback" not in done.stderr
     gone = reer(tmp_path / "o", "run", "scale=smoke", "source=jsonl", "source.path=nowhere.jsonl")
     assert gone.returncode == 2
@@ -179,7 +188,9 @@ def _run_and_kill(root: Path, when: str, seconds: float) -> bool:
     return killed
 
 
-@pytest.mark.parametrize("when", ["store/replay/*/*.jsonl", "store/refine/*.part", "store/train/*.part/checkpoints/*/COMPLETE"])
+@pytest.mark.parametrize(
+    "when", ["store/replay/*/*.jsonl", "store/refine/*.part", "store/train/*.part/checkpoints/*/COMPLETE"]
+)
 def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(sweep: Path, tmp_path: Path, when: str) -> None:
     root = tmp_path / "killed"
     assert _run_and_kill(root, when, seconds=120)
