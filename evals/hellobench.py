@@ -83,8 +83,8 @@ class HelloBench:
             if kind not in weights or len(weights[kind]) != len(checklist):
                 known = len(weights[kind]) if kind in weights else "no"
                 raise InputError(
-                    f"{file}:{number}: category {kind!r} has {len(checklist)} questions, but {WEIGHTS} holds {known} weights "
-                    "for it; take both files from one version of the benchmark"
+                    f"{file}:{number}: category {kind!r} has {len(checklist)} questions, but {WEIGHTS} holds {known} "
+                    "weights for it; take both files from one version of the benchmark"
                 )
             items.append(Item(row["id"], row["instruction"], "en", f"{task}/{kind}", None, checklist))
         return items

@@ -1,4 +1,4 @@
-"""Prompt → reply → Verdict. A reply that is no verdict is asked again a bounded number of times, then stays unscored."""
+"""Prompt → reply → Verdict. A reply that is no verdict is asked for again a bounded number of times, then unscored."""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ class LmEval:
         with tempfile.TemporaryDirectory() as scratch:
             local = _with_absolute_data(self._folder(), Path(scratch))
             manager = TaskManager(include_path=str(local), include_defaults=not set(self.tasks) <= _names(local))
-            out = run( lm, tasks=list(self.tasks), task_manager=manager, limit=self.limit, log_samples=True, bootstrap_iters=0,
+            out = run(
+                lm, tasks=list(self.tasks), task_manager=manager, limit=self.limit, log_samples=True, bootstrap_iters=0,
                 apply_chat_template=self.apply_chat_template, gen_kwargs=f"max_gen_toks={self.max_tokens}",
             )  # fmt: skip
         found = [measure for task in self.tasks for measure in _measures(task, out)]

@@ -30,8 +30,9 @@ PROMPT = "judge_prompt.json"
 
 @dataclass(frozen=True)
 class WritingBench:
-    """`data` names `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is the parsed `answer`, or the whole reply cut
-    as upstream cuts it (`official`). `items_limit` takes from the domains in turn."""
+    """`data` names `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is the
+    parsed `answer`, or the whole reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
+    turn."""
 
     data: DataFiles
     judge_sees: Literal["answer", "official"]
@@ -86,7 +87,7 @@ class WritingBench:
         return {"overall": mean, DOMAINS[item.category]: mean}
 
 
-def _item(line: bytes, where: str) -> Item:
+def _item(line: str, where: str) -> Item:
     """A row as an Item; its criteria are kept as JSON, since the prompt shows them whole."""
     try:
         row = json.loads(line)

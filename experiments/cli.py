@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import show
-from experiments.job import quiet_libraries
+from experiments.job import guarded
 from experiments.record import Result, all_results, find_run
-from reer.types import InputError
+from experiments.report import compare, report_name, write_html
 
 ABOUT = """REER ablations: search, train, judge, compare.
 
@@ -27,22 +27,16 @@ ABOUT = """REER ablations: search, train, judge, compare.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `reer`. Returns 0, 1 if an arm failed, 2 for bad input."""
-    quiet_libraries()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _verb(arguments)
-    except InputError as error:
-        show.error(str(error))
-        return 2
-    except KeyboardInterrupt:
-        show.error("interrupted; nothing is lost, the same command goes on from here")
-        return 130
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded(lambda: _verb(given))
 
 
 def _verb(arguments: Sequence[str]) -> int:
     verb, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
     if verb == "run":
-        return _run(rest)
+        from experiments.run import main as run
+
+        return run(rest)
     if verb == "plan":
         return _plan(rest)
     parser = argparse.ArgumentParser("reer", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,24 +54,6 @@ def _verb(arguments: Sequence[str]) -> int:
             verb_parser.add_argument("--out", type=Path, help="where to write; default ROOT/report.html")
     parsed = parser.parse_args(arguments)
     return {"rerun": _rerun, "status": _status, "compare": _compare, "report": _report}[parsed.verb](parsed)
-
-
-def _run(arguments: Sequence[str]) -> int:
-    from experiments.run import run
-
-    results, missing = run(arguments)
-    if results:
-        root = Path(results[0].steps["render"]["path"]).parents[2]
-        if len(results) + len(missing) > 1:
-            _tables(results)
-        show.where(_write_report(results, root / _report_name(results)))
-    for name in missing:
-        show.error(f"{name} did not finish; the same command goes on from here")
-    return 1 if missing else 0
-
-
-def _report_name(results: Sequence[Result]) -> str:
-    return "report.html" if len(results) > 1 else f"report-{results[0].run_name.replace('/', '-')}.html"
 
 
 def _plan(arguments: Sequence[str]) -> int:
@@ -111,8 +87,7 @@ def _rerun(parsed: argparse.Namespace) -> int:
     from experiments.run import rerun
 
     result = rerun(find_run(parsed.root / "runs", parsed.name, parsed.scale, parsed.seed))
-    show.summary(result)
-    show.where(_write_report([result], parsed.root / _report_name([result])))
+    show.where(write_html(compare([result]), parsed.root / report_name([result])))
     return 0
 
 
@@ -129,26 +104,14 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    _tables(_results(parsed))
-    return 0
-
-
-def _tables(results: Sequence[Result]) -> None:
-    from experiments.report import compare
-
-    for comparison in compare(results):
+    for comparison in compare(_results(parsed)):
         show.comparison(comparison)
+    return 0
 
 
 def _report(parsed: argparse.Namespace) -> int:
-    show.where(_write_report(_results(parsed), parsed.out or parsed.root / "report.html"))
+    show.where(write_html(compare(_results(parsed)), parsed.out or parsed.root / "report.html"))
     return 0
-
-
-def _write_report(results: Sequence[Result], path: Path) -> Path:
-    from experiments.report import compare, write_html
-
-    return write_html(compare(results), path)
 
 
 if __name__ == "__main__":

@@ -204,25 +204,27 @@ def compose_plans(overrides: Sequence[str], multirun: bool) -> list[dict[str, An
 def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
     """The override lists of all jobs: sweeps on the command line, and those a `sweep=` file brings."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.types import RunMode
 
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-        single = [o.input_line for o in parsed if not o.is_sweep_override()]
-        cfg = compose("config", overrides=[line for line in single if line], return_hydra_config=True)
-        params: Any = cfg.hydra.sweeper.params if cfg.hydra.mode == RunMode.MULTIRUN else None
+        parser = OverridesParser.create()
+        parsed = parser.parse_overrides(overrides)
         named = {o.key_or_group for o in parsed}
-        extra = [f"{key}={value}" for key, value in (params or {}).items() if key not in named]
-        parsed += OverridesParser.create().parse_overrides(extra)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        brought = (
+            _sweep_file([str(o.input_line) for o in parsed if not o.is_sweep_override()]) if "sweep" in named else {}
+        )
+        parsed += parser.parse_overrides([f"{key}={value}" for key, value in brought.items() if key not in named])
+    except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error, overrides)) from error
-    sweeps = any(o.is_sweep_override() for o in parsed)
-    if sweeps and not (multirun or cfg.hydra.mode == RunMode.MULTIRUN):
+    if not (multirun or brought) and any(o.is_sweep_override() for o in parsed):
         raise InputError("several values for one key need a multirun: add -m")
     batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return [job for batch in batches for job in batch]
+
+
+def _sweep_file(overrides: list[str]) -> dict[str, str]:
+    """What the chosen `sweep=` file sweeps over."""
+    cfg = compose("config", overrides=overrides, return_hydra_config=True)
+    return dict(cfg.hydra.sweeper.params or {})
 
 
 def derived_name(name: str, overrides: Sequence[str]) -> str:

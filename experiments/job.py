@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,22 @@ def _build(x: Experiment, steps: Pipeline, tracker: Silent) -> dict[str, Artifac
 
 def main() -> int:
     """Entry point of the subprocess."""
-    quiet_libraries()
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    show.summary(execute(plan))
+    return 0
+
+
+def guarded(verb: Callable[[], int]) -> int:
+    """A verb's exit code; what the user can mend is told without a traceback, anything else keeps it."""
+    quiet_libraries()
     try:
-        show.summary(execute(plan))
+        return verb()
     except InputError as error:
         show.error(str(error))
         return 2
-    return 0
+    except KeyboardInterrupt:
+        show.error("interrupted; nothing is lost, the same command goes on from here")
+        return 130
 
 
 def quiet_libraries() -> None:
@@ -91,4 +99,4 @@ def quiet_libraries() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evals.lm_harness import LmEval
-from experiments import stages
+from experiments import evaluation, stages
 from experiments.experiment import Experiment
 from experiments.store import Step
 
@@ -54,24 +54,25 @@ def pipeline(x: Experiment) -> Pipeline:
 
     results: dict[str, Step] = {}
     for used in x.data.choose(synthetic=pairs).values():
-        results["overlap"] = stages.overlap(pairs=used, benchmarks=x.benchmark)
+        results["overlap"] = evaluation.overlap(pairs=used, benchmarks=x.benchmark)
     answers: dict[str, Step] = {}
     for name, benchmark in x.benchmark.items():
         if isinstance(benchmark, LmEval):
-            results[name] = stages.harness(label=name, trained=trained, benchmark=benchmark)
+            results[name] = evaluation.harness(label=name, trained=trained, benchmark=benchmark)
             continue
-        answers[f"generate:{name}"] = stages.generate(
+        answers[f"generate:{name}"] = evaluation.generate(
             label=name, trained=trained, benchmark=benchmark, max_tokens=x.scale.answer_tokens, seed=x.seed,
             precision=x.train.precision,
         )  # fmt: skip
-        results[name] = stages.grade(
+        results[name] = evaluation.grade(
             label=name, answers=answers[f"generate:{name}"], benchmark=benchmark, judge=x.judge
         )
 
     wanted = {step.fingerprint for result in results.values() for step in result.upstream()}
     named = {
         "pairs": pairs, "draft": drafts, "refine": refined, "filter": filtered, "curate": curated, "public": public,
-        "mix": mixed, "render": rendered, "train": trained, **answers, **{_result_name(step, name): step for name, step in results.items()},
+        "mix": mixed, "render": rendered, "train": trained, **answers,
+        **{_result_name(step, name): step for name, step in results.items()},
     }  # fmt: skip
     return Pipeline({name: step for name, step in named.items() if step.fingerprint in wanted}, results)
 

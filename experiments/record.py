@@ -34,10 +34,9 @@ def check_name(x: Experiment, steps: Pipeline) -> None:
     now = {name: step.fingerprint for name, step in steps.steps.items()}
     if lock["steps"] == now:
         return
-    lines = difference(lock["identity"], identity_of(x)) or [
-        f"stage {name}: {lock['steps'].get(name)} -> {now.get(name)}" for name in sorted(now.keys() | lock["steps"].keys())
-        if lock["steps"].get(name) != now.get(name)
-    ]  # fmt: skip
+    then = lock["steps"]
+    moved = [f"stage {name}: {then.get(name)} -> {now.get(name)}" for name in sorted(now.keys() | then.keys())]
+    lines = difference(lock["identity"], identity_of(x)) or moved
     raise InputError(
         f"the name {x.run_name!r} already stands for another experiment:\n  " + "\n  ".join(lines[:20]) + "\n"
         "Give this one a name of its own (name=...), or let it take the name over (replace=true; "

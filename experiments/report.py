@@ -183,14 +183,20 @@ def loss_chart(comparison: Comparison) -> str:
     return line_chart(lines, "optimizer step", "loss, nats/token")
 
 
+def report_name(results: Sequence[Result]) -> str:
+    """The file name of these runs' page."""
+    return "report.html" if len(results) > 1 else f"report-{results[0].run_name.replace('/', '-')}.html"
+
+
 def write_html(comparisons: Sequence[Comparison], path: Path) -> Path:
     """The page for these comparisons; returns its path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    loader = FileSystemLoader(TEMPLATE.parent)
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     views = [
         {
             "comparison": c, "chart": Markup(loss_chart(c)), "examples": examples(c.arms[0].result),

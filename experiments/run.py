@@ -14,9 +14,10 @@ import yaml
 from experiments import show
 from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
 from experiments.identity import encode, fingerprint
-from experiments.job import execute, preflight, quiet_libraries
+from experiments.job import execute, guarded, preflight
 from experiments.pipeline import pipeline
 from experiments.record import Result, is_current, read_result
+from experiments.report import compare, report_name, write_html
 from experiments.store import write_json
 
 
@@ -96,11 +97,25 @@ def launch(plan: dict[str, Any]) -> int:
 
 def rerun(folder: Path) -> Result:
     """Repeat one run from its frozen plan."""
-    return execute(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+    result = execute(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+    show.summary(result)
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, then show arms side by side and write the page. Returns 1 if a job did not finish."""
+    results, missing = run(arguments)
+    if results:
+        comparisons = compare(results)
+        if len(results) + len(missing) > 1:
+            for comparison in comparisons:
+                show.comparison(comparison)
+        root = Path(results[0].steps["render"]["path"]).parents[2]
+        show.where(write_html(comparisons, root / report_name(results)))
+    for name in missing:
+        show.error(f"{name} did not finish; the same command goes on from here")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    quiet_libraries()
-    from experiments.cli import main
-
-    sys.exit(main(["run", *sys.argv[1:]]))
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -110,7 +110,8 @@ def summary(result: Result) -> None:
 
 def _measured(name: str, metrics: Mapping[str, Any]) -> str:
     if name == "pairs":
-        return f"{metrics['literature_arts']} literature/arts, {len(metrics['categories'])} categories, {number(metrics['languages'])}"
+        kinds, languages = len(metrics["categories"]), number(metrics["languages"])
+        return f"{metrics['literature_arts']} literature/arts, {kinds} categories, {languages}"
     if name == "refine" and metrics.get("score_draft") is not None:
         before, after = metrics["score_draft"], metrics["score_refined"]
         edits = f"{metrics['edits_accepted']} of {metrics['edits']} edits accepted"

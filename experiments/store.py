@@ -212,7 +212,8 @@ class Store:
         metrics = step.work(workspace, **inputs, **step.values)
         seconds = round(time.monotonic() - began, 2)
         record = {
-            "stage": step.stage, "fingerprint": step.fingerprint, "build": uuid.uuid4().hex[:12], "identity": step.identity,
+            "stage": step.stage, "fingerprint": step.fingerprint, "build": uuid.uuid4().hex[:12],
+            "identity": step.identity,
             "inputs": {n: {"fingerprint": a.fingerprint, "build": a.build} for n, a in inputs.items()},
             "metrics": metrics, "seconds": seconds, "provenance": provenance(),
         }  # fmt: skip

@@ -53,8 +53,9 @@ class WandbRun(Silent):
             console="off", disable_git=True, x_disable_meta=True, init_timeout=30, finish_timeout=60, silent=True
         )
         self.run = wandb.init(
-            project=x.tracking.project, entity=x.tracking.entity, group=x.tracking.group or x.scale.name, id=f"reer-{id}",
-            name=x.run_name, job_type="experiment", mode=mode, dir=str(folder), resume="allow", reinit="finish_previous",
+            project=x.tracking.project, entity=x.tracking.entity, group=x.tracking.group or x.scale.name,
+            id=f"reer-{id}", name=x.run_name, job_type="experiment", mode=mode, dir=str(folder), resume="allow",
+            reinit="finish_previous",
             tags=[f"arm:{x.name}", f"scale:{x.scale.name}"] + (["baseline"] if x.name == x.baseline else []),
             config={**plan, "ids": {name: step.fingerprint for name, step in steps.items()}}, settings=settings,
         )  # fmt: skip

@@ -15,7 +15,8 @@ from reer.text import control_tokens
 from reer.types import Drop, InputError, Sample
 
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 END_OF_TURN = "<|im_end|>"
@@ -78,8 +79,8 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
             dropped.append(Drop(sample.id, "overlong"))
         else:
             raise InputError(
-                f"row {sample.id} ({sample.source}) has {len(row.input_ids)} tokens, scale.train_tokens is {max_length}; "
-                "raise it, or set train.chat.overlong=drop to leave such rows out and count them"
+                f"row {sample.id} ({sample.source}) has {len(row.input_ids)} tokens, scale.train_tokens is "
+                f"{max_length}; raise it, or set train.chat.overlong=drop to leave such rows out and count them"
             )
     trained = sum(label != MASKED for row in rows for label in row.labels)
     return Rendering(tuple(rows), tuple(dropped), trained, sum(len(row.labels) for row in rows) - trained)

@@ -64,8 +64,8 @@ def select(rows: Iterable[RawPair], selection: Selection, min_votes: float | Non
         counts = Counter(drop.reason for drop in problems.drops)
         why = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "it has no rows"
         raise InputError(
-            f"no pairs are left of this source ({why}); loosen source.min_votes, scale.min_words ({selection.min_words}) "
-            f"or scale.solution_words ({selection.max_words}), or give another source"
+            f"no pairs are left of this source ({why}); loosen source.min_votes, scale.min_words "
+            f"({selection.min_words}) or scale.solution_words ({selection.max_words}), or give another source"
         )
     return kept
 

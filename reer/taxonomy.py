@@ -1,4 +1,4 @@
-"""The categories of writing, and what assigns them (paper.md §3.2: 25 manually nominated categories, list unreleased)."""
+"""The categories of writing, and what assigns them (paper.md §3.2: 25 nominated by hand, the list unreleased)."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from reer.types import Language
 
@@ -46,7 +47,7 @@ def _pieces(text: str, separator: str) -> list[str]:
     shielded = [match.span() for match in _MATH.finditer(text)]
     cuts = [m.end() for m in re.finditer(separator, text) if not any(a <= m.start() < b for a, b in shielded)]
     bounds = [0, *(cut for cut in cuts if 0 < cut < len(text)), len(text)]
-    return [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(bounds)]
 
 
 def _glue(pieces: Sequence[str], min_chars: int) -> list[str]:

@@ -203,7 +203,8 @@ def _build_tiny(spec: TinyModel, folder: Path) -> None:
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=spec.hidden, num_hidden_layers=spec.layers, head_dim=16,
         num_attention_heads=4, num_key_value_heads=2, intermediate_size=2 * spec.hidden, tie_word_embeddings=True,
-        max_position_embeddings=8192, eos_token_id=specials.index("<|im_end|>"), pad_token_id=specials.index("<|endoftext|>"),
+        max_position_embeddings=8192, eos_token_id=specials.index("<|im_end|>"),
+        pad_token_id=specials.index("<|endoftext|>"),
     )  # fmt: skip
     Qwen3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

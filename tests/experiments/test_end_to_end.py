@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -44,10 +43,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_sweep_finishes_all_six_arms(sweep: Path) -> None:
-    results = sorted(
-        path.parents[2].name + "/" + path.parents[1].name for path in sweep.glob("runs/*/*/s0/result.json")
-    )
-    assert results == sorted(f"{arm}/smoke" for arm in ARMS.split(",")) or len(results) == 6
+    results = sorted("/".join(path.parts[-4:-2]) for path in sweep.glob("runs/*/*/s0/result.json"))
+    assert results == sorted(f"{arm}/smoke" for arm in ARMS.split(","))
 
 
 def test_stage_executions_are_the_distinct_minimum(sweep: Path) -> None:
@@ -197,9 +194,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(sweep: Path, 
     assert not list(root.glob("runs/full/smoke/s0/result.json"))
     done = reer(root, "run", "scale=smoke")
     assert done.returncode == 0, done.stdout + done.stderr
-    clean = tmp_path / "clean"
-    shutil.copytree(sweep / "store", clean / "store")
-    expected = {n: s for n, s in json.loads((sweep / "runs/full/smoke/s0/result.json").read_text())["steps"].items()}
+    expected = json.loads((sweep / "runs/full/smoke/s0/result.json").read_text())["steps"]
     found = json.loads((root / "runs/full/smoke/s0/result.json").read_text())["steps"]
     for name, step in expected.items():
         ours, theirs = Path(found[name]["path"]) / "rows.jsonl", Path(step["path"]) / "rows.jsonl"

@@ -1,0 +1,82 @@
+"""The last stages: the trained model answers, judges grade, lm-eval runs, and overlaps with benchmarks are reported."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evals.benchmark import ItemScores, Measure, Response, item_scores, measures
+from evals.judging import Judge, judge_all, unscored_reasons
+from evals.lm_harness import LmEval
+from experiments.stages import replayed
+from experiments.store import Artifact, Metrics, Workspace, plain, stage, write_json, write_rows
+from reer.draft import item_seed
+from reer.models.checkpoints import FolderModel
+from reer.models.local import DType, LocalModel
+from reer.models.protocols import Prompt, Request
+from reer.pairs import benchmark_overlap
+from reer.types import Message, Pair
+
+
+@stage(version=1)
+def overlap(ws: Workspace, *, pairs: Artifact, benchmarks: Mapping[str, Any]) -> Metrics:
+    """Which pairs ask what a benchmark asks: reported, not dropped."""
+    rows = pairs.rows(Pair)
+    judged = {name: benchmark for name, benchmark in benchmarks.items() if not isinstance(benchmark, LmEval)}
+    found = {name: benchmark_overlap(rows, [i.prompt for i in b.items()]) for name, b in judged.items()}
+    write_json(ws.folder / "overlap.json", found)
+    return {f"overlapping_pairs_{name}": len(ids) for name, ids in found.items()}
+
+
+@stage(version=1)
+def generate(
+    ws: Workspace, *, trained: Artifact, benchmark: Any, max_tokens: int, seed: int, precision: DType
+) -> Metrics:
+    """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
+    model = LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)
+    sampling = benchmark.sampling(max_tokens)
+    items, responses = benchmark.items(), []
+    with replayed(ws, model) as session:
+        for start in range(0, len(items), ws.runtime.width):
+            part = items[start : start + ws.runtime.width]
+            asked = [
+                Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in part
+            ]
+            for item, reply in zip(part, session.generate(asked), strict=True):
+                responses.append(Response.read(item.id, reply.text, reply.stopped == "length", reply.tokens))
+            ws.progress("answers", start + len(part), len(items))
+    write_rows(ws.folder / "rows.jsonl", responses)
+    return {
+        "rows": len(responses),
+        "empty_answers": sum(not r.answer.strip() for r in responses),
+        "truncated": sum(r.truncated for r in responses),
+        "unclosed_thinking": sum(not r.closed for r in responses),
+        "with_thinking": sum(bool(r.thinking) for r in responses),
+        "mean_tokens": statistics.fmean(r.tokens for r in responses),
+    }
+
+
+@stage(version=1)
+def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
+    """Verdicts, per-item scores, and measures with their coverage."""
+    items, responses = benchmark.items(), answers.rows(Response)
+    with replayed(ws, judge.chat) as session:
+        verdicts = judge_all(
+            benchmark, items, responses, judge, session, lambda n: ws.progress("verdicts", n, len(items))
+        )
+    table = item_scores(benchmark, items, responses, verdicts)
+    write_rows(ws.folder / "rows.jsonl", verdicts)
+    return {"unscored": unscored_reasons(verdicts), **_write_scores(ws, table, measures(benchmark, table))}
+
+
+@stage(version=1)
+def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> Metrics:
+    """lm-eval tasks on the trained model."""
+    found, table = benchmark.evaluate(trained.path / "model", ws.runtime.device)
+    return _write_scores(ws, table, found)
+
+
+def _write_scores(ws: Workspace, table: ItemScores, found: Sequence[Measure]) -> Metrics:
+    write_json(ws.folder / "scores.json", table)
+    return {"measures": [{**plain(measure), "coverage": measure.coverage} for measure in found]}
