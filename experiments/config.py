@@ -74,7 +74,9 @@ PARTS: dict[str, dict[str, type]] = {
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
 }  # fmt: skip
-NOT_IDENTITY = {"scale", "experiment", "sweep", "runtime", "tracking", "hydra"}
+AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
+OUTSIDE = {"runtime", "tracking", "hydra"}
+LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
 
 
 @cache
@@ -196,6 +198,7 @@ def compose_plans(overrides: Sequence[str], multirun: bool) -> list[dict[str, An
                     raise
                 raise InputError(_explain(error, job)) from error
             plan["name"] = derived_name(plan["name"], job)
+            refuse_keys(plan)
             experiment_from(plan)
             plans.append(plan)
     return plans
@@ -221,6 +224,20 @@ def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
     return [job for batch in batches for job in batch]
 
 
+def refuse_keys(value: Any, path: str = "") -> None:
+    """Raise InputError for a text that looks like a secret: plans are written to disk and shown in W&B."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            refuse_keys(item, f"{path}.{key}".strip("."))
+    elif isinstance(value, list):
+        for item in value:
+            refuse_keys(item, path)
+    elif isinstance(value, str) and LOOKS_LIKE_A_KEY.search(value):
+        raise InputError(
+            f"{path} looks like a secret; put it into an environment variable and name the variable instead"
+        )
+
+
 def _sweep_file(overrides: list[str]) -> dict[str, str]:
     """What the chosen `sweep=` file sweeps over."""
     cfg = compose("config", overrides=overrides, return_hydra_config=True)
@@ -235,7 +252,7 @@ def derived_name(name: str, overrides: Sequence[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "name":
             return name
-        if key.split("@")[0].split(".")[0] not in NOT_IDENTITY | {"seed", "replace", "baseline"}:
+        if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
             extras.append(f"{key}={Path(value).name}")
     slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
     return slug[:80].rstrip("+-=.")

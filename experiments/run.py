@@ -19,6 +19,7 @@ from experiments.pipeline import pipeline
 from experiments.record import Result, is_current, read_result
 from experiments.report import compare, report_name, write_html
 from experiments.store import write_json
+from reer.types import InputError
 
 
 def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
@@ -36,8 +37,7 @@ def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
         for plan in plans:
             show.line(f"# {plan['name']}\n{yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)}---")
         return [], []
-    for plan in plans:
-        preflight(experiment_from(plan))
+    check_all(plans)
     if multirun and not any(o.startswith("tracking.group=") for o in overrides):
         arguments = [*arguments, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
     alone: list[dict[str, Any]] = []
@@ -45,6 +45,16 @@ def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
     for plan in alone:
         show.summary(execute(plan))
     return _outcome(plans)
+
+
+def check_all(plans: Sequence[dict[str, Any]]) -> None:
+    """Everything that can be known to be wrong with any job, before the first starts. Raises InputError."""
+    names: dict[str, list[str]] = {}
+    for plan in plans:
+        x = experiment_from(plan)
+        steps = [step.fingerprint for step in preflight(x).steps.values()]
+        if names.setdefault(x.run_name, steps) != steps:
+            raise InputError(f"two different jobs of this command are called {x.run_name!r}; leave out name=")
 
 
 def _outcome(plans: Sequence[dict[str, Any]]) -> tuple[list[Result], list[str]]:

@@ -145,3 +145,14 @@ def test_a_plan_comes_back_as_the_same_experiment() -> None:
 def test_a_plan_of_another_version_is_refused() -> None:
     with pytest.raises(InputError, match="another version"):
         decode({"kind": "os.system"})
+
+
+@pytest.mark.parametrize("value", ["sk-abcdefghijklmnop1234", "hf_abcdefghijklmnopqrstuv", "http://me:word@host/v1"])
+def test_a_value_that_looks_like_a_secret_is_refused(value: str) -> None:
+    given = ["scale=smoke", "judge=server", "judge.chat.base_url=http://localhost:1/v1", "judge.chat.model=m"]
+    with pytest.raises(InputError, match="environment variable"):
+        one(*given, f"tracking.entity='{value}'")
+
+
+def test_a_limit_of_the_scale_stands_in_the_name() -> None:
+    assert derived_name("full", ["scale=smoke", "scale.pairs=4"]) == "full+scale.pairs=4"

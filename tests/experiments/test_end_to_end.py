@@ -169,6 +169,17 @@ def test_bad_input_is_told_before_any_work(tmp_path: Path) -> None:
     assert "no such file" in gone.stderr
 
 
+def test_one_failed_arm_does_not_stop_the_others(sweep: Path) -> None:
+    done = reer(sweep, "run", "-m", "scale=smoke", "scale.train_tokens=10,6000", "name=limits", "seed=7")
+    assert done.returncode == 2, "one name for two experiments is refused before any work"
+    done = reer(sweep, "run", "-m", "scale=smoke", "experiment=full,short_trajectories", "scale.train_tokens=10,6001")
+    assert done.returncode == 1
+    finished = {path.parts[-4] for path in sweep.glob("runs/*/*/s0/result.json")}
+    assert {f"{arm}+scale.train_tokens=6001" for arm in ("full", "short_trajectories")} <= finished
+    assert "full+scale.train_tokens=10/smoke/s0 did not finish" in done.stderr
+    assert "overlong=drop" in done.stderr
+
+
 def _run_and_kill(root: Path, when: str, seconds: float) -> bool:
     """Start the run, kill -9 its group once `when` exists; True if it was killed before it had finished."""
     command = [sys.executable, "-m", "experiments.cli", "run", "scale=smoke", f"runtime.root={root}"]
