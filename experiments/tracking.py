@@ -39,6 +39,12 @@ class Silent:
     def finish(self, exit_code: int) -> None: ...
 
 
+def tags_of(x: Experiment) -> list[str]:
+    """What the runs table is filtered by; W&B takes 64 characters a tag."""
+    tags = [f"arm:{x.name}", f"scale:{x.scale.name}", *(["baseline"] if x.name == x.baseline else [])]
+    return [tag[:64] for tag in tags]
+
+
 class WandbRun(Silent):
     """One W&B run for one arm and seed."""
 
@@ -56,7 +62,7 @@ class WandbRun(Silent):
             project=x.tracking.project, entity=x.tracking.entity, group=x.tracking.group or x.scale.name,
             id=f"reer-{id}", name=x.run_name, job_type="experiment", mode=mode, dir=str(folder), resume="allow",
             reinit="finish_previous",
-            tags=[f"arm:{x.name}", f"scale:{x.scale.name}"] + (["baseline"] if x.name == x.baseline else []),
+            tags=tags_of(x),
             config={**plan, "ids": {name: step.fingerprint for name, step in steps.items()}}, settings=settings,
         )  # fmt: skip
         self.where = self.run.url if mode == "online" else str(Path(self.run.dir).parent)
@@ -140,7 +146,7 @@ def open_tracking(x: Experiment, plan: Mapping[str, Any], steps: Mapping[str, St
 
     try:
         return WandbRun(x, plan, steps, mode)
-    except (wandb.Error, OSError) as error:
+    except (wandb.Error, OSError, ValueError) as error:
         log.warning("W&B could not start (%s); the local record goes on without it", error)
         return Silent()
 
