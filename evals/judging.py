@@ -9,7 +9,7 @@ from typing import Any
 
 from evals.benchmark import Benchmark, Item, JudgeCall, Malformed, Response, Verdict
 from reer.models.protocols import Generator, Prompt, Request, Sampling
-from reer.types import InputError
+from reer.types import InputError, item_seed
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Judge:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InputError(f"judge.attempts wants >= 1, got {self.attempts}")
+        if self.attempts > 1 and self.temperature == 0:
+            raise InputError(
+                f"judge.attempts {self.attempts} at temperature 0 asks for the same reply again; set attempts to 1 or "
+                "raise judge.temperature"
+            )
 
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens)
@@ -63,7 +68,8 @@ def judge_all(
 
 
 def _request(call: JudgeCall, judge: Judge, attempt: int) -> Request:
-    return Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(), attempt)
+    seed = item_seed(call.item_id, call.criterion, attempt)  # each verdict draws from a stream of its own
+    return Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(), seed)
 
 
 def _verdict(benchmark: Benchmark, call: JudgeCall, reply: str, attempt: int) -> Verdict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments import show
 from experiments.job import guarded
-from experiments.record import Result, all_results, find_run
+from experiments.record import Result, all_results, find_run, read_result
 from experiments.report import compare, report_name, write_html
 
 ABOUT = """REER ablations: search, train, judge, compare.
@@ -92,15 +92,29 @@ def _rerun(parsed: argparse.Namespace) -> int:
 
 
 def _results(parsed: argparse.Namespace) -> list[Result]:
-    found = all_results(parsed.root / "runs")
-    return [result for result in found if parsed.scale in (None, result.scale)]
+    """Results that stand. One whose stages were built anew since is left out, and said to be."""
+    found = [r for r in all_results(parsed.root / "runs") if parsed.scale in (None, r.scale)]
+    for result in found:
+        if result.rebuilt():
+            show.line(f"left out: {result.run_name}: {_rebuilt(result)}")
+    return [result for result in found if not result.rebuilt()]
+
+
+def _rebuilt(result: Result) -> str:
+    return f"{', '.join(result.rebuilt())} gone or built anew since; run it again"
 
 
 def _status(parsed: argparse.Namespace) -> int:
     runs = [path.parent for path in sorted((parsed.root / "runs").glob("*/*/s*/plan.json"))]
-    rows = [("/".join(run.parts[-3:]), "finished" if (run / "result.json").exists() else "unfinished") for run in runs]
-    show.table("runs", ("run", "state"), rows)
+    show.table("runs", ("run", "state"), [("/".join(run.parts[-3:]), _state(run)) for run in runs])
     return 0
+
+
+def _state(run: Path) -> str:
+    result = read_result(run)
+    if result is None:
+        return "unfinished"
+    return f"finished; {_rebuilt(result)}" if result.rebuilt() else "finished"
 
 
 def _compare(parsed: argparse.Namespace) -> int:

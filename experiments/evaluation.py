@@ -11,12 +11,11 @@ from evals.judging import Judge, judge_all, unscored_reasons
 from evals.lm_harness import LmEval
 from experiments.stages import replayed
 from experiments.store import Artifact, Metrics, Workspace, plain, stage, write_json, write_rows
-from reer.draft import item_seed
 from reer.models.checkpoints import FolderModel
 from reer.models.local import DType, LocalModel
 from reer.models.protocols import Prompt, Request
 from reer.pairs import benchmark_overlap
-from reer.types import Message, Pair
+from reer.types import Message, Pair, item_seed
 
 
 @stage(version=1)
@@ -57,7 +56,7 @@ def generate(
     }
 
 
-@stage(version=1)
+@stage(version=2)
 def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
     """Verdicts, per-item scores, and measures with their coverage."""
     items, responses = benchmark.items(), answers.rows(Response)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Experiment
-from experiments.identity import Json, difference, encode
+from experiments.identity import Json, difference, encode, fingerprint
 from experiments.pipeline import Pipeline
-from experiments.store import Artifact, write_json
+from experiments.store import Artifact, build_of, write_json
 from reer.types import InputError
 
 OUTSIDE_IDENTITY = {"runtime", "tracking", "replace", "baseline"}
@@ -45,8 +45,13 @@ def check_name(x: Experiment, steps: Pipeline) -> None:
 
 
 def write_lock(x: Experiment, steps: Pipeline, plan: Mapping[str, Any]) -> None:
-    """Freeze the plan and tie the name to its stages, before any work."""
+    """Freeze the plan and tie the name to its stages, before any work. A result of other stages is set aside: it no
+    longer is what this name stands for."""
     x.folder.mkdir(parents=True, exist_ok=True)
+    before = read_result(x.folder)
+    if before is not None and not is_current(before, steps):
+        aside = fingerprint(encode({name: step["fingerprint"] for name, step in before.steps.items()}))
+        (x.folder / "result.json").rename(x.folder / f"result.superseded-{aside}.json")
     write_json(x.folder / "plan.json", {**plan, "replace": False})
     write_json(x.folder / "lock.json", _lock(x, steps))
 
@@ -78,6 +83,10 @@ class Result:
 
     def folder(self, step: str) -> Path | None:
         return Path(self.steps[step]["path"]) if step in self.steps else None
+
+    def rebuilt(self) -> list[str]:
+        """Steps whose stage result is gone, or was built anew since this result was written."""
+        return [name for name, step in self.steps.items() if build_of(Path(step["path"])) != step["build"]]
 
     def measures(self) -> dict[str, Mapping[str, Any]]:
         """All measures of all benchmarks by name."""

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import time
@@ -201,8 +202,8 @@ class Store:
             lock.release()
 
     def _run(self, step: Step, inputs: Mapping[str, Artifact]) -> Artifact:
-        part = self.root / step.stage / f"{step.fingerprint}.part"
-        part.mkdir(parents=True, exist_ok=True)
+        builds = {name: {"fingerprint": a.fingerprint, "build": a.build} for name, a in inputs.items()}
+        part = self._part(step, builds)
         self.monitor.started(step)
         began = time.monotonic()
         workspace = Workspace(
@@ -214,16 +215,29 @@ class Store:
         record = {
             "stage": step.stage, "fingerprint": step.fingerprint, "build": uuid.uuid4().hex[:12],
             "identity": step.identity,
-            "inputs": {n: {"fingerprint": a.fingerprint, "build": a.build} for n, a in inputs.items()},
-            "metrics": metrics, "seconds": seconds, "provenance": provenance(),
+            "inputs": builds, "metrics": metrics, "seconds": seconds, "provenance": provenance(),
         }  # fmt: skip
         write_json(part / "record.json", record)
         final = self.path(step)
         if final.exists():  # its inputs were rebuilt since: what it held no longer counts, but is kept beside
             final.rename(final.with_name(f"{final.name}.superseded-{uuid.uuid4().hex[:6]}"))
+        (part / "inputs.json").unlink()  # the record holds them
         part.rename(final)
         sync_folder(final.parent)
         return Artifact(step.stage, final, step.fingerprint, record["build"], metrics)
+
+    def _part(self, step: Step, builds: Json) -> Path:
+        """The folder a step is made in. What an interrupted attempt left is gone on with only if that attempt read
+        the very same builds of its inputs."""
+        part = self.root / step.stage / f"{step.fingerprint}.part"
+        read = part / "inputs.json"
+        if part.exists() and not (read.exists() and json.loads(read.read_text(encoding="utf-8")) == builds):
+            stale = part.with_name(f"{part.name}.stale-{uuid.uuid4().hex[:6]}")
+            part.rename(stale)
+            shutil.rmtree(stale)
+        part.mkdir(parents=True, exist_ok=True)
+        write_json(read, builds)
+        return part
 
 
 @cache
@@ -253,6 +267,12 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def build_of(folder: Path) -> str | None:
+    """Which build of a stage a folder holds, None if it holds no complete one."""
+    record = folder / "record.json"
+    return json.loads(record.read_text(encoding="utf-8"))["build"] if record.exists() else None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
 from reer.prompts import Prompts, Triggers
 from reer.text import split_segments, whole_sentences
-from reer.types import Drop, InputError, Pair, Trajectory, content_id
+from reer.types import Drop, InputError, Pair, Trajectory, item_seed
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,6 @@ class DraftRules:
     def __post_init__(self) -> None:
         if self.min_tokens < 0 or self.min_segments < 1:
             raise InputError(f"filters.draft: want min_tokens >= 0 and min_segments >= 1, got {self}")
-
-
-def item_seed(*parts: object) -> int:
-    """A seed derived from what identifies an item, so that neither order nor parallelism matters."""
-    return int(content_id(*map(str, parts)), 16) % 2**31
 
 
 def draft_prompt(pair: Pair, prompts: Prompts, triggers: Triggers, seed: int) -> tuple[Prompt, str]:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reer.draft import item_seed
 from reer.models.protocols import Completion, Generator, Passage, Request, Sampling, Scorer
 from reer.prompts import Prompts, Triggers
 from reer.search import Evaluate, Propose, Segments
 from reer.text import between_last, control_tokens, join_segments, language_of, split_segments, whole_sentences, words
-from reer.types import Candidate, InputError, Pair
+from reer.types import Candidate, InputError, Pair, item_seed
 
 Metric = Literal["clipped_nll", "nll", "perplexity"]
 

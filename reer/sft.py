@@ -100,17 +100,29 @@ def fine_tune(
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     folder = work / "model"
     save_model(trainer.model, trainer.processing_class, folder)
-    shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    discard(work / "checkpoints")
     history = [row for row in trainer.state.log_history if "loss" in row]
     keep = ("step", "epoch", "loss", "grad_norm", "learning_rate", "mean_token_accuracy", "entropy", "num_tokens")
     curve = tuple({key: float(row[key]) for key in keep if key in row} for row in history)
-    return Trained(folder, curve, trainer.state.global_step, int(resume.name.split("-")[1]) if resume else 0)
+    return Trained(folder, curve, trainer.state.global_step, step_of(resume) if resume else 0)
 
 
 def newest_complete(checkpoints: Path) -> Path | None:
     """The checkpoint with the highest step whose marker was written; others are cut short and passed over."""
     complete = [path.parent for path in checkpoints.glob(f"checkpoint-*/{MARKER}")]
-    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return max(complete, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step a checkpoint's folder is named after."""
+    return int(checkpoint.name.split("-")[1])
+
+
+def discard(folder: Path) -> None:
+    """Delete checkpoints, their markers first: one that is cut short while it goes must not look complete."""
+    for marker in folder.rglob(MARKER):
+        marker.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -134,7 +146,7 @@ def _trainer(
     from trl.trainer.sft_trainer import SFTTrainer
 
     class Record(TrainerCallback):
-        """Hands log rows on, and marks a checkpoint once all of it is on disk."""
+        """Hands log rows on; marks a checkpoint once all of it is on disk, and only then gives up those before the last two."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
@@ -142,6 +154,8 @@ def _trainer(
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()
+            for older in sorted(Path(args.output_dir).glob("checkpoint-*"), key=step_of)[:-2]:
+                discard(older)
 
     set_seed(seed)
     folder = student.fetch()
@@ -172,7 +186,7 @@ def _settings(recipe: Recipe, seed: int, layout: Layout, checkpoints: Path) -> A
         gradient_accumulation_steps=layout.accumulation(recipe.global_batch, devices),
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=True, bf16=recipe.precision == "bfloat16",
         activation_checkpointing=layout.recompute_activations, use_cpu=not torch.cuda.is_available(),
-        save_strategy="steps", save_steps=layout.checkpoint_steps, save_total_limit=2, dataloader_pin_memory=False,
+        save_strategy="steps", save_steps=layout.checkpoint_steps, dataloader_pin_memory=False,
     )  # fmt: skip
 
 

@@ -19,6 +19,11 @@ def content_id(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode("utf-8")).hexdigest()[:12]
 
 
+def item_seed(*parts: object) -> int:
+    """A seed derived from what identifies an item, so that neither order nor parallelism matters."""
+    return int(content_id(*map(str, parts)), 16) % 2**31
+
+
 @dataclass(frozen=True)
 class Pair:
     """A query x and a known good solution y. `id` is a hash of both."""

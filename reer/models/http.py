@@ -57,7 +57,9 @@ class ChatSession:
     """An open connection; see `Generator`."""
 
     def __init__(self, server: ChatServer, client: Any) -> None:
-        self.server, self.client, self.name = server, client, f"{server.model}/chat-server"
+        self.server, self.client = server, client
+        unsent = "".join(f"-no_{field}" for field in ("seed", "top_p") if not getattr(server, f"send_{field}"))
+        self.name = f"{server.model}/chat-server{unsent}"
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """All requests, `concurrency` at a time. Raises RuntimeError when one has no answer after all attempts."""

@@ -104,8 +104,12 @@ class Scripted:
         self.asked: list[Request] = []
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        replies = [self.answer(r.prompt.messages[0].content, self._attempt(r)) for r in requests]
         self.asked += requests
-        return [Completion(self.answer(r.prompt.messages[0].content, r.seed), "stop", 1, 1) for r in requests]
+        return [Completion(reply, "stop", 1, 1) for reply in replies]
+
+    def _attempt(self, request: Request) -> int:
+        return sum(before.prompt == request.prompt for before in self.asked)
 
 
 ITEMS = [Item(f"i{n}", f"prompt {n}", "en", "c", 100, ("good?",)) for n in range(4)]
@@ -129,7 +133,7 @@ def test_every_call_has_a_verdict_in_order() -> None:
     "empty", ["", "  \n", "<think>never ends", "<think>t</think>", "<think>t</think><answer>\n</answer>"]
 )
 def test_an_empty_answer_is_not_sent(empty: str) -> None:
-    session = Scripted(lambda text, seed: '{"score": 5}')
+    session = Scripted(lambda text, attempt: '{"score": 5}')
     verdicts = grade(JUDGE, session, answers("a", empty, "c", "d"))
     assert verdicts[1] == Verdict("i1", "quality", None, "", "empty_answer", 0)
     assert len(session.asked) == 3
@@ -137,15 +141,16 @@ def test_an_empty_answer_is_not_sent(empty: str) -> None:
 
 
 def test_asking_again_is_bounded_and_each_time_under_another_seed() -> None:
-    session = Scripted(lambda text, seed: "no")
+    session = Scripted(lambda text, attempt: "no")
     verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"))
-    assert [request.seed for request in session.asked] == [0] * 4 + [1] * 4 + [2] * 4
+    assert len(session.asked) == 12
+    assert len({request.seed for request in session.asked}) == 12, "no two verdicts share a random stream"
     assert all((v.scores, v.why, v.attempts, v.reply) == (None, NONE, 3, "no") for v in verdicts)
 
 
 def test_only_what_had_no_verdict_is_asked_again() -> None:
     rounds: list[int] = []
-    session = Scripted(lambda text, seed: '{"score": 5}' if "prompt 2" not in text or seed == 1 else "hm")
+    session = Scripted(lambda text, attempt: '{"score": 5}' if "prompt 2" not in text or attempt == 1 else "hm")
     verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), rounds)
     assert len(session.asked) == 5
     assert [verdict.attempts for verdict in verdicts] == [1, 1, 2, 1]
@@ -154,14 +159,14 @@ def test_only_what_had_no_verdict_is_asked_again() -> None:
 
 def test_the_last_reply_and_its_reason_are_kept() -> None:
     replies = ["no", '{"score": 99}', '{"score": NaN}']
-    verdicts = grade(JUDGE, Scripted(lambda text, seed: replies[seed]), answers("a", "b", "c", ""))
+    verdicts = grade(JUDGE, Scripted(lambda text, attempt: replies[attempt]), answers("a", "b", "c", ""))
     assert [(v.reply, v.why) for v in verdicts[:3]] == [('{"score": NaN}', NOT_NUMBER)] * 3
     assert unscored_reasons(verdicts) == {NOT_NUMBER: 3, "empty_answer": 1}
 
 
 def test_a_prefill_opens_the_reply_that_is_read() -> None:
     prefilled = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=1, prefill='{"score": ')
-    session = Scripted(lambda text, seed: "8}")
+    session = Scripted(lambda text, attempt: "8}")
     verdicts = grade(prefilled, session, answers("a", "b", "c", "d"))
     assert verdicts[0].scores == {"quality": 8}
     assert verdicts[0].reply == '{"score": 8}'
@@ -169,14 +174,14 @@ def test_a_prefill_opens_the_reply_that_is_read() -> None:
 
 
 def test_the_answer_is_judged_without_its_thinking() -> None:
-    session = Scripted(lambda text, seed: '{"score": 5}')
+    session = Scripted(lambda text, attempt: '{"score": 5}')
     grade(JUDGE, session, answers("<think>secret plan</think>the text", "b", "c", "d"))
     assert "the text" in session.asked[0].prompt.messages[0].content
     assert "secret plan" not in session.asked[0].prompt.messages[0].content
 
 
 def test_a_broken_judge_is_an_error_and_no_verdict() -> None:
-    def breaks(text: str, seed: int) -> str:
+    def breaks(text: str, attempt: int) -> str:
         raise RuntimeError("no answer after 6 attempts")
 
     with pytest.raises(RuntimeError, match="no answer"):
@@ -186,6 +191,11 @@ def test_a_broken_judge_is_an_error_and_no_verdict() -> None:
 def test_a_judge_that_never_asks_is_refused() -> None:
     with pytest.raises(InputError, match=r"judge\.attempts"):
         Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=0)
+
+
+def test_asking_a_greedy_judge_again_is_refused() -> None:
+    with pytest.raises(InputError, match="asks for the same reply again"):
+        Judge("test", ScriptedModel(), 0.0, 1.0, 100, attempts=2)
 
 
 def test_scored_verdicts_have_no_reason() -> None:

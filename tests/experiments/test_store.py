@@ -83,6 +83,37 @@ def test_a_rebuilt_input_rebuilds_what_read_it(tmp_path: Path) -> None:
     assert list(tmp_path.glob("total/*superseded*")), "the older result is kept beside, not deleted"
 
 
+@stage(version=1)
+def patient(ws: Workspace, *, numbers: Artifact, limit: int) -> dict[str, Any]:
+    """Adds one line per attempt and gives up until there are `limit`."""
+    with (ws.folder / "attempts").open("a") as stream:
+        stream.write(numbers.build + "\n")
+    attempts = (ws.folder / "attempts").read_text().split()
+    if len(attempts) < limit:
+        raise RuntimeError("interrupted")
+    return {"attempts": len(attempts), "builds": len(set(attempts))}
+
+
+def test_an_interrupted_stage_goes_on_where_it_was(tmp_path: Path) -> None:
+    step = patient(numbers=numbers(count=2), limit=2)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        Store(tmp_path, None).build(step)
+    artifact = Store(tmp_path, None).build(step)
+    assert artifact.metrics == {"attempts": 2, "builds": 1}
+    assert not (artifact.path / "inputs.json").exists()
+
+
+def test_an_interrupted_stage_starts_afresh_when_an_input_was_rebuilt(tmp_path: Path) -> None:
+    step = patient(numbers=numbers(count=2), limit=2)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        Store(tmp_path, None).build(step)
+    before = Store(tmp_path, None).path(step.inputs["numbers"])
+    before.rename(before.with_name("set-aside"))
+    with pytest.raises(RuntimeError, match="interrupted"):
+        Store(tmp_path, None).build(step)
+    assert Store(tmp_path, None).build(step).metrics == {"attempts": 2, "builds": 1}
+
+
 def test_what_a_stage_read_and_was_given_stands_in_its_record(tmp_path: Path) -> None:
     store, _ = counting(tmp_path)
     artifact = store.build(total(numbers=numbers(count=3), scale=2.0))

@@ -14,7 +14,7 @@ from reer.chat import CHATML, MASKED, ChatFormat, Rendered, render
 from reer.models.checkpoints import FolderModel, TinyModel
 from reer.models.local import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
-from reer.sft import MARKER, Layout, Lora, Recipe, Trained, _settings, fine_tune, newest_complete
+from reer.sft import MARKER, Layout, Lora, Recipe, Trained, _settings, discard, fine_tune, newest_complete
 from reer.types import InputError, Message, Sample
 
 STUDENT = TinyModel()
@@ -155,6 +155,22 @@ def test_adapters_too_resume_to_the_same_weights(rows: Any, tmp_path: Path) -> N
     again = train(rows, tmp_path / "stopped", recipe=LORA)
     assert again.resumed_from == 3
     assert equal(again.folder, train(rows, tmp_path / "whole", recipe=LORA).folder)
+
+
+def test_the_last_two_checkpoints_are_kept_and_the_older_given_up_after_them(rows: Any, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(rows, tmp_path, replace(FULL, epochs=4), replace(LAYOUT, checkpoint_steps=2), stop_at=9)
+    kept = sorted(path.parent.name for path in (tmp_path / "checkpoints").glob(f"*/{MARKER}"))
+    assert kept == ["checkpoint-6", "checkpoint-8"]
+
+
+def test_a_discarded_folder_loses_its_markers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "checkpoint-2" / MARKER).touch()
+    seen: list[Path | None] = []
+    monkeypatch.setattr("reer.sft.shutil.rmtree", lambda *_, **__: seen.append(newest_complete(tmp_path)))
+    discard(tmp_path)
+    assert seen == [None]
 
 
 def test_the_newest_complete_checkpoint_is_the_highest_marked_step(tmp_path: Path) -> None:
