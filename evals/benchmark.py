@@ -29,7 +29,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Response:
-    """What the model under test wrote: `text` whole, then its parts. `truncated` means the token limit ended it;
+    """What the model under test wrote: `text` whole, then its parts. `truncated` means that the token limit, or the
+    model's context, ended it;
     `closed` is False when thinking was opened and never ended (the answer is then empty)."""
 
     item_id: str

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.benchmark import Benchmark, Item, JudgeCall, Malformed, Response, Verdict
-from reer.models.protocols import Generator, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
 from reer.types import InputError, item_seed
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The judge's role bound to a model. `attempts` counts all asks for one verdict, each with another seed;
-    `prefill` opens its reply, for small models that would not begin with the object asked for."""
+    """The judge's role bound to a model. `attempts` counts all asks for one verdict, each with another seed.
+
+    For small models, which neither begin nor end with the object asked for: `prefill` opens the reply, a `stop` ends
+    it, and `closing` is put where it was stopped.
+    """
 
     name: str
     chat: Any  # a reer.models.protocols.Chat; Hydra composes it
@@ -24,6 +27,8 @@ class Judge:
     max_tokens: int
     attempts: int
     prefill: str = ""
+    stop: tuple[str, ...] = ()
+    closing: str = ""
     caution: str = ""
 
     def __post_init__(self) -> None:
@@ -36,7 +41,11 @@ class Judge:
             )
 
     def sampling(self) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_tokens)
+        return Sampling(self.temperature, self.top_p, self.max_tokens, stop=self.stop)
+
+    def whole(self, reply: Completion) -> str:
+        """The reply with what was put around it."""
+        return self.prefill + reply.text + (self.closing if reply.stopped == "stop" else "")
 
 
 def judge_all(
@@ -61,7 +70,7 @@ def judge_all(
     for attempt in range(judge.attempts):
         asked = [_request(calls[i], judge, attempt) for i in open_calls]
         for i, reply in zip(list(open_calls), session.generate(asked), strict=True):
-            verdicts[i] = _verdict(benchmark, calls[i], judge.prefill + reply.text, attempt + 1)
+            verdicts[i] = _verdict(benchmark, calls[i], judge.whole(reply), reply.stopped, attempt + 1)
         open_calls = [i for i in open_calls if verdicts[i].scores is None]
         on_round(len(calls) - len(open_calls))
     return [verdicts[i] for i in range(len(calls))]
@@ -72,11 +81,13 @@ def _request(call: JudgeCall, judge: Judge, attempt: int) -> Request:
     return Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(), seed)
 
 
-def _verdict(benchmark: Benchmark, call: JudgeCall, reply: str, attempt: int) -> Verdict:
+def _verdict(benchmark: Benchmark, call: JudgeCall, text: str, stopped: str, attempt: int) -> Verdict:
     try:
-        return Verdict(call.item_id, call.criterion, benchmark.parse(call, reply), reply, None, attempt)
+        if stopped == "no_room":
+            raise Malformed("prompt_too_long")
+        return Verdict(call.item_id, call.criterion, benchmark.parse(call, text), text, None, attempt)
     except Malformed as reason:
-        return Verdict(call.item_id, call.criterion, None, reply, str(reason), attempt)
+        return Verdict(call.item_id, call.criterion, None, text, str(reason), attempt)
 
 
 def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:

@@ -81,14 +81,20 @@ def _with_absolute_data(folder: Path, scratch: Path) -> Path:
 
 
 def _measures(task: str, out: dict[str, Any]) -> list[Measure]:
-    documents = len(out["samples"][task])
+    documents = len({sample["doc_id"] for sample in out["samples"][task]})  # one sample for each document and filter
     measures = []
     for name, value in out["results"][task].items():
-        metric, _, kind = name.partition(",")
-        if isinstance(value, int | float) and kind and not metric.endswith("_stderr"):
+        metric, _, kept_by = name.partition(",")
+        if isinstance(value, int | float) and kept_by and not metric.endswith("_stderr"):
             number = float(value)
-            measures.append(Measure(f"lm_eval/{task}/{metric}", number, number, number, number, documents, documents))
+            called = f"lm_eval/{_called(task, metric, kept_by)}"
+            measures.append(Measure(called, number, number, number, number, documents, documents))
     return measures
+
+
+def _called(task: str, metric: str, kept_by: str) -> str:
+    """`task/metric`, with the answer filter that lm-eval applied where there is one (`exact_match@strict-match`)."""
+    return f"{task}/{metric}" if kept_by == "none" else f"{task}/{metric}@{kept_by}"
 
 
 def _documents(task: str, out: dict[str, Any]) -> ItemScores:
@@ -97,5 +103,6 @@ def _documents(task: str, out: dict[str, Any]) -> ItemScores:
     for sample in out["samples"][task]:
         for metric in sample["metrics"]:
             if isinstance(sample[metric], int | float):
-                table.setdefault(f"{task}/{metric}", {})[f"{task}-{sample['doc_id']}"] = float(sample[metric])
+                column = table.setdefault(_called(task, metric, sample["filter"]), {})
+                column[f"{task}-{sample['doc_id']}"] = float(sample[metric])
     return table

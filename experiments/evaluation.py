@@ -43,7 +43,7 @@ def generate(
                 Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in part
             ]
             for item, reply in zip(part, session.generate(asked), strict=True):
-                responses.append(Response.read(item.id, reply.text, reply.stopped == "length", reply.tokens))
+                responses.append(Response.read(item.id, reply.text, reply.stopped != "stop", reply.tokens))
             ws.progress("answers", start + len(part), len(items))
     write_rows(ws.folder / "rows.jsonl", responses)
     return {

@@ -11,6 +11,7 @@ from evals.judging import Judge
 from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
 from reer.mixture import Mixture
+from reer.models.http import ChatServer
 from reer.models.protocols import Device, Sampling
 from reer.prompts import Prompts
 from reer.public import PublicRows
@@ -41,6 +42,13 @@ class ScorerRole:
     chat: Any
     surprise: Surprise
 
+    def __post_init__(self) -> None:
+        if isinstance(self.chat, ChatServer):
+            raise InputError(
+                f"scorer: {self.chat.model} is behind a chat server, which returns no log-probabilities of a prompt; "
+                "choose a model of this process, e.g. scorer=as_released"
+            )
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -60,13 +68,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class Runtime:
-    """On what: never part of a result's identity. `width` is how many searches run side by side."""
+    """On what: never part of a result's identity. `width` is how many searches run side by side; a scorer of its own
+    goes to `scorer_device`, beside the generator."""
 
     name: str
     root: str
     device: Device
     layout: Layout
     width: int
+    scorer_device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.width < 1:

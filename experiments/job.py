@@ -32,7 +32,12 @@ def preflight(x: Experiment) -> Pipeline:
     for role, chat in (("generator", x.generator.chat), ("judge", x.judge.chat)):
         if isinstance(chat, ChatServer) and chat.key_variable and not os.environ.get(chat.key_variable):
             raise InputError(f"{role}: set the environment variable {chat.key_variable} to your key for {chat.model}")
-    x.runtime.layout.accumulation(x.train.global_batch, devices=1)
+    x.runtime.layout.accumulation(x.train.global_batch)
+    if x.runtime.layout.devices > 1:
+        raise InputError(
+            f"runtime={x.runtime.name}: training over {x.runtime.layout.devices} devices is not built yet; "
+            "`reer plan` and `--cfg job` work, runs need one device, e.g. runtime=gpu"
+        )
     return steps
 
 
@@ -42,15 +47,17 @@ def execute(plan: Mapping[str, Any]) -> Result:
     steps = preflight(x)
     done = read_result(x.folder)
     write_lock(x, steps, plan)
-    finished = is_current(done, steps) and all(Store(x.runtime.store, x.runtime).find(s) for s in steps.steps.values())
-    tracker = Silent() if finished else open_tracking(x, plan, steps.steps)
+    complete = all(Store(x.runtime.store, x.runtime).find(step) for step in steps.steps.values())
+    tracked = done.tracked if done and complete and is_current(done, steps) else None
+    tracker = Silent() if tracked else open_tracking(x, plan, steps.steps)
     exit_code = 1
     try:
         artifacts = _build(x, steps, tracker)
+        result = write_result(x, artifacts, tracked or tracker.where)
         exit_code = 0
     finally:
         tracker.finish(exit_code)
-    return write_result(x, artifacts, tracker.where or (done.tracked if done and finished else None))
+    return result
 
 
 def _build(x: Experiment, steps: Pipeline, tracker: Silent) -> dict[str, Artifact]:

@@ -29,7 +29,11 @@ CONFOUNDS = {
     "thinking words": ("curate", "mean_words"),
     "reflection markers": ("curate", "reflection_markers"),
     "literature/arts rows": ("curate", "literature_arts_rows"),
+    "answers cut by the limit": ("generate", "truncated"),
+    "answers with thinking unclosed": ("generate", "unclosed_thinking"),
+    "empty answers": ("generate", "empty_answers"),
 }
+AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 EXAMPLES = 3
 
 
@@ -50,7 +54,7 @@ class Arm:
     changed: tuple[str, ...]
     confounds: Mapping[str, Any]
     cells: Mapping[str, Cell]
-    same_training_data: bool
+    idle: bool
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,35 @@ def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
     changed: list[str] = []
     if baseline is not None and not is_baseline:
         changed = [d for d in difference(dict(baseline.identity), dict(result.identity)) if not d.startswith("name:")]
-    confounds = {label: result.metrics(step).get(key) for label, (step, key) in CONFOUNDS.items()}
-    mine, theirs = item_table(result), item_table(baseline) if baseline and not is_baseline else {}
-    cells = {
-        name: Cell(result.measures().get(name), paired_difference(mine.get(name, {}), theirs.get(name, {})))
-        for name in names
-    }
-    same = baseline is not None and not is_baseline and training_data(result) == training_data(baseline)
-    return Arm(result, is_baseline, tuple(changed), confounds, cells, same)
+    confounds = {label: confound(result, stage, key) for label, (stage, key) in CONFOUNDS.items()}
+    against = baseline if baseline is not None and not is_baseline else None
+    cells = {name: _cell(name, result, against) for name in names}
+    return Arm(result, is_baseline, tuple(changed), confounds, cells, against is not None and idle(result, against))
+
+
+def confound(result: Result, stage: str, key: str) -> Any:
+    """What a run's stage counted, summed over benchmarks where each has such a stage; None where there is none."""
+    found = [
+        result.metrics(name)[key]
+        for name in result.steps
+        if name.split(":")[0] == stage and key in result.metrics(name)
+    ]
+    return sum(found) if found else None
+
+
+def _cell(name: str, result: Result, baseline: Result | None) -> Cell:
+    """A measure with its difference; a withheld score has none, on either side."""
+    mine = result.measures().get(name)
+    theirs = baseline.measures().get(name) if baseline else None
+    if baseline is None or mine is None or theirs is None or mine["value"] is None or theirs["value"] is None:
+        return Cell(mine, None)
+    return Cell(mine, paired_difference(item_table(result).get(name, {}), item_table(baseline).get(name, {})))
+
+
+def idle(result: Result, baseline: Result) -> bool:
+    """True if an arm that changes what is trained on ended up training on the baseline's very tokens."""
+    later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
+    return not later and training_data(result) == training_data(baseline)
 
 
 def training_data(result: Result) -> str | None:

@@ -164,7 +164,7 @@ def comparison(c: Comparison) -> None:
         for changed in arm.changed:
             line(f"{arm.result.name}: {changed}")
     for arm in c.arms:
-        if arm.same_training_data:
+        if arm.idle:
             line(f"{arm.result.name}: trained on the very same tokens as {base}: this ablation changed nothing here")
     for caution in c.cautions:
         line(caution)

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from experiments.experiment import GeneratorRole, ScorerRole
@@ -103,9 +103,11 @@ def refine(
         del todo[drop.id]
     with ExitStack() as opened:
         writes = opened.enter_context(generator.chat.open(ws.runtime.device))
-        scores = writes if scorer.chat == generator.chat else opened.enter_context(scorer.chat.open(ws.runtime.device))
+        beside = replace(ws.runtime.device, name=ws.runtime.scorer_device)
+        scores = writes if scorer.chat == generator.chat else opened.enter_context(scorer.chat.open(beside))
         writer = ReplayedGenerator(writes, journal_for(ws.replay, writes.name), ws.runtime.device.generate_rows)
         reader = ReplayedScorer(scores, journal_for(ws.replay, scores.name), 8 * ws.runtime.device.score_rows)
+        bounded = replace(search, threshold=scorer.surprise.of((search.threshold,)))  # nats in the score's own unit
         finished: list[str] = []
 
         def done(pair_id: str) -> None:
@@ -113,7 +115,7 @@ def refine(
             ws.progress("searches", len(finished), len(todo))
 
         results = run_searches(
-            {i: search.steps(i, segments) for i, segments in todo.items()},
+            {i: bounded.steps(i, segments) for i, segments in todo.items()},
             Rewriter(writer, by_id, prompts, triggers, sampling, generator.seed),
             SurpriseScorer(reader, scorer.surprise, by_id, prompts, triggers),
             ws.runtime.width, done,

@@ -226,7 +226,7 @@ class Store:
         sync_folder(final.parent)
         return Artifact(step.stage, final, step.fingerprint, record["build"], metrics)
 
-    def _part(self, step: Step, builds: Json) -> Path:
+    def _part(self, step: Step, builds: Mapping[str, Any]) -> Path:
         """The folder a step is made in. What an interrupted attempt left is gone on with only if that attempt read
         the very same builds of its inputs."""
         part = self.root / step.stage / f"{step.fingerprint}.part"

@@ -1,7 +1,8 @@
 """Weights & Biases as a mirror of the local record: the only `import wandb`.
 
-A run that W&B refuses, or that dies half-way, has the same results; what was computed before is mirrored from the
-record. The step axis of each metric is our own (`train/step`, `refine/pair`, `grade/item`), never W&B's.
+A run whose W&B refuses to start, or dies half-way, has the same results; the next time the command is issued, what
+W&B has not seen is mirrored from the record, and what it has seen is not sent twice (`mirrored.json` in the run's
+folder knows). The step axis of each metric is our own (`train/step`, `refine/pair`, `grade/item`), never W&B's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from evals.benchmark import Verdict
 from experiments.experiment import Experiment
 from experiments.identity import fingerprint
-from experiments.store import Artifact, Step
+from experiments.store import Artifact, Step, write_json
 from reer.text import join_segments
 from reer.types import Refinement
 
@@ -45,6 +46,37 @@ def tags_of(x: Experiment) -> list[str]:
     return [tag[:64] for tag in tags]
 
 
+class Fused(Silent):
+    """A tracker behind a fuse: what W&B raises is told once, then the run goes on without it, untracked."""
+
+    def __init__(self, tracker: Silent) -> None:
+        self.tracker, self.where = tracker, tracker.where
+
+    def curve(self, stage: str, row: Mapping[str, float]) -> None:
+        self._try(lambda: self.tracker.curve(stage, row))
+
+    def stage(self, name: str, step: Step, artifact: Artifact, cached: bool) -> None:
+        self._try(lambda: self.tracker.stage(name, step, artifact, cached))
+
+    def finish(self, exit_code: int) -> None:
+        self._try(lambda: self.tracker.finish(exit_code))
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except failures() as error:
+            log.warning("W&B failed (%s: %s); the local record goes on without it", type(error).__name__, error)
+            log.warning("issue the same command again to mirror this run from its record")
+            self.tracker, self.where = Silent(), None
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What W&B raises when it cannot go on: its own errors, and those of the connection to its process."""
+    import wandb
+
+    return (wandb.Error, OSError, ValueError, RuntimeError)
+
+
 class WandbRun(Silent):
     """One W&B run for one arm and seed."""
 
@@ -66,9 +98,11 @@ class WandbRun(Silent):
             config={**plan, "ids": {name: step.fingerprint for name, step in steps.items()}}, settings=settings,
         )  # fmt: skip
         self.where = self.run.url if mode == "online" else str(Path(self.run.dir).parent)
+        self.seen = Seen(x.folder / "mirrored.json", f"{mode} {x.tracking.entity}/{x.tracking.project}/{self.run.id}")
         for stage, axis in AXES.items():
             self.run.define_metric(f"{stage}/{axis}", hidden=True)
-            self.run.define_metric(f"{stage}/*", step_metric=f"{stage}/{axis}")
+            # The summary holds what the record says of a stage, not the last row of its curve.
+            self.run.define_metric(f"{stage}/*", step_metric=f"{stage}/{axis}", summary="none")
 
     def curve(self, stage: str, row: Mapping[str, float]) -> None:
         """A row of a running stage, as it comes."""
@@ -77,9 +111,11 @@ class WandbRun(Silent):
 
     def stage(self, name: str, step: Step, artifact: Artifact, cached: bool) -> None:
         """A finished stage: its numbers, its rows and tables; curves not seen live are mirrored from the record."""
-        prefix = name.replace(":", "/")
-        self.run.summary[f"digest/{prefix}"] = f"{artifact.fingerprint}-{artifact.build}"
+        prefix, digest = name.replace(":", "/"), f"{artifact.fingerprint}-{artifact.build}"
+        self.run.summary[f"digest/{prefix}"] = digest
         self.run.summary.update({f"{prefix}/{key}": value for key, value in scalars(artifact.metrics).items()})
+        if self.seen.has(name, digest):
+            return
         if step.stage == "train" and step.stage not in self.live:
             for line in (artifact.path / "curve.jsonl").read_text(encoding="utf-8").split("\n"):
                 if line:
@@ -88,6 +124,7 @@ class WandbRun(Silent):
             self._refinements(step, artifact)
         if step.stage == "grade":
             self._verdicts(prefix, artifact)
+        self.seen.add(name, digest)
 
     def _refinements(self, step: Step, artifact: Artifact) -> None:
         import wandb
@@ -120,6 +157,21 @@ class WandbRun(Silent):
         self.run.finish(exit_code=exit_code)
 
 
+class Seen:
+    """Which stages' rows one W&B run has, kept beside the local record: a run that is gone on with sends none twice."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path, self.run = path, run
+        self.runs: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def has(self, stage: str, digest: str) -> bool:
+        return self.runs.get(self.run, {}).get(stage) == digest
+
+    def add(self, stage: str, digest: str) -> None:
+        self.runs.setdefault(self.run, {})[stage] = digest
+        write_json(self.path, self.runs)
+
+
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Metrics as flat numbers: nested counts by path, measures by name with their coverage; None is left out."""
     flat: dict[str, float] = {}
@@ -142,11 +194,9 @@ def open_tracking(x: Experiment, plan: Mapping[str, Any], steps: Mapping[str, St
         mode = "online" if _has_key() else "offline"
     if mode == "silent":
         return Silent()
-    import wandb
-
     try:
-        return WandbRun(x, plan, steps, mode)
-    except (wandb.Error, OSError, ValueError) as error:
+        return Fused(WandbRun(x, plan, steps, mode))
+    except failures() as error:
         log.warning("W&B could not start (%s); the local record goes on without it", error)
         return Silent()
 

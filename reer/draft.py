@@ -69,7 +69,10 @@ def thinking_of(reply: Completion) -> str:
 
 
 def drop_reason(reply: Completion, segments: Sequence[str], rules: DraftRules) -> str | None:
-    """The released code's drop rules (REER_DeepWriter 277acc6, synthesize.py), thresholds from config."""
+    """A prompt that leaves no room, then the released code's drop rules (REER_DeepWriter 277acc6, synthesize.py) with
+    thresholds from config."""
+    if reply.stopped == "no_room":
+        return "prompt_too_long"
     if reply.tokens < rules.min_tokens:
         return "draft_too_short"
     if len(segments) < rules.min_segments:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reer.sources.hub import commit_of
 from reer.sources.rows import OnBadRow, Problems, file_digest, json_lines
 from reer.text import split_thinking
 from reer.types import InputError, Message, Sample, content_id
@@ -63,7 +64,8 @@ class PublicRows:
             return
         from datasets import load_dataset
 
-        table = load_dataset(self.repo, split=self.split, revision=self.revision, streaming=True)
+        commit = commit_of(self.repo, self.revision or "")
+        table = load_dataset(self.repo, split=self.split, revision=commit, streaming=True)
         for number, row in enumerate(table):
             yield f"{self.repo}:{number}", row
 

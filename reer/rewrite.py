@@ -39,7 +39,9 @@ class Surprise:
         if self.clip is not None:
             nats = [min(n, self.clip) for n in nats]
         mean = math.fsum(nats) / len(nats)
-        return math.exp(mean) if self.metric == "perplexity" else mean
+        if self.metric != "perplexity":
+            return mean
+        return math.exp(mean) if mean < 700 else math.inf  # beyond it a float overflows; the search refuses infinities
 
     def passage(self, pair: Pair, thinking: Segments, prompts: Prompts, triggers: Triggers) -> Passage | None:
         """The context and the text to score; None if nothing is left to score (a one-segment solution)."""
@@ -94,6 +96,8 @@ class Rewriter:
     def _candidate(self, need: Propose, reply: Completion) -> Candidate:
         pair = self.pairs[need.pair_id]
         text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
+        if reply.stopped == "no_room":
+            return Candidate("", 0, None, "prompt_too_long")
         cut = reply.stopped == "length" and "</refine>" not in reply.text
         if text and cut:
             text = whole_sentences(text)
@@ -134,6 +138,7 @@ class SurpriseScorer:
             for need in needs
             for thinking in need.thinkings
         ]
-        nats = iter(self.scorer.score([p for p in passages if p is not None]))
-        scores = iter([None if p is None else self.surprise.of(next(nats)) for p in passages])
+        found = iter(self.scorer.score([p for p in passages if p is not None]))
+        nats = [None if passage is None else next(found) for passage in passages]
+        scores = iter([None if n is None else self.surprise.of(n) for n in nats])
         return [[next(scores) for _ in need.thinkings] for need in needs]

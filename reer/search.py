@@ -57,7 +57,8 @@ class Unscorable(ValueError):
 @dataclass(frozen=True)
 class SegmentSearch:
     """REER's released algorithm (paper.md §1.5): left to right over at most `max_edits` segments, `n_candidates`
-    rewrites each; the incumbent competes and only a strictly lower score wins; stop below `threshold`.
+    rewrites each; the incumbent competes and only a strictly lower score wins; stop below `threshold`, which
+    is in the score's own unit.
 
     `max_edits=0` scores z(0) and leaves it as it is: the control without search.
     """

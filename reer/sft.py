@@ -52,22 +52,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one step is spread over devices; never part of a result's identity."""
+    """How one step is spread over `devices`, one process each; never part of a result's identity."""
 
     micro_batch: int
     checkpoint_steps: int
     recompute_activations: bool
+    devices: int = 1
 
-    def accumulation(self, global_batch: int, devices: int) -> int:
+    def accumulation(self, global_batch: int) -> int:
         """Gradient accumulation steps so that a step has exactly `global_batch` examples.
 
         Raises InputError if that cannot be done.
         """
-        steps, rest = divmod(global_batch, self.micro_batch * devices)
+        steps, rest = divmod(global_batch, self.micro_batch * self.devices)
         if rest or not steps:
             raise InputError(
                 f"train.global_batch {global_batch} is no multiple of runtime.micro_batch {self.micro_batch} x "
-                f"{devices} devices; choose a micro_batch that divides it"
+                f"{self.devices} devices; choose a micro_batch that divides it"
             )
         return steps
 
@@ -146,7 +147,7 @@ def _trainer(
     from trl.trainer.sft_trainer import SFTTrainer
 
     class Record(TrainerCallback):
-        """Hands log rows on; marks a checkpoint once all of it is on disk, and only then gives up those before the last two."""
+        """Hands log rows on; marks a checkpoint once all of it is on disk, then gives up those before the last two."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
@@ -177,17 +178,18 @@ def _settings(recipe: Recipe, seed: int, layout: Layout, checkpoints: Path) -> A
     import torch
     from trl.trainer.sft_config import SFTConfig
 
-    devices = max(1, torch.cuda.device_count())
-    return SFTConfig(
+    settings = SFTConfig(
         output_dir=str(checkpoints), seed=seed, data_seed=seed, report_to="none", disable_tqdm=True, logging_steps=1,
         num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate, lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup_ratio, weight_decay=recipe.weight_decay, max_length=None, packing=False,
         per_device_train_batch_size=layout.micro_batch,
-        gradient_accumulation_steps=layout.accumulation(recipe.global_batch, devices),
+        gradient_accumulation_steps=layout.accumulation(recipe.global_batch),
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=True, bf16=recipe.precision == "bfloat16",
         activation_checkpointing=layout.recompute_activations, use_cpu=not torch.cuda.is_available(),
         save_strategy="steps", save_steps=layout.checkpoint_steps, dataloader_pin_memory=False,
     )  # fmt: skip
+    settings._n_gpu = min(1, settings.n_gpu)  # one process drives one device; Trainer would spread over all it sees
+    return settings
 
 
 def _peft(lora: Lora | None) -> Any:

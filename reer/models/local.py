@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from reer.models.checkpoints import Checkpoint
-from reer.models.protocols import Completion, Device, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
 from reer.types import InputError
 
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ class LocalModel:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)
         model = cast(Any, model).to(where).eval()
-        yield LocalSession(f"{checkpoint.name}/{self.dtype}/transformers", model, tokenizer, device)
+        session = LocalSession(f"{checkpoint.name}/{self.dtype}/transformers", model, tokenizer, device)
         del model
-        if where == "cuda":
+        yield session
+        del session.model  # the caller may keep the session; the weights must go
+        if where.startswith("cuda"):
             torch.cuda.empty_cache()
 
 
@@ -60,6 +62,7 @@ class Row:
     request: Request
     random: Any  # torch.Generator
     prompt_tokens: int
+    limit: int
     ids: list[int]
     stopped: Literal["stop", "length"] | None = None
 
@@ -88,21 +91,17 @@ class LocalSession:
         contexts: dict[Prompt, list[int]] = {r.prompt: [] for r in requests}
         for prompt in contexts:
             contexts[prompt] = self.context_ids(prompt)
-        for request in requests:
-            self._check_room(len(contexts[request.prompt]) + request.sampling.max_tokens)
-        order = sorted(range(len(requests)), key=lambda i: (len(contexts[requests[i].prompt]), i))
-        done: dict[int, Completion] = {}
+        room = {prompt: self.limit - len(ids) for prompt, ids in contexts.items()}
+        done = {
+            i: Completion("", "no_room", len(contexts[request.prompt]), 0)
+            for i, request in enumerate(requests)
+            if room[request.prompt] < 1
+        }
+        order = sorted(set(range(len(requests))) - set(done), key=lambda i: (len(contexts[requests[i].prompt]), i))
         for start in range(0, len(order), self.device.generate_rows):
             batch = order[start : start + self.device.generate_rows]
             done.update(zip(batch, self._decode([requests[i] for i in batch], contexts), strict=True))
         return [done[i] for i in range(len(requests))]
-
-    def _check_room(self, tokens: int) -> None:
-        if tokens > self.limit:
-            raise InputError(
-                f"{self.name}: a prompt and its completion need {tokens} tokens, the model takes {self.limit}; "
-                "lower scale.solution_words or the token limits of this scale"
-            )
 
     def _decode(self, requests: Sequence[Request], contexts: dict[Prompt, list[int]]) -> list[Completion]:
         import torch
@@ -143,7 +142,8 @@ class LocalSession:
     def _row(self, request: Request, prompt_tokens: int) -> Row:
         import torch
 
-        return Row(request, torch.Generator().manual_seed(request.seed), prompt_tokens, [])
+        limit = min(request.sampling.max_tokens, self.limit - prompt_tokens)
+        return Row(request, torch.Generator().manual_seed(request.seed), prompt_tokens, limit, [])
 
     def _left_pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         import torch
@@ -167,7 +167,7 @@ class LocalSession:
             if any(stop in tail for stop in stops):
                 row.stopped = "stop"
                 return
-        if len(row.ids) >= row.request.sampling.max_tokens:
+        if len(row.ids) >= row.limit:
             row.stopped = "length"
 
     def _completion(self, row: Row) -> Completion:
@@ -175,23 +175,23 @@ class LocalSession:
         cuts = [text.index(stop) for stop in row.request.sampling.stop if stop in text]
         return Completion(text[: min(cuts)] if cuts else text, row.stopped or "length", row.prompt_tokens, len(row.ids))
 
-    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
-        """Nats per token of each answer given its context. Exactly the answer's own tokens are scored: both sides
-        are tokenised separately, so nothing can straddle the boundary. Raises InputError for an empty answer."""
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+        """Nats per token of each answer given its context, None where both exceed the model's context. Exactly the
+        answer's own tokens are scored: both sides are tokenised separately, so nothing can straddle the boundary.
+        Raises InputError for an empty answer."""
         import torch
 
         pairs = [(self.context_ids(p.context), self.ids(p.answer)) for p in passages]
-        for context, answer in pairs:
-            if not answer:
-                raise InputError("nothing to score: the answer has no tokens")
-            self._check_room(len(context) + len(answer))
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
-        scores: dict[int, tuple[float, ...]] = {}
+        if not all(answer for _, answer in pairs):
+            raise InputError("nothing to score: the answer has no tokens")
+        sizes = [len(context) + len(answer) for context, answer in pairs]
+        order = sorted((i for i in range(len(pairs)) if sizes[i] <= self.limit), key=lambda i: sizes[i])
+        scores: dict[int, Nats] = {}
         with torch.inference_mode():
             for start in range(0, len(order), self.device.score_rows):
                 batch = order[start : start + self.device.score_rows]
                 scores.update(zip(batch, self._score([pairs[i] for i in batch]), strict=True))
-        return [scores[i] for i in range(len(pairs))]
+        return [scores.get(i) for i in range(len(pairs))]
 
     def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, ...]]:
         """One forward pass; the head runs on the rows that predict answers only. Left padding aligns the ends."""
@@ -224,7 +224,7 @@ def draw(logits: Tensor, sampling: Sampling, random: Any) -> int:
     if sampling.temperature == 0:
         return int(logits.argmax())
     probs = torch.softmax(logits / sampling.temperature, dim=-1)
-    top, ids = probs.topk(min(256, probs.shape[0]))
+    top, ids = probs.topk(min(max(256, sampling.top_k), probs.shape[0]))
     if sampling.top_k:
         top, ids = top[: sampling.top_k], ids[: sampling.top_k]
     elif float(top.sum()) < sampling.top_p:

@@ -47,10 +47,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after the prefill, and why it ended."""
+    """What the model wrote after the prefill, and why it ended: at an end token or stop string, at the token limit
+    (or the model's context, whichever came first), or never begun because the prompt alone fills the context."""
 
     text: str
-    stopped: Literal["stop", "length"]
+    stopped: Literal["stop", "length", "no_room"]
     prompt_tokens: int
     tokens: int
 
@@ -63,6 +64,9 @@ class Passage:
     answer: str
 
 
+Nats = tuple[float, ...]
+
+
 class Generator(Protocol):
     """Continues prompts. `name` identifies weights, precision and engine: whatever changes its words."""
 
@@ -72,11 +76,12 @@ class Generator(Protocol):
 
 
 class Scorer(Protocol):
-    """Gives the negative log-likelihood in nats of each token of each answer, given its context."""
+    """Gives the negative log-likelihood in nats of each token of each answer, given its context; None for a passage
+    that the model's context cannot hold."""
 
     name: str
 
-    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]: ...
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]: ...
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reer.models.protocols import Completion, Generator, Passage, Request, Scorer
+from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
 
 
 class Journal:
@@ -38,15 +38,20 @@ class Journal:
             except (ValueError, KeyError, TypeError):
                 continue
 
-    def answer(self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[Any]]) -> list[Any]:
-        """The answers to all keys; `ask` is called once with the positions of those not known yet."""
+    def answer(
+        self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[Any]], lasts: Callable[[Any], bool]
+    ) -> list[Any]:
+        """The answers to all keys; `ask` is called once with the positions of those not known yet. An answer that does
+        not `last` is given and forgotten."""
         missing = list({key: i for i, key in reversed(list(enumerate(keys))) if key not in self.answers}.values())
         missing.sort()
         self.misses += len(missing)
         self.hits += len(keys) - len(missing)
-        if missing:
-            self._store([(keys[i], answer) for i, answer in zip(missing, ask(missing), strict=True)])
-        return [self.answers[key] for key in keys]
+        fresh = {keys[i]: answer for i, answer in zip(missing, ask(missing), strict=True)} if missing else {}
+        kept = [(key, answer) for key, answer in fresh.items() if lasts(answer)]
+        if kept:
+            self._store(kept)
+        return [fresh[key] if key in fresh else self.answers[key] for key in keys]
 
     def _store(self, rows: Sequence[tuple[str, Any]]) -> None:
         if self._file is None:
@@ -71,7 +76,8 @@ def journal_for(root: Path, model: str) -> Journal:
 
 
 class ReplayedGenerator:
-    """A Generator that asks the model only what the journal does not hold; `rows` bounds what one kill can lose."""
+    """A Generator that asks the model only what the journal does not hold; `rows` bounds what one kill can lose.
+    A prompt that found no room is asked again next time: that limit may be the server's, which no key knows."""
 
     def __init__(self, inner: Generator, journal: Journal, rows: int) -> None:
         self.inner, self.journal, self.rows, self.name = inner, journal, rows, inner.name
@@ -85,7 +91,8 @@ class ReplayedGenerator:
             def ask(missing: Sequence[int], part: Sequence[Request] = part) -> list[Any]:
                 return [asdict(reply) for reply in self.inner.generate([part[i] for i in missing])]
 
-            replies += [Completion(**answer) for answer in self.journal.answer(keys, ask)]
+            found = self.journal.answer(keys, ask, lambda answer: answer["stopped"] != "no_room")
+            replies += [Completion(**answer) for answer in found]
         return replies
 
 
@@ -95,14 +102,15 @@ class ReplayedScorer:
     def __init__(self, inner: Scorer, journal: Journal, rows: int) -> None:
         self.inner, self.journal, self.rows, self.name = inner, journal, rows, inner.name
 
-    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
-        scores: list[tuple[float, ...]] = []
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+        scores: list[Nats | None] = []
         for start in range(0, len(passages), self.rows):
             part = passages[start : start + self.rows]
             keys = [_key("score", self.name, asdict(passage)) for passage in part]
 
             def ask(missing: Sequence[int], part: Sequence[Passage] = part) -> list[Any]:
-                return [list(nats) for nats in self.inner.score([part[i] for i in missing])]
+                return [nats and list(nats) for nats in self.inner.score([part[i] for i in missing])]
 
-            scores += [tuple(answer) for answer in self.journal.answer(keys, ask)]
+            found = self.journal.answer(keys, ask, lambda answer: answer is not None)
+            scores += [answer and tuple(answer) for answer in found]
         return scores

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reer.models.protocols import Completion, Device, Passage, Prompt, Request
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request
 from reer.text import language_of, words
 
 _THOUGHTS = {
@@ -87,7 +87,7 @@ class ScriptedSession:
 
         return "\n\n".join(paragraph() for _ in range(paragraphs))
 
-    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
         """One number per word of the answer, lower where the context holds the word; a little noise from the text."""
         return [self._score(passage) for passage in passages]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from typing import Any
 
 from reer.sources.rows import Fields, OnBadRow, Problems, raw_pair
 from reer.types import InputError, RawPair
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,28 @@ class HubSource:
         """Rows in the split's order, streamed."""
         from datasets import load_dataset
 
-        table = load_dataset(self.repo, self.config, split=self.split, revision=self.revision, streaming=True)
+        commit = commit_of(self.repo, self.revision)
+        table = load_dataset(self.repo, self.config, split=self.split, revision=commit, streaming=True)
         for number, row in enumerate(table if self.limit is None else table.take(self.limit)):
             where = f"{self.repo}/{self.split}:{number}"
             pair = raw_pair(_flat(row, self.fields.query), self.fields, self.name, where, problems)
             if pair is not None:
                 yield pair
+
+
+def commit_of(repo: str, revision: str) -> str:
+    """The commit a revision names. A branch is looked up once per reading, and the user told what to pin."""
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    commit = HfApi().dataset_info(repo, revision=revision).sha
+    if commit is None:
+        raise InputError(f"data set {repo}: the hub names no commit for revision {revision!r}; give 40 hex digits")
+    log.warning(
+        "%s at %r is commit %s today; pin it (revision=%s) for a run that repeats", repo, revision, commit, commit
+    )
+    return commit
 
 
 def _flat(row: Mapping[str, Any], query: str) -> Mapping[str, Any]:

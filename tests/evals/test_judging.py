@@ -164,6 +164,25 @@ def test_the_last_reply_and_its_reason_are_kept() -> None:
     assert unscored_reasons(verdicts) == {NOT_NUMBER: 3, "empty_answer": 1}
 
 
+def test_a_reply_that_was_stopped_is_closed_and_one_that_was_cut_is_not() -> None:
+    closing = Judge("test", ScriptedModel(), 0.5, 0.9, 8, 1, prefill='{"score": ', stop=(",", "}"), closing="}")
+    assert closing.sampling().stop == (",", "}")
+    assert closing.whole(Completion("8", "stop", 1, 1)) == '{"score": 8}'
+    assert closing.whole(Completion("8 8 8", "length", 1, 3)) == '{"score": 8 8 8'
+
+
+class NoRoom(Scripted):
+    """A judge whose context no prompt fits."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        return [Completion("", "no_room", 9, 0) for _ in requests]
+
+
+def test_a_prompt_that_the_judge_cannot_hold_is_unscored_for_that() -> None:
+    verdicts = grade(JUDGE, NoRoom(lambda text, attempt: ""), answers("a", "b", "c", "d"))
+    assert unscored_reasons(verdicts) == {"prompt_too_long": 4}
+
+
 def test_a_prefill_opens_the_reply_that_is_read() -> None:
     prefilled = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=1, prefill='{"score": ')
     session = Scripted(lambda text, attempt: "8}")

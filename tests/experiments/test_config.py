@@ -19,11 +19,11 @@ GIVEN = {
     ("source", "gutenberg"): ["source.repo=owner/name", "source.revision=abc"],
     ("public", "jsonl"): ["public.path=FILE"],
     ("model", "folder"): ["student.path=FOLDER"],
-    ("chat", "server"): ["scorer_model.model=m", "scorer_model.base_url=http://localhost:1/v1"],
+    ("chat", "server"): ["judge.chat.model=m", "judge.chat.base_url=http://localhost:1/v1"],
     ("generator", "server"): ["generator.chat.model=m", "generator.chat.base_url=http://localhost:1/v1"],
     ("judge", "server"): ["judge.chat.model=m", "judge.chat.base_url=http://localhost:1/v1"],
 }
-KEYS = {"model": "model@student", "chat": "chat@scorer_model"}
+KEYS = {"model": "model@student", "chat": "chat@judge.chat"}
 CHOICES = [
     (folder.name, file.stem)
     for folder in sorted(CONF.iterdir())
@@ -74,6 +74,13 @@ def test_every_yaml_begins_with_its_schema_or_another_of_its_group(group: str, c
     parent = first.removeprefix("defaults: [").split(",")[0].split("@")[0]
     schemas = {f"{name}_schema" for name in PARTS[group]}
     assert parent in schemas or (CONF / group / f"{parent}.yaml").exists()
+
+
+def test_a_chat_server_cannot_be_the_scorer() -> None:
+    server = ["generator=server", "generator.chat.model=m", "generator.chat.base_url=http://localhost:1/v1"]
+    assert one("scale=smoke", *server).generator.chat.model == "m"
+    with pytest.raises(InputError, match="returns no log-probabilities"):
+        one("scale=smoke", "scorer=as_written", *server)
 
 
 def test_a_typo_on_the_command_line_names_the_near_choice() -> None:

@@ -70,25 +70,47 @@ def test_there_is_one_wandb_run_for_each_arm_and_no_stray(sweep: Path) -> None:
     assert len({name.split("-reer-")[1] for name in runs}) == 6
 
 
+def inspect(folder: str, *flags: str) -> str:
+    """What W&B's own reader says of an offline run."""
+    leet = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", *flags, folder]
+    return subprocess.run(leet, capture_output=True, text=True, check=True).stdout
+
+
 def test_an_offline_wandb_run_holds_config_summary_curves_and_tables(sweep: Path) -> None:
     result = json.loads((sweep / "runs/full/smoke/s0/result.json").read_text())
-    leet = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
-    shown = subprocess.run([*leet, "--summary", result["tracked"]], capture_output=True, text=True, check=True).stdout
-    read = json.loads(shown)
-    text = json.dumps(read)
-    assert read["state"] in ("finished", "Finished") or '"exit_code": 0' in text or '"exitCode": 0' in text
-    for name in ("max_edits", "refine/score_refined", "train/last_loss", "writing/quality", "digest/refine"):
-        assert name in text, name
-    rows = subprocess.run([*leet, result["tracked"]], capture_output=True, text=True, check=True).stdout
-    for name in (
-        "train/loss",
-        "train/step",
-        "refine/gain",
-        "grade/item",
-        "tables/trajectories",
-        "tables/grade_writing",
-    ):
+    read = json.loads(inspect(result["tracked"], "--summary"))
+    assert (read["state"], read["exit_code"]) == ("finished", 0)
+    assert "max_edits" in json.dumps(read["config"])
+    metrics = {name: step["metrics"] for name, step in result["steps"].items()}
+    for stage, key in (("refine", "score_refined"), ("train", "last_loss"), ("train", "mean_loss_last_quarter")):
+        assert read["summary"][f"{stage}/{key}"] == pytest.approx(metrics[stage][key])
+    (measure,) = [m for m in metrics["grade:writing"]["measures"] if m["name"] == "writing/quality"]
+    assert read["summary"]["grade/writing/writing/quality"] == pytest.approx(measure["value"]), "the mean, not a row"
+    assert {"digest/refine", "digest/train"} <= read["summary"].keys()
+    assert "train/loss" not in read["summary"]
+    rows = inspect(result["tracked"])
+    for name in ("train/loss", "train/step", "refine/gain", "grade/item", "trajectories", "grade_writing"):
         assert name in rows, name
+
+
+def test_a_run_made_without_tracking_is_mirrored_when_asked_for_and_nothing_is_sent_twice(tmp_path: Path) -> None:
+    def run(*overrides: str) -> str | None:
+        done = reer(tmp_path, "run", "scale=smoke", "experiment=no_synthetic_data", *overrides)
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = tmp_path / "runs/no_synthetic_data/smoke/s0/result.json"
+        return json.loads(result.read_text())["tracked"]
+
+    assert run("tracking=silent") is None
+    tracked = run()
+    assert tracked is not None
+    assert inspect(tracked).count("train/loss") > 1
+    assert run() == tracked
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+    result = tmp_path / "runs/no_synthetic_data/smoke/s0/result.json"
+    result.unlink()  # as if killed after the last stage
+    again = run()
+    assert again not in (None, tracked)
+    assert "train/loss" not in inspect(str(again)), "the rows are in the first part of this run"
 
 
 def test_the_summary_says_what_happened(sweep: Path) -> None:
@@ -137,6 +159,26 @@ def test_a_name_that_comes_back_with_another_meaning_stops_with_the_difference(s
     assert "search.n_candidates: 2 -> 3" in done.stderr
     assert "name=" in done.stderr
     assert "replace=true" in done.stderr
+
+
+def test_a_name_taken_over_sets_its_old_result_aside_until_it_has_a_new_one(tmp_path: Path) -> None:
+    arm = ("scale=smoke", "experiment=no_synthetic_data")
+    assert reer(tmp_path, "run", *arm).returncode == 0
+    failing = reer(tmp_path, "run", *arm, "name=no_synthetic_data", "replace=true", "scale.train_tokens=10")
+    assert failing.returncode == 2
+    assert "unfinished" in reer(tmp_path, "status").stdout
+    assert reer(tmp_path, "compare").returncode == 2, "the old numbers are not this name's any more"
+    assert list(tmp_path.glob("runs/no_synthetic_data/smoke/s0/result.superseded-*.json"))
+
+
+def test_a_result_whose_stage_was_built_anew_is_not_compared(tmp_path: Path) -> None:
+    assert reer(tmp_path, "run", "scale=smoke", "experiment=no_synthetic_data").returncode == 0
+    (trained,) = tmp_path.glob("store/train/*/record.json")
+    trained.parent.rename(trained.parent.with_name("gone"))
+    assert "train gone or built anew since" in " ".join(reer(tmp_path, "status").stdout.split())
+    done = reer(tmp_path, "compare")
+    assert done.returncode == 2
+    assert "left out: no_synthetic_data/smoke/s0" in done.stdout
 
 
 def test_rerun_by_name_uses_the_frozen_plan(sweep: Path) -> None:

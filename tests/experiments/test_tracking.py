@@ -1,12 +1,14 @@
 """What goes to W&B, without W&B."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
-from experiments.tracking import Silent, open_tracking, scalars, tags_of
+from experiments.tracking import Fused, Seen, Silent, open_tracking, scalars, tags_of
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,42 @@ def test_silent_tracking_starts_nothing(x: Experiment) -> None:
     tracker = open_tracking(x, {}, {})
     assert type(tracker) is Silent
     assert tracker.where is None
+
+
+class Breaks(Silent):
+    """A tracker whose connection is lost after some rows."""
+
+    where = "somewhere"
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def curve(self, stage: str, row: Mapping[str, float]) -> None:
+        self.rows -= 1
+        if self.rows < 0:
+            raise ConnectionResetError("Connection lost")
+
+
+def test_a_tracker_that_dies_is_told_once_and_the_run_is_no_longer_tracked(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Fused(Breaks(rows=2))
+    for step in range(6):
+        tracker.curve("train", {"step": step})
+        assert tracker.where == ("somewhere" if step < 2 else None)
+    tracker.finish(0)
+    assert sum("W&B failed" in line for line in caplog.messages) == 1
+
+
+def test_a_mistake_of_our_own_is_not_hidden_by_the_fuse() -> None:
+    class Wrong(Silent):
+        def curve(self, stage: str, row: Mapping[str, float]) -> None:
+            raise KeyError("loss")
+
+    with pytest.raises(KeyError):
+        Fused(Wrong()).curve("train", {})
+
+
+def test_what_a_run_has_seen_is_known_to_the_next_process_and_by_no_other_run(tmp_path: Path) -> None:
+    Seen(tmp_path / "mirrored.json", "offline a/b/1").add("refine", "f-1")
+    again = Seen(tmp_path / "mirrored.json", "offline a/b/1")
+    assert (again.has("refine", "f-1"), again.has("refine", "f-2"), again.has("grade", "f-1")) == (True, False, False)
+    assert not Seen(tmp_path / "mirrored.json", "online a/b/1").has("refine", "f-1")

@@ -98,6 +98,10 @@ def test_why_a_draft_is_dropped(tokens: int, segments: int, reason: str | None) 
     assert drop_reason(Says("", tokens).reply, ["s"] * segments, DraftRules(100, 2)) == reason
 
 
+def test_a_pair_whose_prompt_fills_the_context_is_dropped_for_that() -> None:
+    assert drop_reason(Says("", 0, stopped="no_room").reply, [], DraftRules(100, 2)) == "prompt_too_long"
+
+
 def test_dropped_drafts_are_listed_with_their_pair() -> None:
     kept, dropped = write_drafts(PAIRS[:2], Says("short", tokens=0), PROMPTS, TRIGGERS, SAMPLING, RULES, seed=0)
     assert kept == []

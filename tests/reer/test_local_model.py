@@ -141,11 +141,38 @@ def test_equal_prompts_are_read_once_and_shared(session: LocalSession) -> None:
     assert shared == [session.generate([Request(prompt("q"), FREE, seed)])[0] for seed in range(4)]
 
 
-def test_what_does_not_fit_the_model_is_refused_before_it_runs(session: LocalSession) -> None:
-    with pytest.raises(InputError, match=r"need 9.* tokens, the model takes 8192"):
-        session.generate([Request(prompt("x" * 1000), Sampling(1.0, 1.0, 8192), 0)])
-    with pytest.raises(InputError, match="the model takes 8192"):
-        session.score([Passage(prompt("q"), "x" * 8192)])
+def small(session: LocalSession, limit: int) -> LocalSession:
+    opened = wide(session, 4)
+    opened.limit = limit
+    return opened
+
+
+def test_a_completion_ends_where_the_models_context_does(session: LocalSession) -> None:
+    asked = prompt("q")
+    used = len(session.context_ids(asked))
+    (reply,) = small(session, used + 3).generate([Request(asked, FREE, 5)])
+    (whole,) = session.generate([Request(asked, FREE, 5)])
+    assert (reply.stopped, reply.tokens) == ("length", 3)
+    assert whole.text.startswith(reply.text.rstrip("\ufffd"))
+
+
+def test_a_prompt_without_room_has_no_completion_and_its_neighbours_have(session: LocalSession) -> None:
+    requests = [Request(prompt(text), FREE, 1) for text in ("x" * 300, "q", "y" * 300)]
+    long, short, other = small(session, 100).generate(requests)
+    assert [reply.stopped for reply in (long, other)] == ["no_room", "no_room"]
+    assert (long.text, long.tokens, long.prompt_tokens > 100) == ("", 0, True)
+    assert short == session.generate(requests[1:2])[0]
+
+
+def test_a_passage_without_room_has_no_score_and_its_neighbours_have(session: LocalSession) -> None:
+    asked = [Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")]
+    assert small(session, 100).score(asked) == [None, *session.score(asked[1:])]
+
+
+def test_weights_go_when_the_block_ends() -> None:
+    with LocalModel(TinyModel()).open(Device("cpu")) as opened:
+        assert opened.model is not None
+    assert not hasattr(opened, "model")
 
 
 def test_the_context_is_the_conversation_and_the_prefill(session: LocalSession) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reer.models.protocols import Completion, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Nats, Passage, Prompt, Request, Sampling
 from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, journal_for
 from reer.types import Message
 
@@ -25,9 +25,9 @@ class Model:
             Completion(f"{self.name}: {r.prompt.messages[0].content}/{r.seed} 想\u2028", "stop", 1, 2) for r in requests
         ]
 
-    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
         self._count([p.answer for p in passages])
-        return [(0.1, float(len(p.answer))) for p in passages]
+        return [None if p.answer == "too long" else (0.1, float(len(p.answer))) for p in passages]
 
     def _count(self, texts: list[str]) -> None:
         self.asked.append(texts)
@@ -52,6 +52,25 @@ def test_the_second_call_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
     first, asked = ask(tmp_path, request("a"), request("b"))
     assert asked == [["a", "b"]]
     assert ask(tmp_path, request("a"), request("b")) == (first, [])
+
+
+class Full(Model):
+    """Has no room for anything."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        self._count([r.prompt.messages[0].content for r in requests])
+        return [Completion("", "no_room", 9, 0) for _ in requests]
+
+
+def test_what_found_no_room_is_asked_again(tmp_path: Path) -> None:
+    full = Full()
+    replies = generator(full, tmp_path).generate([request("a")])
+    assert replies == generator(full, tmp_path).generate([request("a")])
+    assert full.asked == [["a"], ["a"]]
+    model, passages = Model(), [Passage(request("a").prompt, text) for text in ("too long", "fits")]
+    for _ in range(2):
+        assert ReplayedScorer(model, journal_for(tmp_path, "m"), 8).score(passages) == [None, (0.1, 4.0)]
+    assert model.asked == [["too long", "fits"], ["too long"]]
 
 
 def test_only_the_difference_is_asked_and_the_order_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reer.models.protocols import Completion, Passage, Request, Sampling
+from reer.models.protocols import Completion, Nats, Passage, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.rewrite import Rewriter, Surprise, SurpriseScorer, lost_reason
 from reer.search import Evaluate, Propose
@@ -39,7 +39,7 @@ class Says:
         self.asked += requests
         return [self.reply for _ in requests]
 
-    def score(self, passages: Sequence[Passage]) -> list[tuple[float, ...]]:
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
         self.scored += passages
         return [tuple(float(len(word)) for word in p.context.prefill.split()[1:3]) for p in passages]
 
@@ -197,3 +197,26 @@ def test_a_scorer_is_not_asked_what_cannot_be_scored() -> None:
     model = Says()
     assert SurpriseScorer(model, AS_RELEASED, PAIRS, PROMPTS, TRIGGERS)([Evaluate("s", (SEGMENTS,))]) == [[None]]
     assert model.scored == []
+
+
+def test_a_rewrite_without_room_is_lost_for_that() -> None:
+    ((candidate,),) = rewriter(Says(stopped="no_room"))([Propose("p", SEGMENTS, 0, 1)])
+    assert (candidate.lost, candidate.score) == ("prompt_too_long", None)
+
+
+class NoRoom(Says):
+    """A scorer whose context holds nothing."""
+
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+        return [None for _ in passages]
+
+
+def test_a_thinking_that_the_scorers_context_cannot_hold_has_no_score() -> None:
+    scorer = SurpriseScorer(NoRoom(), AS_WRITTEN, PAIRS, PROMPTS, TRIGGERS)
+    assert scorer([Evaluate("p", (SEGMENTS,))]) == [[None]]
+
+
+def test_a_threshold_in_nats_has_a_value_in_each_metric() -> None:
+    assert AS_RELEASED.of((0.25,)) == 0.25
+    assert AS_WRITTEN.of((0.25,)) == pytest.approx(1.2840254)
+    assert AS_WRITTEN.of((1e4,)) == math.inf

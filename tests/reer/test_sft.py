@@ -187,13 +187,13 @@ def test_the_newest_complete_checkpoint_is_the_highest_marked_step(tmp_path: Pat
     ("micro", "batch", "devices", "steps"), [(4, 96, 8, 3), (1, 1, 1, 1), (2, 8, 1, 4), (12, 96, 8, 1)]
 )
 def test_accumulation_makes_a_step_exactly_the_global_batch(micro: int, batch: int, devices: int, steps: int) -> None:
-    assert Layout(micro, 1, False).accumulation(batch, devices) == steps
+    assert Layout(micro, 1, False, devices).accumulation(batch) == steps
 
 
 @pytest.mark.parametrize(("micro", "batch", "devices"), [(3, 8, 1), (4, 96, 7), (16, 8, 1), (2, 2, 2)])
 def test_a_global_batch_that_cannot_be_met_is_refused(micro: int, batch: int, devices: int) -> None:
     with pytest.raises(InputError, match=f"global_batch {batch} is no multiple of .* {micro} x {devices} devices"):
-        Layout(micro, 1, False).accumulation(batch, devices)
+        Layout(micro, 1, False, devices).accumulation(batch)
 
 
 def test_every_number_of_a_recipe_reaches_the_trainer(tmp_path: Path) -> None:
