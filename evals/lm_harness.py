@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -54,7 +56,8 @@ class LmEval:
 
         run, model_of = cast(Any, simple_evaluate), cast(Any, HFLM)  # decorators hide their signatures
         lm = model_of(pretrained=str(model), dtype="auto", batch_size=device.generate_rows, device=pick_device(device))
-        with tempfile.TemporaryDirectory() as scratch:
+        # Its progress bars and remarks ignore the switches that quiet libraries; errors still come through.
+        with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
             local = _with_absolute_data(self._folder(), Path(scratch))
             manager = TaskManager(include_path=str(local), include_defaults=not set(self.tasks) <= _names(local))
             out = run(

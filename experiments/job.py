@@ -101,6 +101,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     for name in ("experiments", "reer", "evals"):
         logging.getLogger(name).setLevel(logging.INFO)
 

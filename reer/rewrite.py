@@ -57,7 +57,7 @@ class Surprise:
         if not self.wrap_in_instruction:
             bare = context.messages[-1].__class__("user", pair.query)
             context = type(context)((*context.messages[:-1], bare), prefill)
-        return Passage(context, rest)
+        return Passage(context, rest, group=pair.id)
 
 
 class Rewriter:
@@ -89,7 +89,7 @@ class Rewriter:
         prompt = self.prompts.chat("edit", pair.query, values, texts.edit_prefill)
         sampling = replace(self.sampling, stop=texts.edit_stops)
         return [
-            Request(prompt, sampling, item_seed(self.seed, pair.id, need.index, segment, sample))
+            Request(prompt, sampling, item_seed(self.seed, pair.id, need.index, segment, sample), pair.id)
             for sample in range(need.n)
         ]
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from reer.models.checkpoints import Checkpoint
+from reer.models.prefix import can_share, register
 from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
+from reer.models.scoring import PrefixScorer
 from reer.types import InputError
 
 if TYPE_CHECKING:
@@ -30,18 +32,21 @@ class LocalModel:
     @contextmanager
     def open(self, device: Device) -> Iterator[LocalSession]:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         checkpoint: Checkpoint = self.model
         folder = checkpoint.fetch()
         where = pick_device(device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)
+        attention = register() if can_share(AutoConfig.from_pretrained(folder)) else "sdpa"
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, self.dtype), use_safetensors=True, attn_implementation=attention
+        )
         model = cast(Any, model).to(where).eval()
         session = LocalSession(f"{checkpoint.name}/{self.dtype}/transformers", model, tokenizer, device)
         del model
         yield session
-        del session.model  # the caller may keep the session; the weights must go
+        del session.model, session.scorer  # the caller may keep the session; the weights must go
         if where.startswith("cuda"):
             torch.cuda.empty_cache()
 
@@ -73,6 +78,7 @@ class LocalSession:
     def __init__(self, name: str, model: Any, tokenizer: Any, device: Device) -> None:
         self.name, self.model, self.tokenizer, self.device = name, model, tokenizer, device
         self.limit: int = model.config.max_position_embeddings
+        self.scorer = PrefixScorer(model, device.score_rows, int(device.prefix_gib * 2**30))
         stops = model.generation_config.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
 
@@ -179,37 +185,13 @@ class LocalSession:
         """Nats per token of each answer given its context, None where both exceed the model's context. Exactly the
         answer's own tokens are scored: both sides are tokenised separately, so nothing can straddle the boundary.
         Raises InputError for an empty answer."""
-        import torch
-
         pairs = [(self.context_ids(p.context), self.ids(p.answer)) for p in passages]
         if not all(answer for _, answer in pairs):
             raise InputError("nothing to score: the answer has no tokens")
-        sizes = [len(context) + len(answer) for context, answer in pairs]
-        order = sorted((i for i in range(len(pairs)) if sizes[i] <= self.limit), key=lambda i: sizes[i])
-        scores: dict[int, Nats] = {}
-        with torch.inference_mode():
-            for start in range(0, len(order), self.device.score_rows):
-                batch = order[start : start + self.device.score_rows]
-                scores.update(zip(batch, self._score([pairs[i] for i in batch]), strict=True))
-        return [scores.get(i) for i in range(len(pairs))]
-
-    def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, ...]]:
-        """One forward pass; the head runs on the rows that predict answers only. Left padding aligns the ends."""
-        import torch
-        from torch.nn.functional import cross_entropy
-
-        longest = max(len(answer) for _, answer in pairs)
-        input_ids, mask = self._left_pad([context + answer for context, answer in pairs])
-        padded = {} if len(pairs) == 1 else {"attention_mask": mask, "position_ids": _positions(mask)}
-        logits = self.model(input_ids=input_ids, logits_to_keep=longest + 1, use_cache=False, **padded).logits
-        results = []
-        for row, (_, answer) in enumerate(pairs):
-            target = torch.tensor(answer, device=logits.device)
-            nats = cross_entropy(logits[row, -len(answer) - 1 : -1].float(), target, reduction="none")
-            if nats.shape[0] != len(answer):
-                raise RuntimeError(f"scored {nats.shape[0]} tokens of an answer of {len(answer)}")
-            results.append(tuple(nats.tolist()))
-        return results
+        fits = [i for i, (context, answer) in enumerate(pairs) if len(context) + len(answer) <= self.limit]
+        nats = self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits])
+        found = dict(zip(fits, nats, strict=True))
+        return [found.get(i) for i in range(len(pairs))]
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from reer.types import InputError, Message
@@ -38,11 +38,13 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to make. Equal requests give equal completions on one machine: `seed` feeds this row alone."""
+    """One completion to make. Equal requests give equal completions on one machine: `seed` feeds this row alone.
+    `group` is as in Passage."""
 
     prompt: Prompt
     sampling: Sampling
     seed: int
+    group: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class Passage:
-    """A text to be scored after a context; context and answer are tokenised separately."""
+    """A text to be scored after a context; context and answer are tokenised separately. Passages of one `group` share
+    beginnings: a backend may keep them together, and no result depends on it."""
 
     context: Prompt
     answer: str
+    group: str = field(default="", compare=False)
 
 
 Nats = tuple[float, ...]
@@ -86,15 +90,17 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Device:
-    """Where and how wide to compute: rows decoded together, rows scored together. Never part of identity."""
+    """Where and how wide to compute: rows decoded together, rows scored together, and the memory in GiB set aside for
+    beginnings that scored texts share. Never part of identity."""
 
     name: str = "auto"
     generate_rows: int = 16
     score_rows: int = 1
+    prefix_gib: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.generate_rows < 1 or self.score_rows < 1:
-            raise InputError(f"runtime: generate_rows and score_rows want >= 1, got {self}")
+        if self.generate_rows < 1 or self.score_rows < 1 or self.prefix_gib < 0:
+            raise InputError(f"runtime: want generate_rows and score_rows >= 1 and prefix_gib >= 0, got {self}")
 
 
 class ChatModel(Generator, Scorer, Protocol):

@@ -66,7 +66,8 @@ class Journal:
 
 
 def _key(kind: str, model: str, call: Any) -> str:
-    payload = json.dumps([kind, model, call], sort_keys=True, ensure_ascii=False)
+    content = {name: value for name, value in asdict(call).items() if name != "group"}
+    payload = json.dumps([kind, model, content], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -86,7 +87,7 @@ class ReplayedGenerator:
         replies: list[Completion] = []
         for start in range(0, len(requests), self.rows):
             part = requests[start : start + self.rows]
-            keys = [_key("generate", self.name, asdict(request)) for request in part]
+            keys = [_key("generate", self.name, request) for request in part]
 
             def ask(missing: Sequence[int], part: Sequence[Request] = part) -> list[Any]:
                 return [asdict(reply) for reply in self.inner.generate([part[i] for i in missing])]
@@ -106,7 +107,7 @@ class ReplayedScorer:
         scores: list[Nats | None] = []
         for start in range(0, len(passages), self.rows):
             part = passages[start : start + self.rows]
-            keys = [_key("score", self.name, asdict(passage)) for passage in part]
+            keys = [_key("score", self.name, passage) for passage in part]
 
             def ask(missing: Sequence[int], part: Sequence[Passage] = part) -> list[Any]:
                 return [nats and list(nats) for nats in self.inner.score([part[i] for i in missing])]
