@@ -41,7 +41,7 @@ from reer.models.local import LocalModel
 from reer.models.scripted import ScriptedModel
 from reer.prompts import Prompts, PromptTexts
 from reer.public import PublicRows
-from reer.search import SegmentSearch
+from reer.search import MultiStart, RandomSearch, SegmentSearch
 from reer.sft import Recipe
 from reer.sources.hub import HubSource
 from reer.sources.jsonl import JsonlSource
@@ -58,7 +58,7 @@ PARTS: dict[str, dict[str, type]] = {
     "prompts": {"prompts": Prompts},
     "generator": {"generator": GeneratorRole},
     "scorer": {"scorer": ScorerRole},
-    "search": {"segment": SegmentSearch},
+    "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},
     "reflection": {"reflection": Reflection},
     "filters": {"filters": Filters},
     "trajectory": {"trajectory": TrajectoryLength},

@@ -16,7 +16,6 @@ from reer.models.protocols import Device, Sampling
 from reer.prompts import Prompts
 from reer.public import PublicRows
 from reer.rewrite import Surprise
-from reer.search import SegmentSearch
 from reer.sft import Layout, Recipe
 from reer.taxonomy import Taxonomy
 from reer.types import InputError
@@ -114,7 +113,7 @@ class Experiment:
     prompts: Prompts
     generator: GeneratorRole
     scorer: ScorerRole
-    search: SegmentSearch
+    search: Any  # a reer.search.SearchMethod; Hydra composes it
     reflection: Reflection
     filters: Filters
     trajectory: TrajectoryLength

@@ -37,7 +37,7 @@ def pipeline(x: Experiment) -> Pipeline:
     )
     refined = stages.refine(
         pairs=pairs, drafts=drafts, generator=x.generator, scorer=x.scorer, search=x.search,
-        max_tokens=x.scale.edit_tokens, **asked,
+        rules=x.filters.draft, draft_tokens=x.scale.draft_tokens, edit_tokens=x.scale.edit_tokens, **asked,
     )  # fmt: skip
     filtered = stages.filter(pairs=pairs, refined=refined, filters=x.filters)
     curated = stages.curate(

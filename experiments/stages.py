@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from experiments.experiment import GeneratorRole, ScorerRole
-from experiments.store import Artifact, Metrics, Workspace, stage, write_rows
+from experiments.store import Artifact, Metrics, Workspace, stage, write_json, write_rows
 from reer.chat import ChatFormat, Rendered
 from reer.chat import render as render_samples
 from reer.curate import Categories, Curated, Reflection, TrajectoryLength
 from reer.curate import curate as curate_rows
-from reer.draft import DraftRules, write_drafts
+from reer.draft import Drafter, DraftRules
 from reer.filters import Filters
 from reer.filters import measures as trajectory_measures
 from reer.mixture import mix as mix_samples
+from reer.models.protocols import Scorer
 from reer.models.replay import ReplayedGenerator, ReplayedScorer, journal_for
 from reer.pairs import Selection, complete, select
 from reer.prompts import Prompts, Triggers
-from reer.rewrite import Rewriter, SurpriseScorer
-from reer.search import Failure, SegmentSearch, run_searches
+from reer.rewrite import Rewriter, Starter, SurpriseScorer, repeat_noise
+from reer.search import Evaluate, Failure, SearchMethod, Servers, run_searches
 from reer.sft import Recipe, fine_tune
 from reer.sources.rows import Problems
 from reer.taxonomy import Taxonomy
 from reer.text import join_segments
 from reer.types import Drop, InputError, Message, Pair, Refinement, Sample, Trajectory
+
+NOISE_DRAFTS = 2  # each is scored three times
 
 
 def counts(drops: Sequence[Drop]) -> dict[str, int]:
@@ -74,9 +79,10 @@ def draft(
     sampling = generator.sampling(max_tokens, stop=("</think>",))
     todo, kept, dropped = pairs.rows(Pair), [], []
     with replayed(ws, generator.chat) as session:
+        drafter = Drafter(session, prompts, triggers, sampling, rules, generator.seed)
         for start in range(0, len(todo), ws.runtime.width):
             part = todo[start : start + ws.runtime.width]
-            more, lost = write_drafts(part, session, prompts, triggers, sampling, rules, generator.seed)
+            more, lost = drafter.first_drafts(part)
             kept, dropped = kept + more, dropped + lost
             ws.progress("drafts", start + len(part), len(todo))
         calls = {"calls": session.journal.misses, "calls_replayed": session.journal.hits}
@@ -89,14 +95,13 @@ def draft(
     }  # fmt: skip
 
 
-@stage(version=1)
+@stage(version=2)
 def refine(
     ws: Workspace, *, pairs: Artifact, drafts: Artifact, generator: GeneratorRole, scorer: ScorerRole,
-    search: SegmentSearch, prompts: Prompts, triggers: Triggers, max_tokens: int,
+    search: SearchMethod, prompts: Prompts, triggers: Triggers, rules: DraftRules, draft_tokens: int, edit_tokens: int,
 ) -> Metrics:  # fmt: skip
     """The search over every draft; `reer.search` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
-    sampling = generator.sampling(max_tokens, stop=())
     todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
     drops = [Drop(i, "solution_single_segment") for i in todo if _nothing_to_score(by_id[i], scorer, prompts, triggers)]
     for drop in drops:
@@ -107,7 +112,11 @@ def refine(
         scores = writes if scorer.chat == generator.chat else opened.enter_context(scorer.chat.open(beside))
         writer = ReplayedGenerator(writes, journal_for(ws.replay, writes.name), ws.runtime.device.generate_rows)
         reader = ReplayedScorer(scores, journal_for(ws.replay, scores.name), 8 * ws.runtime.device.score_rows)
-        bounded = replace(search, threshold=scorer.surprise.of((search.threshold,)))  # nats in the score's own unit
+        drafting = generator.sampling(draft_tokens, stop=("</think>",))
+        drafter = Drafter(writer, prompts, triggers, drafting, rules, generator.seed)
+        surprise = SurpriseScorer(reader, scorer.surprise, by_id, prompts, triggers)
+        noise = _noise(ws.folder / "noise.json", scores, surprise, todo)
+        method = search.in_unit(lambda nats: scorer.surprise.of((nats,)), noise)
         finished: list[str] = []
 
         def done(pair_id: str) -> None:
@@ -115,9 +124,11 @@ def refine(
             ws.progress("searches", len(finished), len(todo))
 
         results = run_searches(
-            {i: bounded.steps(i, segments) for i, segments in todo.items()},
-            Rewriter(writer, by_id, prompts, triggers, sampling, generator.seed),
-            SurpriseScorer(reader, scorer.surprise, by_id, prompts, triggers),
+            {i: method.steps(i, segments) for i, segments in todo.items()},
+            Servers(
+                Rewriter(writer, by_id, prompts, triggers, generator.sampling(edit_tokens, stop=()), generator.seed),
+                surprise, Starter(drafter, by_id),
+            ),
             ws.runtime.width, done,
         )  # fmt: skip
     refinements = [r for i in todo if isinstance(r := results[i], Refinement)]
@@ -125,7 +136,22 @@ def refine(
     write_rows(ws.folder / "rows.jsonl", refinements)
     write_rows(ws.folder / "drops.jsonl", drops)
     calls = {"calls": writer.journal.misses + reader.journal.misses}
-    return {"rows": len(refinements), "dropped": counts(drops), **calls, **search_metrics(refinements)}
+    return {
+        "rows": len(refinements),
+        "dropped": counts(drops),
+        "score_noise": noise,
+        **calls,
+        **search_metrics(refinements),
+    }
+
+
+def _noise(path: Path, scorer: Scorer, surprise: SurpriseScorer, drafts: Mapping[str, tuple[str, ...]]) -> float:
+    """How much the scorer's own repeats differ on a few drafts: measured once for a stage, whatever interrupts it."""
+    if not path.exists():
+        asked = [Evaluate(pair_id, (segments,)) for pair_id, segments in list(drafts.items())[:NOISE_DRAFTS]]
+        passages = [passage for passage in surprise.passages(asked) if passage is not None]
+        write_json(path, {"score_noise": repeat_noise(scorer, surprise.surprise, passages)})
+    return json.loads(path.read_text(encoding="utf-8"))["score_noise"]
 
 
 def _nothing_to_score(pair: Pair, scorer: ScorerRole, prompts: Prompts, triggers: Triggers) -> bool:
@@ -136,7 +162,7 @@ def search_metrics(rows: Sequence[Refinement]) -> Metrics:
     """Scores before and after, how often an edit was accepted, why candidates were lost, why searches ended."""
     if not rows:
         return {"score_draft": None, "score_refined": None}
-    edits = [edit for row in rows for edit in row.edits]
+    edits = [edit for row in rows for edit in row.trace()]
     candidates = [candidate for edit in edits for candidate in edit.candidates]
     return {
         "score_draft": statistics.fmean(row.draft_score for row in rows),
@@ -147,7 +173,8 @@ def search_metrics(rows: Sequence[Refinement]) -> Metrics:
         "candidates": len(candidates),
         "candidates_lost": dict(Counter(c.lost for c in candidates if c.lost).most_common()),
         "stopped": dict(Counter(row.stopped for row in rows)),
-        "edit_tokens": sum(candidate.tokens for candidate in candidates),
+        "starts_lost": dict(Counter(reason for row in rows for reason in row.lost_starts).most_common()),
+        "generated_tokens": sum(row.tokens for row in rows),
     }
 
 

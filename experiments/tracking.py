@@ -132,7 +132,7 @@ class WandbRun(Silent):
         rows = artifact.rows(Refinement)
         for number, row in enumerate(rows):
             scores = {"draft_score": row.draft_score, "score": row.score, "gain": row.draft_score - row.score}
-            accepted = sum(edit.chosen is not None for edit in row.edits)
+            accepted = sum(edit.chosen is not None for edit in row.trace())
             self.curve("refine", {"pair": number, **scores, "accepted": accepted, "segments": len(row.segments)})
         table = wandb.Table(columns=["pair_id", "before", "after", "score_before", "score_after", "stopped"])
         for row in rows[:TABLE_ROWS]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
 from reer.prompts import Prompts, Triggers
 from reer.text import split_segments, whole_sentences
-from reer.types import Drop, InputError, Pair, Trajectory, item_seed
+from reer.types import Drop, InputError, Pair, Start, Trajectory, item_seed
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class DraftRules:
             raise InputError(f"filters.draft: want min_tokens >= 0 and min_segments >= 1, got {self}")
 
 
-def draft_prompt(pair: Pair, prompts: Prompts, triggers: Triggers, seed: int) -> tuple[Prompt, str]:
-    """The prompt and the opener its thinking begins with."""
+def draft_prompt(pair: Pair, prompts: Prompts, triggers: Triggers, seed: int, sample: int = 0) -> tuple[Prompt, str]:
+    """The prompt and the opener its thinking begins with; `sample` numbers the drafts of one pair, z(0) first."""
     openers = prompts.openers(pair.query, triggers)
-    opener = openers[item_seed(seed, pair.id, "opener") % len(openers)]
+    opener = openers[item_seed(seed, pair.id, "opener", *_number(sample)) % len(openers)]
     values = {
         "query": pair.query,
         "solution": pair.solution,
@@ -35,31 +35,40 @@ def draft_prompt(pair: Pair, prompts: Prompts, triggers: Triggers, seed: int) ->
     return prompts.chat("draft", pair.query, values, prefill=f"<think>\n{opener}"), opener
 
 
-def write_drafts(
-    pairs: Sequence[Pair],
-    generator: Generator,
-    prompts: Prompts,
-    triggers: Triggers,
-    sampling: Sampling,
-    rules: DraftRules,
-    seed: int,
-) -> tuple[list[Trajectory], list[Drop]]:
-    """One draft per pair; too short or undivided ones are dropped with the reason."""
-    asked = [draft_prompt(pair, prompts, triggers, seed) for pair in pairs]
-    requests = [
-        Request(prompt, sampling, item_seed(seed, pair.id, "draft"))
-        for pair, (prompt, _) in zip(pairs, asked, strict=True)
-    ]
-    kept: list[Trajectory] = []
-    dropped: list[Drop] = []
-    for pair, (_, opener), reply in zip(pairs, asked, generator.generate(requests), strict=True):
+def _number(sample: int) -> tuple[int, ...]:
+    return (sample,) if sample else ()
+
+
+@dataclass(frozen=True)
+class Drafter:
+    """Writes drafts with one generator, in one way."""
+
+    generator: Generator
+    prompts: Prompts
+    triggers: Triggers
+    sampling: Sampling
+    rules: DraftRules
+    seed: int
+
+    def starts(self, wanted: Sequence[tuple[Pair, int]]) -> list[Start]:
+        """The draft of each (pair, sample number), or the reason there is none."""
+        asked = [draft_prompt(pair, self.prompts, self.triggers, self.seed, sample) for pair, sample in wanted]
+        requests = [
+            Request(prompt, self.sampling, item_seed(self.seed, pair.id, "draft", *_number(sample)), pair.id)
+            for (pair, sample), (prompt, _) in zip(wanted, asked, strict=True)
+        ]
+        replies = self.generator.generate(requests)
+        return [self._start(opener, reply) for (_, opener), reply in zip(asked, replies, strict=True)]
+
+    def _start(self, opener: str, reply: Completion) -> Start:
         segments = tuple(part.strip() for part in split_segments((opener + thinking_of(reply)).strip()))
-        reason = drop_reason(reply, segments, rules)
-        if reason:
-            dropped.append(Drop(pair.id, reason))
-        else:
-            kept.append(Trajectory(pair.id, segments, reply.tokens))
-    return kept, dropped
+        return Start(segments, reply.tokens, drop_reason(reply, segments, self.rules))
+
+    def first_drafts(self, pairs: Sequence[Pair]) -> tuple[list[Trajectory], list[Drop]]:
+        """z(0) for each pair; too short or undivided ones are dropped with the reason."""
+        made = list(zip(pairs, self.starts([(pair, 0) for pair in pairs]), strict=True))
+        kept = [Trajectory(pair.id, start.segments, start.tokens) for pair, start in made if not start.lost]
+        return kept, [Drop(pair.id, start.lost) for pair, start in made if start.lost]
 
 
 def thinking_of(reply: Completion) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from reer.draft import Drafter
 from reer.models.protocols import Completion, Generator, Passage, Request, Sampling, Scorer
 from reer.prompts import Prompts, Triggers
-from reer.search import Evaluate, Propose, Segments
+from reer.search import Evaluate, Propose, Restart, Segments
 from reer.text import between_last, control_tokens, join_segments, language_of, split_segments, whole_sentences, words
-from reer.types import Candidate, InputError, Pair, item_seed
+from reer.types import Candidate, InputError, Pair, Start, item_seed
 
 Metric = Literal["clipped_nll", "nll", "perplexity"]
 
@@ -88,8 +89,9 @@ class Rewriter:
         texts = self.prompts.of(pair.query)
         prompt = self.prompts.chat("edit", pair.query, values, texts.edit_prefill)
         sampling = replace(self.sampling, stop=texts.edit_stops)
+        again = (need.turn,) if need.turn else ()  # a later pass over the same words draws anew
         return [
-            Request(prompt, sampling, item_seed(self.seed, pair.id, need.index, segment, sample), pair.id)
+            Request(prompt, sampling, item_seed(self.seed, pair.id, need.index, segment, sample, *again), pair.id)
             for sample in range(need.n)
         ]
 
@@ -124,6 +126,18 @@ def lost_reason(text: str | None, segment: str, pair: Pair, cut: bool) -> str | 
     return None
 
 
+class Starter:
+    """Serves `Restart` needs: further drafts of a pair, numbered after z(0)."""
+
+    def __init__(self, drafter: Drafter, pairs: Mapping[str, Pair]) -> None:
+        self.drafter, self.pairs = drafter, pairs
+
+    def __call__(self, needs: Sequence[Restart]) -> list[list[Start]]:
+        wanted = [(self.pairs[need.pair_id], sample) for need in needs for sample in range(1, need.n + 1)]
+        starts = iter(self.drafter.starts(wanted))
+        return [[next(starts) for _ in range(need.n)] for need in needs]
+
+
 class SurpriseScorer:
     """Serves `Evaluate` needs."""
 
@@ -132,13 +146,26 @@ class SurpriseScorer:
     ) -> None:
         self.scorer, self.surprise, self.pairs, self.prompts, self.triggers = scorer, surprise, pairs, prompts, triggers
 
-    def __call__(self, needs: Sequence[Evaluate]) -> list[list[float | None]]:
-        passages = [
+    def passages(self, needs: Sequence[Evaluate]) -> list[Passage | None]:
+        """What is scored for each thinking of each need."""
+        return [
             self.surprise.passage(self.pairs[need.pair_id], thinking, self.prompts, self.triggers)
             for need in needs
             for thinking in need.thinkings
         ]
+
+    def __call__(self, needs: Sequence[Evaluate]) -> list[list[float | None]]:
+        passages = self.passages(needs)
         found = iter(self.scorer.score([p for p in passages if p is not None]))
         nats = [None if passage is None else next(found) for passage in passages]
         scores = iter([None if n is None else self.surprise.of(n) for n in nats])
         return [[next(scores) for _ in need.thinkings] for need in needs]
+
+
+def repeat_noise(scorer: Scorer, surprise: Surprise, passages: Sequence[Passage]) -> float:
+    """The largest difference between a passage's score asked alone and asked again among the others, in the score's
+    unit. What is closer than this is the same score: an argmin over noise selects noise."""
+    alone = [scorer.score([replace(passage, group="")])[0] for passage in passages]
+    among = scorer.score([*passages, *passages[::-1]])[len(passages) :][::-1]
+    both = [(a, b) for a, b in zip(alone, among, strict=True) if a is not None and b is not None]
+    return max((abs(surprise.of(a) - surprise.of(b)) for a, b in both), default=0.0)

@@ -77,18 +77,29 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Edit:
-    """One step of the search. `chosen` is the index of the winning candidate, None if the incumbent stayed;
-    `score` is the running best after the step."""
+    """One step of the search, in pass `turn`. `chosen` is the index of the winning candidate, None if the incumbent
+    stayed; `score` is that of the thinking after the step."""
 
     index: int
     candidates: tuple[Candidate, ...]
     chosen: int | None
     score: float
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class Start:
+    """A further draft of a pair, or the reason it is none."""
+
+    segments: tuple[str, ...]
+    tokens: int
+    lost: str | None
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """The outcome of a search: `score` never exceeds `draft_score`, and `stopped` says why it ended."""
+    """The outcome of a search: `stopped` says why it ended, and `score` never exceeds `draft_score` unless the choice
+    was left to chance. A search of several starts keeps each one's `runs`, with what its draft cost."""
 
     pair_id: str
     draft: tuple[str, ...]
@@ -97,6 +108,19 @@ class Refinement:
     score: float
     edits: tuple[Edit, ...]
     stopped: Stopped
+    runs: tuple[Refinement, ...] = ()
+    start_tokens: int = 0
+    lost_starts: tuple[str, ...] = ()
+
+    def trace(self) -> tuple[Edit, ...]:
+        """All edits that were tried, in all runs."""
+        return (*self.edits, *(edit for run in self.runs for edit in run.trace()))
+
+    @property
+    def tokens(self) -> int:
+        """What the search generated: further drafts and all rewrites, the lost ones too."""
+        spent = sum(candidate.tokens for edit in self.edits for candidate in edit.candidates)
+        return self.start_tokens + spent + sum(run.tokens for run in self.runs)
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,17 @@ def test_plan_shows_what_is_cached_and_what_arms_share(sweep: Path) -> None:
     assert "with full" in other.stdout
 
 
+@pytest.mark.parametrize("search", ["random", "multi_pass", "multi_start", "best_of_n"])
+def test_every_kind_of_search_runs_and_says_what_it_generated(sweep: Path, search: str) -> None:
+    done = reer(sweep, "run", "scale=smoke", f"search={search}", "scale.pairs=8", "tracking=silent")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = sweep.glob(f"runs/full*search={search}*/smoke/s0/result.json")
+    metrics = json.loads(result.read_text())["steps"]["refine"]["metrics"]
+    assert metrics["rows"] == 8
+    assert metrics["generated_tokens"] > 0
+    assert search == "random" or metrics["score_refined"] <= metrics["score_draft"]
+
+
 def test_bad_input_is_told_before_any_work(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"query": "q", "answer": "a"}\n{"query": "q", "text": "b"}\n')

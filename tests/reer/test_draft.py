@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reer.draft import DraftRules, draft_prompt, drop_reason, item_seed, thinking_of, write_drafts
+from reer.draft import Drafter, DraftRules, draft_prompt, drop_reason, thinking_of
 from reer.models.protocols import Completion, Request, Sampling
 from reer.models.scripted import ScriptedSession
-from reer.types import Drop, InputError, Pair
+from reer.types import Drop, InputError, Pair, item_seed
 from tests.reer.test_prompts import ENGLISH, PROMPTS, TRIGGERS
 
 SAMPLING = Sampling(0.7, 0.95, 400, stop=("</think>",))
@@ -57,20 +57,20 @@ def test_all_openers_are_used_over_many_seeds() -> None:
 
 def test_every_pair_is_asked_under_its_own_seed() -> None:
     writer = Says("x")
-    write_drafts(PAIRS, writer, PROMPTS, TRIGGERS, SAMPLING, RULES, seed=0)
+    Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, RULES, 0).first_drafts(PAIRS)
     assert len({request.seed for request in writer.asked}) == len(PAIRS)
 
 
 def test_the_order_of_pairs_changes_no_draft() -> None:
-    forth, _ = write_drafts(PAIRS, ScriptedSession(0), PROMPTS, TRIGGERS, SAMPLING, RULES, seed=3)
-    back, _ = write_drafts(PAIRS[::-1], ScriptedSession(0), PROMPTS, TRIGGERS, SAMPLING, RULES, seed=3)
+    forth, _ = Drafter(ScriptedSession(0), PROMPTS, TRIGGERS, SAMPLING, RULES, 3).first_drafts(PAIRS)
+    back, _ = Drafter(ScriptedSession(0), PROMPTS, TRIGGERS, SAMPLING, RULES, 3).first_drafts(PAIRS[::-1])
     assert forth == back[::-1]
     assert all(len(draft.segments) >= 2 for draft in forth)
 
 
 def test_a_draft_begins_with_its_opener_and_ends_before_the_closing_tag() -> None:
     writer = Says(f" that {'a' * 120}.\n\n{'b' * 120}.\n</think>\n\nThe answer.")
-    (draft,), _ = write_drafts(PAIRS[:1], writer, PROMPTS, TRIGGERS, SAMPLING, RULES, seed=0)
+    (draft,), _ = Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, RULES, 0).first_drafts(PAIRS[:1])
     assert draft.segments[0].startswith(ENGLISH.openers)
     assert draft.segments[-1] == "b" * 120 + "."
     assert draft.tokens == 200
@@ -103,7 +103,7 @@ def test_a_pair_whose_prompt_fills_the_context_is_dropped_for_that() -> None:
 
 
 def test_dropped_drafts_are_listed_with_their_pair() -> None:
-    kept, dropped = write_drafts(PAIRS[:2], Says("short", tokens=0), PROMPTS, TRIGGERS, SAMPLING, RULES, seed=0)
+    kept, dropped = Drafter(Says("short", tokens=0), PROMPTS, TRIGGERS, SAMPLING, RULES, 0).first_drafts(PAIRS[:2])
     assert kept == []
     assert dropped == [Drop("id0", "draft_too_short"), Drop("id1", "draft_too_short")]
 
@@ -112,3 +112,14 @@ def test_dropped_drafts_are_listed_with_their_pair() -> None:
 def test_impossible_rules_are_refused(bad: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=r"filters\.draft"):
         DraftRules(*bad)
+
+
+def test_further_drafts_of_a_pair_draw_anew_and_z0_keeps_its_own_seed() -> None:
+    writer = Says(f" that {'a' * 120}.\n\n{'b' * 120}.")
+    drafter = Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, RULES, 4)
+    drafter.first_drafts(PAIRS[:1])
+    drafter.starts([(PAIRS[0], sample) for sample in range(4)])
+    seeds = [request.seed for request in writer.asked]
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds)) == 4
+    assert {request.group for request in writer.asked} == {PAIRS[0].id}

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reer.draft import Drafter, DraftRules
 from reer.models.protocols import Completion, Nats, Passage, Request, Sampling
 from reer.models.scripted import ScriptedSession
-from reer.rewrite import Rewriter, Surprise, SurpriseScorer, lost_reason
-from reer.search import Evaluate, Propose
+from reer.rewrite import Rewriter, Starter, Surprise, SurpriseScorer, lost_reason, repeat_noise
+from reer.search import Evaluate, Propose, Restart
 from reer.types import InputError, Pair
 from tests.reer.test_prompts import PROMPTS, TRIGGERS
 
@@ -220,3 +221,38 @@ def test_a_threshold_in_nats_has_a_value_in_each_metric() -> None:
     assert AS_RELEASED.of((0.25,)) == 0.25
     assert AS_WRITTEN.of((0.25,)) == pytest.approx(1.2840254)
     assert AS_WRITTEN.of((1e4,)) == math.inf
+
+
+def test_a_rewrite_in_a_later_pass_draws_anew_and_the_first_pass_as_ever() -> None:
+    first, later = ([Says(), Propose("p", SEGMENTS, 0, 2, turn)] for turn in (0, 1))
+    for model, need in (first, later):
+        rewriter(model)([need])  # type: ignore[arg-type, list-item]
+    seeds = [request.seed for model, _ in (first, later) for request in model.asked]  # type: ignore[union-attr]
+    assert len(set(seeds)) == 4
+
+
+def test_further_starts_are_drafts_numbered_after_the_first() -> None:
+    writer = Says(f" {'a' * 120}.\n\n{'b' * 120}.")
+    starter = Starter(Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, DraftRules(0, 2), 0), PAIRS)
+    (starts, one) = starter([Restart("p", 3), Restart("s", 1)])
+    assert (len(starts), len(one), len({request.seed for request in writer.asked})) == (3, 1, 4)
+    assert all(start.lost is None and len(start.segments) == 2 for start in starts)
+
+
+class Noisy(Says):
+    """A scorer whose repeats differ by the number of passages asked together."""
+
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+        return [(1.0 + len(passages) / 100,) for _ in passages]
+
+
+def test_the_noise_of_a_scorer_is_measured_in_the_scores_unit() -> None:
+    passages = [
+        AS_WRITTEN.passage(PAIR, SEGMENTS, PROMPTS, TRIGGERS),
+        AS_WRITTEN.passage(PAIR, ("x",), PROMPTS, TRIGGERS),
+    ]
+    asked = [passage for passage in passages if passage is not None]
+    assert repeat_noise(Says(), AS_RELEASED, asked) == 0.0
+    assert repeat_noise(Noisy(), AS_RELEASED, asked) == pytest.approx(0.03)
+    assert repeat_noise(Noisy(), AS_WRITTEN, asked) == pytest.approx(math.exp(1.04) - math.exp(1.01))
+    assert repeat_noise(NoRoom(), AS_WRITTEN, asked) == 0.0

@@ -8,8 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reer.search import Evaluate, Failure, Propose, Segments, SegmentSearch, run_searches
-from reer.types import Candidate, InputError, Refinement
+from reer.search import (
+    Evaluate,
+    Failure,
+    MultiStart,
+    Propose,
+    RandomSearch,
+    Restart,
+    SearchMethod,
+    Segments,
+    SegmentSearch,
+    Servers,
+    run_searches,
+)
+from reer.types import Candidate, InputError, Refinement, Start
 
 relaxed = settings(deadline=None, max_examples=150)
 searches = st.builds(SegmentSearch, st.integers(0, 5), st.integers(1, 4), st.sampled_from([-1.0, 0.3, 0.6]))
@@ -40,13 +52,24 @@ class World:
         bad = draw.random() < self.invalid and not is_draft
         return draw.choice(INVALID) if bad else draw.choice([draw.random(), 0.0, 0.5])
 
-    def run(self, search: SegmentSearch, sizes: Sequence[int], width: int = 3) -> dict[str, Refinement | Failure]:
+    def restart(self, needs: Sequence[Restart]) -> list[list[Start]]:
+        return [[self._start(need.pair_id, n) for n in range(need.n)] for need in needs]
+
+    def _start(self, pair_id: str, number: int) -> Start:
+        draw = Random(f"{self.seed}{pair_id}start{number}")
+        segments = tuple(f"start{number}-{j}" for j in range(draw.randint(1, 4)))
+        return Start(segments, 50, "draft_too_short" if draw.random() < 0.2 else None)
+
+    def servers(self) -> Servers:
+        return Servers(self.propose, self.evaluate, self.restart)
+
+    def run(self, search: SearchMethod, sizes: Sequence[int], width: int = 3) -> dict[str, Refinement | Failure]:
         drafts = {f"p{i}": tuple(f"old{j}" for j in range(size)) for i, size in enumerate(sizes)}
         steps = {id: search.steps(id, draft) for id, draft in drafts.items()}
-        return run_searches(steps, self.propose, self.evaluate, width, lambda _: None)
+        return run_searches(steps, self.servers(), width, lambda _: None)
 
 
-def one(world: World, search: SegmentSearch, size: int) -> Refinement:
+def one(world: World, search: SearchMethod, size: int) -> Refinement:
     result = world.run(search, [size])["p0"]
     assert isinstance(result, Refinement)
     return result
@@ -212,7 +235,7 @@ def test_needs_of_one_kind_are_served_together_up_to_the_width() -> None:
 
     steps = {id: SegmentSearch(2, 2, -1.0).steps(id, draft) for id, draft in drafts.items()}
     done: list[str] = []
-    run_searches(steps, world.propose, evaluate, 4, done.append)
+    run_searches(steps, Servers(world.propose, evaluate, world.restart), 4, done.append)
     assert max(sizes) == 4
     assert sorted(done) == sorted(drafts)
 
@@ -221,3 +244,86 @@ def test_needs_of_one_kind_are_served_together_up_to_the_width() -> None:
 def test_impossible_settings_are_refused(bad: tuple[int, int, float]) -> None:
     with pytest.raises(InputError, match="search: want"):
         SegmentSearch(*bad)
+
+
+@relaxed
+@given(st.integers(), st.integers(1, 4), st.integers(1, 5), st.integers(2, 4))
+def test_several_passes_never_worsen_and_end_when_one_changes_nothing(
+    seed: int, max_edits: int, size: int, passes: int
+) -> None:
+    result = one(World(seed), SegmentSearch(max_edits, 2, -1.0, passes=passes), size)
+    per_pass = min(max_edits, size)
+    turns = [[edit for edit in result.edits if edit.turn == turn] for turn in range(passes)]
+    made = [turn for turn in turns if turn]
+    assert all(len(turn) == per_pass for turn in made)
+    assert all(any(edit.chosen is not None for edit in turn) for turn in made[:-1])
+    assert len(made) == passes or all(edit.chosen is None for edit in made[-1])
+    assert [edit.score for edit in result.edits] == sorted((edit.score for edit in result.edits), reverse=True)
+
+
+def test_a_second_pass_is_asked_for_as_such() -> None:
+    world, turns = Table({"old0": 0.9, "x": 0.5}, proposals("x")), list[int]()
+    serve = world.propose
+    world.propose = lambda needs: turns.extend(n.turn for n in needs) or serve(needs)  # type: ignore[method-assign]
+    one(world, SegmentSearch(1, 1, 0.0, passes=3), 1)
+    assert turns == [0, 1]
+
+
+@relaxed
+@given(st.integers(), st.integers(1, 5), st.integers(1, 6))
+def test_chance_makes_every_edit_and_takes_any_usable_rewrite(seed: int, max_edits: int, size: int) -> None:
+    world = World(seed)
+    result = one(world, RandomSearch(max_edits, 3, 10.0), size)
+    assert len(result.edits) == min(max_edits, size), "no threshold ends it"
+    assert result.score == world.score("p0", result.segments)
+    assert all(e.candidates[e.chosen].score is not None for e in result.edits if e.chosen is not None)
+
+
+def test_chance_is_fair_and_repeats_itself() -> None:
+    world = World(5, invalid=0.0)
+    world.propose = lambda needs: [proposals("a", "b") for _ in needs]  # type: ignore[method-assign]
+    runs = [world.run(RandomSearch(1, 2, 0.0, seed=1), [1] * 600) for _ in range(2)]
+    assert runs[0] == runs[1]
+    taken = [r.edits[0].chosen for r in runs[0].values() if isinstance(r, Refinement)]
+    assert all(150 < taken.count(choice) < 250 for choice in (0, 1, None))
+
+
+@relaxed
+@given(st.integers(), st.integers(2, 5), st.integers(0, 3), st.integers(1, 4))
+def test_several_starts_keep_every_run_and_the_lowest_wins(seed: int, starts: int, max_edits: int, size: int) -> None:
+    world = World(seed)
+    result = one(world, MultiStart(starts, SegmentSearch(max_edits, 2, -1.0)), size)
+    assert len(result.runs) + len(result.lost_starts) == starts
+    assert result.runs[0].draft == result.draft, "z(0) is one of the starts"
+    assert result.score == min(run.score for run in result.runs) <= result.draft_score
+    assert result.score == world.score("p0", result.segments)
+    assert result.tokens == sum(run.tokens for run in result.runs)
+    assert len(result.trace()) == sum(len(run.edits) for run in result.runs)
+
+
+def test_best_of_n_generates_drafts_and_nothing_else() -> None:
+    world = Table({"old0": 0.9, "better": 0.4, "worse": 1.2})
+    made = [Start(("better",), 30, None), Start((), 2, "draft_too_short"), Start(("worse",), 40, None)]
+    world.restart = lambda needs: [made for _ in needs]  # type: ignore[method-assign]
+    result = one(world, MultiStart(4, SegmentSearch(0, 2, 0.25)), 1)
+    assert (result.segments, result.score, result.draft_score) == (("better",), 0.4, 0.9)
+    assert (result.lost_starts, result.tokens, result.trace()) == (("draft_too_short",), 70, ())
+
+
+def test_a_gain_within_the_noise_is_none() -> None:
+    world = Table({"old0": 0.5, "a": 0.4999, "b": 0.45}, proposals("a"))
+    quiet = SegmentSearch(1, 1, 0.0)
+    assert one(world, quiet, 1).segments == ("a",)
+    assert one(world, quiet.in_unit(lambda nats: nats, noise=0.001), 1).segments == ("old0",)
+    world.proposals = proposals("b")
+    assert one(world, quiet.in_unit(lambda nats: nats, noise=0.001), 1).segments == ("b",)
+
+
+def test_a_threshold_is_given_in_nats_and_compared_in_the_scores_unit() -> None:
+    assert SegmentSearch(1, 1, 0.25).in_unit(math.exp, 0.0).threshold == math.exp(0.25)
+    assert MultiStart(2, SegmentSearch(1, 1, 0.25)).in_unit(math.exp, 0.5).search.min_gain == 0.5
+
+
+def test_one_start_is_no_multi_start() -> None:
+    with pytest.raises(InputError, match="starts >= 2"):
+        MultiStart(1, SegmentSearch(1, 1, 0.0))
