@@ -39,6 +39,7 @@ from reer.models.checkpoints import FolderModel, HubModel, PackageModel, TinyMod
 from reer.models.http import ChatServer
 from reer.models.local import LocalModel
 from reer.models.scripted import ScriptedModel
+from reer.models.servers import ScoringServer
 from reer.prompts import Prompts, PromptTexts
 from reer.public import PublicRows
 from reer.search import MultiStart, RandomSearch, SegmentSearch
@@ -52,7 +53,7 @@ from reer.types import InputError
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PARTS: dict[str, dict[str, type]] = {
     "model": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
-    "chat": {"local": LocalModel, "scripted": ScriptedModel, "server": ChatServer},
+    "chat": {"local": LocalModel, "scripted": ScriptedModel, "server": ChatServer, "scoring": ScoringServer},
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource},
     "taxonomy": {"taxonomy": Taxonomy},
     "prompts": {"prompts": Prompts},

@@ -19,6 +19,7 @@ from experiments.record import Result, check_name, is_current, read_result, writ
 from experiments.store import Artifact, Monitor, Step, Store
 from experiments.tracking import Silent, open_tracking
 from reer.models.http import ChatServer
+from reer.models.servers import ScoringServer
 from reer.types import InputError
 
 
@@ -29,9 +30,12 @@ def preflight(x: Experiment) -> Pipeline:
     for benchmark in x.benchmark.values():
         if hasattr(benchmark, "items"):
             benchmark.items()
-    for role, chat in (("generator", x.generator.chat), ("judge", x.judge.chat)):
-        if isinstance(chat, ChatServer) and chat.key_variable and not os.environ.get(chat.key_variable):
-            raise InputError(f"{role}: set the environment variable {chat.key_variable} to your key for {chat.model}")
+    for role, chat in (("generator", x.generator.chat), ("scorer", x.scorer.chat), ("judge", x.judge.chat)):
+        is_server = isinstance(chat, ChatServer | ScoringServer)
+        if is_server and chat.key_variable and not os.environ.get(chat.key_variable):
+            raise InputError(
+                f"{role}: set the environment variable {chat.key_variable} to your key for {chat.base_url}"
+            )
     x.runtime.layout.accumulation(x.train.global_batch)
     if x.runtime.layout.devices > 1:
         raise InputError(

@@ -5,89 +5,71 @@ It cannot score: chat servers do not return the log-probabilities of a prompt. K
 
 from __future__ import annotations
 
-import os
-import random
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from reer.models.protocols import Completion, Device, Request
-from reer.types import InputError
-
-RETRIED = {200, 408, 409, 429, 500, 502, 503, 504}  # 200: with a body that is no completion, as gateways send
+from reer.models.client import Call, Client, Link, connect
+from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.types import Message
 
 
 @dataclass(frozen=True)
 class ChatServer:
     """A model on a server. `key_variable` names the environment variable that holds the key ('' for none);
-    `send_seed` and `send_top_p` are off for providers that refuse these parameters."""
+    `send_seed` and `send_top_p` are off for providers that refuse these parameters; `replicas` are further addresses
+    of the same model; `health_check` asks each for one token before any work."""
 
     model: str
     base_url: str = field(metadata={"identity": False})
     key_variable: str = field(default="", metadata={"identity": False})
     concurrency: int = field(default=8, metadata={"identity": False})
     timeout_seconds: float = field(default=600.0, metadata={"identity": False})
+    total_seconds: float = field(default=3600.0, metadata={"identity": False})
     attempts: int = field(default=6, metadata={"identity": False})
     send_seed: bool = True
     send_top_p: bool = True
+    replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
+    health_check: bool = field(default=True, metadata={"identity": False})
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise InputError(f"server: base_url wants http:// or https://, got {self.base_url!r}")
-        if any(mark in self.key_variable for mark in ("-", ".", " ")) or len(self.key_variable) > 60:
-            raise InputError("server: key_variable wants the NAME of an environment variable, not a key")
+        self.link()
+
+    def link(self) -> Link:
+        urls = (self.base_url, *self.replicas)
+        return Link(
+            urls, self.key_variable, self.concurrency, self.timeout_seconds, self.total_seconds, self.attempts
+        )  # fmt: skip
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ChatSession]:
-        import httpx
-
-        key = os.environ.get(self.key_variable, "") if self.key_variable else ""
-        if self.key_variable and not key:
-            raise InputError(f"server {self.model}: set the environment variable {self.key_variable} to your key")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        timeout = httpx.Timeout(self.timeout_seconds, connect=10.0)
-        with httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout) as client:
-            yield ChatSession(self, client)
+        with connect(self.model, self.link()) as client:
+            session = ChatSession(self, client)
+            if self.health_check:
+                session.check()
+            yield session
 
 
 class ChatSession:
     """An open connection; see `Generator`."""
 
-    def __init__(self, server: ChatServer, client: Any) -> None:
+    def __init__(self, server: ChatServer, client: Client) -> None:
         self.server, self.client = server, client
         unsent = "".join(f"-no_{field}" for field in ("seed", "top_p") if not getattr(server, f"send_{field}"))
         self.name = f"{server.model}/chat-server{unsent}"
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """All requests, `concurrency` at a time. Raises RuntimeError when one has no answer after all attempts."""
-        with ThreadPoolExecutor(self.server.concurrency) as pool:
-            return list(pool.map(self._one, requests))
+        """All requests, in order. Raises RuntimeError when one has no answer after all attempts."""
+        calls = [Call("/chat/completions", self._body(request), _completion, request.group) for request in requests]
+        return [reply or Completion("", "no_room", 0, 0) for reply in self.client.ask(calls)]
 
-    def _one(self, request: Request) -> Completion:
-        import httpx
-
-        why = ""
-        for attempt in range(self.server.attempts):
-            try:
-                reply = self.client.post("/chat/completions", json=self._body(request))
-            except httpx.TransportError as error:
-                why = f"{type(error).__name__}: {error}"
-            else:
-                done = _completion(reply) if reply.status_code == 200 else None
-                if done:
-                    return done
-                why = f"HTTP {reply.status_code}: {reply.text[:300]}"
-                if reply.status_code not in RETRIED:
-                    raise InputError(f"server {self.server.model} refused the request: {why}")
-                wait = reply.headers.get("retry-after", "")
-                if wait.replace(".", "", 1).isdecimal():
-                    time.sleep(min(float(wait), 120.0))
-                    continue
-            time.sleep(min(0.5 * 2**attempt, 30.0) * random.uniform(0.5, 1.0))
-        raise RuntimeError(f"server {self.server.model}: no answer after {self.server.attempts} attempts; last: {why}")
+    def check(self) -> None:
+        """One token from each replica, so that a wrong address, key or model name is found before any work."""
+        sampling = Sampling(0.0 if self.server.send_top_p else 1.0, 1.0, max_tokens=1)
+        hello = Request(Prompt((Message("user", "Hello"),)), sampling, 0)
+        body = self._body(hello)
+        self.client.ask([Call("/chat/completions", body, _completion, url=url) for url in self.server.link().urls])
 
     def _body(self, request: Request) -> dict[str, Any]:
         turns = [{"role": m.role, "content": m.content} for m in request.prompt.messages]
@@ -109,13 +91,9 @@ class ChatSession:
         return body
 
 
-def _completion(reply: Any) -> Completion | None:
-    """The completion a reply holds, or None if its body is no completion. Half surrogate pairs become `?`."""
-    try:
-        body = reply.json()
-        choice, usage = body["choices"][0], body.get("usage") or {}
-        text = (choice["message"].get("content") or "").encode("utf-8", "replace").decode("utf-8")
-        used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
+def _completion(body: Any) -> Completion:
+    """The completion a reply holds. Half surrogate pairs become `?`."""
+    choice, usage = body["choices"][0], body.get("usage") or {}
+    text = (choice["message"].get("content") or "").encode("utf-8", "replace").decode("utf-8")
+    used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     return Completion(text, "length" if choice.get("finish_reason") == "length" else "stop", *used)

@@ -14,7 +14,7 @@ from reer.models.checkpoints import Checkpoint
 from reer.models.prefix import can_share, register
 from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
 from reer.models.scoring import PrefixScorer
-from reer.types import InputError
+from reer.models.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,26 +77,17 @@ class LocalSession:
 
     def __init__(self, name: str, model: Any, tokenizer: Any, device: Device) -> None:
         self.name, self.model, self.tokenizer, self.device = name, model, tokenizer, device
+        self.tokens = Tokens(tokenizer)
         self.limit: int = model.config.max_position_embeddings
         self.scorer = PrefixScorer(model, device.score_rows, int(device.prefix_gib * 2**30))
         stops = model.generation_config.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
 
-    def context_ids(self, prompt: Prompt) -> list[int]:
-        """Token ids of the rendered conversation, the assistant's turn opened, and the prefill."""
-        turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        # Some templates open the thinking themselves; the prefill then brings its own (released code does the same).
-        return self.ids(rendered.removesuffix("<think>\n").removesuffix("<think>") + prompt.prefill)
-
-    def ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order. Equal prompts are read once and shared."""
         contexts: dict[Prompt, list[int]] = {r.prompt: [] for r in requests}
         for prompt in contexts:
-            contexts[prompt] = self.context_ids(prompt)
+            contexts[prompt] = self.tokens.context_ids(prompt)
         room = {prompt: self.limit - len(ids) for prompt, ids in contexts.items()}
         done = {
             i: Completion("", "no_room", len(contexts[request.prompt]), 0)
@@ -183,11 +174,8 @@ class LocalSession:
 
     def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
         """Nats per token of each answer given its context, None where both exceed the model's context. Exactly the
-        answer's own tokens are scored: both sides are tokenised separately, so nothing can straddle the boundary.
-        Raises InputError for an empty answer."""
-        pairs = [(self.context_ids(p.context), self.ids(p.answer)) for p in passages]
-        if not all(answer for _, answer in pairs):
-            raise InputError("nothing to score: the answer has no tokens")
+        answer's own tokens are scored. Raises InputError for an empty answer."""
+        pairs = [self.tokens.passage_ids(passage) for passage in passages]
         fits = [i for i, (context, answer) in enumerate(pairs) if len(context) + len(answer) <= self.limit]
         nats = self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits])
         found = dict(zip(fits, nats, strict=True))

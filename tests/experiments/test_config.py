@@ -24,6 +24,7 @@ GIVEN = {
     ("judge", "server"): ["judge.chat.model=m", "judge.chat.base_url=http://localhost:1/v1"],
 }
 KEYS = {"model": "model@student", "chat": "chat@judge.chat"}
+SCORES_ONLY = {("chat", "sglang"), ("chat", "vllm")}
 CHOICES = [
     (folder.name, file.stem)
     for folder in sorted(CONF.iterdir())
@@ -63,7 +64,8 @@ def test_every_arm_composes_and_plans_at_every_scale(arm: str, scale: str) -> No
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_yaml_composes_and_plans(group: str, choice: str, given: Callable[[str, str], list[str]]) -> None:
     value = f"[{choice}]" if group == "benchmark" else choice
-    x = one("scale=smoke", f"{KEYS.get(group, group)}={value}", *given(group, choice))
+    key = "chat@scorer_model" if (group, choice) in SCORES_ONLY else KEYS.get(group, group)
+    x = one("scale=smoke", f"{key}={value}", *given(group, choice))
     assert pipeline(x).results
 
 

@@ -4,12 +4,14 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
 import pytest
 
+from reer.models.client import Slots
 from reer.models.http import ChatServer
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.types import InputError, Message
@@ -106,7 +108,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
-    with ChatServer("m", url, **settings).open(Device()) as session:
+    with ChatServer("m", url, **{"health_check": False, **settings}).open(Device()) as session:
         return session.generate(requests or (request(),))
 
 
@@ -186,10 +188,84 @@ def test_a_passing_failure_is_tried_again(serve: Serve, status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 def test_a_refusal_is_not_tried_again(serve: Serve, status: int) -> None:
-    server, url = serve(respond(status, {"error": "context too long"}))
-    with pytest.raises(InputError, match=rf"server m refused the request: HTTP {status}: .*context too long"):
+    server, url = serve(respond(status, {"error": "no such model"}))
+    with pytest.raises(InputError, match=rf"server m refused the request: HTTP {status}: .*no such model"):
         ask(url)
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",
+        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        "context_length_exceeded",
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_no_refusal(serve: Serve, text: str) -> None:
+    _, url = serve(respond(400, {"error": {"message": text}}), says("x"))
+    assert [reply.stopped for reply in ask(url, request("long"), request("short"), concurrency=1)] == [
+        "no_room",
+        "stop",
+    ]
+
+
+def test_all_attempts_of_a_call_have_one_deadline(serve: Serve) -> None:
+    _, url = serve(respond(503, {"error": "overloaded"}))
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"no answer in 0\.4 s; last: HTTP 503"):
+        ask(url, total_seconds=0.4, attempts=50)
+    assert time.monotonic() - start < 2
+
+
+def test_after_the_last_attempt_nobody_waits(serve: Serve) -> None:
+    _, url = serve(respond(500, {}))
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="after 1 attempts"):
+        ask(url, attempts=1)
+    assert time.monotonic() - start < 0.4
+
+
+def test_a_health_check_asks_every_replica_for_one_token(serve: Serve) -> None:
+    (first, url), (second, other) = serve(says("x")), serve(says("x"))
+    ask(url, replicas=(other,), health_check=True)
+    assert [server.bodies[0]["max_tokens"] for server in (first, second)] == [1, 1]
+
+
+def test_a_replica_that_is_down_is_found_before_any_work(serve: Serve) -> None:
+    (first, url), (_, other) = serve(says("x")), serve(respond(401, {"error": "bad key"}))
+    with pytest.raises(InputError, match="bad key"):
+        ask(url, replicas=(other,), health_check=True)
+    assert all(body["max_tokens"] == 1 for body in first.bodies)
+
+
+def test_calls_of_one_group_go_to_one_replica_and_groups_spread(serve: Serve) -> None:
+    (first, url), (second, other) = serve(says("x")), serve(says("x"))
+    asked = [replace(request(f"{n}", seed=k), group=f"pair{n}") for k in range(3) for n in range(16)]
+    ask(url, *asked, replicas=(other,))
+    seen = [{body["messages"][0]["content"] for body in server.bodies} for server in (first, second)]
+    assert not seen[0] & seen[1]
+    assert all(len(pairs) >= 3 for pairs in seen)
+
+
+def test_too_many_requests_shrink_the_slots_once_and_success_grows_them_back() -> None:
+    slots = Slots(most=10, limit=10)
+    together = time.monotonic()
+    for _ in range(5):
+        slots.too_many(together, pause_seconds=0)
+    assert slots.limit == 8
+    slots.too_many(time.monotonic(), pause_seconds=0)
+    assert slots.limit == 6
+    for _ in range(200):
+        slots.well()
+    assert slots.limit == 10
+
+
+def test_a_crowd_of_429s_ends_with_every_answer_in_its_place(serve: Serve) -> None:
+    busy = [respond(429, {}, Retry_After="0.05")] * 6
+    _, url = serve(*busy, echoes)
+    replies = ask(url, *(request(str(i)) for i in range(1, 20)), concurrency=8)
+    assert [reply.text for reply in replies] == [str(i) for i in range(1, 20)]
 
 
 @pytest.mark.parametrize(
@@ -278,3 +354,5 @@ def test_the_name_is_the_model_whatever_the_address(serve: Serve) -> None:
     _, url = serve(says("x"))
     with ChatServer("judge-1", url).open(Device()) as session:
         assert session.name == "judge-1/chat-server"
+    with ChatServer("judge-1", url, send_seed=False).open(Device()) as session:
+        assert session.name == "judge-1/chat-server-no_seed", "what is sent is part of what is asked"

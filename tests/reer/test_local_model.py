@@ -43,7 +43,7 @@ def passages(count: int) -> list[Passage]:
 
 def naive(session: LocalSession, passage: Passage) -> list[float]:
     """One full forward pass for every token of the answer, nothing kept, nothing padded."""
-    context, answer = session.context_ids(passage.context), session.ids(passage.answer)
+    context, answer = session.tokens.context_ids(passage.context), session.tokens.ids(passage.answer)
     nats = []
     for i, token in enumerate(answer):
         logits = session.model(input_ids=torch.tensor([context + answer[:i]])).logits[0, -1]
@@ -66,7 +66,7 @@ def test_one_row_at_a_time_scores_like_four(session: LocalSession) -> None:
 
 def test_exactly_the_tokens_of_the_answer_are_scored(session: LocalSession) -> None:
     asked = passages(12)
-    assert [len(nats) for nats in wide(session, 4).score(asked)] == [len(session.ids(p.answer)) for p in asked]
+    assert [len(nats) for nats in wide(session, 4).score(asked)] == [len(session.tokens.ids(p.answer)) for p in asked]
     assert len(session.score([Passage(prompt("q", "no space at the seam"), "想")])[0]) == 3
 
 
@@ -100,7 +100,7 @@ def test_the_seed_decides_what_a_row_says(session: LocalSession) -> None:
 
 def test_greedy_decoding_is_that_of_a_naive_loop(session: LocalSession) -> None:
     request = Request(prompt("Hello", "so"), Sampling(0.0, 1.0, 12), 0)
-    ids = session.context_ids(request.prompt)
+    ids = session.tokens.context_ids(request.prompt)
     start = len(ids)
     while len(ids) < start + 12 and not session.ends & set(ids[start:]):
         ids.append(int(session.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
@@ -110,7 +110,7 @@ def test_greedy_decoding_is_that_of_a_naive_loop(session: LocalSession) -> None:
 def test_the_token_limit_stops_a_row(session: LocalSession) -> None:
     reply = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 5), 3)])[0]
     assert (reply.stopped, reply.tokens) == ("length", 5)
-    assert reply.prompt_tokens == len(session.context_ids(prompt("q")))
+    assert reply.prompt_tokens == len(session.tokens.context_ids(prompt("q")))
 
 
 def test_an_end_token_stops_a_row_and_is_no_text(session: LocalSession) -> None:
@@ -149,7 +149,7 @@ def small(session: LocalSession, limit: int) -> LocalSession:
 
 def test_a_completion_ends_where_the_models_context_does(session: LocalSession) -> None:
     asked = prompt("q")
-    used = len(session.context_ids(asked))
+    used = len(session.tokens.context_ids(asked))
     (reply,) = small(session, used + 3).generate([Request(asked, FREE, 5)])
     (whole,) = session.generate([Request(asked, FREE, 5)])
     assert (reply.stopped, reply.tokens) == ("length", 3)
@@ -177,7 +177,7 @@ def test_weights_go_when_the_block_ends() -> None:
 
 def test_the_context_is_the_conversation_and_the_prefill(session: LocalSession) -> None:
     asked = Prompt((Message("system", "S"), Message("user", "U")), "<think>\nSo")
-    assert session.tokenizer.decode(session.context_ids(asked)) == (
+    assert session.tokenizer.decode(session.tokens.context_ids(asked)) == (
         "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n<think>\nSo"
     )
 
@@ -200,7 +200,9 @@ class Opens:
 
 def test_a_template_that_opens_thinking_does_not_open_it_twice(session: LocalSession) -> None:
     opened = LocalSession("x", session.model, Opens(session.tokenizer), session.device)
-    assert opened.context_ids(prompt("q", "<think>\nSo")) == session.context_ids(prompt("q", "<think>\nSo"))
+    assert opened.tokens.context_ids(prompt("q", "<think>\nSo")) == session.tokens.context_ids(
+        prompt("q", "<think>\nSo")
+    )
 
 
 def test_the_name_says_weights_precision_and_engine(session: LocalSession) -> None:

@@ -1,0 +1,34 @@
+"""Prompts as token ids, by a checkpoint's own tokenizer and chat template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from reer.models.protocols import Passage, Prompt
+from reer.types import InputError
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A loaded tokenizer."""
+
+    tokenizer: Any
+
+    def context_ids(self, prompt: Prompt) -> list[int]:
+        """Token ids of the rendered conversation, the assistant's turn opened, and the prefill."""
+        turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        # Some templates open the thinking themselves; the prefill then brings its own (released code does the same).
+        return self.ids(rendered.removesuffix("<think>\n").removesuffix("<think>") + prompt.prefill)
+
+    def ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def passage_ids(self, passage: Passage) -> tuple[list[int], list[int]]:
+        """Context and answer, tokenised separately, so that nothing can straddle the boundary. Raises InputError for an
+        answer without tokens."""
+        answer = self.ids(passage.answer)
+        if not answer:
+            raise InputError("nothing to score: the answer has no tokens")
+        return self.context_ids(passage.context), answer
