@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import show
+from experiments.experiment import Experiment
 from experiments.job import guarded
 from experiments.record import Result, all_results, find_run, read_result
 from experiments.report import compare, report_name, write_html
@@ -65,6 +66,7 @@ def _plan(arguments: Sequence[str]) -> int:
         [a for a in arguments if not a.startswith("-")], "-m" in arguments or "--multirun" in arguments
     )
     claimed: dict[str, str] = {}
+    searches: dict[str, Experiment] = {}
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     executions = 0
     for plan in plans:
@@ -75,11 +77,15 @@ def _plan(arguments: Sequence[str]) -> int:
             status = store.status(step)
             if status != "cached":
                 owner = claimed.setdefault(step.fingerprint, x.name)
+                if name == "refine" and owner == x.name and x.scale.pairs:
+                    searches[x.run_name] = x
                 status = status if owner == x.name else f"with {owner}"
             cells.append((name, status))
         rows.append((f"{x.name} s{x.seed}", cells))
     cached = sum(status == "cached" for _, cells in rows for _, status in cells)
     show.plan(rows, {"stages in all": executions, "cached": cached, "to compute": len(claimed)})
+    for label, x in searches.items():
+        show.search_cost(label, x)
     return 0
 
 

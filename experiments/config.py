@@ -32,6 +32,7 @@ from evals.writing import WritingPrompts
 from evals.writingbench import WritingBench
 from experiments.experiment import Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
 from reer.chat import ChatFormat
+from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
 from reer.mixture import Mixture
@@ -74,9 +75,10 @@ PARTS: dict[str, dict[str, type]] = {
     "judge": {"judge": Judge},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
+    "estimate": {"estimate": Estimate},
 }  # fmt: skip
 AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
-OUTSIDE = {"runtime", "tracking", "hydra"}
+OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}
 LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.judging import Judge
+from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
 from reer.mixture import Mixture
@@ -127,6 +128,7 @@ class Experiment:
     scale: Scale
     runtime: Runtime
     tracking: Tracking
+    estimate: Estimate
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):

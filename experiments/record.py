@@ -17,7 +17,7 @@ from experiments.pipeline import Pipeline
 from experiments.store import Artifact, build_of, write_json
 from reer.types import InputError
 
-OUTSIDE_IDENTITY = {"runtime", "tracking", "replace", "baseline"}
+OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "replace", "baseline"}
 
 
 def identity_of(x: Experiment) -> dict[str, Json]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from experiments.experiment import Experiment
 from experiments.record import Result
 from experiments.report import Comparison, difference_text
 from experiments.store import Artifact
+from reer.cost import search_cost as cost_of
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -132,6 +135,24 @@ def plan(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], distinct: Mappin
         table.add_row(escape(name), *(dict(cells).get(name, "–") for _, cells in rows))
     console.print(table)
     console.print(", ".join(f"{count} {what}" for what, count in distinct.items()))
+
+
+def search_cost(run_name: str, x: Experiment) -> None:
+    """What the search of a run would ask of its models, and what that reckons with."""
+    e, pairs = x.estimate, x.scale.pairs or 0
+    cost = cost_of(x.search.shape(), pairs, e)
+    line(
+        f"{run_name}: drafts and search of {pairs} pairs: {cost.score_calls:,} score calls, {cost.rewrite_calls:,} "
+        f"rewrite calls; {_tokens(cost.scored_tokens)} tokens scored ({_tokens(cost.scored_tokens_naive)} if nothing "
+        f"were shared), {_tokens(cost.read_tokens)} read to write ({_tokens(cost.read_tokens_naive)}), "
+        f"{_tokens(cost.written_tokens)} written; about {cost.device_hours:.3g} device-hours, {cost.usd(e):.3g} usd"
+    )
+    assumed = ", ".join(f"{field.name} {getattr(e, field.name):g}" for field in fields(e))
+    line(f"  reckoned with (estimate.NAME=… sets each): {assumed}")
+
+
+def _tokens(count: int) -> str:
+    return f"{count / 1e6:.4g} M"
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -68,6 +68,15 @@ class Unscorable(ValueError):
     """The draft itself has no valid score, so no rewrite of it could be compared with anything."""
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The most a search does for one pair: drafts, edits of each, rewrites of each edit."""
+
+    starts: int
+    edits: int
+    candidates: int
+
+
 class SearchMethod(Protocol):
     """What every choice of `search=` can do."""
 
@@ -77,6 +86,10 @@ class SearchMethod(Protocol):
 
     def in_unit(self, of_nats: Callable[[float], float], noise: float) -> SearchMethod:
         """The same search with its threshold in the score's own unit, and differences up to `noise` held to be none."""
+        ...
+
+    def shape(self) -> Shape:
+        """What it does at most."""
         ...
 
 
@@ -104,6 +117,9 @@ class SegmentSearch:
 
     def in_unit(self, of_nats: Callable[[float], float], noise: float) -> SegmentSearch:
         return replace(self, threshold=of_nats(self.threshold), min_gain=max(self.min_gain, noise))
+
+    def shape(self) -> Shape:
+        return Shape(1, self.max_edits * self.passes, self.n_candidates)
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
         (first,) = yield from evaluate(Evaluate(pair_id, (draft,)))
@@ -184,6 +200,9 @@ class MultiStart:
 
     def in_unit(self, of_nats: Callable[[float], float], noise: float) -> MultiStart:
         return replace(self, search=self.search.in_unit(of_nats, noise))
+
+    def shape(self) -> Shape:
+        return replace(self.search.shape(), starts=self.starts)
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
         made = yield from restart(Restart(pair_id, self.starts - 1))
