@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from evals.judging import Judge
 from reer.cost import Estimate
@@ -67,6 +67,23 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster that searches: `address` '' starts one on this machine, 'auto' joins the one that is running."""
+
+    address: str
+    actors: int
+    cpus_per_actor: float
+    gpus_per_actor: float
+    pairs_per_task: int
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if self.actors < 1 or self.pairs_per_task < 1 or min(self.cpus_per_actor, self.gpus_per_actor) < 0:
+            raise InputError(f"runtime.cluster: want actors and pairs_per_task >= 1 and resources >= 0, got {self}")
+
+
+@dataclass(frozen=True)
 class Runtime:
     """On what: never part of a result's identity. `width` is how many searches run side by side; a scorer of its own
     goes to `scorer_device`, beside the generator."""
@@ -77,6 +94,7 @@ class Runtime:
     layout: Layout
     width: int
     scorer_device: str = "auto"
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         if self.width < 1:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from experiments.cluster import search_on_ray
 from experiments.experiment import GeneratorRole, ScorerRole
 from experiments.store import Artifact, Metrics, Workspace, stage, write_json, write_rows
+from experiments.synthesis import Results, SearchJob
 from reer.chat import ChatFormat, Rendered
 from reer.chat import render as render_samples
 from reer.curate import Categories, Curated, Reflection, TrajectoryLength
@@ -21,19 +24,15 @@ from reer.draft import Drafter, DraftRules
 from reer.filters import Filters
 from reer.filters import measures as trajectory_measures
 from reer.mixture import mix as mix_samples
-from reer.models.protocols import Scorer
-from reer.models.replay import ReplayedGenerator, ReplayedScorer, journal_for
+from reer.models.replay import ReplayedGenerator, journal_for
 from reer.pairs import Selection, complete, select
 from reer.prompts import Prompts, Triggers
-from reer.rewrite import Rewriter, Starter, SurpriseScorer, repeat_noise
-from reer.search import Evaluate, Failure, SearchMethod, Servers, run_searches
+from reer.search import Failure, SearchMethod
 from reer.sft import Recipe, fine_tune
 from reer.sources.rows import Problems
 from reer.taxonomy import Taxonomy
 from reer.text import join_segments
 from reer.types import Drop, InputError, Message, Pair, Refinement, Sample, Trajectory
-
-NOISE_DRAFTS = 2  # each is scored three times
 
 
 def counts(drops: Sequence[Drop]) -> dict[str, int]:
@@ -102,60 +101,45 @@ def refine(
 ) -> Metrics:  # fmt: skip
     """The search over every draft; `reer.search` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
+    job = SearchJob(
+        generator, scorer, search, prompts, triggers, rules, draft_tokens, edit_tokens, ws.runtime, ws.replay.resolve()
+    )
     todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
-    drops = [Drop(i, "solution_single_segment") for i in todo if _nothing_to_score(by_id[i], scorer, prompts, triggers)]
+    drops = [Drop(pair_id, "solution_single_segment") for pair_id in todo if not job.can_score(by_id[pair_id])]
     for drop in drops:
         del todo[drop.id]
-    with ExitStack() as opened:
-        writes = opened.enter_context(generator.chat.open(ws.runtime.device))
-        beside = replace(ws.runtime.device, name=ws.runtime.scorer_device)
-        scores = writes if scorer.chat == generator.chat else opened.enter_context(scorer.chat.open(beside))
-        writer = ReplayedGenerator(writes, journal_for(ws.replay, writes.name), ws.runtime.device.generate_rows)
-        reader = ReplayedScorer(scores, journal_for(ws.replay, scores.name), 8 * ws.runtime.device.score_rows)
-        drafting = generator.sampling(draft_tokens, stop=("</think>",))
-        drafter = Drafter(writer, prompts, triggers, drafting, rules, generator.seed)
-        surprise = SurpriseScorer(reader, scorer.surprise, by_id, prompts, triggers)
-        noise = _noise(ws.folder / "noise.json", scores, surprise, todo)
-        method = search.in_unit(lambda nats: scorer.surprise.of((nats,)), noise)
-        finished: list[str] = []
-
-        def done(pair_id: str) -> None:
-            finished.append(pair_id)
-            ws.progress("searches", len(finished), len(todo))
-
-        results = run_searches(
-            {i: method.steps(i, segments) for i, segments in todo.items()},
-            Servers(
-                Rewriter(writer, by_id, prompts, triggers, generator.sampling(edit_tokens, stop=()), generator.seed),
-                surprise, Starter(drafter, by_id),
-            ),
-            ws.runtime.width, done,
-        )  # fmt: skip
-    refinements = [r for i in todo if isinstance(r := results[i], Refinement)]
-    drops += [Drop(i, r.reason) for i, r in results.items() if isinstance(r, Failure)]
+    results, calls, noise = _searched(ws, job, by_id, todo)
+    refinements = [r for r in results.values() if isinstance(r, Refinement)]
+    drops += [Drop(pair_id, r.reason) for pair_id, r in results.items() if isinstance(r, Failure)]
     write_rows(ws.folder / "rows.jsonl", refinements)
     write_rows(ws.folder / "drops.jsonl", drops)
-    calls = {"calls": writer.journal.misses + reader.journal.misses}
-    return {
-        "rows": len(refinements),
-        "dropped": counts(drops),
-        "score_noise": noise,
-        **calls,
-        **search_metrics(refinements),
-    }
+    measured = {"calls": calls, "score_noise": noise, **search_metrics(refinements)}
+    return {"rows": len(refinements), "dropped": counts(drops), **measured}
 
 
-def _noise(path: Path, scorer: Scorer, surprise: SurpriseScorer, drafts: Mapping[str, tuple[str, ...]]) -> float:
-    """How much the scorer's own repeats differ on a few drafts: measured once for a stage, whatever interrupts it."""
+def _searched(
+    ws: Workspace, job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tuple[str, ...]]
+) -> tuple[Results, int, float]:
+    """The searches, here or on a cluster; how many calls they made; the scorer's noise."""
+    finished: list[str] = []
+
+    def done(pair_id: str) -> None:
+        finished.append(pair_id)
+        ws.progress("searches", len(finished), len(drafts))
+
+    once = partial(_once, ws.folder / "noise.json")
+    if ws.runtime.cluster:
+        return search_on_ray(job, ws.runtime.cluster, pairs, drafts, once, done)
+    with job.open() as models:
+        noise = once(lambda: models.noise(pairs, drafts))
+        return models.run(pairs, drafts, noise, done), models.calls, noise
+
+
+def _once(path: Path, measure: Callable[[], float]) -> float:
+    """What was measured once for a stage, whatever interrupted it since."""
     if not path.exists():
-        asked = [Evaluate(pair_id, (segments,)) for pair_id, segments in list(drafts.items())[:NOISE_DRAFTS]]
-        passages = [passage for passage in surprise.passages(asked) if passage is not None]
-        write_json(path, {"score_noise": repeat_noise(scorer, surprise.surprise, passages)})
+        write_json(path, {"score_noise": measure()})
     return json.loads(path.read_text(encoding="utf-8"))["score_noise"]
-
-
-def _nothing_to_score(pair: Pair, scorer: ScorerRole, prompts: Prompts, triggers: Triggers) -> bool:
-    return scorer.surprise.passage(pair, ("",), prompts, triggers) is None
 
 
 def search_metrics(rows: Sequence[Refinement]) -> Metrics:

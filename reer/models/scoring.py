@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Ids = list[int]
-HEAD_ROWS = 1024  # rows of logits that exist at a time: a vocabulary wide each
+HEAD_ROWS = 512  # rows of logits that exist at a time: a vocabulary wide each
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,275 @@
+"""What the search costs, against its peers on the same work: `python -m tests.benchmarks.search`.
+
+Counts hold on any machine; ratios are of interleaved runs in this process, after every variant's scores were found
+equal. The model is the bundled 135M one in fp32 on this CPU; nothing here says how large models on GPUs behave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from functools import partial
+from io import StringIO
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+from experiments.config import compose_plans, experiment_from
+from reer.models.local import LocalSession
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
+from reer.models.scoring import PrefixScorer
+from reer.rewrite import SurpriseScorer
+from reer.search import Propose, Refinement, Segments, Servers, run_searches
+from reer.types import Candidate, Message, Pair, content_id
+from tests.benchmarks.work import (
+    Flops,
+    Passages,
+    Step,
+    Timed,
+    ctranslate_scorer,
+    environment,
+    hflm_scorer,
+    naive,
+    rows_of_the_answer,
+    step_of,
+    wasted_decode,
+)  # fmt: skip
+
+MEMORY_BYTES = 2**31
+DECODED = 100  # max_tokens of the released code's scoring requests
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--parts", default="scoring,search,memory", help="which parts, by commas")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    (plan,) = compose_plans(["tracking=silent"], multirun=False)
+    x = experiment_from(plan)
+    with x.scorer.chat.open(Device("cpu", generate_rows=32)) as session:
+        if given.peak:
+            print(peak_bytes(session, given.peak[0], int(given.peak[1])))
+            return
+        print(f"# {session.name}\n# {environment()}")
+        if "scoring" in given.parts:
+            scoring(session, given.repeats)
+        if "search" in given.parts:
+            whole_search(session, x, given.pairs)
+    if "memory" in given.parts:
+        memory()
+
+
+def real_tokens(session: LocalSession) -> list[int]:
+    """The bundled texts one after another, as tokens."""
+    (plan,) = compose_plans(["tracking=silent"], multirun=False)
+    rows = experiment_from(plan).source.rows(None)
+    return [token for row in rows for token in session.tokens.ids(row.solution + "\n\n")]
+
+
+def scoring(session: LocalSession, repeats: int) -> None:
+    """K = 3 candidates of one step: |x| = 100, |z| = 6 x 100, |y| = 800 tokens."""
+    model, flops = session.model, Flops.of(session.model)
+    hflm = hflm_scorer(model, session.tokenizer)
+    print("\n## Scoring a step of 3 candidates (|x| 100, |z| 6 x 100, |y| 800 tokens)\n")
+    print("| segment | variant | tokens forwarded (least) | head rows | seconds | naive / this | bound | of bound |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        translate = ctranslate_scorer(session.model.config._name_or_path, f"{scratch}/ct2", session.tokenizer)
+        for at in (0, 3, 5):
+            _step(session, step_of(real_tokens(session), 100, 6, 100, 800, 3, at), at, repeats, flops, hflm, translate)
+    if translate is None:
+        print("\nCTranslate2 is not installed here, so it was not measured.")
+
+
+def _step(session: Any, step: Step, at: int, repeats: int, flops: Flops, hflm: Any, translate: Any) -> None:
+    timed, naive_flops, rows = Timed(), step.naive_flops(flops), sum(len(c + a) for c, a in step.candidates)
+    found: dict[str, Any] = {}
+    fresh = kept = PrefixScorer(session.model, 1, MEMORY_BYTES)
+    for _ in range(repeats):
+        found["naive loop"] = timed.run("naive loop", lambda: naive(session.model, step.candidates))
+        found["lm-eval HFLM"] = timed.run("lm-eval HFLM", lambda: hflm(step.candidates))
+        if translate:
+            found["CTranslate2"] = timed.run("CTranslate2", lambda: translate(step.candidates))
+        fresh = PrefixScorer(session.model, 1, MEMORY_BYTES)
+        found["ours"] = timed.run("ours", lambda scorer=fresh: scorer.score(step.candidates, ["g"] * 3))
+        kept = PrefixScorer(session.model, 1, MEMORY_BYTES)
+        kept.score([step.before], ["g"])
+        kept.counts.forwarded_tokens = kept.counts.head_rows = 0
+        found["ours, step before kept"] = timed.run(
+            "ours, step before kept", lambda scorer=kept: scorer.score(step.candidates, ["g"] * 3)
+        )
+    _assert_equal(found, step.candidates)
+    lines = {
+        "naive loop": (rows, rows, 1.0), "lm-eval HFLM": (rows - 3, rows - 3, 1.0), "CTranslate2": (rows, rows, 1.0),
+        "ours": (fresh.counts.forwarded_tokens, fresh.counts.head_rows, naive_flops / step.minimal_flops(flops, False)),
+        "ours, step before kept": (
+            kept.counts.forwarded_tokens, kept.counts.head_rows, naive_flops / step.minimal_flops(flops, True)
+        ),
+    }  # fmt: skip
+    for name in timed.seconds:
+        tokens, head, bound = lines[name]
+        least = step.minimal_tokens("kept" in name)
+        ratio = timed.median("naive loop") / timed.median(name)
+        share = f"{ratio / bound:.0%}" if "ours" in name else ""
+        seconds = f"{timed.shown(name)} | {ratio:.2f} | {bound:.2f} | {share}"
+        print(f"| {at} | {name} | {tokens} ({least}) | {head} | {seconds} |")
+    sys.stdout.flush()
+
+
+def _assert_equal(found: dict[str, Any], candidates: Passages) -> None:
+    """Every variant's mean NLL is the naive loop's within 1e-4."""
+    reference = [sum(nats) / len(nats) for nats in found["naive loop"]]
+    for name, scores in found.items():
+        sums = [score if isinstance(score, float) else sum(score) for score in scores]
+        for mean, total, (_, answer) in zip(reference, sums, candidates, strict=True):
+            assert abs(mean - total / len(answer)) < 1e-4, f"{name}: {total / len(answer)} is not {mean}"
+
+
+class Recorded:
+    """Rewrites written down beforehand: paragraphs of other texts."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+
+    def __call__(self, needs: Sequence[Propose]) -> list[list[Candidate]]:
+        return [[Candidate(self._text(need, sample), 60, None, None) for sample in range(need.n)] for need in needs]
+
+    def _text(self, need: Propose, sample: int) -> str:
+        return self.texts[int(content_id(need.pair_id, str(need.index), str(sample)), 16) % len(self.texts)]
+
+
+def _no_restart(needs: Sequence[Any]) -> list[Any]:
+    raise AssertionError("the released algorithm has one start")
+
+
+class ReleasedScorer:
+    """The released way to score, part by part: one after another, everything read again, 100 tokens decoded."""
+
+    name = "port"
+
+    def __init__(self, session: LocalSession, decode: bool, head_on_answer: bool) -> None:
+        self.session, self.decode, self.score_rows = session, decode, rows_of_the_answer if head_on_answer else naive
+        self.tokens = self.rows = self.decoded = self.calls = 0
+
+    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+        ids = [self.session.tokens.passage_ids(passage) for passage in passages]
+        self.calls += len(ids)
+        self.tokens += sum(len(c + a) for c, a in ids)
+        self.rows += sum(len(a) + 1 if self.score_rows is rows_of_the_answer else len(c + a) for c, a in ids)
+        nats = self.score_rows(self.session.model, ids)
+        if self.decode:
+            self.decoded += wasted_decode(self.session.model, ids, DECODED)
+        return [tuple(one) for one in nats]
+
+
+def whole_search(session: LocalSession, x: Any, count: int) -> None:
+    """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites, each contribution alone."""
+    session.scorer = PrefixScorer(session.model, 1, MEMORY_BYTES)
+    pairs, drafts, texts = _material(x, count)
+    propose, timed, results, lines = Recorded(texts), Timed(), {}, []
+    for name, scorer, width in (
+        ("port of the released code", ReleasedScorer(session, decode=True, head_on_answer=False), 1),
+        ("no wasted decode", ReleasedScorer(session, decode=False, head_on_answer=False), 1),
+        ("and the head on answers only", ReleasedScorer(session, decode=False, head_on_answer=True), 1),
+        ("and beginnings shared (ours)", session, 32),
+    ):
+        evaluate = SurpriseScorer(scorer, x.scorer.surprise, pairs, x.prompts, x.reflection.triggers)
+        results[name] = timed.run(name, partial(_search, x, drafts, propose, evaluate, width))
+        done = scorer if isinstance(scorer, ReleasedScorer) else None
+        counts = session.scorer.counts
+        lines.append(
+            (name, done.calls, done.tokens, done.rows, done.decoded) if done
+            else (name, counts.passages, counts.forwarded_tokens, counts.head_rows, 0)
+        )  # fmt: skip
+    _assert_same_winners(results)
+    print(f"\n## Whole search on recorded rewrites, {len(drafts)} pairs, winners and scores identical\n")
+    print("| variant | score calls | tokens forwarded | head rows | tokens decoded | seconds | port / this |")
+    print("|---|---|---|---|---|---|---|")
+    first = timed.median(lines[0][0])
+    for name, *counted in lines:
+        ratio = first / timed.median(name)
+        print(f"| {name} | {' | '.join(map(str, counted))} | {timed.median(name):.1f} | {ratio:.2f} |")
+    _decoding(session, list(pairs.values())[: min(16, count)])
+
+
+def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
+    """Pairs from the bundled English texts, drafts and rewrites from paragraphs of the other ones."""
+    rows = [row for row in x.source.rows(None) if row.solution.isascii() or "。" not in row.solution]
+    paragraphs = [p for row in rows for p in row.solution.split("\n\n") if 150 < len(p) < 450]
+    pairs, drafts = {}, {}
+    for number, row in enumerate(rows[:count]):
+        body = "\n\n".join(row.solution.split("\n\n")[:4])
+        pair = Pair(content_id(row.where), row.query or "Write this text.", body, "others", "en", "bundled")
+        pairs[pair.id] = pair
+        drafts[pair.id] = tuple(paragraphs[(number * 7 + i * 3) % len(paragraphs)] for i in range(3))
+    return pairs, drafts, paragraphs
+
+
+def _search(x: Any, drafts: dict[str, Segments], propose: Recorded, evaluate: Any, width: int) -> dict[str, Refinement]:
+    method = type(x.search)(max_edits=2, n_candidates=2, threshold=0.25)
+    steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in drafts.items()}
+    return run_searches(steps, Servers(propose, evaluate, _no_restart), width, lambda _: None)  # type: ignore[return-value]
+
+
+def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
+    reference = next(iter(results.values()))
+    for name, found in results.items():
+        for pair_id, row in reference.items():
+            assert [e.chosen for e in found[pair_id].edits] == [e.chosen for e in row.edits], f"{name}: {pair_id}"
+            assert abs(found[pair_id].score - row.score) < 1e-4, f"{name}: {pair_id}"
+
+
+def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
+    """Rewriting is decoding: one request after another against all pairs' requests together."""
+    sampling = Sampling(0.8, 0.85, 48)
+    asked = [Request(Prompt((Message("user", p.query),)), sampling, k, p.id) for p in pairs for k in range(2)]
+    timed = Timed()
+    alone: list[Completion] = timed.run("alone", lambda: [session.generate([r])[0] for r in asked])
+    together: list[Completion] = timed.run("together", lambda: session.generate(asked))
+    tokens = [sum(reply.tokens for reply in replies) for replies in (alone, together)]
+    rate = [count / timed.median(name) for count, name in zip(tokens, ("alone", "together"), strict=True)]
+    print(f"\nDecoding {len(asked)} rewrites of up to 48 tokens: {rate[0]:.0f} tokens/s one after another, "
+          f"{rate[1]:.0f} tokens/s together across pairs: {rate[1] / rate[0]:.1f} times")  # fmt: skip
+
+
+def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:
+    """How far one score of `tokens` tokens, half of them the answer's, raised this process's peak memory."""
+    words = (real_tokens(session) * 4)[:tokens]
+    passage = (words[: tokens // 2], words[tokens // 2 :])
+    with redirect_stderr(StringIO()):
+        naive(session.model, [(words[:8], words[8:16])])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if how == "naive":
+        naive(session.model, [passage])
+    else:
+        PrefixScorer(session.model, 1, MEMORY_BYTES).score([passage], ["g"])
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def memory() -> None:
+    """Each length and method in a process of its own."""
+    print("\n## Memory that one score adds at its peak (half context, half answer)\n")
+    print("| tokens | naive loop | ours | ours / naive |\n|---|---|---|---|")
+    for tokens in (2048, 4096, 8192):
+        command = [sys.executable, "-m", "tests.benchmarks.search", "--peak"]
+        used = [
+            int(subprocess.run([*command, how, str(tokens)], capture_output=True, text=True, check=True).stdout)
+            for how in ("naive", "ours")
+        ]
+        print(
+            f"| {tokens} | {used[0] / 2**20:.0f} MiB | {used[1] / 2**20:.0f} MiB | {used[1] / used[0]:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
