@@ -9,8 +9,9 @@ from typing import Any
 from evals.benchmark import ItemScores, Measure, Response, item_scores, measures
 from evals.judging import Judge, judge_all, unscored_reasons
 from evals.lm_harness import LmEval
+from experiments.files import plain, write_json, write_rows
 from experiments.stages import replayed
-from experiments.store import Artifact, Metrics, Workspace, plain, stage, write_json, write_rows
+from experiments.store import Artifact, Metrics, Workspace, stage
 from reer.models.checkpoints import FolderModel
 from reer.models.local import DType, LocalModel
 from reer.models.protocols import Prompt, Request

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Experiment
+from experiments.files import write_json
 from experiments.identity import Json, difference, encode, fingerprint
 from experiments.pipeline import Pipeline
-from experiments.store import Artifact, build_of, write_json
+from experiments.store import Artifact, build_of
 from reer.types import InputError
 
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "replace", "baseline"}

@@ -15,9 +15,9 @@ from typing import Any
 from evals.benchmark import ItemScores, Response, Verdict
 from evals.statistics import Difference, paired_difference
 from experiments.curves import Line, line_chart
+from experiments.files import read_rows
 from experiments.identity import difference
 from experiments.record import Result
-from experiments.store import read_rows
 from reer.text import join_segments
 from reer.types import InputError, Pair, Refinement
 

@@ -13,12 +13,12 @@ import yaml
 
 from experiments import show
 from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
+from experiments.files import write_json
 from experiments.identity import encode, fingerprint
 from experiments.job import execute, guarded, preflight
 from experiments.pipeline import pipeline
 from experiments.record import Result, is_current, read_result
 from experiments.report import compare, report_name, write_html
-from experiments.store import write_json
 from reer.types import InputError
 
 

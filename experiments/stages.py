@@ -14,7 +14,8 @@ from typing import Any
 
 from experiments.cluster import search_on_ray
 from experiments.experiment import GeneratorRole, ScorerRole
-from experiments.store import Artifact, Metrics, Workspace, stage, write_json, write_rows
+from experiments.files import write_json, write_rows
+from experiments.store import Artifact, Metrics, Workspace, stage
 from experiments.synthesis import Results, SearchJob
 from reer.chat import ChatFormat, Rendered
 from reer.chat import render as render_samples

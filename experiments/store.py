@@ -15,21 +15,20 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
 
+from experiments.files import Row, read_rows, sync_folder, write_json
 from experiments.identity import Json, encode, fingerprint
 
 log = logging.getLogger(__name__)
-Row = TypeVar("Row")
 Metrics = dict[str, Any]
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm-eval", "accelerate", "hydra-core", "wandb")
 
@@ -273,42 +272,3 @@ def build_of(folder: Path) -> str | None:
     """Which build of a stage a folder holds, None if it holds no complete one."""
     record = folder / "record.json"
     return json.loads(record.read_text(encoding="utf-8"))["build"] if record.exists() else None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file that is there whole or not at all."""
-    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_rows(path: Path, rows: Iterable[Any]) -> None:
-    """A JSONL file of dataclasses or plain objects that is there whole or not at all."""
-    _write(path, "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows))
-
-
-def plain(row: Any) -> Any:
-    """A record as plain objects."""
-    return asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    with scratch.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
-
-
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """The records of a JSONL file, checked against their type."""
-    adapter = TypeAdapter(kind)
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [adapter.validate_json(line) for line in lines if line]

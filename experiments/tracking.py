@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from evals.benchmark import Verdict
 from experiments.experiment import Experiment
+from experiments.files import write_json
 from experiments.identity import fingerprint
-from experiments.store import Artifact, Step, write_json
+from experiments.store import Artifact, Step
 from reer.text import join_segments
 from reer.types import Refinement
 

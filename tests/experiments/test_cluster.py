@@ -12,7 +12,7 @@ import pytest
 from experiments.cluster import search_on_ray
 from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Cluster, Experiment
-from experiments.store import plain
+from experiments.files import plain
 from experiments.synthesis import Results, SearchJob
 from reer.draft import Drafter
 from reer.models.scripted import ScriptedSession

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from experiments.store import Artifact, Monitor, Store, Workspace, read_rows, stage, write_rows
+from experiments.files import read_rows, write_rows
+from experiments.store import Artifact, Monitor, Store, Workspace, stage
 from reer.types import Drop
 
 
