@@ -49,7 +49,7 @@ def _read(text: str) -> Refinement | Failure:
 
 def search_on_ray(
     job: SearchJob, cluster: Cluster, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments],
-    noise: Callable[[Callable[[], float]], float], on_done: Callable[[str], None],
+    noise: Callable[[Callable[[], float]], float], on_done: Callable[[Refinement | Failure], None],
 ) -> tuple[Results, int, float]:  # fmt: skip
     """Results in the drafts' order, how many calls were made, and the scorer's noise (`noise` is given the way to
     measure it). Raises InputError where Ray is not installed."""
@@ -71,7 +71,7 @@ def search_on_ray(
         result = _read(row["result"])
         found[result.pair_id] = result
         calls += int(row["calls"])
-        on_done(result.pair_id)
+        on_done(result)
     return {pair_id: found[pair_id] for pair_id in drafts}, calls, measured
 
 

@@ -122,11 +122,12 @@ def _searched(
     ws: Workspace, job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tuple[str, ...]]
 ) -> tuple[Results, int, float]:
     """The searches, here or on a cluster; how many calls they made; the scorer's noise."""
-    finished: list[str] = []
+    seen = Counter[str]()
 
-    def done(pair_id: str) -> None:
-        finished.append(pair_id)
-        ws.progress("searches", len(finished), len(drafts))
+    def done(result: Refinement | Failure) -> None:
+        edits = result.trace() if isinstance(result, Refinement) else ()
+        seen.update(pairs=1, edits=len(edits), accepted=sum(edit.chosen is not None for edit in edits))
+        ws.progress(f"searches ({seen['accepted']} of {seen['edits']} edits accepted)", seen["pairs"], len(drafts))
 
     once = partial(_once, ws.folder / "noise.json")
     if ws.runtime.cluster:
@@ -160,7 +161,19 @@ def search_metrics(rows: Sequence[Refinement]) -> Metrics:
         "stopped": dict(Counter(row.stopped for row in rows)),
         "starts_lost": dict(Counter(reason for row in rows for reason in row.lost_starts).most_common()),
         "generated_tokens": sum(row.tokens for row in rows),
+        "mean_segments": statistics.fmean(len(row.segments) for row in rows),
+        "mean_gain_by_segment": mean_gains(rows),
     }
+
+
+def mean_gains(rows: Sequence[Refinement]) -> dict[str, float]:
+    """How much the edit of each segment lowered the score, on average over the searches that came to it."""
+    gains: dict[int, list[float]] = {}
+    for run in (run for row in rows for run in (row, *row.runs)):
+        before = [run.draft_score, *(edit.score for edit in run.edits)]
+        for edit, score in zip(run.edits, before, strict=False):
+            gains.setdefault(edit.index, []).append(score - edit.score)
+    return {str(index): statistics.fmean(found) for index, found in sorted(gains.items())}
 
 
 @stage(version=1)

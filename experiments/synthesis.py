@@ -76,7 +76,11 @@ class OpenSearch:
         return repeat_noise(self.bare_scorer, surprise.surprise, passages)
 
     def run(
-        self, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments], noise: float, on_done: Callable[[str], None]
+        self,
+        pairs: Mapping[str, Pair],
+        drafts: Mapping[str, Segments],
+        noise: float,
+        on_done: Callable[[Refinement | Failure], None],
     ) -> Results:
         """Search from every draft; results stand in the drafts' order."""
         job, seed = self.job, self.job.generator.seed

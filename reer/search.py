@@ -263,7 +263,7 @@ class Servers:
 
 
 def run_searches(
-    searches: dict[str, Search], servers: Servers, width: int, on_done: Callable[[str], None]
+    searches: dict[str, Search], servers: Servers, width: int, on_done: Callable[[Refinement | Failure], None]
 ) -> dict[str, Refinement | Failure]:
     """Drive many searches, `width` at a time, serving what they ask for in batches of one kind; results stand in the
     order of `searches`.
@@ -283,7 +283,7 @@ def run_searches(
         except Unscorable:
             results[pair_id] = Failure(pair_id, "draft_unscorable")
         if pair_id in results:
-            on_done(pair_id)
+            on_done(results[pair_id])
 
     while waiting or asked:
         while waiting and len(asked) < width:

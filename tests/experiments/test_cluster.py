@@ -71,11 +71,11 @@ def test_a_node_lost_half_way_costs_nothing_but_time(two_nodes: Any, x: Experime
         here = models.run(pairs, drafts, 0.0, lambda _: None)
     lost: list[str] = []
 
-    def kill_one_node(pair_id: str) -> None:
+    def kill_one_node(result: Any) -> None:
         if not lost:
             (other,) = two_nodes.worker_nodes
             two_nodes.remove_node(other, allow_graceful=False)
-        lost.append(pair_id)
+        lost.append(result.pair_id)
 
     job = job_of(x, tmp_path / "there")
     there, calls, noise = search_on_ray(job, ON_RAY, pairs, drafts, lambda measure: measure(), kill_one_node)

@@ -235,7 +235,7 @@ def test_needs_of_one_kind_are_served_together_up_to_the_width() -> None:
 
     steps = {id: SegmentSearch(2, 2, -1.0).steps(id, draft) for id, draft in drafts.items()}
     done: list[str] = []
-    run_searches(steps, Servers(world.propose, evaluate, world.restart), 4, done.append)
+    run_searches(steps, Servers(world.propose, evaluate, world.restart), 4, lambda r: done.append(r.pair_id))
     assert max(sizes) == 4
     assert sorted(done) == sorted(drafts)
 
