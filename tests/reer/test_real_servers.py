@@ -1,0 +1,72 @@
+"""Real servers on this machine: the same scores and the same greedy words as the model in process.
+
+Wants a server that holds the bundled model in fp32 under the name `smol`, its address in `$REER_VLLM_URL`; with FOLDER
+where `reer.models.checkpoints` keeps it: `vllm serve FOLDER --served-model-name smol --dtype float32 --max-model-len
+4096 --enforce-eager`.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from experiments.config import compose_plans, experiment_from
+from experiments.experiment import Experiment
+from reer.models.http import ChatServer
+from reer.models.local import LocalSession
+from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
+from reer.models.servers import ScoringServer
+from reer.sources.rows import Problems
+from reer.types import Message
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def url() -> str:
+    address = os.environ.get("REER_VLLM_URL")
+    if not address:
+        pytest.skip("no server: set REER_VLLM_URL to the root address of a vLLM that serves the bundled model")
+    return address
+
+
+@pytest.fixture(scope="module")
+def x() -> Experiment:
+    (plan,) = compose_plans(["tracking=silent"], multirun=False)
+    return experiment_from(plan)
+
+
+@pytest.fixture(scope="module")
+def local(x: Experiment) -> Iterator[LocalSession]:
+    with x.scorer.chat.open(Device("cpu")) as session:
+        yield session
+
+
+def prompt(text: str, prefill: str = "") -> Prompt:
+    return Prompt((Message("user", text),), prefill)
+
+
+def test_a_real_vllm_scores_like_the_model_in_process(url: str, x: Experiment, local: LocalSession) -> None:
+    rows = list(x.source.rows(Problems("error")))[:6]
+    asked = [
+        Passage(
+            prompt(row.query or "", f"<think>\nI think of number {n}.\n</think>\n<answer>\n"), row.solution, f"p{n}"
+        )
+        for row in rows
+        for n in range(2)
+    ]
+    server = ScoringServer("vllm_completions", x.student, "float32", 4096, "smol", url)
+    with server.open(Device()) as session:
+        served = session.score(asked)
+    for found, wanted in zip(served, local.score(asked), strict=True):
+        assert found is not None
+        assert found == pytest.approx(wanted, abs=1e-3)
+        assert sum(found) / len(found) == pytest.approx(sum(wanted or ()) / len(found), abs=1e-4)
+
+
+def test_a_real_vllm_writes_what_the_model_in_process_writes(url: str, local: LocalSession) -> None:
+    greedy = Sampling(0.0, 1.0, 16)
+    asked = [Request(prompt("Name three colours."), greedy, 0), Request(prompt("Count.", "One, two,"), greedy, 0)]
+    with ChatServer("smol", f"{url}/v1").open(Device()) as session:
+        served = session.generate(asked)
+    assert [reply.text.strip() for reply in served] == [reply.text.strip() for reply in local.generate(asked)]
