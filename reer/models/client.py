@@ -32,17 +32,23 @@ class NoRoom(Exception):
     """The server says that the call does not fit its context."""
 
 
-@dataclass(frozen=True)
-class Link:
-    """Where a server is and how patient to be. Every replica serves the same model; none of this is identity.
-    `total_seconds` bounds one call with all its attempts."""
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """Where a model is served and how patient to be: none of this is identity. `replicas` are further addresses of the
+    same model, `key_variable` names the environment variable that holds the key ('' for none), `timeout_seconds` bounds
+    one attempt and `total_seconds` a call with all its attempts."""
 
-    urls: tuple[str, ...]
-    key_variable: str
-    concurrency: int
-    read_seconds: float
-    total_seconds: float
-    attempts: int
+    base_url: str = field(metadata={"identity": False})
+    replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
+    key_variable: str = field(default="", metadata={"identity": False})
+    concurrency: int = field(default=8, metadata={"identity": False})
+    timeout_seconds: float = field(default=600.0, metadata={"identity": False})
+    total_seconds: float = field(default=3600.0, metadata={"identity": False})
+    attempts: int = field(default=6, metadata={"identity": False})
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.base_url, *self.replicas)
 
     def __post_init__(self) -> None:
         for url in self.urls:
@@ -50,7 +56,7 @@ class Link:
                 raise InputError(f"server: base_url wants http:// or https://, got {url!r}")
         if any(mark in self.key_variable for mark in ("-", ".", " ")) or len(self.key_variable) > 60:
             raise InputError("server: key_variable wants the NAME of an environment variable, not a key")
-        if self.concurrency < 1 or self.attempts < 1 or min(self.read_seconds, self.total_seconds) <= 0:
+        if self.concurrency < 1 or self.attempts < 1 or min(self.timeout_seconds, self.total_seconds) <= 0:
             raise InputError(f"server: want concurrency and attempts >= 1 and positive seconds, got {self}")
 
 
@@ -105,9 +111,9 @@ class Slots:
 class Client:
     """An open connection to all replicas."""
 
-    def __init__(self, name: str, link: Link, http: Any, runner: asyncio.Runner) -> None:
-        self.name, self.link, self.http, self.runner = name, link, http, runner
-        self.slots = {url: Slots(link.concurrency, link.concurrency) for url in link.urls}
+    def __init__(self, name: str, served: Served, http: Any, runner: asyncio.Runner) -> None:
+        self.name, self.served, self.http, self.runner = name, served, http, runner
+        self.slots = {url: Slots(served.concurrency, served.concurrency) for url in served.urls}
 
     def ask(self, calls: Sequence[Call[Result]]) -> list[Result | None]:
         """The answers in order, None where the server's context has no room. Raises InputError when a call is refused,
@@ -126,13 +132,13 @@ class Client:
         if call.url:
             return call.url
         key = int(hashlib.sha256(call.group.encode()).hexdigest(), 16) if call.group else number
-        return self.link.urls[key % len(self.link.urls)]
+        return self.served.urls[key % len(self.served.urls)]
 
     async def _one(self, call: Call[Result], url: str) -> Result | None:
         why = "no attempt"
         try:
-            async with asyncio.timeout(self.link.total_seconds):
-                for attempt in range(self.link.attempts):
+            async with asyncio.timeout(self.served.total_seconds):
+                for attempt in range(self.served.attempts):
                     if attempt:
                         await asyncio.sleep(min(0.5 * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.0))
                     try:
@@ -142,8 +148,10 @@ class Client:
                     except (Unreadable, ConnectionError) as error:
                         why = str(error)
         except TimeoutError:
-            raise RuntimeError(f"server {self.name}: no answer in {self.link.total_seconds:g} s; last: {why}") from None
-        raise RuntimeError(f"server {self.name}: no answer after {self.link.attempts} attempts; last: {why}")
+            raise RuntimeError(
+                f"server {self.name}: no answer in {self.served.total_seconds:g} s; last: {why}"
+            ) from None
+        raise RuntimeError(f"server {self.name}: no answer after {self.served.attempts} attempts; last: {why}")
 
     async def _attempt(self, call: Call[Result], url: str) -> Result:
         """One attempt. Raises ConnectionError or Unreadable where another may help; NoRoom, InputError where not."""
@@ -185,19 +193,19 @@ def _retry_after(reply: Any) -> float:
 
 
 @contextmanager
-def connect(name: str, link: Link) -> Iterator[Client]:
+def connect(name: str, served: Served) -> Iterator[Client]:
     """Open a client. Raises InputError when the key's variable is not set."""
     import httpx
 
-    key = os.environ.get(link.key_variable, "") if link.key_variable else ""
-    if link.key_variable and not key:
-        raise InputError(f"server {name}: set the environment variable {link.key_variable} to your key")
+    key = os.environ.get(served.key_variable, "") if served.key_variable else ""
+    if served.key_variable and not key:
+        raise InputError(f"server {name}: set the environment variable {served.key_variable} to your key")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    timeout = httpx.Timeout(link.read_seconds, connect=min(10.0, link.read_seconds), pool=None)
-    limits = httpx.Limits(max_connections=link.concurrency * len(link.urls))
+    timeout = httpx.Timeout(served.timeout_seconds, connect=min(10.0, served.timeout_seconds), pool=None)
+    limits = httpx.Limits(max_connections=served.concurrency * len(served.urls))
     with asyncio.Runner() as runner:
         http = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits)
         try:
-            yield Client(name, link, http, runner)
+            yield Client(name, served, http, runner)
         finally:
             runner.run(http.aclose())

@@ -10,41 +10,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from reer.models.client import Call, Client, Link, connect
+from reer.models.client import Call, Client, Served, connect
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.types import Message
 
 
 @dataclass(frozen=True)
-class ChatServer:
-    """A model on a server. `key_variable` names the environment variable that holds the key ('' for none);
-    `send_seed` and `send_top_p` are off for providers that refuse these parameters; `replicas` are further addresses
-    of the same model; `health_check` asks each for one token before any work."""
+class ChatServer(Served):
+    """A model on a server. `send_seed` and `send_top_p` are off for providers that refuse these parameters;
+    `health_check` asks each replica for one token before any work."""
 
     model: str
-    base_url: str = field(metadata={"identity": False})
-    key_variable: str = field(default="", metadata={"identity": False})
-    concurrency: int = field(default=8, metadata={"identity": False})
-    timeout_seconds: float = field(default=600.0, metadata={"identity": False})
-    total_seconds: float = field(default=3600.0, metadata={"identity": False})
-    attempts: int = field(default=6, metadata={"identity": False})
     send_seed: bool = True
     send_top_p: bool = True
-    replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
     health_check: bool = field(default=True, metadata={"identity": False})
-
-    def __post_init__(self) -> None:
-        self.link()
-
-    def link(self) -> Link:
-        urls = (self.base_url, *self.replicas)
-        return Link(
-            urls, self.key_variable, self.concurrency, self.timeout_seconds, self.total_seconds, self.attempts
-        )  # fmt: skip
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ChatSession]:
-        with connect(self.model, self.link()) as client:
+        with connect(self.model, self) as client:
             session = ChatSession(self, client)
             if self.health_check:
                 session.check()
@@ -69,7 +52,7 @@ class ChatSession:
         sampling = Sampling(0.0 if self.server.send_top_p else 1.0, 1.0, max_tokens=1)
         hello = Request(Prompt((Message("user", "Hello"),)), sampling, 0)
         body = self._body(hello)
-        self.client.ask([Call("/chat/completions", body, _completion, url=url) for url in self.server.link().urls])
+        self.client.ask([Call("/chat/completions", body, _completion, url=url) for url in self.server.urls])
 
     def _body(self, request: Request) -> dict[str, Any]:
         turns = [{"role": m.role, "content": m.content} for m in request.prompt.messages]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from reer.models.checkpoints import Checkpoint
-from reer.models.client import Call, Client, Link, Unreadable, connect
+from reer.models.client import Call, Client, Served, Unreadable, connect
 from reer.models.protocols import Device, Nats, Passage, Prompt
 from reer.models.tokens import Tokens
 from reer.types import InputError, Message
@@ -130,31 +130,15 @@ def checked(logprobs: Sequence[Any]) -> Nats:
 
 
 @dataclass(frozen=True)
-class ScoringServer:
-    """A model served for scoring. `model` gives the tokenizer (its weights are the server's), `served` the name it is
-    served under, `dtype` the precision it is served in, `limit_tokens` its context."""
+class ScoringServer(Served):
+    """A model served for scoring. `model` gives the tokenizer (its weights are the server's), `served_as` the name it
+    is served under, `dtype` the precision it is served in, `limit_tokens` its context."""
 
     engine: Literal["sglang", "vllm", "vllm_completions"]
     model: Any  # a Checkpoint; Hydra composes it
     dtype: str
     limit_tokens: int = field(metadata={"identity": False})
-    served: str = field(metadata={"identity": False})
-    base_url: str = field(metadata={"identity": False})
-    replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
-    key_variable: str = field(default="", metadata={"identity": False})
-    concurrency: int = field(default=16, metadata={"identity": False})
-    timeout_seconds: float = field(default=600.0, metadata={"identity": False})
-    total_seconds: float = field(default=3600.0, metadata={"identity": False})
-    attempts: int = field(default=6, metadata={"identity": False})
-
-    def __post_init__(self) -> None:
-        self.link()
-
-    def link(self) -> Link:
-        urls = (self.base_url, *self.replicas)
-        return Link(
-            urls, self.key_variable, self.concurrency, self.timeout_seconds, self.total_seconds, self.attempts
-        )  # fmt: skip
+    served_as: str = field(metadata={"identity": False})
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ScoringSession]:
@@ -162,7 +146,7 @@ class ScoringServer:
 
         checkpoint: Checkpoint = self.model
         tokens = Tokens(AutoTokenizer.from_pretrained(checkpoint.fetch()))
-        with connect(self.served, self.link()) as client:
+        with connect(self.served_as, self) as client:
             session = ScoringSession(self, client, tokens)
             session.prove()
             yield session
@@ -185,14 +169,14 @@ class ScoringSession:
         return [found.get(i) for i in range(len(passages))]
 
     def _call(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:
-        call = self.engine.score(self.server.served, context, answer)
+        call = self.engine.score(self.server.served_as, context, answer)
         return replace(call, group=group)
 
     def prove(self) -> None:
         """Have each replica generate a token and score it. Raises InputError where the two disagree."""
         context = self.tokens.context_ids(Prompt((Message("user", "Count from one to five."),)))
-        for url in self.server.link().urls:
-            ask = replace(self.engine.next_token(self.server.served, context), url=url)
+        for url in self.server.urls:
+            ask = replace(self.engine.next_token(self.server.served_as, context), url=url)
             ((token, logprob),) = _all(self.client.ask([ask]))
             (nats,) = _all(self.client.ask([replace(self._call(context, [token], ""), url=url)]))
             if abs(nats[0] + logprob) > PROOF_NATS:

@@ -118,7 +118,7 @@ def _step(session: Any, step: Step, at: int, repeats: int, flops: Flops, hflm: A
     for name in timed.seconds:
         tokens, head, bound = lines[name]
         least = step.minimal_tokens("kept" in name)
-        ratio = timed.median("naive loop") / timed.median(name)
+        ratio = timed.ratio("naive loop", name)
         share = f"{ratio / bound:.0%}" if "ours" in name else ""
         seconds = f"{timed.shown(name)} | {ratio:.2f} | {bound:.2f} | {share}"
         print(f"| {at} | {name} | {tokens} ({least}) | {head} | {seconds} |")

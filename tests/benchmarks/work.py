@@ -31,6 +31,10 @@ class Timed:
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
 
+    def ratio(self, first: str, second: str) -> float:
+        """The median over repeats of first / second: both were run in turn, so that a slow minute slows both."""
+        return statistics.median(a / b for a, b in zip(self.seconds[first], self.seconds[second], strict=True))
+
     def shown(self, name: str) -> str:
         taken = self.seconds[name]
         return f"{statistics.median(taken):7.2f} s ({min(taken):.2f}-{max(taken):.2f})"

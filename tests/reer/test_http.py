@@ -108,7 +108,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
-    with ChatServer("m", url, **{"health_check": False, **settings}).open(Device()) as session:
+    with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
         return session.generate(requests or (request(),))
 
 
@@ -333,7 +333,7 @@ def test_the_key_is_sent_and_never_told(serve: Serve, monkeypatch: pytest.Monkey
         ask(url, key_variable="MY_TEST_KEY")
     assert server.headers[0]["Authorization"] == "Bearer secret-canary"
     assert "secret-canary" not in str(refused.value)
-    assert "secret-canary" not in repr(ChatServer("m", url, key_variable="MY_TEST_KEY"))
+    assert "secret-canary" not in repr(ChatServer("m", base_url=url, key_variable="MY_TEST_KEY"))
 
 
 def test_without_a_key_none_is_sent(serve: Serve) -> None:
@@ -352,7 +352,7 @@ def test_what_is_no_url_or_looks_like_a_key_is_refused(settings: dict[str, str])
 
 def test_the_name_is_the_model_whatever_the_address(serve: Serve) -> None:
     _, url = serve(says("x"))
-    with ChatServer("judge-1", url).open(Device()) as session:
+    with ChatServer("judge-1", base_url=url).open(Device()) as session:
         assert session.name == "judge-1/chat-server"
-    with ChatServer("judge-1", url, send_seed=False).open(Device()) as session:
+    with ChatServer("judge-1", base_url=url, send_seed=False).open(Device()) as session:
         assert session.name == "judge-1/chat-server-no_seed", "what is sent is part of what is asked"

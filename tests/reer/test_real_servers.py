@@ -55,7 +55,7 @@ def test_a_real_vllm_scores_like_the_model_in_process(url: str, x: Experiment, l
         for row in rows
         for n in range(2)
     ]
-    server = ScoringServer("vllm_completions", x.student, "float32", 4096, "smol", url)
+    server = ScoringServer("vllm_completions", x.student, "float32", 4096, "smol", base_url=url)
     with server.open(Device()) as session:
         served = session.score(asked)
     for found, wanted in zip(served, local.score(asked), strict=True):
@@ -67,6 +67,6 @@ def test_a_real_vllm_scores_like_the_model_in_process(url: str, x: Experiment, l
 def test_a_real_vllm_writes_what_the_model_in_process_writes(url: str, local: LocalSession) -> None:
     greedy = Sampling(0.0, 1.0, 16)
     asked = [Request(prompt("Name three colours."), greedy, 0), Request(prompt("Count.", "One, two,"), greedy, 0)]
-    with ChatServer("smol", f"{url}/v1").open(Device()) as session:
+    with ChatServer("smol", base_url=f"{url}/v1").open(Device()) as session:
         served = session.generate(asked)
     assert [reply.text.strip() for reply in served] == [reply.text.strip() for reply in local.generate(asked)]
