@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from functools import partial
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -242,17 +242,24 @@ def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
 
 
 def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:
-    """How far one score of `tokens` tokens, half of them the answer's, raised this process's peak memory."""
+    """How far above what it held before one score of `tokens` tokens, half of them the answer's, took this process."""
     words = (real_tokens(session) * 4)[:tokens]
     passage = (words[: tokens // 2], words[tokens // 2 :])
     with redirect_stderr(StringIO()):
         naive(session.model, [(words[:8], words[8:16])])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark falls to what is held now
+    before = _status("VmRSS")
     if how == "naive":
         naive(session.model, [passage])
     else:
         PrefixScorer(session.model, 1, MEMORY_BYTES).score([passage], ["g"])
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """A memory figure of this process in bytes."""
+    lines = Path("/proc/self/status").read_text().split("\n")
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def memory() -> None:
