@@ -100,14 +100,16 @@ def _rerun(parsed: argparse.Namespace) -> int:
 def _results(parsed: argparse.Namespace) -> list[Result]:
     """Results that stand. One whose stages were built anew since is left out, and said to be."""
     found = [r for r in all_results(parsed.root / "runs") if parsed.scale in (None, r.scale)]
-    for result in found:
-        if result.rebuilt():
-            show.line(f"left out: {result.run_name}: {_rebuilt(result)}")
-    return [result for result in found if not result.rebuilt()]
+    stale = {result.run_name: why for result in found if (why := _stale(result))}
+    for run_name, why in stale.items():
+        show.line(f"left out: {run_name}: {why}")
+    return [result for result in found if result.run_name not in stale]
 
 
-def _rebuilt(result: Result) -> str:
-    return f"{', '.join(result.rebuilt())} gone or built anew since; run it again"
+def _stale(result: Result) -> str:
+    """Why a result no longer stands; empty where it does."""
+    rebuilt = ", ".join(result.rebuilt())
+    return rebuilt and f"{rebuilt} gone or built anew since; run it again"
 
 
 def _status(parsed: argparse.Namespace) -> int:
@@ -120,7 +122,8 @@ def _state(run: Path) -> str:
     result = read_result(run)
     if result is None:
         return "unfinished"
-    return f"finished; {_rebuilt(result)}" if result.rebuilt() else "finished"
+    why = _stale(result)
+    return f"finished; {why}" if why else "finished"
 
 
 def _compare(parsed: argparse.Namespace) -> int:

@@ -39,7 +39,8 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Cell:
-    """One measure of one arm and its paired difference from the baseline (None for the baseline itself)."""
+    """One measure of one arm and its paired difference from the baseline: None for the baseline itself, and where
+    either side's score is withheld."""
 
     measure: Mapping[str, Any] | None
     difference: Difference | None
@@ -93,7 +94,13 @@ def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
         changed = [d for d in difference(dict(baseline.identity), dict(result.identity)) if not d.startswith("name:")]
     confounds = {label: confound(result, stage, key) for label, (stage, key) in CONFOUNDS.items()}
     against = baseline if baseline is not None and not is_baseline else None
-    cells = {name: _cell(name, result, against) for name in names}
+    mine, theirs = (item_table(run) if run else {} for run in (result, against))
+    cells = {}
+    for name in names:
+        measures = [run.measures().get(name) if run else None for run in (result, against)]
+        shown = all(measure is not None and measure["value"] is not None for measure in measures)
+        change = paired_difference(mine.get(name, {}), theirs.get(name, {})) if shown else None
+        cells[name] = Cell(measures[0], change)
     return Arm(result, is_baseline, tuple(changed), confounds, cells, against is not None and idle(result, against))
 
 
@@ -105,15 +112,6 @@ def confound(result: Result, stage: str, key: str) -> Any:
         if name.split(":")[0] == stage and key in result.metrics(name)
     ]
     return sum(found) if found else None
-
-
-def _cell(name: str, result: Result, baseline: Result | None) -> Cell:
-    """A measure with its difference; a withheld score has none, on either side."""
-    mine = result.measures().get(name)
-    theirs = baseline.measures().get(name) if baseline else None
-    if baseline is None or mine is None or theirs is None or mine["value"] is None or theirs["value"] is None:
-        return Cell(mine, None)
-    return Cell(mine, paired_difference(item_table(result).get(name, {}), item_table(baseline).get(name, {})))
 
 
 def idle(result: Result, baseline: Result) -> bool:

@@ -2,7 +2,7 @@
 
 With a cache of its own, transformers builds a mask over the whole square, and a CPU then computes all of it. Here the
 attention is split instead: fresh tokens attend to the prefix without a mask and to each other causally, and the two
-are merged by their log-sum-exp, which is exact. Models whose layers do not all attend to everything are refused.
+are merged by their log-sum-exp, which is exact. Models whose layers do not all attend to everything share nothing.
 """
 
 from __future__ import annotations
