@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -45,7 +46,7 @@ def counts(drops: Sequence[Drop]) -> dict[str, int]:
 def replayed(ws: Workspace, chat: Any) -> Iterator[ReplayedGenerator]:
     """A model opened to generate, its answers remembered."""
     with chat.open(ws.runtime.device) as session:
-        yield ReplayedGenerator(session, journal_for(ws.replay, session.name), ws.runtime.device.generate_rows)
+        yield ReplayedGenerator(session, journal_for(ws.replay, session.name))
 
 
 @stage(version=1)
@@ -122,12 +123,15 @@ def _searched(
     ws: Workspace, job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tuple[str, ...]]
 ) -> tuple[Results, int, float]:
     """The searches, here or on a cluster; how many calls they made; the scorer's noise."""
-    seen = Counter[str]()
+    seen, began = Counter[str](), time.monotonic()
 
     def done(result: Refinement | Failure) -> None:
         edits = result.trace() if isinstance(result, Refinement) else ()
-        seen.update(pairs=1, edits=len(edits), accepted=sum(edit.chosen is not None for edit in edits))
-        ws.progress(f"searches ({seen['accepted']} of {seen['edits']} edits accepted)", seen["pairs"], len(drafts))
+        written = result.tokens if isinstance(result, Refinement) else 0
+        seen.update(pairs=1, edits=len(edits), accepted=sum(e.chosen is not None for e in edits), tokens=written)
+        said = f"{seen['accepted']} of {seen['edits']} edits accepted"
+        rate = seen["tokens"] / (time.monotonic() - began)
+        ws.progress(f"searches ({said}, {rate:.0f} tokens/s written)", seen["pairs"], len(drafts))
 
     once = partial(_once, ws.folder / "noise.json")
     if ws.runtime.cluster:

@@ -45,8 +45,8 @@ class SearchJob:
             beside = replace(device, name=self.runtime.scorer_device)
             same = self.scorer.chat == self.generator.chat
             scores = writes if same else opened.enter_context(self.scorer.chat.open(beside))
-            writer = ReplayedGenerator(writes, journal_for(self.replay, writes.name), device.generate_rows)
-            reader = ReplayedScorer(scores, journal_for(self.replay, scores.name), 8 * device.score_rows)
+            writer = ReplayedGenerator(writes, journal_for(self.replay, writes.name))
+            reader = ReplayedScorer(scores, journal_for(self.replay, scores.name))
             yield OpenSearch(self, writer, reader, scores)
 
     def can_score(self, pair: Pair) -> bool:

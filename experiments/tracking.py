@@ -21,10 +21,10 @@ from experiments.files import write_json
 from experiments.identity import fingerprint
 from experiments.store import Artifact, Step
 from reer.text import join_segments
-from reer.types import Refinement
+from reer.types import Pair, Refinement
 
 log = logging.getLogger(__name__)
-AXES = {"train": "step", "refine": "pair", "grade": "item"}
+AXES = {"train": "step", "refine": "pair", "gain": "segment", "grade": "item"}
 TABLE_ROWS = 50
 Mode = Literal["online", "offline"]
 
@@ -85,6 +85,7 @@ class WandbRun(Silent):
         import wandb
 
         self.live: set[str] = set()
+        self.pairs: dict[str, Pair] = {}
         folder = Path(x.runtime.root)
         folder.mkdir(parents=True, exist_ok=True)
         id = fingerprint([x.run_name, {name: step.fingerprint for name, step in steps.items()}])
@@ -115,6 +116,8 @@ class WandbRun(Silent):
         prefix, digest = name.replace(":", "/"), f"{artifact.fingerprint}-{artifact.build}"
         self.run.summary[f"digest/{prefix}"] = digest
         self.run.summary.update({f"{prefix}/{key}": value for key, value in scalars(artifact.metrics).items()})
+        if step.stage == "pairs":
+            self.pairs = {pair.id: pair for pair in artifact.rows(Pair)}
         if self.seen.has(name, digest):
             return
         if step.stage == "train" and step.stage not in self.live:
@@ -122,12 +125,13 @@ class WandbRun(Silent):
                 if line:
                     self.curve("train", json.loads(line))
         if step.stage == "refine":
-            self._refinements(step, artifact)
+            self._refinements(artifact)
         if step.stage == "grade":
             self._verdicts(prefix, artifact)
         self.seen.add(name, digest)
 
-    def _refinements(self, step: Step, artifact: Artifact) -> None:
+    def _refinements(self, artifact: Artifact) -> None:
+        """Each pair's scores, their distributions, the mean gain at each segment, and examples to read."""
         import wandb
 
         rows = artifact.rows(Refinement)
@@ -135,11 +139,16 @@ class WandbRun(Silent):
             scores = {"draft_score": row.draft_score, "score": row.score, "gain": row.draft_score - row.score}
             accepted = sum(edit.chosen is not None for edit in row.trace())
             self.curve("refine", {"pair": number, **scores, "accepted": accepted, "segments": len(row.segments)})
-        table = wandb.Table(columns=["pair_id", "before", "after", "score_before", "score_after", "stopped"])
+        for segment, mean in artifact.metrics.get("mean_gain_by_segment", {}).items():
+            self.curve("gain", {"segment": int(segment), "mean": mean})
+        texts = ("query", "solution", "thinking_before", "thinking_after")
+        table = wandb.Table(columns=[*texts, "score_before", "score_after", "stopped"])
         for row in rows[:TABLE_ROWS]:
-            texts = (join_segments(row.draft), join_segments(row.segments))
-            table.add_data(row.pair_id, *texts, row.draft_score, row.score, row.stopped)
-        self.run.log({"tables/trajectories": table})
+            pair, texts = self.pairs[row.pair_id], (join_segments(row.draft), join_segments(row.segments))
+            table.add_data(pair.query, pair.solution, *texts, row.draft_score, row.score, row.stopped)
+        scores = {"score_before": [row.draft_score for row in rows], "score_after": [row.score for row in rows]}
+        shapes = {f"distributions/{name}": wandb.Histogram(found) for name, found in scores.items() if found}
+        self.run.log({"tables/trajectories": table, **shapes})
 
     def _verdicts(self, prefix: str, artifact: Artifact) -> None:
         import wandb

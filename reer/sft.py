@@ -170,12 +170,8 @@ def _trainer(
         peft_config=_peft(recipe.lora), callbacks=[Record()],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # our own progress says it better
-    trainer.create_model_card = lambda *_, **__: (
-        None
-    )  # a card at each checkpoint, which asks a live W&B run for its URL
-    trainer.create_model_card = lambda *_, **__: (
-        None
-    )  # a card at each checkpoint, which asks a live W&B run for its URL
+    # Without this there is a card at each checkpoint, which asks a live W&B run for its URL.
+    trainer.create_model_card = lambda *_, **__: None
     return trainer
 
 

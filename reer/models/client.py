@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from reer.models.protocols import Heard, unheard
 from reer.types import InputError
 
 Result = TypeVar("Result")
@@ -115,15 +116,20 @@ class Client:
         self.name, self.served, self.http, self.runner = name, served, http, runner
         self.slots = {url: Slots(served.concurrency, served.concurrency) for url in served.urls}
 
-    def ask(self, calls: Sequence[Call[Result]]) -> list[Result | None]:
-        """The answers in order, None where the server's context has no room. Raises InputError when a call is refused,
-        RuntimeError when one has no answer after all attempts."""
-        return self.runner.run(self._all(calls))
+    def ask(self, calls: Sequence[Call[Result]], heard: Heard = unheard) -> list[Result | None]:
+        """The answers in order, None where the server's context has no room; each is heard as it comes. Raises
+        InputError when a call is refused, RuntimeError when one has no answer after all attempts."""
+        return self.runner.run(self._all(calls, heard))
 
-    async def _all(self, calls: Sequence[Call[Result]]) -> list[Result | None]:
+    async def _all(self, calls: Sequence[Call[Result]], heard: Heard) -> list[Result | None]:
+        async def one(number: int, call: Call[Result]) -> Result | None:
+            answer = await self._one(call, self._replica(call, number))
+            heard([number], [answer])
+            return answer
+
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(call, self._replica(call, i))) for i, call in enumerate(calls)]
+                tasks = [group.create_task(one(number, call)) for number, call in enumerate(calls)]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]

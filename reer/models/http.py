@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reer.models.client import Call, Client, Served, connect
-from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
 from reer.types import Message
+
+NO_ROOM = Completion("", "no_room", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,43 @@ class ChatServer(Served):
 
 
 class ChatSession:
-    """An open connection; see `Generator`."""
+    """An open connection; see `Generator`. Some servers (llama.cpp's) give a prefill back in front of what they add to
+    it, others (vLLM, SGLang) do not; before the first prefill is sent, the server is asked which it is."""
 
     def __init__(self, server: ChatServer, client: Client) -> None:
         self.server, self.client = server, client
         unsent = "".join(f"-no_{field}" for field in ("seed", "top_p") if not getattr(server, f"send_{field}"))
         self.name = f"{server.model}/chat-server{unsent}"
+        self.echoes: bool | None = None
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         """All requests, in order. Raises RuntimeError when one has no answer after all attempts."""
-        calls = [Call("/chat/completions", self._body(request), _completion, request.group) for request in requests]
-        return [reply or Completion("", "no_room", 0, 0) for reply in self.client.ask(calls)]
+
+        def placed(positions: Sequence[int], replies: Sequence[Completion | None]) -> None:
+            heard(positions, [reply or NO_ROOM for reply in replies])
+
+        if self.echoes is None and any(request.prompt.prefill for request in requests):
+            self.echoes = self._echoes()
+        calls = [self._call(request) for request in requests]
+        return [reply or NO_ROOM for reply in self.client.ask(calls, placed)]
 
     def check(self) -> None:
         """One token from each replica, so that a wrong address, key or model name is found before any work."""
-        sampling = Sampling(0.0 if self.server.send_top_p else 1.0, 1.0, max_tokens=1)
-        hello = Request(Prompt((Message("user", "Hello"),)), sampling, 0)
-        body = self._body(hello)
-        self.client.ask([Call("/chat/completions", body, _completion, url=url) for url in self.server.urls])
+        hello = self._call(self._one_token(Prompt((Message("user", "Hello"),))))
+        self.client.ask([replace(hello, url=url) for url in self.server.urls])
+
+    def _one_token(self, prompt: Prompt) -> Request:
+        return Request(prompt, Sampling(0.0 if self.server.send_top_p else 1.0, 1.0, max_tokens=1), 0)
+
+    def _echoes(self) -> bool:
+        """True if one token of continuation comes back with all of the prefill before it."""
+        prompt = Prompt((Message("user", "Count from one to ten."),), "One, two, three, four,")
+        (reply,) = self.client.ask([self._call(self._one_token(prompt))])
+        return reply is not None and reply.text.startswith(prompt.prefill)
+
+    def _call(self, request: Request) -> Call[Completion]:
+        given = request.prompt.prefill if self.echoes else ""
+        return Call("/chat/completions", self._body(request), lambda reply: _completion(reply, given), request.group)
 
     def _body(self, request: Request) -> dict[str, Any]:
         turns = [{"role": m.role, "content": m.content} for m in request.prompt.messages]
@@ -74,9 +95,13 @@ class ChatSession:
         return body
 
 
-def _completion(body: Any) -> Completion:
-    """The completion a reply holds. Half surrogate pairs become `?`."""
+def _completion(body: Any, given: str) -> Completion:
+    """The completion a reply holds, without what was given to be continued. Half surrogate pairs become `?`. Raises
+    ValueError where a server that gives it back has not."""
     choice, usage = body["choices"][0], body.get("usage") or {}
     text = (choice["message"].get("content") or "").encode("utf-8", "replace").decode("utf-8")
+    if not text.startswith(given):
+        raise ValueError(f"the reply does not begin with the words it was to continue, {given[:40]!r}")
+    text = text.removeprefix(given)
     used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     return Completion(text, "length" if choice.get("finish_reason") == "length" else "stop", *used)

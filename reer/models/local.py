@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from reer.models.checkpoints import Checkpoint
 from reer.models.prefix import can_share, register
-from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
 from reer.models.scoring import PrefixScorer
 from reer.models.tokens import Tokens
 
@@ -83,8 +83,9 @@ class LocalSession:
         stops = model.generation_config.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order. Equal prompts are read once and shared."""
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        """One completion per request, in order. Equal prompts are read once and shared. Rows of like length are decoded
+        together, and heard together: a batch is never taken up half-way, so an interrupted run forms the same ones."""
         contexts: dict[Prompt, list[int]] = {r.prompt: [] for r in requests}
         for prompt in contexts:
             contexts[prompt] = self.tokens.context_ids(prompt)
@@ -97,7 +98,9 @@ class LocalSession:
         order = sorted(set(range(len(requests))) - set(done), key=lambda i: (len(contexts[requests[i].prompt]), i))
         for start in range(0, len(order), self.device.generate_rows):
             batch = order[start : start + self.device.generate_rows]
-            done.update(zip(batch, self._decode([requests[i] for i in batch], contexts), strict=True))
+            replies = self._decode([requests[i] for i in batch], contexts)
+            heard(batch, replies)
+            done.update(zip(batch, replies, strict=True))
         return [done[i] for i in range(len(requests))]
 
     def _decode(self, requests: Sequence[Request], contexts: dict[Prompt, list[int]]) -> list[Completion]:
@@ -172,12 +175,16 @@ class LocalSession:
         cuts = [text.index(stop) for stop in row.request.sampling.stop if stop in text]
         return Completion(text[: min(cuts)] if cuts else text, row.stopped or "length", row.prompt_tokens, len(row.ids))
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         """Nats per token of each answer given its context, None where both exceed the model's context. Exactly the
         answer's own tokens are scored. Raises InputError for an empty answer."""
         pairs = [self.tokens.passage_ids(passage) for passage in passages]
         fits = [i for i, (context, answer) in enumerate(pairs) if len(context) + len(answer) <= self.limit]
-        nats = self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits])
+
+        def placed(positions: Sequence[int], answers: Sequence[Any]) -> None:
+            heard([fits[at] for at in positions], answers)
+
+        nats = self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits], placed)
         found = dict(zip(fits, nats, strict=True))
         return [found.get(i) for i in range(len(pairs))]
 

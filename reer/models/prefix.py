@@ -38,6 +38,10 @@ class Kv:
         """The first tokens of one row, as a view."""
         return Kv(tuple((k[row : row + 1, :, :tokens], v[row : row + 1, :, :tokens]) for k, v in self.layers))
 
+    def copy(self) -> Kv:
+        """In memory of its own, so that it does not hold what it was a view of."""
+        return Kv(tuple((keys.clone(), values.clone()) for keys, values in self.layers))
+
     def then(self, more: Kv) -> Kv:
         """This run of tokens and another after it."""
         import torch

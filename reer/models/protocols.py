@@ -5,10 +5,10 @@ Two protocols, because many backends can do the first only; the types keep them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from reer.types import InputError, Message
 
@@ -69,6 +69,11 @@ class Passage:
 
 
 Nats = tuple[float, ...]
+Heard = Callable[[Sequence[int], Sequence[Any]], None]
+
+
+def unheard(positions: Sequence[int], answers: Sequence[Any]) -> None:
+    """Nobody waits for the answers of a call before all of them are there."""
 
 
 class Generator(Protocol):
@@ -76,7 +81,10 @@ class Generator(Protocol):
 
     name: str
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]: ...
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        """One completion per request, in order. A backend that answers some requests before others tells `heard`
+        their positions and answers, so that they outlive a kill."""
+        ...
 
 
 class Scorer(Protocol):
@@ -85,7 +93,7 @@ class Scorer(Protocol):
 
     name: str
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]: ...
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]: ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Model calls remembered on disk: the same call to the same model is made once, ever.
 
 A killed stage replays what it had; another arm, a larger K or a higher step cap pays only the difference. Failures
-are never stored. Each process appends to a file of its own, a batch of answers in one write; readers take them all.
+are never stored. Each process appends to a file of its own, what a backend answers together in one write; readers
+take them all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
+from reer.models.protocols import Completion, Generator, Heard, Nats, Passage, Request, Scorer, unheard
 
 
 class Journal:
@@ -39,21 +40,29 @@ class Journal:
                 continue
 
     def answer(
-        self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[Any]], lasts: Callable[[Any], bool]
+        self, keys: Sequence[str], ask: Callable[[Sequence[int], Heard], Sequence[Any]], lasts: Callable[[Any], bool]
     ) -> list[Any]:
-        """The answers to all keys; `ask` is called once with the positions of those not known yet. An answer that does
-        not `last` is given and forgotten."""
-        missing = list({key: i for i, key in reversed(list(enumerate(keys))) if key not in self.answers}.values())
-        missing.sort()
+        """The answers to all keys; `ask` is called once with the positions of those not known yet, and what it hears
+        on the way is kept at once. An answer that does not `last` is given and forgotten."""
+        missing = sorted({key: i for i, key in reversed(list(enumerate(keys))) if key not in self.answers}.values())
         self.misses += len(missing)
         self.hits += len(keys) - len(missing)
-        fresh = {keys[i]: answer for i, answer in zip(missing, ask(missing), strict=True)} if missing else {}
-        kept = [(key, answer) for key, answer in fresh.items() if lasts(answer)]
-        if kept:
-            self._store(kept)
+        fresh: dict[str, Any] = {}
+
+        def heard(positions: Sequence[int], answers: Sequence[Any]) -> None:
+            rows = {keys[missing[at]]: answer for at, answer in zip(positions, answers, strict=True)}
+            fresh.update(rows)
+            self._store([(key, answer) for key, answer in rows.items() if lasts(answer)])
+
+        if missing:
+            answers = ask(missing, heard)
+            rest = [at for at, i in enumerate(missing) if keys[i] not in fresh]
+            heard(rest, [answers[at] for at in rest])
         return [fresh[key] if key in fresh else self.answers[key] for key in keys]
 
     def _store(self, rows: Sequence[tuple[str, Any]]) -> None:
+        if not rows:
+            return
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = self.folder / f"{uuid.uuid4().hex}.jsonl"
@@ -77,41 +86,34 @@ def journal_for(root: Path, model: str) -> Journal:
 
 
 class ReplayedGenerator:
-    """A Generator that asks the model only what the journal does not hold; `rows` bounds what one kill can lose.
+    """A Generator that asks the model only what the journal does not hold.
     A prompt that found no room is asked again next time: that limit may be the server's, which no key knows."""
 
-    def __init__(self, inner: Generator, journal: Journal, rows: int) -> None:
-        self.inner, self.journal, self.rows, self.name = inner, journal, rows, inner.name
+    def __init__(self, inner: Generator, journal: Journal) -> None:
+        self.inner, self.journal, self.name = inner, journal, inner.name
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        replies: list[Completion] = []
-        for start in range(0, len(requests), self.rows):
-            part = requests[start : start + self.rows]
-            keys = [_key("generate", self.name, request) for request in part]
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        def ask(missing: Sequence[int], heard: Heard) -> list[Any]:
+            def plain(positions: Sequence[int], replies: Sequence[Any]) -> None:
+                heard(positions, [asdict(reply) for reply in replies])
 
-            def ask(missing: Sequence[int], part: Sequence[Request] = part) -> list[Any]:
-                return [asdict(reply) for reply in self.inner.generate([part[i] for i in missing])]
+            return [asdict(reply) for reply in self.inner.generate([requests[i] for i in missing], plain)]
 
-            found = self.journal.answer(keys, ask, lambda answer: answer["stopped"] != "no_room")
-            replies += [Completion(**answer) for answer in found]
-        return replies
+        keys = [_key("generate", self.name, request) for request in requests]
+        found = self.journal.answer(keys, ask, lambda answer: answer["stopped"] != "no_room")
+        return [Completion(**answer) for answer in found]
 
 
 class ReplayedScorer:
     """A Scorer that asks the model only what the journal does not hold."""
 
-    def __init__(self, inner: Scorer, journal: Journal, rows: int) -> None:
-        self.inner, self.journal, self.rows, self.name = inner, journal, rows, inner.name
+    def __init__(self, inner: Scorer, journal: Journal) -> None:
+        self.inner, self.journal, self.name = inner, journal, inner.name
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
-        scores: list[Nats | None] = []
-        for start in range(0, len(passages), self.rows):
-            part = passages[start : start + self.rows]
-            keys = [_key("score", self.name, passage) for passage in part]
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+        def ask(missing: Sequence[int], heard: Heard) -> Sequence[Nats | None]:
+            return self.inner.score([passages[i] for i in missing], heard)
 
-            def ask(missing: Sequence[int], part: Sequence[Passage] = part) -> list[Any]:
-                return [nats and list(nats) for nats in self.inner.score([part[i] for i in missing])]
-
-            found = self.journal.answer(keys, ask, lambda answer: answer is not None)
-            scores += [answer and tuple(answer) for answer in found]
-        return scores
+        keys = [_key("score", self.name, passage) for passage in passages]
+        found = self.journal.answer(keys, ask, lambda answer: answer is not None)
+        return [answer and tuple(answer) for answer in found]

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from reer.models.prefix import NOTHING, Kv, can_share, hidden_after
-from reer.models.protocols import Nats
+from reer.models.protocols import Heard, Nats, unheard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class Counts:
 
 @dataclass
 class PrefixScorer:
-    """Scores token ids with a loaded causal model. `rows` passages of a group run together; up to `budget_bytes` of
+    """Scores token ids with a loaded causal model. `rows` passages run together; up to `budget_bytes` of
     beginnings are kept between calls, those of the groups asked for last."""
 
     model: Any
@@ -64,7 +64,7 @@ class PrefixScorer:
     counts: Counts = field(default_factory=Counts)
     kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
 
-    def score(self, passages: Sequence[tuple[Ids, Ids]], groups: Sequence[str]) -> list[Nats]:
+    def score(self, passages: Sequence[tuple[Ids, Ids]], groups: Sequence[str], heard: Heard = unheard) -> list[Nats]:
         """One result for each (context, answer), in order. A group '' shares nothing."""
         import torch
 
@@ -73,10 +73,30 @@ class PrefixScorer:
             by_group.setdefault(group or f"#{i}", []).append(i)
         found: dict[int, Nats] = {}
         with torch.inference_mode():
-            for group, members in by_group.items():
-                nats = self._group(group, [passages[i] for i in members])
+            for together in self._batches(by_group, passages):
+                members = [i for group in together for i in by_group[group]]
+                parts = [passages[i] for i in members]
+                nats = self._group(together[0], parts) if len(together) == 1 else self._loners(together, parts)
+                heard(members, nats)
                 found.update(zip(members, nats, strict=True))
         return [found[i] for i in range(len(passages))]
+
+    def _batches(self, by_group: dict[str, list[int]], passages: Sequence[tuple[Ids, Ids]]) -> list[list[str]]:
+        """Which groups run together: those with a beginning to share alone, the first passages of many side by side
+        with others of like length."""
+        lone = [group for group, members in by_group.items() if len(members) == 1 and group not in self.kept]
+        lone.sort(key=lambda group: sum(map(len, passages[by_group[group][0]])))
+        chunks = [lone[start : start + self.rows] for start in range(0, len(lone), self.rows)]
+        return chunks + [[group] for group in by_group if group not in set(lone)]
+
+    def _loners(self, groups: Sequence[str], passages: Sequence[tuple[Ids, Ids]]) -> list[Nats]:
+        """One passage of each group, none of which begins like another."""
+        share = can_share(self.model.config) and any(group[0] != "#" for group in groups)
+        nats, branches = self._part(passages, NOTHING, share)
+        for group, (ids, kv) in zip(groups, branches, strict=False):  # nothing is kept where nothing can be shared
+            if group[0] != "#":
+                self._keep(group, Kept([], NOTHING, ((ids, kv.copy()),)))
+        return nats
 
     def _group(self, group: str, passages: Sequence[tuple[Ids, Ids]]) -> list[Nats]:
         share = can_share(self.model.config)
@@ -84,17 +104,26 @@ class PrefixScorer:
         nats: list[Nats] = []
         branches: list[tuple[Ids, Kv]] = []
         for start in range(0, len(passages), self.rows):
-            part = passages[start : start + self.rows]
-            keep = max(len(c) for c, _ in part) - prefix.tokens if share and group[0] != "#" else 0
-            hidden, made = self._forward([(c + a)[prefix.tokens :] for c, a in part], prefix, keep)
-            for row, (context, answer) in enumerate(part):
-                at = len(context) - prefix.tokens - 1  # the output of the token before is what predicts a token
-                nats.append(self._nats(hidden[row, at : at + len(answer)], answer))
-                if keep:
-                    branches.append((context[prefix.tokens :], made.row(row, len(context) - prefix.tokens)))
+            more, made = self._part(passages[start : start + self.rows], prefix, share and group[0] != "#")
+            nats, branches = nats + more, branches + made
         if branches:
             self._keep(group, Kept(passages[0][0][: prefix.tokens], prefix, tuple(branches)))
         return nats
+
+    def _part(
+        self, part: Sequence[tuple[Ids, Ids]], prefix: Kv, share: bool
+    ) -> tuple[list[Nats], list[tuple[Ids, Kv]]]:
+        """Passages run together after one prefix; what of each context may be shared later."""
+        keep = max(len(context) for context, _ in part) - prefix.tokens if share else 0
+        hidden, made = self._forward([(c + a)[prefix.tokens :] for c, a in part], prefix, keep)
+        nats: list[Nats] = []
+        branches: list[tuple[Ids, Kv]] = []
+        for row, (context, answer) in enumerate(part):
+            at = len(context) - prefix.tokens - 1  # the output of the token before is what predicts a token
+            nats.append(self._nats(hidden[row, at : at + len(answer)], answer))
+            if keep:
+                branches.append((context[prefix.tokens :], made.row(row, len(context) - prefix.tokens)))
+        return nats, branches
 
     def _prefix(self, group: str, passages: Sequence[tuple[Ids, Ids]]) -> Kv:
         """What all passages begin with, computed as far as it is not kept. The last token of a context stays fresh."""

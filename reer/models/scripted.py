@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request
+from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, unheard
 from reer.text import language_of, words
 
 _THOUGHTS = {
@@ -49,7 +49,7 @@ class ScriptedSession:
     def __init__(self, seed: int) -> None:
         self.seed, self.name = seed, f"scripted-s{seed}"
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         return [self._reply(request) for request in requests]
 
     def _reply(self, request: Request) -> Completion:
@@ -87,7 +87,7 @@ class ScriptedSession:
 
         return "\n\n".join(paragraph() for _ in range(paragraphs))
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         """One number per word of the answer, lower where the context holds the word; a little noise from the text."""
         return [self._score(passage) for passage in passages]
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 from reer.models.checkpoints import Checkpoint
 from reer.models.client import Call, Client, Served, Unreadable, connect
-from reer.models.protocols import Device, Nats, Passage, Prompt
+from reer.models.protocols import Device, Heard, Nats, Passage, Prompt, unheard
 from reer.models.tokens import Tokens
 from reer.types import InputError, Message
 
@@ -160,12 +160,16 @@ class ScoringSession:
         self.engine = ENGINES[server.engine]
         self.name = f"{server.model.name}/{server.dtype}/{server.engine}-server"
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         """Nats per token of each answer, None where the server's context has no room."""
         pairs = [self.tokens.passage_ids(passage) for passage in passages]
         fits = [i for i, (c, a) in enumerate(pairs) if len(c) + len(a) < self.server.limit_tokens]
         calls = [self._call(*pairs[i], passages[i].group) for i in fits]
-        found = dict(zip(fits, self.client.ask(calls), strict=True))
+
+        def placed(positions: Sequence[int], answers: Sequence[Any]) -> None:
+            heard([fits[at] for at in positions], answers)
+
+        found = dict(zip(fits, self.client.ask(calls, placed), strict=True))
         return [found.get(i) for i in range(len(passages))]
 
     def _call(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:

@@ -23,7 +23,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 from experiments.config import compose_plans, experiment_from
 from reer.models.local import LocalSession
-from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
 from reer.models.scoring import PrefixScorer
 from reer.rewrite import SurpriseScorer
 from reer.search import Propose, Refinement, Segments, Servers, run_searches
@@ -160,7 +160,7 @@ class ReleasedScorer:
         self.session, self.decode, self.score_rows = session, decode, rows_of_the_answer if head_on_answer else naive
         self.tokens = self.rows = self.decoded = self.calls = 0
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         ids = [self.session.tokens.passage_ids(passage) for passage in passages]
         self.calls += len(ids)
         self.tokens += sum(len(c + a) for c, a in ids)

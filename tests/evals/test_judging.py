@@ -10,7 +10,7 @@ import pytest
 from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict
 from evals.judging import Judge, judge_all, unscored_reasons
 from evals.writing import WritingPrompts
-from reer.models.protocols import Completion, Prompt, Request
+from reer.models.protocols import Completion, Heard, Prompt, Request, unheard
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import InputError, Message
 
@@ -103,7 +103,7 @@ class Scripted:
         self.answer = answer
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         replies = [self.answer(r.prompt.messages[0].content, self._attempt(r)) for r in requests]
         self.asked += requests
         return [Completion(reply, "stop", 1, 1) for reply in replies]
@@ -174,7 +174,7 @@ def test_a_reply_that_was_stopped_is_closed_and_one_that_was_cut_is_not() -> Non
 class NoRoom(Scripted):
     """A judge whose context no prompt fits."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         return [Completion("", "no_room", 9, 0) for _ in requests]
 
 

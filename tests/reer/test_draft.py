@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reer.draft import Drafter, DraftRules, draft_prompt, drop_reason, thinking_of
-from reer.models.protocols import Completion, Request, Sampling
+from reer.models.protocols import Completion, Heard, Request, Sampling, unheard
 from reer.models.scripted import ScriptedSession
 from reer.types import Drop, InputError, Pair, item_seed
 from tests.reer.test_prompts import ENGLISH, PROMPTS, TRIGGERS
@@ -26,7 +26,7 @@ class Says:
         self.reply = Completion(text, stopped, 1, tokens)  # type: ignore[arg-type]
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         self.asked += requests
         return [self.reply for _ in requests]
 

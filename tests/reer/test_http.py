@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -150,8 +150,26 @@ def test_seed_and_top_p_are_left_out_for_those_who_refuse_them(serve: Serve) -> 
 def test_a_prefill_is_continued_not_answered(serve: Serve) -> None:
     server, url = serve(says("x"))
     ask(url, request(prefill='{"score": '))
-    assert server.bodies[0]["messages"][-1] == {"role": "assistant", "content": '{"score": '}
-    assert (server.bodies[0]["continue_final_message"], server.bodies[0]["add_generation_prompt"]) == (True, False)
+    assert server.bodies[-1]["messages"][-1] == {"role": "assistant", "content": '{"score": '}
+    assert (server.bodies[-1]["continue_final_message"], server.bodies[-1]["add_generation_prompt"]) == (True, False)
+
+
+def gives_back(handler: BaseHTTPRequestHandler) -> None:
+    given = handler.asked["messages"][-1]  # type: ignore[attr-defined]
+    says((given["content"] if given["role"] == "assistant" else "") + " 7}")(handler)
+
+
+def test_a_prefill_that_is_given_back_is_no_part_of_the_completion(serve: Serve) -> None:
+    server, url = serve(gives_back)
+    replies = ask(url, request(prefill='{"score": '), request(), request(prefill="<think>\n"))
+    assert [reply.text for reply in replies] == [" 7}"] * 3
+    assert len(server.bodies) == 4  # it was asked once which kind it is
+
+
+def test_words_that_only_repeat_the_prefill_stay(serve: Serve) -> None:
+    _, url = serve(says(" five"), says("<think>\nhm"))
+    (reply,) = ask(url, request(prefill="<think>\n"))
+    assert reply.text == "<think>\nhm"
 
 
 def echoes(handler: BaseHTTPRequestHandler) -> None:
@@ -302,6 +320,19 @@ def test_a_server_that_hangs_is_left_and_asked_again(serve: Serve) -> None:
 def test_others_go_on_while_one_hangs(serve: Serve) -> None:
     _, url = serve(hangs(3), says("x"))
     assert [reply.text for reply in ask(url, *(request(str(i)) for i in range(4)), timeout_seconds=0.3)] == ["x"] * 4
+
+
+def test_answers_are_heard_as_they_come_though_a_later_call_is_refused(serve: Serve) -> None:
+    _, url = serve(says("one"), says("two"), respond(400, {"error": "bad"}))
+    heard: dict[int, Completion] = {}
+
+    def listen(positions: Sequence[int], replies: Sequence[Completion]) -> None:
+        heard.update(zip(positions, replies, strict=True))
+
+    server = ChatServer("m", base_url=url, health_check=False, concurrency=1)
+    with server.open(Device()) as session, pytest.raises(InputError, match="refused"):
+        session.generate([request(text) for text in "abc"], listen)
+    assert [heard[at].text for at in sorted(heard)] == ["one", "two"]
 
 
 def test_a_server_that_is_not_there_is_named(serve: Serve) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import reer.sources.rows
-from reer.models.protocols import Completion, Generator, Request
+from reer.models.protocols import Completion, Generator, Heard, Request, unheard
 from reer.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
 from reer.sources.hub import HubSource, _flat
 from reer.sources.jsonl import JsonlSource
@@ -265,7 +265,7 @@ class Writes:
     def __init__(self, write: Callable[[str], str], stopped: str = "stop") -> None:
         self.write, self.stopped = write, stopped
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         return [Completion(self.write(r.prompt.messages[-1].content), self.stopped, 1, 1) for r in requests]  # type: ignore[arg-type]
 
 

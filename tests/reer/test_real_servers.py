@@ -1,8 +1,9 @@
 """Real servers on this machine: the same scores and the same greedy words as the model in process.
 
-Wants a server that holds the bundled model in fp32 under the name `smol`, its address in `$REER_VLLM_URL`; with FOLDER
+vLLM: a server that holds the bundled model in fp32 under the name `smol`, its address in `$REER_VLLM_URL`; with FOLDER
 where `reer.models.checkpoints` keeps it: `vllm serve FOLDER --served-model-name smol --dtype float32 --max-model-len
-4096 --enforce-eager`.
+4096 --enforce-eager`. llama.cpp (generating only: it returns no log-probabilities of a prompt): the GGUF file of the
+bundled model behind `llama-server` or `xllamacpp.Server`, its address in `$REER_LLAMACPP_URL`.
 """
 
 import os
@@ -27,6 +28,14 @@ def url() -> str:
     address = os.environ.get("REER_VLLM_URL")
     if not address:
         pytest.skip("no server: set REER_VLLM_URL to the root address of a vLLM that serves the bundled model")
+    return address
+
+
+@pytest.fixture(scope="module")
+def llamacpp_url() -> str:
+    address = os.environ.get("REER_LLAMACPP_URL")
+    if not address:
+        pytest.skip("no server: set REER_LLAMACPP_URL to the root address of a llama.cpp server of the bundled model")
     return address
 
 
@@ -70,3 +79,22 @@ def test_a_real_vllm_writes_what_the_model_in_process_writes(url: str, local: Lo
     with ChatServer("smol", base_url=f"{url}/v1").open(Device()) as session:
         served = session.generate(asked)
     assert [reply.text.strip() for reply in served] == [reply.text.strip() for reply in local.generate(asked)]
+
+
+def test_a_real_llamacpp_begins_like_the_model_in_process(llamacpp_url: str, local: LocalSession) -> None:
+    """Its activations are 8 bits wide, so only the first words of clear cases agree; a prefill is continued, not given
+    back, equal seeds give equal words, and a stop string ends them."""
+    greedy, free = Sampling(0.0, 1.0, 12), Sampling(0.9, 0.95, 24)
+    counting = Request(prompt("Count to ten.", "One, two, three,"), greedy, 0)
+    stopped = Request(counting.prompt, Sampling(0.0, 1.0, 24, stop=("seven",)), 0)
+    drawn = [Request(prompt("Tell me a story.", "<think>\n"), free, seed) for seed in (1, 1, 2)]
+    with ChatServer("smol", base_url=f"{llamacpp_url}/v1", concurrency=1).open(Device()) as session:
+        told, cut = session.generate([counting, stopped])
+        stories = [reply.text for request in drawn for reply in session.generate([request])]
+    (wanted,) = local.generate([counting])
+    assert told.text.strip().startswith("four, five")
+    assert wanted.text.strip().startswith("four, five")
+    assert (told.stopped, cut.stopped) == ("length", "stop")
+    assert "six" in cut.text
+    assert "seven" not in cut.text
+    assert stories[0] == stories[1] != stories[2]

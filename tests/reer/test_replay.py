@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reer.models.protocols import Completion, Nats, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
 from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, journal_for
 from reer.types import Message
 
@@ -19,13 +19,13 @@ class Model:
         self.name, self.broken = name, broken
         self.asked: list[list[str]] = []
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         self._count([r.prompt.messages[0].content for r in requests])
         return [
             Completion(f"{self.name}: {r.prompt.messages[0].content}/{r.seed} 想\u2028", "stop", 1, 2) for r in requests
         ]
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         self._count([p.answer for p in passages])
         return [None if p.answer == "too long" else (0.1, float(len(p.answer))) for p in passages]
 
@@ -39,13 +39,13 @@ def request(text: str, seed: int = 0, sampling: Sampling = SAMPLING) -> Request:
     return Request(Prompt((Message("user", text),), "pre"), sampling, seed)
 
 
-def generator(model: Model, root: Path, rows: int = 8) -> ReplayedGenerator:
-    return ReplayedGenerator(model, journal_for(root, model.name), rows)
+def generator(model: Model, root: Path) -> ReplayedGenerator:
+    return ReplayedGenerator(model, journal_for(root, model.name))
 
 
-def ask(root: Path, *requests: Request, name: str = "model", rows: int = 8) -> tuple[list[Completion], list[list[str]]]:
+def ask(root: Path, *requests: Request, name: str = "model") -> tuple[list[Completion], list[list[str]]]:
     model = Model(name)
-    return generator(model, root, rows).generate(requests), model.asked
+    return generator(model, root).generate(requests), model.asked
 
 
 def test_the_second_call_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_second_call_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
 class Full(Model):
     """Has no room for anything."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         self._count([r.prompt.messages[0].content for r in requests])
         return [Completion("", "no_room", 9, 0) for _ in requests]
 
@@ -69,7 +69,7 @@ def test_what_found_no_room_is_asked_again(tmp_path: Path) -> None:
     assert full.asked == [["a"], ["a"]]
     model, passages = Model(), [Passage(request("a").prompt, text) for text in ("too long", "fits")]
     for _ in range(2):
-        assert ReplayedScorer(model, journal_for(tmp_path, "m"), 8).score(passages) == [None, (0.1, 4.0)]
+        assert ReplayedScorer(model, journal_for(tmp_path, "m")).score(passages) == [None, (0.1, 4.0)]
     assert model.asked == [["too long", "fits"], ["too long"]]
 
 
@@ -107,7 +107,7 @@ def test_another_model_never_hits(tmp_path: Path) -> None:
 def test_another_model_does_not_hit_even_in_the_same_folder(tmp_path: Path) -> None:
     for name in ("one", "two"):
         model = Model(name)
-        ReplayedGenerator(model, Journal(tmp_path), 8).generate([request("a")])
+        ReplayedGenerator(model, Journal(tmp_path)).generate([request("a")])
         assert model.asked == [["a"]]
 
 
@@ -136,18 +136,50 @@ def test_a_failure_stores_nothing(tmp_path: Path) -> None:
     assert ask(tmp_path, request("a"))[1] == [["a"]]
 
 
-def test_a_failure_loses_at_most_the_rows_of_its_batch(tmp_path: Path) -> None:
+class Halting(Model):
+    """Answers one call after another, and breaks down at one that says so."""
+
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        replies: list[Completion] = []
+        for at, request in enumerate(requests):
+            if request.prompt.messages[0].content == "break":
+                raise RuntimeError("killed")
+            replies += super().generate([request])
+            heard([at], replies[-1:])
+        return replies
+
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+        scores: list[Nats | None] = []
+        for at, passage in enumerate(passages):
+            if passage.answer == "break":
+                raise RuntimeError("killed")
+            scores += super().score([passage])
+            heard([at], scores[-1:])
+        return scores
+
+
+def test_only_the_call_in_flight_is_lost(tmp_path: Path) -> None:
+    known, halting = ask(tmp_path, request("b"))[0], Halting()
+    with pytest.raises(RuntimeError, match="killed"):
+        generator(halting, tmp_path).generate([request(text) for text in ("a", "b", "c", "break", "d")])
+    replies, asked = ask(tmp_path, *(request(text) for text in ("a", "b", "c", "d")))
+    assert asked == [["d"]]
+    assert replies[1:2] == known
+
+
+def test_only_the_score_in_flight_is_lost(tmp_path: Path) -> None:
+    passages = [Passage(request("q").prompt, answer) for answer in ("one", "too long", "three", "break", "four")]
+    with pytest.raises(RuntimeError, match="killed"):
+        ReplayedScorer(Halting(), journal_for(tmp_path, "model")).score(passages)
     model = Model()
-    replay = generator(model, tmp_path, rows=2)
-    replay.generate([request("a"), request("b")])
-    model.broken = True
-    with pytest.raises(RuntimeError):
-        replay.generate([request("b"), request("c"), request("d")])
-    assert ask(tmp_path, request("a"), request("b"), request("c"), rows=2)[1] == [["c"]]
+    ReplayedScorer(model, journal_for(tmp_path, "model")).score(passages)
+    assert model.asked == [["too long", "break", "four"]]
 
 
-def test_batches_have_the_stated_rows(tmp_path: Path) -> None:
-    assert ask(tmp_path, *(request(c) for c in "abcde"), rows=2)[1] == [["a", "b"], ["c", "d"], ["e"]]
+def test_what_was_heard_is_not_stored_twice(tmp_path: Path) -> None:
+    generator(Halting(), tmp_path).generate([request("a"), request("b")])
+    (file,) = tmp_path.glob("*/*.jsonl")
+    assert len(file.read_text(encoding="utf-8").strip().split("\n")) == 2
 
 
 def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
@@ -173,14 +205,14 @@ def test_no_requests_ask_nothing_and_write_nothing(tmp_path: Path) -> None:
 def test_scores_are_replayed_to_the_last_digit(tmp_path: Path) -> None:
     passages = [Passage(Prompt((Message("user", "q"),), "z"), answer) for answer in ("one", "three", "one")]
     first, second = Model(), Model()
-    scores = ReplayedScorer(first, journal_for(tmp_path, "model"), 8).score(passages)
+    scores = ReplayedScorer(first, journal_for(tmp_path, "model")).score(passages)
     assert first.asked == [["one", "three"]]
-    assert ReplayedScorer(second, journal_for(tmp_path, "model"), 8).score(passages) == scores
+    assert ReplayedScorer(second, journal_for(tmp_path, "model")).score(passages) == scores
     assert second.asked == []
 
 
 def test_a_score_is_no_completion(tmp_path: Path) -> None:
     ask(tmp_path, request("a"))
     model = Model()
-    ReplayedScorer(model, journal_for(tmp_path, "model"), 8).score([Passage(request("a").prompt, "a")])
+    ReplayedScorer(model, journal_for(tmp_path, "model")).score([Passage(request("a").prompt, "a")])
     assert model.asked == [["a"]]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reer.draft import Drafter, DraftRules
-from reer.models.protocols import Completion, Nats, Passage, Request, Sampling
+from reer.models.protocols import Completion, Heard, Nats, Passage, Request, Sampling, unheard
 from reer.models.scripted import ScriptedSession
 from reer.rewrite import Rewriter, Starter, Surprise, SurpriseScorer, lost_reason, repeat_noise
 from reer.search import Evaluate, Propose, Restart
@@ -36,11 +36,11 @@ class Says:
         self.asked: list[Request] = []
         self.scored: list[Passage] = []
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         self.asked += requests
         return [self.reply for _ in requests]
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         self.scored += passages
         return [tuple(float(len(word)) for word in p.context.prefill.split()[1:3]) for p in passages]
 
@@ -208,7 +208,7 @@ def test_a_rewrite_without_room_is_lost_for_that() -> None:
 class NoRoom(Says):
     """A scorer whose context holds nothing."""
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         return [None for _ in passages]
 
 
@@ -242,7 +242,7 @@ def test_further_starts_are_drafts_numbered_after_the_first() -> None:
 class Noisy(Says):
     """A scorer whose repeats differ by the number of passages asked together."""
 
-    def score(self, passages: Sequence[Passage]) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
         return [(1.0 + len(passages) / 100,) for _ in passages]
 
 

@@ -153,3 +153,20 @@ def test_a_model_that_cannot_share_is_scored_all_the_same(model: Any, monkeypatc
 )
 def test_shared_tokens(a: list[int], b: list[int], same: int) -> None:
     assert shared_tokens(a, b) == same
+
+
+def test_first_passages_of_many_pairs_run_side_by_side(model: Any) -> None:
+    """Rows of unlike length, each with a group of its own; what they leave behind is shared by what comes after."""
+    calls = [search_of(10, 3, size, 12, 2) for size in (4, 9, 6)]
+    firsts, groups = [call[0][0] for call in calls], ["a", "b", "c"]
+    heard: dict[int, Any] = {}
+    scorer = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
+    found = scorer.score(firsts, groups, lambda at, nats: heard.update(zip(at, nats, strict=True)))
+    assert close(found, naive(model, firsts))
+    assert [heard[i] for i in range(3)] == found
+    assert set(scorer.kept) == set(groups)
+    before = scorer.counts.forwarded_tokens
+    assert close(scorer.score(calls[1][1], ["b", "b"]), naive(model, calls[1][1]))
+    fresh = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
+    fresh.score(calls[1][1], ["b", "b"])
+    assert scorer.counts.forwarded_tokens - before < fresh.counts.forwarded_tokens

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from reer.models.protocols import Completion, Request
+from reer.models.protocols import Completion, Heard, Request, unheard
 from reer.taxonomy import Category, Taxonomy, classify
 from reer.types import InputError
 from tests.reer.test_prompts import PROMPTS
@@ -29,7 +29,7 @@ class Replies:
         self.replies = replies
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         self.asked += requests
         return [Completion(reply, "stop", 1, 1) for reply in self.replies]
 
