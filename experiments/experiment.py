@@ -11,13 +11,14 @@ from evals.judging import Judge
 from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
+from reer.layout import Layout
 from reer.mixture import Mixture
 from reer.models.http import ChatServer
 from reer.models.protocols import Device, Sampling
 from reer.prompts import Prompts
 from reer.public import PublicRows
 from reer.rewrite import Surprise
-from reer.sft import Layout, Recipe
+from reer.sft import Recipe
 from reer.taxonomy import Taxonomy
 from reer.types import InputError
 

@@ -48,6 +48,7 @@ def pipeline(x: Experiment) -> Pipeline:
     mixed = stages.mix(
         **x.data.choose(synthetic=curated, public=public), seed=x.data.seed,
         synthetic_rows=x.scale.synthetic_rows, public_rows=x.scale.public_rows,
+        without_thinking=x.data.without_thinking,
     )  # fmt: skip
     rendered = stages.render(mixed=mixed, student=x.student, chat=x.train.chat, max_length=x.scale.train_tokens)
     trained = stages.train(rendered=rendered, student=x.student, recipe=x.train, seed=x.seed)

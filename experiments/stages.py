@@ -25,12 +25,13 @@ from reer.curate import curate as curate_rows
 from reer.draft import Drafter, DraftRules
 from reer.filters import Filters
 from reer.filters import measures as trajectory_measures
+from reer.launch import fine_tune
 from reer.mixture import mix as mix_samples
 from reer.models.replay import ReplayedGenerator, journal_for
 from reer.pairs import Selection, complete, select
 from reer.prompts import Prompts, Triggers
 from reer.search import Failure, SearchMethod
-from reer.sft import Recipe, fine_tune
+from reer.sft import Job, Recipe, steps_of
 from reer.sources.rows import Problems
 from reer.taxonomy import Taxonomy
 from reer.text import join_segments
@@ -229,18 +230,23 @@ def public(ws: Workspace, *, source: Any) -> Metrics:
     return {"rows": len(rows), "dropped": counts(problems.drops)}
 
 
-@stage(version=1)
-def mix(ws: Workspace, *, seed: int, synthetic_rows: int, public_rows: int, **parts: Artifact) -> Metrics:
+@stage(version=2)
+def mix(
+    ws: Workspace, *, seed: int, synthetic_rows: int, public_rows: int, without_thinking: Sequence[str],
+    **parts: Artifact,
+) -> Metrics:  # fmt: skip
     """The training mixture, by stated sizes."""
     samples = {
         name: part.rows(Sample) if name == "public" else [_sample(row) for row in part.rows(Curated)]
         for name, part in parts.items()
     }
-    rows = mix_samples(samples, {"synthetic": synthetic_rows, "public": public_rows}, seed)
+    sizes = {"synthetic": synthetic_rows, "public": public_rows}
+    rows = mix_samples(samples, sizes, seed, without_thinking)
     write_rows(ws.folder / "rows.jsonl", rows)
     return {
         "rows": len(rows),
         "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
+        "with_thinking": sum(bool(row.thinking) for row in rows),
     }
 
 
@@ -251,7 +257,7 @@ def _sample(row: Curated) -> Sample:
     )
 
 
-@stage(version=1)
+@stage(version=2)
 def render(ws: Workspace, *, mixed: Artifact, student: Any, chat: ChatFormat, max_length: int) -> Metrics:
     """Samples as tokens with labels; fails if a token were lost."""
     from transformers import AutoTokenizer
@@ -264,26 +270,36 @@ def render(ws: Workspace, *, mixed: Artifact, student: Any, chat: ChatFormat, ma
     lengths = sorted(len(row.input_ids) for row in out.rows)
     return {
         "rows": len(out.rows), "dropped": counts(out.dropped), "trained_tokens": out.trained_tokens,
-        "masked_tokens": out.masked_tokens, "truncated_rows": 0, "longest_row_tokens": lengths[-1],
-        "median_row_tokens": lengths[len(lengths) // 2],
+        "masked_tokens": out.masked_tokens, "truncated_rows": out.truncated_rows, "longest_row_tokens": lengths[-1],
+        "median_row_tokens": lengths[len(lengths) // 2], "row_tokens": histogram(lengths),
     }  # fmt: skip
 
 
-@stage(version=1)
+def histogram(lengths: Sequence[int]) -> dict[str, int]:
+    """How many rows are up to each power of two long, from the shortest power that holds a row."""
+    found = Counter(1 << max(0, length - 1).bit_length() for length in lengths)
+    return {f"<= {bound}": found[bound] for bound in sorted(found)}
+
+
+@stage(version=2)
 def train(ws: Workspace, *, rendered: Artifact, student: Any, recipe: Recipe, seed: int) -> Metrics:
     """Fine-tune the student; resumes from the newest complete checkpoint."""
     rows = rendered.rows(Rendered)
-    total = -(-len(rows) // recipe.global_batch) * recipe.epochs
+    total = steps_of(len(rows), recipe)
 
     def on_log(row: Mapping[str, float]) -> None:
         ws.curve(row)
-        ws.progress("optimizer steps", int(row["step"]), int(total))
+        ws.progress(f"optimizer steps ({row['tokens_per_second']:.3g} tokens/s)", int(row["step"]), total)
 
-    out = fine_tune(student, recipe, rows, seed, ws.runtime.layout, ws.folder, on_log)
+    layout = ws.runtime.layout
+    job = Job(str(student.fetch()), str(rendered.path / "rows.jsonl"), recipe, seed, layout, str(ws.folder))
+    out = fine_tune(job, on_log)
     write_rows(ws.folder / "curve.jsonl", out.curve)
     losses = [row["loss"] for row in out.curve]
     return {
         "rows": len(rows), "steps": out.steps, "resumed_from_step": out.resumed_from, "first_loss": losses[0],
         "last_loss": losses[-1], "mean_loss_last_quarter": statistics.fmean(losses[-max(1, len(losses) // 4) :]),
         "trained_tokens": int(recipe.epochs * sum(label >= 0 for row in rows for label in row.labels)),
+        "tokens_per_second": statistics.median(row["tokens_per_second"] for row in out.curve),
+        "memory_gib": max(row["memory_gib"] for row in out.curve), "processes": layout.processes,
     }  # fmt: skip

@@ -8,27 +8,50 @@ the model sees what training saw.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reer.text import control_tokens
 from reer.types import Drop, InputError, Sample
 
-CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 END_OF_TURN = "<|im_end|>"
 MASKED = -100
 
 
+def template(end: str) -> str:
+    """The chat template whose assistant turns end with the token `end`, all others with ChatML's."""
+    return (
+        "{% for message in messages %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}"
+        "{{ '" + end + "' if message['role'] == 'assistant' else '" + END_OF_TURN + "' }}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+CHATML = template(END_OF_TURN)
+
+
 @dataclass(frozen=True)
 class ChatFormat:
-    """How thinking and answer become the assistant's turn, and what happens to rows that are too long."""
+    """How thinking and answer become the assistant's turn, and what happens to rows that are too long.
+
+    `end` is what ends that turn: ChatML's token, or the token the tokenizer itself ends texts with. A base model knows
+    the latter only; adapters cannot teach it the former, whose embedding they leave untrained.
+    """
 
     answer_tags: bool
-    overlong: Literal["error", "drop"]
+    overlong: Literal["error", "drop", "truncate"]
+    end: Literal["turn", "text"] = "turn"
+
+    def end_token(self, tokenizer: Any) -> str:
+        """The token an assistant's turn ends with. Raises InputError where the tokenizer has none such."""
+        token = END_OF_TURN if self.end == "turn" else tokenizer.eos_token
+        if token is None or tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
+            raise InputError(
+                f"train.chat.end={self.end}: the tokenizer has no such token ({token}); a model trained with it could "
+                "not end a turn"
+            )
+        return token
 
     def completion(self, thinking: str, answer: str) -> str:
         """The assistant's content; without thinking the answer stands alone (no empty block is taught)."""
@@ -54,17 +77,18 @@ class Rendering:
     dropped: tuple[Drop, ...]
     trained_tokens: int
     masked_tokens: int
+    truncated_rows: int
 
 
 def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_length: int) -> Rendering:
     """Tokenise every sample once, prompt and completion apart, and prove that nothing was lost on the way.
 
-    Raises InputError when a row exceeds `max_length` under `overlong: error`, when the tokenizer has no end-of-turn
-    token, or when decoding a row's labels does not give its completion back verbatim.
+    Raises InputError when a row exceeds `max_length` under `overlong: error`, when the tokenizer has no token to end a
+    turn with, or when decoding a row's labels does not give its completion back verbatim.
     """
-    if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
-        raise InputError(f"the tokenizer has no {END_OF_TURN} token; a model trained with it could not end a turn")
+    end = chat.end_token(tokenizer)
     specials: list[str] = tokenizer.all_special_tokens
+    truncated = 0
     rows: list[Rendered] = []
     dropped: list[Drop] = []
     for sample in samples:
@@ -72,28 +96,39 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
         if any(control_tokens(text) or any(token in text for token in specials) for text in texts):
             dropped.append(Drop(sample.id, "control_tokens"))
             continue
-        row = _render_one(sample, tokenizer, chat)
+        row = _render_one(sample, tokenizer, chat, end)
         if len(row.input_ids) <= max_length:
             rows.append(row)
         elif chat.overlong == "drop":
             dropped.append(Drop(sample.id, "overlong"))
+        elif chat.overlong == "truncate":
+            cut = replace(row, input_ids=row.input_ids[:max_length], labels=row.labels[:max_length])
+            if cut.labels[-1] == MASKED:
+                dropped.append(Drop(sample.id, "prompt_overlong"))
+            else:
+                rows.append(cut)
+                truncated += 1
         else:
             raise InputError(
                 f"row {sample.id} ({sample.source}) has {len(row.input_ids)} tokens, scale.train_tokens is "
-                f"{max_length}; raise it, or set train.chat.overlong=drop to leave such rows out and count them"
+                f"{max_length}; raise it, or set train.chat.overlong=drop to leave such rows out and count them (or "
+                "truncate, which teaches answers without an end)"
             )
     trained = sum(label != MASKED for row in rows for label in row.labels)
-    return Rendering(tuple(rows), tuple(dropped), trained, sum(len(row.labels) for row in rows) - trained)
+    masked = sum(len(row.labels) for row in rows) - trained
+    return Rendering(tuple(rows), tuple(dropped), trained, masked, truncated)
 
 
-def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat) -> Rendered:
+def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered:
     turns = [{"role": m.role, "content": m.content} for m in sample.messages[:-1]]
-    prompt = tokenizer.apply_chat_template(turns, chat_template=CHATML, tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer.apply_chat_template(
+        turns, chat_template=template(end), tokenize=False, add_generation_prompt=True
+    )
     completion = chat.completion(sample.thinking, sample.answer)
     context = list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    target = list(tokenizer(completion + END_OF_TURN, add_special_tokens=False)["input_ids"])
+    target = list(tokenizer(completion + end, add_special_tokens=False)["input_ids"])
     back = tokenizer.decode(target, clean_up_tokenization_spaces=False)
-    if back != completion + END_OF_TURN:
+    if back != completion + end:
         at = next((i for i, (a, b) in enumerate(zip(back, completion, strict=False)) if a != b), len(completion))
         raise InputError(
             f"row {sample.id}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}"

@@ -164,9 +164,11 @@ def curate(
             kept.append(Curated(pair, segments))
     lengths = [_length(row.segments) for row in kept]
     low, high, cut = (length.bound(q, lengths) for q in (length.drop_below, length.drop_above, length.cut_quantile))
-    fitting = [row for row, size in zip(kept, lengths, strict=True) if (low or 0) <= size <= (high or size)]
+    fitting: list[Curated] = []
     for row, size in zip(kept, lengths, strict=True):
-        if row not in fitting:
+        if (low or 0) <= size <= (high or size):
+            fitting.append(row)
+        else:
             dropped.append(Drop(row.pair.id, "too_short" if size < (low or 0) else "too_long"))
     cut_rows = tuple(row if cut is None else replace(row, segments=shorten(row.segments, cut)) for row in fitting)
     return Curation(cut_rows, tuple(dropped), _measure(cut_rows, reflection, min_of(high, cut), excluded))

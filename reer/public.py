@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reer.sources.hub import commit_of
 from reer.sources.rows import OnBadRow, Problems, file_digest, json_lines
 from reer.text import split_thinking
 from reer.types import InputError, Message, Sample, content_id
 
+ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
+}  # fmt: skip
 PROBLEMS = Path(__file__).parent / "sources" / "problems.jsonl"
 _BEGIN = re.compile(r"<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>", re.S)
 _SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)<\|end_of_solution\|>", re.S)
@@ -21,7 +24,9 @@ _SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)<\|end_of_solution\|>", re.
 @dataclass(frozen=True)
 class PublicRows:
     """Rows of a JSONL file or a hub data set. Shapes known: `question`/`reasoning`/`answer` (GSM8K's, and the bundled
-    problems') and `conversations` (OpenThoughts': thinking in its own markers or in `<think>`)."""
+    problems') and `conversations` or `messages`: earlier turns stay as context, and the last reply's thinking stands in
+    `<think>`, in OpenThoughts' markers, or in a field of its own. A `system` column is left out: OpenThoughts' only
+    explains its markers."""
 
     name: str
     path: str | None = field(default=None, metadata={"identity": False})
@@ -48,15 +53,15 @@ class PublicRows:
         for number, (where, row) in enumerate(self._rows(problems)):
             if self.limit is not None and number >= self.limit:
                 break
-            parts = _parts(row)
-            if parts is None:
-                have = ", ".join(sorted(row))
-                problems.add(where, "unknown_shape", f"want question/reasoning/answer or conversations, got {have}")
+            try:
+                before, thinking, answer = _conversation(row)
+            except Unknown as unknown:
+                problems.add(where, "unknown_shape", str(unknown))
                 continue
-            if not (parts[0] and parts[2]):
+            if not (before[-1].content and answer):
                 problems.add(where, "empty_text", "the question or the answer is empty")
                 continue
-            yield _sample(*parts, source=self.name)
+            yield _sample(before, thinking, answer, source=self.name)
 
     def _rows(self, problems: Problems) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if not self.repo:
@@ -70,32 +75,67 @@ class PublicRows:
             yield f"{self.repo}:{number}", row
 
 
-def _sample(question: str, thinking: str, answer: str, source: str) -> Sample:
-    id = content_id(question, thinking, answer)
-    turns = (Message("user", question), Message("assistant", answer))
-    return Sample(id, turns, source, "reasoning", thinking, answer)
+class Unknown(ValueError):
+    """A row of no known shape; the message says what was wanted."""
 
 
-def _parts(row: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """(question, thinking, answer), or None for an unknown shape."""
+def _sample(before: Sequence[Message], thinking: str, answer: str, source: str) -> Sample:
+    id = content_id(*(message.content for message in before), thinking, answer)
+    return Sample(id, (*before, Message("assistant", answer)), source, "reasoning", thinking, answer)
+
+
+def _conversation(row: Mapping[str, Any]) -> tuple[tuple[Message, ...], str, str]:
+    """What comes before the last reply, its thinking, and its answer."""
     if row.get("question") is not None and row.get("answer") is not None:
-        answer, thinking = str(row["answer"]), str(row.get("reasoning") or "")
+        answer, thinking = str(row["answer"]), _thinking_of(row)
         if not thinking and "####" in answer:  # GSM8K keeps the steps and the result in one field
             thinking, answer = answer.rsplit("####", 1)
-        return str(row["question"]).strip(), thinking.strip(), answer.strip()
+        return (Message("user", str(row["question"]).strip()),), thinking.strip(), answer.strip()
     turns = row.get("conversations") or row.get("messages")
-    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, Mapping) for turn in turns[-2:]):
-        return None
-    user, reply = (_turn(turn) for turn in turns[-2:])
-    if not (user and reply):
-        return None
+    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, Mapping) for turn in turns):
+        raise Unknown(f"want question/reasoning/answer or conversations, got {', '.join(sorted(row))}")
+    *earlier, last = turns
+    before = tuple(Message(_role(turn), _whole(turn)) for turn in earlier)
+    if _role(last) != "assistant" or before[-1].role != "user":
+        raise Unknown("want conversations that end with a question and its reply, or question/reasoning/answer")
+    thinking, answer = _reply(last)
+    return before, thinking, answer
+
+
+def _role(turn: Mapping[str, Any]) -> Literal["system", "user", "assistant"]:
+    name = str(turn.get("from") or turn.get("role") or "")
+    if name not in ROLES:
+        raise Unknown(f"want conversations whose turns are of {', '.join(ROLES)}; got {name!r}")
+    return ROLES[name]
+
+
+def _whole(turn: Mapping[str, Any]) -> str:
+    """A turn's text verbatim, with the thinking that stands in a field of its own in front."""
+    thinking, text = _thinking_of(turn), _text_of(turn)
+    return f"<think>\n{thinking}\n</think>\n\n{text}" if thinking else text
+
+
+def _reply(turn: Mapping[str, Any]) -> tuple[str, str]:
+    """Thinking and answer of the last reply: of fields of their own, OpenThoughts' markers, or `<think>`."""
+    reply, thinking = _text_of(turn), _thinking_of(turn)
     marked = _BEGIN.search(reply)
-    if marked:
+    if marked and not thinking:
         solution = _SOLUTION.search(reply)
-        return user, marked[1].strip(), (solution[1] if solution else reply[marked.end() :]).strip()
-    thinking, answer, _ = split_thinking(reply)
-    return user, thinking or "", answer
+        return marked[1].strip(), (solution[1] if solution else reply[marked.end() :]).strip()
+    inside, answer, _ = split_thinking(reply)
+    return (thinking, reply.strip()) if thinking else (inside or "", answer)
 
 
-def _turn(turn: Mapping[str, Any]) -> str:
-    return str(turn.get("value") or turn.get("content") or "").strip()
+def _thinking_of(fields: Mapping[str, Any]) -> str:
+    found = [str(fields[name]) for name in ("reasoning", "thinking", "reasoning_content") if fields.get(name)]
+    return found[0].strip() if found else ""
+
+
+def _text_of(turn: Mapping[str, Any]) -> str:
+    """The text of a turn, whose content may be a list of parts. Raises Unknown for parts that are no text."""
+    content = turn.get("value") or turn.get("content") or ""
+    if isinstance(content, list):
+        if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content):
+            raise Unknown("want conversations of text; a turn's content has parts that are none")
+        content = "".join(part["text"] for part in content)
+    return str(content).strip()

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from reer.chat import CHATML, END_OF_TURN, ChatFormat, Rendered
-from reer.models.checkpoints import Checkpoint
+from reer.chat import ChatFormat
+from reer.layout import Layout
+from reer.resume import discard, resumable, step_of
+from reer.trainees import load_student, save_student
 from reer.types import InputError
 
-MARKER = "COMPLETE"
+CURVE = (
+    "step", "epoch", "loss", "grad_norm", "learning_rate", "mean_token_accuracy", "entropy", "num_tokens", "examples",
+    "tokens_per_second", "memory_gib",
+)  # fmt: skip
+OnLog = Callable[[Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters on every linear layer; merged into the weights when training ends."""
+    """Low-rank adapters on every linear layer; merged into the weights when training ends. `quantized` keeps the frozen
+    weights in 4 bits (NF4, QLoRA) while training."""
 
     rank: int
     alpha: int
     dropout: float
+    quantized: bool = False
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -51,31 +58,35 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How one step is spread over `devices`, one process each; never part of a result's identity."""
+class Job:
+    """A training as plain data, so that other processes can be given it: the student's folder, the file of rendered
+    rows, and the folder to work in."""
 
-    micro_batch: int
-    checkpoint_steps: int
-    recompute_activations: bool
-    devices: int = 1
+    student: str
+    rows: str
+    recipe: Recipe
+    seed: int
+    layout: Layout
+    work: str
 
-    def accumulation(self, global_batch: int) -> int:
-        """Gradient accumulation steps so that a step has exactly `global_batch` examples.
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.work) / "checkpoints"
 
-        Raises InputError if that cannot be done.
-        """
-        steps, rest = divmod(global_batch, self.micro_batch * self.devices)
-        if rest or not steps:
-            raise InputError(
-                f"train.global_batch {global_batch} is no multiple of runtime.micro_batch {self.micro_batch} x "
-                f"{self.devices} devices; choose a micro_batch that divides it"
-            )
-        return steps
+    @property
+    def model(self) -> Path:
+        """Where the trained model is saved."""
+        return Path(self.work) / "model"
+
+    @property
+    def stop_request(self) -> Path:
+        """A file whose presence asks the training to save and stop at the end of its step."""
+        return Path(self.work) / "STOP"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Where the model is, and how training went; `curve` has one row per logged step."""
+    """Where the model is and how training went; `curve` has one row per optimizer step."""
 
     folder: Path
     curve: tuple[dict[str, float], ...]
@@ -83,91 +94,76 @@ class Trained:
     resumed_from: int
 
 
-def fine_tune(
-    student: Checkpoint,
-    recipe: Recipe,
-    rows: Sequence[Rendered],
-    seed: int,
-    layout: Layout,
-    work: Path,
-    on_log: Callable[[Mapping[str, float]], None],
-) -> Trained:
-    """Train the student on the rows and save it to `work/model` as safetensors with tokenizer and chat template.
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop; it has saved a checkpoint and goes on from there next time."""
 
-    Checkpoints go to `work/checkpoints`; the newest complete one is resumed from. They are deleted at the end.
+
+def steps_of(rows: int, recipe: Recipe) -> int:
+    """Optimizer steps of a training: an epoch's last step takes what is left."""
+    return round(-(-rows // recipe.global_batch) * recipe.epochs)
+
+
+def train_here(job: Job, on_log: OnLog) -> Trained:
+    """Train in this process (one of several, where a launcher started it so) and save the student to `job.model`.
+
+    Goes on from the newest complete checkpoint; checkpoints are deleted at the end. Raises Stopped after a request to
+    stop, InputError where the checkpoint is that of another training.
     """
-    trainer = _trainer(student, recipe, rows, seed, layout, work / "checkpoints", on_log)
-    resume = newest_complete(work / "checkpoints")
+    from reer.callbacks import watch
+
+    rows, digest = read_rows(Path(job.rows))
+    facts = {
+        "rows sha256": digest, "train": asdict(job.recipe), "seed": job.seed,
+        "runtime.layout.micro_batch": job.layout.micro_batch, "processes": job.layout.processes,
+    }  # fmt: skip
+    resume = resumable(job.checkpoints, facts)
+    trainer = build_trainer(job, rows)
+    _check_sharding(trainer, job.layout)
+    stopping = watch(trainer, job, facts, len(rows), on_log)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    folder = work / "model"
-    save_model(trainer.model, trainer.processing_class, folder)
-    discard(work / "checkpoints")
+    if stopping.stopped:
+        raise Stopped(f"training stopped at step {trainer.state.global_step}; it goes on from there")
+    save_student(trainer, job.student, job.model, job.recipe.precision)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        discard(job.checkpoints)
     history = [row for row in trainer.state.log_history if "loss" in row]
-    keep = ("step", "epoch", "loss", "grad_norm", "learning_rate", "mean_token_accuracy", "entropy", "num_tokens")
-    curve = tuple({key: float(row[key]) for key in keep if key in row} for row in history)
-    return Trained(folder, curve, trainer.state.global_step, step_of(resume) if resume else 0)
+    curve = tuple({key: float(row[key]) for key in CURVE if key in row} for row in history)
+    return Trained(job.model, curve, trainer.state.global_step, step_of(resume) if resume else 0)
 
 
-def newest_complete(checkpoints: Path) -> Path | None:
-    """The checkpoint with the highest step whose marker was written; others are cut short and passed over."""
-    complete = [path.parent for path in checkpoints.glob(f"checkpoint-*/{MARKER}")]
-    return max(complete, key=step_of, default=None)
+def _check_sharding(trainer: Any, layout: Layout) -> None:
+    """Raise InputError where the weights are not split as the layout says: each process would hold all of them."""
+    kind = trainer.accelerator.distributed_type.value
+    if (layout.sharding == "full") != (kind == "FSDP"):
+        raise InputError(
+            f"runtime.layout.sharding={layout.sharding}, but accelerate runs {kind} here (FSDP2 wants GPUs); "
+            "choose a runtime whose sharding this machine can do, e.g. runtime.layout.sharding=none"
+        )
 
 
-def step_of(checkpoint: Path) -> int:
-    """The optimizer step a checkpoint's folder is named after."""
-    return int(checkpoint.name.split("-")[1])
+def read_rows(path: Path) -> tuple[list[dict[str, list[int]]], str]:
+    """Token ids and labels of a file of rendered rows, and the sha256 of its bytes."""
+    import hashlib
+    import json
+
+    content = path.read_bytes()
+    rows = [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+    kept = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
+    return kept, hashlib.sha256(content).hexdigest()
 
 
-def discard(folder: Path) -> None:
-    """Delete checkpoints, their markers first: one that is cut short while it goes must not look complete."""
-    for marker in folder.rglob(MARKER):
-        marker.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Weights (adapters merged) as safetensors, tokenizer with our template, and both end tokens for generation."""
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    ends = {tokenizer.convert_tokens_to_ids(END_OF_TURN), tokenizer.eos_token_id}
-    model.generation_config.eos_token_id = sorted(ends)
-    model.config.use_cache = True
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
-
-
-def _trainer(
-    student: Checkpoint, recipe: Recipe, rows: Sequence[Rendered], seed: int, layout: Layout, checkpoints: Path,
-    on_log: Callable[[Mapping[str, float]], None],
-) -> Any:  # fmt: skip
-    import torch
+def build_trainer(job: Job, rows: list[dict[str, list[int]]]) -> Any:
+    """TRL's trainer, told everything on purpose."""
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+    from transformers import PrinterCallback, set_seed
     from trl.trainer.sft_trainer import SFTTrainer
 
-    class Record(TrainerCallback):
-        """Hands log rows on; marks a checkpoint once all of it is on disk, then gives up those before the last two."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "loss" in logs:
-                on_log({"step": state.global_step, **{k: v for k, v in logs.items() if isinstance(v, int | float)}})
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()
-            for older in sorted(Path(args.output_dir).glob("checkpoint-*"), key=step_of)[:-2]:
-                discard(older)
-
-    set_seed(seed)
-    folder = student.fetch()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = CHATML
-    dtype = torch.float32 if recipe.method == "full" or recipe.precision == "float32" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    data = Dataset.from_list([{"input_ids": list(r.input_ids), "labels": list(r.labels)} for r in rows])
+    set_seed(job.seed)
+    model, tokenizer = load_student(job.student, job.recipe, job.layout.attention)
     trainer = SFTTrainer(
-        model=model, args=_settings(recipe, seed, layout, checkpoints), train_dataset=data, processing_class=tokenizer,
-        peft_config=_peft(recipe.lora), callbacks=[Record()],
+        model=model, args=settings_of(job), train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        peft_config=_peft(job.recipe.lora),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # our own progress says it better
     # Without this there is a card at each checkpoint, which asks a live W&B run for its URL.
@@ -175,20 +171,23 @@ def _trainer(
     return trainer
 
 
-def _settings(recipe: Recipe, seed: int, layout: Layout, checkpoints: Path) -> Any:
+def settings_of(job: Job) -> Any:
     """TRL's configuration from ours, every default that could lose tokens or leak state set on purpose."""
     import torch
     from trl.trainer.sft_config import SFTConfig
 
+    recipe, layout = job.recipe, job.layout
     settings = SFTConfig(
-        output_dir=str(checkpoints), seed=seed, data_seed=seed, report_to="none", disable_tqdm=True, logging_steps=1,
-        num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate, lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup_ratio, weight_decay=recipe.weight_decay, max_length=None, packing=False,
+        output_dir=str(job.checkpoints), seed=job.seed, data_seed=job.seed, report_to="none", disable_tqdm=True,
+        logging_steps=1, num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule, warmup_steps=recipe.warmup_ratio, weight_decay=recipe.weight_decay,
+        max_length=None, packing=False, padding_free=layout.padding_free,
         per_device_train_batch_size=layout.micro_batch,
         gradient_accumulation_steps=layout.accumulation(recipe.global_batch),
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=True, bf16=recipe.precision == "bfloat16",
         activation_checkpointing=layout.recompute_activations, use_cpu=not torch.cuda.is_available(),
         save_strategy="steps", save_steps=layout.checkpoint_steps, dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )  # fmt: skip
     settings._n_gpu = min(1, settings.n_gpu)  # one process drives one device; Trainer would spread over all it sees
     return settings
@@ -199,8 +198,7 @@ def _peft(lora: Lora | None) -> Any:
         return None
     from peft import LoraConfig
 
-    settings = asdict(lora)
     return LoraConfig(
-        r=settings["rank"], lora_alpha=settings["alpha"], lora_dropout=settings["dropout"], target_modules="all-linear",
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
         task_type="CAUSAL_LM",
     )  # fmt: skip

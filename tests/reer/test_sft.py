@@ -1,59 +1,22 @@
-"""Fine-tuning for real, on a tiny model: it learns, what it saves is whole, and a stop changes no weight."""
+"""Fine-tuning for real, on a tiny model: it learns what it is taught, and what it saves is whole."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reer.chat import CHATML, MASKED, ChatFormat, Rendered, render
-from reer.models.checkpoints import FolderModel, TinyModel
+from reer.callbacks import examples
+from reer.chat import CHATML, MASKED, ChatFormat, render, template
+from reer.layout import Layout
+from reer.models.checkpoints import FolderModel
 from reer.models.local import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
-from reer.sft import MARKER, Layout, Lora, Recipe, Trained, _settings, discard, fine_tune, newest_complete
-from reer.types import InputError, Message, Sample
-
-STUDENT = TinyModel()
-CHAT = ChatFormat(answer_tags=False, overlong="error")
-FULL = Recipe("full", 2, 5e-3, "constant", 0.0, 0.0, global_batch=2, precision="float32", chat=CHAT)
-LORA = replace(FULL, method="lora", learning_rate=2e-2, lora=Lora(4, 8, 0.0))
-LAYOUT = Layout(micro_batch=2, checkpoint_steps=3, recompute_activations=False)
-
-
-def sample(i: int) -> Sample:
-    answer = "It is " + f"{i}" * (1 + 3 * i)
-    return Sample(f"s{i}", (Message("user", f"Say {i}"), Message("assistant", answer)), "t", "others", "x", answer)
-
-
-@pytest.fixture(scope="module")
-def rows() -> tuple[Rendered, ...]:
-    return render([sample(i) for i in range(8)], AutoTokenizer.from_pretrained(STUDENT.fetch()), CHAT, 512).rows
-
-
-def train(rows: Any, work: Path, recipe: Recipe = FULL, layout: Layout = LAYOUT, stop_at: int = 0) -> Trained:
-    def on_log(row: Mapping[str, float]) -> None:
-        if row["step"] == stop_at:
-            raise KeyboardInterrupt
-
-    return fine_tune(STUDENT, recipe, rows, 7, layout, work, on_log)
-
-
-@pytest.fixture(scope="module")
-def trained(rows: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(rows, tmp_path_factory.mktemp("full"))
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def equal(first: Path, second: Path) -> bool:
-    a, b = weights(first), weights(second)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+from reer.sft import CURVE, Job, Lora, Recipe, Trained, settings_of
+from reer.types import InputError, Message
+from tests.reer.training import CHAT, FULL, LAYOUT, LORA, STUDENT, equal, sample, train, weights
 
 
 def test_training_lowers_the_loss_over_every_step_it_takes(trained: Trained) -> None:
@@ -75,6 +38,19 @@ def test_the_model_is_saved_as_safetensors_with_our_template_and_both_ends(train
 
 def test_checkpoints_are_gone_when_training_is_done(trained: Trained) -> None:
     assert [path.name for path in trained.folder.parent.iterdir()] == ["model"]
+
+
+def test_each_step_says_all_that_is_known_of_it(trained: Trained) -> None:
+    assert all(set(row) == set(CURVE) for row in trained.curve)
+    assert [row["examples"] for row in trained.curve] == [2.0] * 8
+    assert all(row["tokens_per_second"] > 0 and row["memory_gib"] > 0.01 for row in trained.curve)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "taken"), [(8, 2, [2, 2, 2, 2, 2]), (5, 2, [2, 2, 1, 2, 2]), (3, 4, [3, 3]), (1, 1, [1, 1])]
+)
+def test_an_epochs_last_step_takes_what_is_left(rows: int, batch: int, taken: list[int]) -> None:
+    assert [examples(step + 1, rows, batch) for step in range(len(taken))] == taken
 
 
 def test_what_was_trained_is_less_surprised_by_its_rows(trained: Trained) -> None:
@@ -105,30 +81,28 @@ def test_the_same_training_gives_the_same_weights_and_another_seed_others(
     rows: Any, trained: Trained, tmp_path: Path
 ) -> None:
     assert equal(train(rows, tmp_path / "again").folder, trained.folder)
-    other = fine_tune(STUDENT, FULL, rows, 8, LAYOUT, tmp_path / "other", lambda _: None)
-    assert not equal(other.folder, trained.folder)
+    assert not equal(train(rows, tmp_path / "other", seed=8).folder, trained.folder)
 
 
-@pytest.mark.parametrize(("stop_at", "resumed"), [(2, 0), (5, 3), (8, 6)])
-def test_a_stop_in_the_middle_changes_no_weight(
-    rows: Any, trained: Trained, tmp_path: Path, stop_at: int, resumed: int
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, tmp_path, stop_at=stop_at)
-    again = train(rows, tmp_path)
-    assert again.resumed_from == resumed
-    assert equal(again.folder, trained.folder)
-    assert [row["step"] for row in again.curve] == list(range(1, 9))
+def test_a_model_is_saved_in_the_precision_it_is_used_in(rows: Any, tmp_path: Path) -> None:
+    out = train(rows[:2], tmp_path, replace(FULL, precision="bfloat16", epochs=1))
+    assert {tensor.dtype for tensor in weights(out.folder).values()} == {torch.bfloat16}
+    assert AutoModelForCausalLM.from_pretrained(out.folder).dtype == torch.bfloat16
 
 
-def test_a_checkpoint_cut_short_is_passed_over(rows: Any, trained: Trained, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, tmp_path, stop_at=7)
-    (tmp_path / "checkpoints" / "checkpoint-6" / MARKER).unlink()
-    (tmp_path / "checkpoints" / "checkpoint-6" / "model.safetensors").write_bytes(b"torn")
-    again = train(rows, tmp_path)
-    assert again.resumed_from == 3
-    assert equal(again.folder, trained.folder)
+def test_a_turn_that_ends_with_the_tokenizers_own_end_is_saved_and_served_so(tmp_path: Path) -> None:
+    """The tiny tokenizer ends texts with <|im_end|> itself, so the end is told apart by renaming it."""
+    tokenizer = AutoTokenizer.from_pretrained(STUDENT.fetch(), eos_token="<|endoftext|>")
+    chat = ChatFormat(answer_tags=False, overlong="error", end="text")
+    (row,) = render([sample(1)], tokenizer, chat, 512).rows
+    assert tokenizer.decode(row.input_ids).endswith("<|endoftext|>")
+    assert tokenizer.decode(row.input_ids).count("<|im_end|>") == 1  # the user's turn
+    turns = [
+        {"role": "user", "content": "Say 1"},
+        {"role": "assistant", "content": "<think>\nx\n</think>\n\nIt is 1111"},
+    ]
+    shown = tokenizer.apply_chat_template(turns, chat_template=template("<|endoftext|>"), tokenize=False)
+    assert shown == tokenizer.decode(row.input_ids) + "\n"
 
 
 def test_the_layout_changes_the_path_of_a_step_and_not_its_size(rows: Any, trained: Trained, tmp_path: Path) -> None:
@@ -149,56 +123,22 @@ def test_adapters_are_trained_and_merged(rows: Any, tmp_path: Path) -> None:
     assert not list(out.folder.glob("adapter*"))
 
 
-def test_adapters_too_resume_to_the_same_weights(rows: Any, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, tmp_path / "stopped", recipe=LORA, stop_at=5)
-    again = train(rows, tmp_path / "stopped", recipe=LORA)
-    assert again.resumed_from == 3
-    assert equal(again.folder, train(rows, tmp_path / "whole", recipe=LORA).folder)
-
-
-def test_the_last_two_checkpoints_are_kept_and_the_older_given_up_after_them(rows: Any, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, tmp_path, replace(FULL, epochs=4), replace(LAYOUT, checkpoint_steps=2), stop_at=9)
-    kept = sorted(path.parent.name for path in (tmp_path / "checkpoints").glob(f"*/{MARKER}"))
-    assert kept == ["checkpoint-6", "checkpoint-8"]
-
-
-def test_a_discarded_folder_loses_its_markers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "checkpoint-2").mkdir()
-    (tmp_path / "checkpoint-2" / MARKER).touch()
-    seen: list[Path | None] = []
-    monkeypatch.setattr("reer.sft.shutil.rmtree", lambda *_, **__: seen.append(newest_complete(tmp_path)))
-    discard(tmp_path)
-    assert seen == [None]
-
-
-def test_the_newest_complete_checkpoint_is_the_highest_marked_step(tmp_path: Path) -> None:
-    assert newest_complete(tmp_path / "nowhere") is None
-    for step, marked in ((9, True), (10, True), (100, False)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if marked:
-            (tmp_path / f"checkpoint-{step}" / MARKER).touch()
-    (tmp_path / "tmp-checkpoint-200").mkdir()
-    assert newest_complete(tmp_path) == tmp_path / "checkpoint-10"
-
-
 @pytest.mark.parametrize(
     ("micro", "batch", "devices", "steps"), [(4, 96, 8, 3), (1, 1, 1, 1), (2, 8, 1, 4), (12, 96, 8, 1)]
 )
 def test_accumulation_makes_a_step_exactly_the_global_batch(micro: int, batch: int, devices: int, steps: int) -> None:
-    assert Layout(micro, 1, False, devices).accumulation(batch) == steps
+    assert Layout(micro, 1, False, devices=devices).accumulation(batch) == steps
 
 
 @pytest.mark.parametrize(("micro", "batch", "devices"), [(3, 8, 1), (4, 96, 7), (16, 8, 1), (2, 2, 2)])
 def test_a_global_batch_that_cannot_be_met_is_refused(micro: int, batch: int, devices: int) -> None:
-    with pytest.raises(InputError, match=f"global_batch {batch} is no multiple of .* {micro} x {devices} devices"):
-        Layout(micro, 1, False, devices).accumulation(batch)
+    with pytest.raises(InputError, match=f"global_batch {batch} is no multiple of .* {micro} x {devices} processes"):
+        Layout(micro, 1, False, devices=devices).accumulation(batch)
 
 
 def test_every_number_of_a_recipe_reaches_the_trainer(tmp_path: Path) -> None:
     recipe = Recipe("full", 3, 2e-5, "cosine", 0.1, 0.01, global_batch=8, precision="bfloat16", chat=CHAT)
-    args = _settings(recipe, 11, Layout(2, 50, True), tmp_path)
+    args = settings_of(Job("s", "r", recipe, 11, Layout(2, 50, True), str(tmp_path)))
     assert (args.num_train_epochs, args.learning_rate, args.lr_scheduler_type, args.weight_decay) == (
         3,
         2e-5,
@@ -211,7 +151,7 @@ def test_every_number_of_a_recipe_reaches_the_trainer(tmp_path: Path) -> None:
 
 
 def test_nothing_of_a_row_is_cut_packed_or_reported(tmp_path: Path) -> None:
-    args = _settings(FULL, 0, LAYOUT, tmp_path)
+    args = settings_of(Job("s", "r", FULL, 0, LAYOUT, str(tmp_path)))
     assert (args.max_length, args.packing, args.report_to) == (None, False, [])
 
 

@@ -1,0 +1,159 @@
+"""Where a training runs: in this process, or in several that `accelerate launch` starts, on one machine or many.
+
+`python -m reer.launch JOB` is one of those processes. They share a folder: the first one writes rows of the curve as
+they come, the starter reads them; a request to stop is a file there, so that it reaches every node.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from reer.layout import Layout
+from reer.sft import Job, OnLog, Stopped, Trained, train_here
+from reer.types import InputError
+
+POLL_SECONDS = 0.3
+TOLD_LINES = 60
+_LIBC = ctypes.CDLL(None)  # loaded before any fork
+
+
+def fine_tune(job: Job, on_log: OnLog) -> Trained:
+    """Train as the job's layout says. SIGTERM saves a checkpoint and raises Stopped."""
+    with stops_on_sigterm(job.stop_request):
+        return train_here(job, on_log) if job.layout.processes == 1 else _launched(job, on_log)
+
+
+@contextmanager
+def stops_on_sigterm(request: Path) -> Iterator[None]:
+    """While this is open, SIGTERM leaves a request to stop instead of ending the process."""
+    request.unlink(missing_ok=True)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: request.touch())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        request.unlink(missing_ok=True)
+
+
+def command(layout: Layout, precision: str, job: Path, host: str, port: int) -> list[str]:
+    """The command that starts all processes, with TRL's own accelerate configurations."""
+    import trl
+
+    mode = "fsdp2" if layout.sharding == "full" else "multi_gpu"
+    config = Path(trl.__file__).parent / "accelerate_configs" / f"{mode}.yaml"
+    words = [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config),
+        "--num_processes", str(layout.processes), "--num_machines", str(layout.nodes),
+        "--mixed_precision", "bf16" if precision == "bfloat16" else "no",
+        "--main_process_ip", host, "--main_process_port", str(port), "--module", "reer.launch", str(job),
+    ]  # fmt: skip
+    if layout.nodes == 1:
+        return words
+    at = words.index("--module")
+    each = shlex.join(words[:at]) + ' --machine_rank "$SLURM_NODEID" ' + shlex.join(words[at:])
+    return [*layout.start, "bash", "-c", f"exec {each}"]
+
+
+def _launched(job: Job, on_log: OnLog) -> Trained:
+    work = Path(job.work).resolve()
+    for left in ("live.jsonl", "trained.json", "stopped.json", "refused.json"):
+        (work / left).unlink(missing_ok=True)
+    (work / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+    host = socket.gethostname() if job.layout.nodes > 1 else "127.0.0.1"
+    words = command(job.layout, job.recipe.precision, work / "job.json", host, _free_port())
+    with (work / "launch.log").open("ab") as log:
+        child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent)
+        try:
+            _follow(work / "live.jsonl", child, on_log)
+        finally:
+            child.terminate()
+            child.wait()
+    for left, kind in (("stopped.json", Stopped), ("refused.json", InputError)):
+        if (work / left).exists():
+            raise kind(json.loads((work / left).read_text(encoding="utf-8")))
+    if child.returncode or not (work / "trained.json").exists():
+        tail = (work / "launch.log").read_text(encoding="utf-8", errors="replace").split("\n")[-TOLD_LINES:]
+        raise RuntimeError(
+            f"training on {job.layout.processes} processes ended with code {child.returncode}; the end of "
+            f"{work / 'launch.log'}:\n" + "\n".join(tail)
+        )
+    return TypeAdapter(Trained).validate_json((work / "trained.json").read_bytes())
+
+
+def _follow(path: Path, child: subprocess.Popen[bytes], on_log: OnLog) -> None:
+    """Hand on each whole line as it is written, until the child has ended."""
+    read = 0
+    while True:
+        ended = child.poll() is not None
+        if path.exists():
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            for line in content[read:whole].split(b"\n"):
+                if line:
+                    on_log(json.loads(line))
+            read = whole
+        if ended:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this child when its parent dies, however it dies: two trainings in one folder spoil both."""
+    if sys.platform == "linux":
+        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def kernel_is_here(attention: str) -> bool:
+    """False if the attention asked for wants a package that is not installed."""
+    return attention == "sdpa" or find_spec("flash_attn") is not None
+
+
+def main(path: Path) -> int:
+    """One process of a launched training."""
+    job: Job = TypeAdapter(Job).validate_json(path.read_bytes())
+    work, first = Path(job.work), os.environ.get("RANK", "0") == "0"
+
+    def on_log(row: Any) -> None:
+        with (work / "live.jsonl").open("ab") as stream:
+            stream.write(json.dumps(row).encode() + b"\n")
+
+    try:
+        trained = train_here(job, on_log)
+    except (Stopped, InputError) as told:
+        if first:
+            left = "stopped.json" if isinstance(told, Stopped) else "refused.json"
+            (work / left).write_text(json.dumps(str(told)), encoding="utf-8")
+        return 0
+    if first:
+        (work / "trained.json").write_bytes(TypeAdapter(Trained).dump_json(trained))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

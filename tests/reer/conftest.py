@@ -1,0 +1,19 @@
+"""What tests of training share."""
+
+from typing import Any
+
+import pytest
+
+from reer.chat import Rendered
+from reer.sft import Trained
+from tests.reer.training import rendered, train
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[Rendered, ...]:
+    return rendered()
+
+
+@pytest.fixture(scope="module")
+def trained(rows: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(rows, tmp_path_factory.mktemp("full"))
