@@ -1,4 +1,4 @@
-"""The verbs: run, rerun, plan, status, compare, report."""
+"""The verbs: run, rerun, plan, doctor, status, compare, report."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import show
+from experiments import doctor, show
 from experiments.experiment import Experiment
 from experiments.job import guarded
 from experiments.record import Result, all_results, find_run, read_result
 from experiments.report import compare, report_name, write_html
+from experiments.store import Step, Store
+from reer.training_cost import Load
 
 ABOUT = """REER ablations: search, train, judge, compare.
 
@@ -19,7 +21,9 @@ ABOUT = """REER ablations: search, train, judge, compare.
   reer run experiment=NAME scale=SCALE  one arm at one scale
   reer run sweep=ablations              the six arms of the paper
   reer run -m experiment=full,short_trajectories seed=0,1
-  reer plan [as run]                    what is cached, what would run
+  reer plan [as run]                    what is cached, what would run, what it would cost
+  reer doctor [as run]                  whether this machine can do it, and what to mend
+  reer adopt source=deepwriting         take over the thinking a data set came with, in the place of a search
   reer rerun NAME                       repeat one run from its frozen plan
   reer compare, reer report             the arms side by side, in the terminal or as HTML
   reer status                           the runs that are here
@@ -40,9 +44,11 @@ def _verb(arguments: Sequence[str]) -> int:
         return run(rest)
     if verb == "plan":
         return _plan(rest)
+    if verb in ("doctor", "adopt"):
+        return {"doctor": _doctor, "adopt": _adopt}[verb](rest)
     parser = argparse.ArgumentParser("reer", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("run", "plan"):
+    for name in ("run", "plan", "doctor", "adopt"):
         verbs.add_parser(name, help="takes Hydra overrides, see above")
     for name in ("rerun", "status", "compare", "report"):
         verb_parser = verbs.add_parser(name)
@@ -60,13 +66,13 @@ def _verb(arguments: Sequence[str]) -> int:
 def _plan(arguments: Sequence[str]) -> int:
     from experiments.config import compose_plans, experiment_from
     from experiments.pipeline import pipeline
-    from experiments.store import Store
 
     plans = compose_plans(
         [a for a in arguments if not a.startswith("-")], "-m" in arguments or "--multirun" in arguments
     )
     claimed: dict[str, str] = {}
     searches: dict[str, Experiment] = {}
+    trainings: dict[str, tuple[Experiment, Load | None]] = {}
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     executions = 0
     for plan in plans:
@@ -79,6 +85,8 @@ def _plan(arguments: Sequence[str]) -> int:
                 owner = claimed.setdefault(step.fingerprint, x.name)
                 if name == "refine" and owner == x.name and x.scale.pairs:
                     searches[x.run_name] = x
+                if name == "train" and owner == x.name:
+                    trainings[x.run_name] = (x, _rendered(store, step))
                 status = status if owner == x.name else f"with {owner}"
             cells.append((name, status))
         rows.append((f"{x.name} s{x.seed}", cells))
@@ -86,7 +94,42 @@ def _plan(arguments: Sequence[str]) -> int:
     show.plan(rows, {"stages in all": executions, "cached": cached, "to compute": len(claimed)})
     for label, x in searches.items():
         show.search_cost(label, x)
+    for label, (x, load) in trainings.items():
+        show.training_cost(label, x, load)
     return 0
+
+
+def _rendered(store: Store, train: Step) -> Load | None:
+    """What a training would read, where it has been rendered already."""
+    found = store.find(train.inputs["rendered"])
+    if found is None:
+        return None
+    tokens = found.metrics["trained_tokens"] + found.metrics["masked_tokens"]
+    return Load(found.metrics["rows"], tokens, found.metrics["longest_row_tokens"])
+
+
+def _adopt(arguments: Sequence[str]) -> int:
+    from experiments.config import compose_plans, experiment_from
+    from experiments.pipeline import training_rows
+
+    given = [a for a in arguments if not a.startswith("-")]
+    (plan,) = compose_plans(["thinking=adopted", *given], multirun=False)
+    x = experiment_from(plan)
+    found = Store(x.runtime.store, x.runtime).build(training_rows(x)["adopt"])
+    dropped = show.number(found.metrics["dropped"])
+    show.line(f"{found.metrics['rows']} trajectories adopted from {x.source.name}, left out {dropped}: {found.path}")
+    show.line(f"Train on them: reer run {' '.join(['thinking=adopted', *given])}, or with sweep=ablations")
+    return 0
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from experiments.config import compose_plans, experiment_from
+
+    (plan,) = compose_plans([a for a in arguments if not a.startswith("-")], multirun=False)
+    x = experiment_from(plan)
+    found = [*doctor.must_hold(x), *doctor.looks(x)]
+    show.checks(found)
+    return 0 if all(check.ok for check in found) else 1
 
 
 def _rerun(parsed: argparse.Namespace) -> int:

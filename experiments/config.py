@@ -31,10 +31,13 @@ from evals.longbench_write import LongBenchWrite
 from evals.writing import WritingPrompts
 from evals.writingbench import WritingBench
 from experiments.experiment import Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
+from experiments.names import derived_name, refuse_keys, without
+from reer.adopt import Thinking
 from reer.chat import ChatFormat
 from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
+from reer.match import Match
 from reer.mixture import Mixture
 from reer.models.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.http import ChatServer
@@ -60,12 +63,14 @@ PARTS: dict[str, dict[str, type]] = {
     "prompts": {"prompts": Prompts},
     "generator": {"generator": GeneratorRole},
     "scorer": {"scorer": ScorerRole},
+    "thinking": {"thinking": Thinking},
     "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},
     "reflection": {"reflection": Reflection},
     "filters": {"filters": Filters},
     "trajectory": {"trajectory": TrajectoryLength},
     "categories": {"categories": Categories},
     "data": {"mixture": Mixture},
+    "match": {"match": Match},
     "public": {"public": PublicRows},
     "train": {"recipe": Recipe},
     "benchmark": {
@@ -77,9 +82,6 @@ PARTS: dict[str, dict[str, type]] = {
     "tracking": {"tracking": Tracking},
     "estimate": {"estimate": Estimate},
 }  # fmt: skip
-AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
-OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}
-LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
 
 
 @cache
@@ -192,19 +194,33 @@ def compose_plans(overrides: Sequence[str], multirun: bool) -> list[dict[str, An
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        plans = []
-        for job in _jobs(list(overrides), multirun):
-            try:
-                plan = plan_of(compose("config", overrides=job))
-            except (HydraException, OmegaConfBaseException, ValueError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(_explain(error, job)) from error
-            plan["name"] = derived_name(plan["name"], job)
-            refuse_keys(plan)
-            experiment_from(plan)
-            plans.append(plan)
-    return plans
+        return [_checked(job) for job in _jobs(list(overrides), multirun)]
+
+
+def _checked(job: Sequence[str]) -> dict[str, Any]:
+    """One job's plan, with that of the arm it is matched to; no arm is matched to itself."""
+    plan = _composed(job)
+    plan["name"] = derived_name(plan["name"], job)
+    if plan["match"]["by"] != "none":
+        arm = plan["match"]["to"] or plan["baseline"]
+        alone = without(job, "match")
+        reference = _composed([*without(alone, "experiment", "name"), f"experiment={arm}"])
+        if arm == _composed(alone)["name"]:
+            plan = {**reference, "name": derived_name(reference["name"], alone)}
+        else:
+            plan["reference"] = reference
+    refuse_keys(plan)
+    experiment_from(plan)
+    return plan
+
+
+def _composed(job: Sequence[str]) -> dict[str, Any]:
+    try:
+        return plan_of(compose("config", overrides=list(job)))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(_explain(error, job)) from error
 
 
 def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
@@ -227,38 +243,10 @@ def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
     return [job for batch in batches for job in batch]
 
 
-def refuse_keys(value: Any, path: str = "") -> None:
-    """Raise InputError for a text that looks like a secret: plans are written to disk and shown in W&B."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            refuse_keys(item, f"{path}.{key}".strip("."))
-    elif isinstance(value, list):
-        for item in value:
-            refuse_keys(item, path)
-    elif isinstance(value, str) and LOOKS_LIKE_A_KEY.search(value):
-        raise InputError(
-            f"{path} looks like a secret; put it into an environment variable and name the variable instead"
-        )
-
-
 def _sweep_file(overrides: list[str]) -> dict[str, str]:
     """What the chosen `sweep=` file sweeps over."""
     cfg = compose("config", overrides=overrides, return_hydra_config=True)
     return dict(cfg.hydra.sweeper.params or {})
-
-
-def derived_name(name: str, overrides: Sequence[str]) -> str:
-    """The arm's name, with what the command line crosses it with: `full+search=single_pass`. A name given on the
-    command line stands as it is."""
-    extras = []
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key == "name":
-            return name
-        if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
-            extras.append(f"{key}={Path(value).name}")
-    slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
-    return slug[:80].rstrip("+-=.")
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

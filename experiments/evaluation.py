@@ -12,11 +12,13 @@ from evals.lm_harness import LmEval
 from experiments.files import plain, write_json, write_rows
 from experiments.stages import replayed
 from experiments.store import Artifact, Metrics, Workspace, stage
+from reer.chat import Rendered
+from reer.match import trained as trained_tokens
 from reer.models.checkpoints import FolderModel
 from reer.models.local import DType, LocalModel
-from reer.models.protocols import Prompt, Request
+from reer.models.protocols import Prompt, Request, Sampling
 from reer.pairs import benchmark_overlap
-from reer.types import Message, Pair, item_seed
+from reer.types import Message, Pair, Sample, item_seed
 
 
 @stage(version=1)
@@ -30,14 +32,42 @@ def overlap(ws: Workspace, *, pairs: Artifact, benchmarks: Mapping[str, Any]) ->
 
 
 @stage(version=1)
+def stops(
+    ws: Workspace, *, trained: Artifact, mixed: Artifact, rendered: Artifact, samples: int, seed: int, precision: DType
+) -> Metrics:
+    """How often the trained model ends an answer by itself. It is asked what it was taught, the rows around the lower
+    quartile of length, and may use twice the tokens that the longest of them took."""
+    taught = sorted((trained_tokens(row), row.id) for row in rendered.rows(Rendered))
+    start = max(0, len(taught) // 4 - samples // 2)
+    chosen = taught[start : start + samples]
+    prompts = {row.id: Prompt(row.messages[:-1]) for row in mixed.rows(Sample)}
+    sampling = Sampling(0.7, 0.95, 2 * max(tokens for tokens, _ in chosen))
+    asked = [Request(prompts[id], sampling, item_seed(seed, id, "stop")) for _, id in chosen]
+    with replayed(ws, _model(trained, precision)) as session:
+        replies = session.generate(asked)
+    rows = [{"id": id, "taught_tokens": n, **plain(r)} for (n, id), r in zip(chosen, replies, strict=True)]
+    write_rows(ws.folder / "rows.jsonl", rows)
+    ended = sum(reply.stopped == "stop" for reply in replies)
+    return {
+        "rows": len(replies),
+        "ended": ended,
+        "share_ended": ended / len(replies),
+        "cap_tokens": sampling.max_tokens,
+    }
+
+
+def _model(trained: Artifact, precision: DType) -> LocalModel:
+    return LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)
+
+
+@stage(version=1)
 def generate(
     ws: Workspace, *, trained: Artifact, benchmark: Any, max_tokens: int, seed: int, precision: DType
 ) -> Metrics:
     """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
-    model = LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)
     sampling = benchmark.sampling(max_tokens)
     items, responses = benchmark.items(), []
-    with replayed(ws, model) as session:
+    with replayed(ws, _model(trained, precision)) as session:
         for start in range(0, len(items), ws.runtime.width):
             part = items[start : start + ws.runtime.width]
             asked = [

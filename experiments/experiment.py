@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evals.judging import Judge
+from reer.adopt import Thinking
 from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
 from reer.layout import Layout
+from reer.match import Match
 from reer.mixture import Mixture
 from reer.models.http import ChatServer
 from reer.models.protocols import Device, Sampling
@@ -65,6 +67,7 @@ class Scale:
     public_rows: int
     train_tokens: int
     answer_tokens: int
+    stop_samples: int
 
 
 @dataclass(frozen=True)
@@ -133,12 +136,14 @@ class Experiment:
     prompts: Prompts
     generator: GeneratorRole
     scorer: ScorerRole
+    thinking: Thinking
     search: Any  # a reer.search.SearchMethod; Hydra composes it
     reflection: Reflection
     filters: Filters
     trajectory: TrajectoryLength
     categories: Categories
     data: Mixture
+    match: Match
     public: PublicRows
     student: Any
     train: Recipe
@@ -148,6 +153,7 @@ class Experiment:
     runtime: Runtime
     tracking: Tracking
     estimate: Estimate
+    reference: Any = None  # the Experiment this one is matched to
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):

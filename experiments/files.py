@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
+from typing_extensions import TypeForm
 
 Row = TypeVar("Row")
 
@@ -47,7 +48,7 @@ def sync_folder(folder: Path) -> None:
     os.close(handle)
 
 
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+def read_rows(path: Path, kind: TypeForm[Row]) -> list[Row]:
     """The records of a JSONL file, checked against their type."""
     adapter = TypeAdapter(kind)
     lines = path.read_text(encoding="utf-8").split("\n")

@@ -11,15 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import show
+from experiments import doctor, show
 from experiments.config import experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import Pipeline, pipeline
 from experiments.record import Result, check_name, is_current, read_result, write_lock, write_result
 from experiments.store import Artifact, Monitor, Step, Store
 from experiments.tracking import Silent, open_tracking
-from reer.models.http import ChatServer
-from reer.models.servers import ScoringServer
 from reer.types import InputError
 
 
@@ -30,18 +28,7 @@ def preflight(x: Experiment) -> Pipeline:
     for benchmark in x.benchmark.values():
         if hasattr(benchmark, "items"):
             benchmark.items()
-    for role, chat in (("generator", x.generator.chat), ("scorer", x.scorer.chat), ("judge", x.judge.chat)):
-        is_server = isinstance(chat, ChatServer | ScoringServer)
-        if is_server and chat.key_variable and not os.environ.get(chat.key_variable):
-            raise InputError(
-                f"{role}: set the environment variable {chat.key_variable} to your key for {chat.base_url}"
-            )
-    x.runtime.layout.accumulation(x.train.global_batch)
-    if x.runtime.layout.devices > 1:
-        raise InputError(
-            f"runtime={x.runtime.name}: training over {x.runtime.layout.devices} devices is not built yet; "
-            "`reer plan` and `--cfg job` work, runs need one device, e.g. runtime=gpu"
-        )
+    doctor.require(x)
     return steps
 
 

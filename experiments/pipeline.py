@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evals.lm_harness import LmEval
-from experiments import evaluation, stages
+from experiments import evaluation, stages, training
 from experiments.experiment import Experiment
 from experiments.store import Step
 
@@ -24,8 +24,8 @@ class Pipeline:
     results: Mapping[str, Step]
 
 
-def pipeline(x: Experiment) -> Pipeline:
-    """From pairs to grades (paper.md §1–5)."""
+def training_rows(x: Experiment) -> dict[str, Step]:
+    """From pairs to the rows that are taught, the last step (paper.md §1–3)."""
     asked = {"prompts": x.prompts, "triggers": x.reflection.triggers}
 
     pairs = stages.pairs(
@@ -39,23 +39,48 @@ def pipeline(x: Experiment) -> Pipeline:
         pairs=pairs, drafts=drafts, generator=x.generator, scorer=x.scorer, search=x.search,
         rules=x.filters.draft, draft_tokens=x.scale.draft_tokens, edit_tokens=x.scale.edit_tokens, **asked,
     )  # fmt: skip
-    filtered = stages.filter(pairs=pairs, refined=refined, filters=x.filters)
+    adopted = stages.adopt(pairs=pairs)
+    thought = x.thinking.choose(searched=refined, adopted=adopted)
+    filtered = stages.filter(pairs=pairs, refined=thought, filters=x.filters)
     curated = stages.curate(
         pairs=pairs, filtered=filtered, reflection=x.reflection, trajectory=x.trajectory, categories=x.categories,
         taxonomy=x.taxonomy,
     )  # fmt: skip
-    public = stages.public(source=x.public)
-    mixed = stages.mix(
+    public = training.public(source=x.public)
+    mixed = training.mix(
         **x.data.choose(synthetic=curated, public=public), seed=x.data.seed,
         synthetic_rows=x.scale.synthetic_rows, public_rows=x.scale.public_rows,
         without_thinking=x.data.without_thinking,
     )  # fmt: skip
-    rendered = stages.render(mixed=mixed, student=x.student, chat=x.train.chat, max_length=x.scale.train_tokens)
-    trained = stages.train(rendered=rendered, student=x.student, recipe=x.train, seed=x.seed)
+    rendered = training.render(mixed=mixed, student=x.student, chat=x.train.chat, max_length=x.scale.train_tokens)
+    return _used_by(rendered, {
+        "pairs": pairs, "draft": drafts, "refine": refined, "adopt": adopted, "filter": filtered, "curate": curated,
+        "public": public, "mix": mixed, "render": rendered,
+    })  # fmt: skip
 
-    results: dict[str, Step] = {}
-    for used in x.data.choose(synthetic=pairs).values():
-        results["overlap"] = evaluation.overlap(pairs=used, benchmarks=x.benchmark)
+
+def pipeline(x: Experiment) -> Pipeline:
+    """From pairs to grades (paper.md §1–5)."""
+    named = training_rows(x)
+    taught = named["render"]
+    if x.reference is not None:
+        other = training_rows(x.reference)
+        taught = training.match(
+            rendered=taught, reference=other["render"], match=x.match, global_batch=x.train.global_batch
+        )
+        ours = {step.fingerprint for step in named.values()}
+        named |= {f"reference:{name}": step for name, step in other.items() if step.fingerprint not in ours}
+        named["match"] = taught
+    trained = training.train(rendered=taught, student=x.student, recipe=x.train, seed=x.seed)
+
+    results: dict[str, Step] = {
+        "stops": evaluation.stops(
+            trained=trained, mixed=named["mix"], rendered=named["render"], samples=x.scale.stop_samples, seed=x.seed,
+            precision=x.train.precision,
+        )
+    }  # fmt: skip
+    if "pairs" in named:
+        results["overlap"] = evaluation.overlap(pairs=named["pairs"], benchmarks=x.benchmark)
     answers: dict[str, Step] = {}
     for name, benchmark in x.benchmark.items():
         if isinstance(benchmark, LmEval):
@@ -69,13 +94,14 @@ def pipeline(x: Experiment) -> Pipeline:
             label=name, answers=answers[f"generate:{name}"], benchmark=benchmark, judge=x.judge
         )
 
-    wanted = {step.fingerprint for result in results.values() for step in result.upstream()}
-    named = {
-        "pairs": pairs, "draft": drafts, "refine": refined, "filter": filtered, "curate": curated, "public": public,
-        "mix": mixed, "render": rendered, "train": trained, **answers,
-        **{_result_name(step, name): step for name, step in results.items()},
-    }  # fmt: skip
-    return Pipeline({name: step for name, step in named.items() if step.fingerprint in wanted}, results)
+    named |= {"train": trained, **answers, **{_result_name(step, name): step for name, step in results.items()}}
+    return Pipeline(named, results)
+
+
+def _used_by(last: Step, steps: Mapping[str, Step]) -> dict[str, Step]:
+    """Those of the steps that the last one needs."""
+    wanted = {step.fingerprint for step in last.upstream()}
+    return {name: step for name, step in steps.items() if step.fingerprint in wanted}
 
 
 def _result_name(step: Step, name: str) -> str:

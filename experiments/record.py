@@ -18,7 +18,7 @@ from experiments.pipeline import Pipeline
 from experiments.store import Artifact, build_of
 from reer.types import InputError
 
-OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "replace", "baseline"}
+OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "replace", "baseline", "reference"}
 
 
 def identity_of(x: Experiment) -> dict[str, Json]:
@@ -100,8 +100,10 @@ def write_result(x: Experiment, artifacts: Mapping[str, Artifact], tracked: str 
         name: {"fingerprint": a.fingerprint, "build": a.build, "path": str(a.path.resolve()), "metrics": a.metrics}
         for name, a in artifacts.items()
     }
+    cautions = (x.judge.caution, x.thinking.caution(x.source.name))
     content = {
-        "name": x.name, "scale": x.scale.name, "seed": x.seed, "baseline": x.baseline, "caution": x.judge.caution,
+        "name": x.name, "scale": x.scale.name, "seed": x.seed, "baseline": x.baseline,
+        "caution": " ".join(filter(None, cautions)),
         "identity": identity_of(x), "steps": steps, "tracked": tracked,
     }  # fmt: skip
     write_json(x.folder / "result.json", content)

@@ -23,7 +23,7 @@ from reer.types import InputError, Pair, Refinement
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 CONFOUNDS = {
-    "rows": ("render", "rows"),
+    "rows": ("train", "rows"),
     "trained tokens": ("train", "trained_tokens"),
     "optimizer steps": ("train", "steps"),
     "thinking words": ("curate", "mean_words"),
@@ -32,6 +32,7 @@ CONFOUNDS = {
     "answers cut by the limit": ("generate", "truncated"),
     "answers with thinking unclosed": ("generate", "unclosed_thinking"),
     "empty answers": ("generate", "empty_answers"),
+    "share that ends by itself": ("stops", "share_ended"),
 }
 AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 EXAMPLES = 3
@@ -80,7 +81,8 @@ def compare(results: Sequence[Result]) -> list[Comparison]:
 
 
 def _comparison(scale: str, seed: int, results: Sequence[Result]) -> Comparison:
-    baseline = next((r for r in results if r.name == r.baseline), None)
+    common = set.intersection(*(set(r.name.split("+")[1:]) for r in results))  # what all arms are crossed with
+    baseline = next((r for r in results if r.name == "+".join([r.baseline, *sorted(common)])), None)
     ordered = sorted(results, key=lambda r: (r is not baseline,))
     names = tuple(dict.fromkeys(name for r in ordered for name in r.measures()))
     arms = tuple(_arm(r, baseline, names) for r in ordered)
@@ -122,7 +124,7 @@ def idle(result: Result, baseline: Result) -> bool:
 
 def training_data(result: Result) -> str | None:
     """sha256 of the rows a run trained on: an ablation that left them as they were did not bite."""
-    folder = result.folder("render")
+    folder = result.folder("match") or result.folder("render")
     return hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest() if folder else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from experiments import show
-from experiments.config import CONF, compose_plans, derived_name, experiment_from, plan_of, register
+from experiments.config import CONF, compose_plans, experiment_from, register
 from experiments.files import write_json
 from experiments.identity import encode, fingerprint
 from experiments.job import execute, guarded, preflight
@@ -88,8 +88,7 @@ def _job(cfg: Any, alone: list[dict[str, Any]]) -> None:
     from hydra.types import RunMode
 
     hydra_cfg = HydraConfig.get()
-    plan = plan_of(cfg)
-    plan["name"] = derived_name(plan["name"], list(hydra_cfg.overrides.task))
+    (plan,) = compose_plans(list(hydra_cfg.overrides.task), multirun=True)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         launch(plan)
     else:

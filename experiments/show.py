@@ -15,11 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from experiments import doctor
 from experiments.experiment import Experiment
 from experiments.record import Result
 from experiments.report import Comparison, difference_text
 from experiments.store import Artifact
 from reer.cost import search_cost as cost_of
+from reer.training_cost import Load
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -72,7 +74,7 @@ def one_line(metrics: Mapping[str, Any]) -> str:
     """The few numbers of a stage that say how it went."""
     parts = []
     for key in ("rows", "dropped", "score_draft", "score_refined", "edits_accepted", "trained_tokens", "steps",
-                "first_loss", "last_loss", "reflection_markers", "mean_words", "empty_answers", "with_thinking", "unscored"):  # fmt: skip  # noqa: E501
+                "first_loss", "last_loss", "reflection_markers", "mean_words", "empty_answers", "with_thinking", "share_ended", "unscored"):  # fmt: skip  # noqa: E501
         if key in metrics and metrics[key] not in ({}, None):
             parts.append(f"{key.replace('_', ' ')} {number(metrics[key])}")
     parts += [f"{m['name']} {score(m)}" for m in metrics.get("measures", ())]
@@ -149,6 +151,32 @@ def search_cost(run_name: str, x: Experiment) -> None:
     )
     assumed = ", ".join(f"{field.name} {getattr(e, field.name):g}" for field in fields(e))
     line(f"  reckoned with (estimate.NAME=… sets each): {assumed}")
+
+
+def training_cost(run_name: str, x: Experiment, load: Load | None) -> None:
+    """What a training would ask of its devices. `load` is what was rendered, where that is known already."""
+    cost = doctor.training_cost_of(x, load)
+    if cost is None:
+        line(f"{run_name}: training: the student's size is not stated, so nothing can be reckoned")
+        return
+    rows, layout = load or doctor.load_of(x), x.runtime.layout
+    parts = ", ".join(f"{what} {gib:.3g}" for what, gib in cost.gib.items())
+    room = f" of {layout.device_gib:g}" if layout.device_gib is not None else ""
+    line(
+        f"{run_name}: training: {rows.rows:,} rows x {x.train.epochs:g} epochs in batches of {x.train.global_batch} "
+        f"({layout.micro_batch} x {layout.processes} processes x {layout.accumulation(x.train.global_batch)}): "
+        f"{cost.steps:,} steps, {_tokens(cost.tokens)} tokens; about {cost.device_gib:.3g}{room} GiB on each device "
+        f"({parts}); {cost.device_hours:.3g} device-hours, {cost.device_hours / layout.processes:.3g} h, "
+        f"{cost.device_hours * x.estimate.usd_per_device_hour:.3g} usd"
+    )
+    known = "as rendered" if load else "by the estimate"
+    line(f"  reckoned with: lengths {known}, longest row {rows.longest:,}, train_tflops {x.estimate.train_tflops:g}")
+
+
+def checks(found: Sequence[doctor.Check]) -> None:
+    """A doctor's table: what is there, what is wanted, and what to do where they differ."""
+    rows = [("ok" if c.ok else "MEND", c.what, c.found, c.wanted, "" if c.ok else c.advice) for c in found]
+    table("doctor", ("", "what", "found", "wanted", "what to do"), rows)
 
 
 def _tokens(count: int) -> str:

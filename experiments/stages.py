@@ -18,24 +18,21 @@ from experiments.experiment import GeneratorRole, ScorerRole
 from experiments.files import write_json, write_rows
 from experiments.store import Artifact, Metrics, Workspace, stage
 from experiments.synthesis import Results, SearchJob
-from reer.chat import ChatFormat, Rendered
-from reer.chat import render as render_samples
-from reer.curate import Categories, Curated, Reflection, TrajectoryLength
+from reer.adopt import adopt as adopt_thinking
+from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.curate import curate as curate_rows
 from reer.draft import Drafter, DraftRules
 from reer.filters import Filters
 from reer.filters import measures as trajectory_measures
-from reer.launch import fine_tune
-from reer.mixture import mix as mix_samples
 from reer.models.replay import ReplayedGenerator, journal_for
 from reer.pairs import Selection, complete, select
 from reer.prompts import Prompts, Triggers
 from reer.search import Failure, SearchMethod
-from reer.sft import Job, Recipe, steps_of
 from reer.sources.rows import Problems
 from reer.taxonomy import Taxonomy
-from reer.text import join_segments
-from reer.types import Drop, InputError, Message, Pair, Refinement, Sample, Trajectory
+from reer.types import Drop, Pair, Refinement, Thought, Trajectory
+
+THINKING = "thinking.json"  # beside the pairs: what came with them, by id
 
 
 def counts(drops: Sequence[Drop]) -> dict[str, int]:
@@ -50,7 +47,7 @@ def replayed(ws: Workspace, chat: Any) -> Iterator[ReplayedGenerator]:
         yield ReplayedGenerator(session, journal_for(ws.replay, session.name))
 
 
-@stage(version=1)
+@stage(version=2)
 def pairs(
     ws: Workspace, *, source: Any, taxonomy: Taxonomy, prompts: Prompts, classifier: Any, pairs: int | None,
     min_words: int, max_words: int,
@@ -62,13 +59,14 @@ def pairs(
         done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(replayed(ws, classifier)))
     write_rows(ws.folder / "rows.jsonl", done.pairs)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
+    write_json(ws.folder / THINKING, done.thinking)
     filled = asdict(done)
-    del filled["pairs"]
+    del filled["pairs"], filled["thinking"]
     return {
         "rows": len(done.pairs), "dropped": counts(problems.drops), **filled,
         "categories": dict(Counter(pair.category for pair in done.pairs).most_common()),
         "literature_arts": sum(taxonomy.is_literature_arts(pair.category) for pair in done.pairs),
-        "languages": dict(Counter(pair.language for pair in done.pairs)),
+        "languages": dict(Counter(pair.language for pair in done.pairs)), "came_with_thinking": len(done.thinking),
     }  # fmt: skip
 
 
@@ -182,10 +180,23 @@ def mean_gains(rows: Sequence[Refinement]) -> dict[str, float]:
 
 
 @stage(version=1)
+def adopt(ws: Workspace, *, pairs: Artifact) -> Metrics:
+    """The thinking that came with the pairs, in the place of what a search would have found."""
+    came = json.loads((pairs.path / THINKING).read_text(encoding="utf-8"))
+    kept, dropped = adopt_thinking(pairs.rows(Pair), came)
+    write_rows(ws.folder / "rows.jsonl", kept)
+    write_rows(ws.folder / "drops.jsonl", dropped)
+    segments = [len(row.segments) for row in kept]
+    return {
+        "rows": len(kept), "dropped": counts(dropped), "mean_segments": statistics.fmean(segments) if kept else 0.0,
+    }  # fmt: skip
+
+
+@stage(version=1)
 def filter(ws: Workspace, *, pairs: Artifact, refined: Artifact, filters: Filters) -> Metrics:
     """The paper's filters; what is dropped is listed with its reason."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
-    rows = refined.rows(Refinement)
+    rows = refined.rows(Thought)
     reasons = {row.pair_id: filters.drop_reason(by_id[row.pair_id], row) for row in rows}
     kept = [row for row in rows if reasons[row.pair_id] is None]
     drops = [Drop(pair_id, reason) for pair_id, reason in reasons.items() if reason]
@@ -207,7 +218,7 @@ def curate(
 ) -> Metrics:  # fmt: skip
     """Reflection, length and categories; the promises of the three parts are checked on the outcome."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
-    rows = [(by_id[row.pair_id], row) for row in filtered.rows(Refinement)]
+    rows = [(by_id[row.pair_id], row) for row in filtered.rows(Thought)]
     out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
     for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
         if out.measured[promise.metric] > promise.at_most:
@@ -218,88 +229,3 @@ def curate(
     write_rows(ws.folder / "rows.jsonl", out.kept)
     write_rows(ws.folder / "drops.jsonl", out.dropped)
     return {"dropped": counts(out.dropped), **out.measured}
-
-
-@stage(version=1)
-def public(ws: Workspace, *, source: Any) -> Metrics:
-    """Public reasoning rows as samples."""
-    problems = Problems(source.on_bad_row)
-    rows = list(source.samples(problems))
-    write_rows(ws.folder / "rows.jsonl", rows)
-    write_rows(ws.folder / "drops.jsonl", problems.drops)
-    return {"rows": len(rows), "dropped": counts(problems.drops)}
-
-
-@stage(version=2)
-def mix(
-    ws: Workspace, *, seed: int, synthetic_rows: int, public_rows: int, without_thinking: Sequence[str],
-    **parts: Artifact,
-) -> Metrics:  # fmt: skip
-    """The training mixture, by stated sizes."""
-    samples = {
-        name: part.rows(Sample) if name == "public" else [_sample(row) for row in part.rows(Curated)]
-        for name, part in parts.items()
-    }
-    sizes = {"synthetic": synthetic_rows, "public": public_rows}
-    rows = mix_samples(samples, sizes, seed, without_thinking)
-    write_rows(ws.folder / "rows.jsonl", rows)
-    return {
-        "rows": len(rows),
-        "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
-        "with_thinking": sum(bool(row.thinking) for row in rows),
-    }
-
-
-def _sample(row: Curated) -> Sample:
-    turns = (Message("user", row.pair.query), Message("assistant", row.pair.solution))
-    return Sample(
-        row.pair.id, turns, row.pair.source, row.pair.category, join_segments(row.segments), row.pair.solution
-    )
-
-
-@stage(version=2)
-def render(ws: Workspace, *, mixed: Artifact, student: Any, chat: ChatFormat, max_length: int) -> Metrics:
-    """Samples as tokens with labels; fails if a token were lost."""
-    from transformers import AutoTokenizer
-
-    out = render_samples(mixed.rows(Sample), AutoTokenizer.from_pretrained(student.fetch()), chat, max_length)
-    if not out.rows:
-        raise InputError(f"nothing to train on: all rows were dropped ({counts(out.dropped)})")
-    write_rows(ws.folder / "rows.jsonl", out.rows)
-    write_rows(ws.folder / "drops.jsonl", out.dropped)
-    lengths = sorted(len(row.input_ids) for row in out.rows)
-    return {
-        "rows": len(out.rows), "dropped": counts(out.dropped), "trained_tokens": out.trained_tokens,
-        "masked_tokens": out.masked_tokens, "truncated_rows": out.truncated_rows, "longest_row_tokens": lengths[-1],
-        "median_row_tokens": lengths[len(lengths) // 2], "row_tokens": histogram(lengths),
-    }  # fmt: skip
-
-
-def histogram(lengths: Sequence[int]) -> dict[str, int]:
-    """How many rows are up to each power of two long, from the shortest power that holds a row."""
-    found = Counter(1 << max(0, length - 1).bit_length() for length in lengths)
-    return {f"<= {bound}": found[bound] for bound in sorted(found)}
-
-
-@stage(version=2)
-def train(ws: Workspace, *, rendered: Artifact, student: Any, recipe: Recipe, seed: int) -> Metrics:
-    """Fine-tune the student; resumes from the newest complete checkpoint."""
-    rows = rendered.rows(Rendered)
-    total = steps_of(len(rows), recipe)
-
-    def on_log(row: Mapping[str, float]) -> None:
-        ws.curve(row)
-        ws.progress(f"optimizer steps ({row['tokens_per_second']:.3g} tokens/s)", int(row["step"]), total)
-
-    layout = ws.runtime.layout
-    job = Job(str(student.fetch()), str(rendered.path / "rows.jsonl"), recipe, seed, layout, str(ws.folder))
-    out = fine_tune(job, on_log)
-    write_rows(ws.folder / "curve.jsonl", out.curve)
-    losses = [row["loss"] for row in out.curve]
-    return {
-        "rows": len(rows), "steps": out.steps, "resumed_from_step": out.resumed_from, "first_loss": losses[0],
-        "last_loss": losses[-1], "mean_loss_last_quarter": statistics.fmean(losses[-max(1, len(losses) // 4) :]),
-        "trained_tokens": int(recipe.epochs * sum(label >= 0 for row in rows for label in row.labels)),
-        "tokens_per_second": statistics.median(row["tokens_per_second"] for row in out.curve),
-        "memory_gib": max(row["memory_gib"] for row in out.curve), "processes": layout.processes,
-    }  # fmt: skip

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
+from typing_extensions import TypeForm
 
 from experiments.files import Row, read_rows, sync_folder, write_json
 from experiments.identity import Json, encode, fingerprint
@@ -102,7 +103,7 @@ class Artifact:
     build: str
     metrics: Metrics
 
-    def rows(self, kind: type[Row], name: str = "rows.jsonl") -> list[Row]:
+    def rows(self, kind: TypeForm[Row], name: str = "rows.jsonl") -> list[Row]:
         """The records of one of its files, checked against their type."""
         return read_rows(self.path / name, kind)
 

@@ -7,12 +7,13 @@ the model sees what training saw.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reer.text import control_tokens
-from reer.types import Drop, InputError, Sample
+from reer.types import Drop, InputError, Message, Sample
 
 END_OF_TURN = "<|im_end|>"
 MASKED = -100
@@ -92,7 +93,7 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
     rows: list[Rendered] = []
     dropped: list[Drop] = []
     for sample in samples:
-        texts = [message.content for message in sample.messages[:-1]] + [sample.thinking, sample.answer]
+        texts = [text for turn in sample.messages[:-1] for text in _texts(turn)] + [sample.thinking, sample.answer]
         if any(control_tokens(text) or any(token in text for token in specials) for text in texts):
             dropped.append(Drop(sample.id, "control_tokens"))
             continue
@@ -117,6 +118,12 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
     trained = sum(label != MASKED for row in rows for label in row.labels)
     masked = sum(len(row.labels) for row in rows) - trained
     return Rendering(tuple(rows), tuple(dropped), trained, masked, truncated)
+
+
+def _texts(turn: Message) -> tuple[str, ...]:
+    """What is said in a turn before the last: an assistant's thinking and answer are parted at one block's ends."""
+    block = re.fullmatch(r"\s*<think>(.*?)</think>(.*)", turn.content, re.S) if turn.role == "assistant" else None
+    return block.groups() if block else (turn.content,)
 
 
 def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered:

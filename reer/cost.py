@@ -15,7 +15,8 @@ from reer.types import InputError
 @dataclass(frozen=True)
 class Estimate:
     """Mean lengths in tokens, and rates in tokens per second and device. `steps` is how many segments are edited before
-    the threshold or the last segment ends a search; the search's own limit bounds it."""
+    the threshold or the last segment ends a search; the search's own limit bounds it. `train_tflops` is what a device
+    attains in training, counted as 6 operations for a parameter and token."""
 
     query_tokens: int
     solution_tokens: int
@@ -29,11 +30,14 @@ class Estimate:
     generator_writes_per_second: float
     scorer_reads_per_second: float
     usd_per_device_hour: float
+    public_tokens: int
+    train_tflops: float
 
     def __post_init__(self) -> None:
         if min(self.segments, self.steps, self.thinking_tokens, self.solution_tokens) < 1:
             raise InputError(f"estimate: want positive lengths, got {self}")
-        if min(self.generator_reads_per_second, self.generator_writes_per_second, self.scorer_reads_per_second) <= 0:
+        rates = (self.generator_reads_per_second, self.generator_writes_per_second, self.scorer_reads_per_second)
+        if min(*rates, self.train_tflops) <= 0:
             raise InputError(f"estimate: want positive rates, got {self}")
 
 

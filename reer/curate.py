@@ -14,7 +14,7 @@ from typing import Literal
 
 from reer.prompts import Triggers
 from reer.text import join_segments, shorten, words
-from reer.types import Drop, InputError, Pair, Refinement
+from reer.types import Drop, InputError, Pair, Thought
 
 _SPACES = re.compile(r"[ \t]{2,}")
 
@@ -145,7 +145,7 @@ class Curation:
 
 
 def curate(
-    rows: Sequence[tuple[Pair, Refinement]],
+    rows: Sequence[tuple[Pair, Thought]],
     reflection: Reflection,
     length: TrajectoryLength,
     categories: Categories,
@@ -154,8 +154,8 @@ def curate(
     """Categories, then reflection, then length; `excluded` says whether a category is on the side left out."""
     dropped: list[Drop] = []
     kept: list[Curated] = []
-    for pair, refinement in rows:
-        segments = reflection.apply(refinement.segments)
+    for pair, thought in rows:
+        segments = reflection.apply(thought.segments)
         if categories.exclude != "none" and excluded(pair.category):
             dropped.append(Drop(pair.id, "category_excluded"))
         elif not segments:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reer.draft import DraftRules
 from reer.text import join_segments, overlap, repeated_share, words
-from reer.types import InputError, Pair, Refinement
+from reer.types import InputError, Pair, Thought
 
 LEAK_NGRAM = 13  # the n REER-PT reports its overlap at (paper.md §6.3)
 
@@ -40,9 +40,9 @@ class Filters:
             except re.error as error:
                 raise InputError(f"filters.end_patterns: {pattern!r} is no regular expression: {error}") from None
 
-    def drop_reason(self, pair: Pair, refinement: Refinement) -> str | None:
+    def drop_reason(self, pair: Pair, thought: Thought) -> str | None:
         """The first rule that drops this trajectory, or None."""
-        return next(self._reasons(pair, join_segments(refinement.segments)), None)
+        return next(self._reasons(pair, join_segments(thought.segments)), None)
 
     def _reasons(self, pair: Pair, thinking: str) -> Iterator[str]:
         if not thinking.strip():
@@ -67,7 +67,7 @@ def leak(thinking: str, pair: Pair) -> float:
     return overlap(thinking, pair.solution, LEAK_NGRAM)
 
 
-def measures(pair: Pair, refinement: Refinement) -> dict[str, float]:
+def measures(pair: Pair, thought: Thought) -> dict[str, float]:
     """What is recorded of each trajectory, kept or dropped."""
-    thinking = join_segments(refinement.segments)
+    thinking = join_segments(thought.segments)
     return {"leak": leak(thinking, pair), "words": float(len(words(thinking)))}

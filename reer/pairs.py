@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -112,9 +112,10 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Completed:
-    """Finished pairs and how their gaps were filled."""
+    """Finished pairs, the thinking that came with some of them, and how gaps were filled."""
 
     pairs: tuple[Pair, ...]
+    thinking: Mapping[str, str]
     queries_reversed: int
     queries_by_template: int
     categories_by_model: int
@@ -139,7 +140,8 @@ def complete(
         for i, category in zip(unsorted, categories, strict=True):
             rows[i] = replace(rows[i], category=category)
     pairs = tuple(_pair(row) for row in rows)
-    return Completed(pairs, len(no_query) - by_template, by_template, len(unsorted) - by_rule, by_rule)
+    thinking = {pair.id: row.thinking for pair, row in zip(pairs, rows, strict=True) if row.thinking}
+    return Completed(pairs, thinking, len(no_query) - by_template, by_template, len(unsorted) - by_rule, by_rule)
 
 
 def _pair(row: RawPair) -> Pair:

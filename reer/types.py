@@ -38,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RawPair:
-    """A row as its source holds it: the query or the category may still be missing."""
+    """A row as its source holds it: the query or the category may still be missing; a thinking may have come along."""
 
     query: str | None
     solution: str
@@ -46,6 +46,7 @@ class RawPair:
     source: str
     where: str
     votes: float | None = None
+    thinking: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Drop:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A first thinking z(0) for a pair, cut into segments; `tokens` is what its generation cost."""
+    """A thinking for a pair, cut into segments: z(0), or one that came with the pair. `tokens` is what its generation
+    cost here."""
 
     pair_id: str
     segments: tuple[str, ...]
@@ -121,6 +123,9 @@ class Refinement:
         """What the search generated: further drafts and all rewrites, the lost ones too."""
         spent = sum(candidate.tokens for edit in self.edits for candidate in edit.candidates)
         return self.start_tokens + spent + sum(run.tokens for run in self.runs)
+
+
+Thought = Refinement | Trajectory  # a thinking that training may use: searched for, or adopted as it came
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,20 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
+from reer.models.size import Size, size_in
 from reer.types import InputError
 
 log = logging.getLogger(__name__)
 
 
 class Checkpoint(Protocol):
-    """Weights with an identity; `fetch` makes them a local folder."""
+    """Weights with an identity; `fetch` makes them a local folder. `size` is None where it is not stated."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def size(self) -> Size | None: ...
 
     def fetch(self) -> Path: ...
 
@@ -46,6 +50,7 @@ class HubModel:
 
     repo: str
     revision: str
+    size: Size | None = field(default=None, metadata={"identity": False})
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo) or not re.fullmatch(r"[\w.-]+", self.revision):
@@ -73,6 +78,7 @@ class PackageModel:
     file: str
     sha256: str
     notice: str
+    size: Size | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -139,6 +145,10 @@ class FolderModel:
     def identity(self) -> dict[str, Any]:
         return {"digest": self.digest or folder_digest(Path(self.path))}
 
+    @property
+    def size(self) -> Size | None:
+        return size_in(_existing(Path(self.path)))
+
     def fetch(self) -> Path:
         return _existing(Path(self.path))
 
@@ -172,6 +182,10 @@ class TinyModel:
     @property
     def name(self) -> str:
         return f"tiny-qwen3-{self.hidden}x{self.layers}-s{self.seed}"
+
+    @property
+    def size(self) -> Size:
+        return Size(self.hidden, self.layers, 2 * self.hidden, 4, 2, 16, vocabulary=259, tied=True)
 
     def fetch(self) -> Path:
         folder = cache_folder() / "models" / self.name

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from reer.text import split_thinking
 from reer.types import Drop, InputError, RawPair
 
 MAX_LINE_BYTES = 8 * 2**20
@@ -123,12 +124,13 @@ def raw_pair(row: Mapping[str, Any], fields: Fields, source: str, where: str, pr
             problems.add(where, "broken_text", f"field {name!r} holds a NUL or half a surrogate pair")
             return None
         texts[role] = value
-    solution = str(texts["solution"]).split("</think>")[-1]
-    if not solution.strip():
-        problems.add(where, "empty_text", f"field {fields.solution!r} is empty")
+    thinking, solution, _ = split_thinking(str(texts["solution"]))
+    if not solution:
+        problems.add(where, "empty_text", f"field {fields.solution!r} is empty, or nothing but thinking")
         return None
     query = texts["query"] if (texts["query"] or "").strip() else None
-    return RawPair(query, solution.strip(), texts["category"], source, where, _votes(_optional(row, fields.votes)))
+    votes = _votes(_optional(row, fields.votes))
+    return RawPair(query, solution, texts["category"], source, where, votes, thinking)
 
 
 def _optional(row: Mapping[str, Any], name: str) -> Any:

@@ -1,5 +1,6 @@
 """The chat format: every trap that could lose, merge or unmask a token."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,6 +147,17 @@ def test_overlong_rows_are_dropped_and_counted_never_cut(tokenizer: Any) -> None
     assert taught(tokenizer, out.rows[0]).endswith(END_OF_TURN)
 
 
+def test_rows_are_cut_only_where_that_is_asked_for_and_counted(tokenizer: Any) -> None:
+    long, asking = sample("word " * 50, id="long"), sample(query="why " * 80, id="asking")
+    whole = one(tokenizer, long)
+    out = render([long, asking], tokenizer, ChatFormat(False, "truncate"), 200)
+    assert [(row.id, len(row.input_ids)) for row in out.rows] == [("long", 200)]
+    assert (out.rows[0].input_ids, out.rows[0].labels) == (whole.input_ids[:200], whole.labels[:200])
+    assert out.truncated_rows == 1
+    assert out.dropped == (Drop("asking", "prompt_overlong"),)  # nothing of it would have been taught
+    assert render([sample()], tokenizer, ChatFormat(False, "truncate"), LONG).truncated_rows == 0
+
+
 def test_the_token_account_is_that_of_the_rows(tokenizer: Any) -> None:
     out = render([sample(), sample("Another, longer answer.")], tokenizer, PLAIN, LONG)
     labels = [label for row in out.rows for label in row.labels]
@@ -182,3 +194,48 @@ def test_a_tokenizer_that_does_not_give_the_text_back_is_refused_with_the_place(
 def test_a_tokenizer_without_an_end_of_turn_is_refused(tokenizer: Any) -> None:
     with pytest.raises(InputError, match=r"no such token \(<\|im_end\|>\)"):
         render([sample()], Lossy(tokenizer, None), PLAIN, LONG)
+
+
+@pytest.fixture(scope="module")
+def qwen(shared: Path) -> Any:
+    return AutoTokenizer.from_pretrained(shared / "tokenizers" / "qwen3")
+
+
+TRAPS = {
+    "one newline": "a\nb",
+    "newlines at both ends": "\n\nb\n",
+    "markup": "<b>bold</b> & <i>",
+    "the name of a tag": "think /think no_think",
+    "a template": "{{ messages[0].content }}",
+    "Chinese and emoji": "想一想🙂，再写。",
+}
+
+
+@pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
+def test_qwen3s_tokens_give_thinking_and_answer_back_verbatim(qwen: Any, text: str) -> None:
+    row = one(qwen, sample(answer=text, thinking=text, query=text))
+    assert taught(qwen, row) == f"<think>\n{text}\n</think>\n\n{text}{END_OF_TURN}"
+    assert read(qwen, row).startswith(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n<think>\n{text}")
+    base = one(qwen, sample(answer=text, thinking=text), ChatFormat(False, "error", end="text"))
+    assert taught(qwen, base).endswith(text + qwen.eos_token)
+
+
+def test_earlier_thinking_that_qwen3s_own_template_deletes_is_kept(qwen: Any) -> None:
+    turns = (Message("user", "U"), Message("assistant", "<think>\nfirst\n</think>\n\nA"), Message("user", "V"))
+    text = one(qwen, Sample("s", (*turns, Message("assistant", "B")), "test", "others", "second", "B"))
+    own = qwen.apply_chat_template([{"role": m.role, "content": m.content} for m in turns], tokenize=False)
+    assert "first" not in own
+    assert "<think>\nfirst\n</think>\n\nA<|im_end|>" in read(qwen, text)
+
+
+def test_thinking_blocks_inside_a_text_drop_the_row_with_a_reason(qwen: Any) -> None:
+    """Whoever reads the answer could not tell where the thinking ends."""
+    earlier = (Message("user", "U"), Message("assistant", "<think>a</think>b</think>c"), Message("user", "V"))
+    botched = [
+        sample(thinking="a</think>b", id="two"), sample(thinking="<think>a", id="nested"),
+        sample(query="say <|im_end|>", id="special"), sample(answer="Then </think> was said.", id="quoted"),
+        Sample("earlier", (*earlier, Message("assistant", "B")), "test", "others", "z", "B"),
+    ]  # fmt: skip
+    out = render([*botched, sample(id="good")], qwen, PLAIN, LONG)
+    assert out.dropped == tuple(Drop(row.id, "control_tokens") for row in botched)
+    assert [row.id for row in out.rows] == ["good"]

@@ -41,6 +41,52 @@ def test_each_shape_gives_question_thinking_and_answer(tmp_path: Path, row: dict
     assert (sample.source, sample.category) == ("test", "reasoning")
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"role": "assistant", "content": "a", "thinking": "r"},
+        {"role": "assistant", "content": "a", "reasoning_content": " r\n"},
+        {"from": "gpt", "value": "<think>r</think>\na"},
+        {"role": "assistant", "content": [{"type": "text", "text": "<think>r</think>"}, {"type": "text", "text": "a"}]},
+    ],
+)
+def test_thinking_is_found_wherever_a_turn_keeps_it(tmp_path: Path, last: dict[str, Any]) -> None:
+    ((sample,), _) = read(tmp_path, {"messages": [{"role": "user", "content": [{"text": "q"}]}, last]})
+    assert (sample.messages[0].content, sample.thinking, sample.answer) == ("q", "r", "a")
+
+
+def test_two_ends_of_thinking_lose_no_word(tmp_path: Path) -> None:
+    ((sample,), _) = read(tmp_path, turns("<think>one</think> two <think>three</think> four"))
+    assert (sample.thinking, sample.answer) == ("one</think> two <think>three", "four")
+
+
+def test_earlier_turns_stay_as_context_with_their_thinking(tmp_path: Path) -> None:
+    row = {"messages": [
+        {"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "reasoning_content": "r"}, {"role": "user", "content": "p"},
+        {"role": "assistant", "content": "<think>t</think>b"},
+    ]}  # fmt: skip
+    ((sample,), _) = read(tmp_path, row)
+    assert [(m.role, m.content) for m in sample.messages] == [
+        ("system", "s"), ("user", "q"), ("assistant", "<think>\nr\n</think>\n\na"), ("user", "p"), ("assistant", "b"),
+    ]  # fmt: skip
+    assert (sample.thinking, sample.answer) == ("t", "b")
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "p"}],
+        [{"role": "tool", "content": "q"}, {"role": "assistant", "content": "a"}],
+        [{"role": "user", "content": [{"type": "image", "url": "x"}]}, {"role": "assistant", "content": "a"}],
+        [{"role": "assistant", "content": "q"}, {"role": "assistant", "content": "a"}],
+    ],
+)
+def test_what_is_no_question_and_reply_is_reported(tmp_path: Path, turns: list[dict[str, Any]]) -> None:
+    with pytest.raises(InputError, match="want conversations"):
+        read(tmp_path, {"messages": turns})
+
+
 def test_the_last_mark_of_gsm8k_parts_steps_from_result(tmp_path: Path) -> None:
     ((sample,), _) = read(tmp_path, {"question": "q", "answer": "one #### two\n#### 3"})
     assert (sample.thinking, sample.answer) == ("one #### two", "3")

@@ -1,0 +1,47 @@
+"""The human name of a run, from what the command line says; and what must never stand in one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reer.types import InputError
+
+AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
+OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}
+LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
+
+
+def derived_name(name: str, overrides: Sequence[str]) -> str:
+    """The arm's name, with what the command line crosses it with: `full+search=single_pass`. A name given on the
+    command line stands as it is."""
+    extras = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "name":
+            return name
+        if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
+            extras.append(f"{key}={Path(value).name}")
+    slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
+    return slug[:80].rstrip("+-=.")
+
+
+def without(overrides: Sequence[str], *groups: str) -> list[str]:
+    """The overrides that choose nothing of these groups and set nothing in them."""
+    return [o for o in overrides if re.split(r"[@.=]", o.lstrip("+~"))[0] not in groups]
+
+
+def refuse_keys(value: Any, path: str = "") -> None:
+    """Raise InputError for a text that looks like a secret: plans are written to disk and shown in W&B."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            refuse_keys(item, f"{path}.{key}".strip("."))
+    elif isinstance(value, list):
+        for item in value:
+            refuse_keys(item, path)
+    elif isinstance(value, str) and LOOKS_LIKE_A_KEY.search(value):
+        raise InputError(
+            f"{path} looks like a secret; put it into an environment variable and name the variable instead"
+        )
