@@ -45,6 +45,7 @@ def execute(plan: Mapping[str, Any]) -> Result:
     try:
         artifacts = _build(x, steps, tracker)
         result = write_result(x, artifacts, tracked or tracker.where)
+        tracker.summary({"confounds": result.confounds})
         exit_code = 0
     finally:
         tracker.finish(exit_code)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,19 @@ from experiments.store import Artifact, build_of
 from reer.types import InputError
 
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "replace", "baseline", "reference"}
+
+CONFOUNDS = {
+    "rows": ("train", "rows"),
+    "trained tokens": ("train", "trained_tokens"),
+    "optimizer steps": ("train", "steps"),
+    "thinking words": ("curate", "mean_words"),
+    "reflection markers": ("curate", "reflection_markers"),
+    "literature/arts rows": ("curate", "literature_arts_rows"),
+    "answers cut by the limit": ("generate", "truncated"),
+    "answers with thinking unclosed": ("generate", "unclosed_thinking"),
+    "empty answers": ("generate", "empty_answers"),
+    "share that ends by itself": ("stops", "share_ended"),
+}
 
 
 def identity_of(x: Experiment) -> dict[str, Json]:
@@ -63,7 +76,8 @@ def _lock(x: Experiment, steps: Pipeline) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run as its result file tells it."""
+    """A finished run as its result file tells it. `confounds` are what came with the arm, against its baseline's where
+    that had finished at the same scale and seed."""
 
     name: str
     scale: str
@@ -73,6 +87,7 @@ class Result:
     identity: Mapping[str, Json]
     steps: Mapping[str, Mapping[str, Any]]
     tracked: str | None
+    confounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def run_name(self) -> str:
@@ -106,8 +121,27 @@ def write_result(x: Experiment, artifacts: Mapping[str, Artifact], tracked: str 
         "caution": " ".join(filter(None, cautions)),
         "identity": identity_of(x), "steps": steps, "tracked": tracked,
     }  # fmt: skip
+    baseline = read_result(x.runtime.runs / x.baseline / x.scale.name / f"s{x.seed}")
+    theirs = confounds(baseline) if baseline else {}
+    mine = confounds(Result(**content))
+    content["confounds"] = {label: {"here": value, "baseline": theirs.get(label)} for label, value in mine.items()}
     write_json(x.folder / "result.json", content)
     return Result(**content)
+
+
+def confounds(result: Result) -> dict[str, Any]:
+    """What a run counted of each confound, None where it has no such stage."""
+    return {label: _counted(result, stage, key) for label, (stage, key) in CONFOUNDS.items()}
+
+
+def _counted(result: Result, stage: str, key: str) -> Any:
+    """What a run's stage counted, summed over benchmarks where each has such a stage."""
+    found = [
+        result.metrics(name)[key]
+        for name in result.steps
+        if name.split(":")[0] == stage and key in result.metrics(name)
+    ]
+    return sum(found) if found else None
 
 
 def read_result(folder: Path) -> Result | None:

@@ -17,23 +17,11 @@ from evals.statistics import Difference, paired_difference
 from experiments.curves import Line, line_chart
 from experiments.files import read_rows
 from experiments.identity import difference
-from experiments.record import Result
+from experiments.record import Result, confounds
 from reer.text import join_segments
 from reer.types import InputError, Pair, Refinement
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
-CONFOUNDS = {
-    "rows": ("train", "rows"),
-    "trained tokens": ("train", "trained_tokens"),
-    "optimizer steps": ("train", "steps"),
-    "thinking words": ("curate", "mean_words"),
-    "reflection markers": ("curate", "reflection_markers"),
-    "literature/arts rows": ("curate", "literature_arts_rows"),
-    "answers cut by the limit": ("generate", "truncated"),
-    "answers with thinking unclosed": ("generate", "unclosed_thinking"),
-    "empty answers": ("generate", "empty_answers"),
-    "share that ends by itself": ("stops", "share_ended"),
-}
 AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 EXAMPLES = 3
 
@@ -94,7 +82,6 @@ def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
     changed: list[str] = []
     if baseline is not None and not is_baseline:
         changed = [d for d in difference(dict(baseline.identity), dict(result.identity)) if not d.startswith("name:")]
-    confounds = {label: confound(result, stage, key) for label, (stage, key) in CONFOUNDS.items()}
     against = baseline if baseline is not None and not is_baseline else None
     mine, theirs = (item_table(run) if run else {} for run in (result, against))
     cells = {}
@@ -103,17 +90,9 @@ def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
         shown = all(measure is not None and measure["value"] is not None for measure in measures)
         change = paired_difference(mine.get(name, {}), theirs.get(name, {})) if shown else None
         cells[name] = Cell(measures[0], change)
-    return Arm(result, is_baseline, tuple(changed), confounds, cells, against is not None and idle(result, against))
-
-
-def confound(result: Result, stage: str, key: str) -> Any:
-    """What a run's stage counted, summed over benchmarks where each has such a stage; None where there is none."""
-    found = [
-        result.metrics(name)[key]
-        for name in result.steps
-        if name.split(":")[0] == stage and key in result.metrics(name)
-    ]
-    return sum(found) if found else None
+    return Arm(
+        result, is_baseline, tuple(changed), confounds(result), cells, against is not None and idle(result, against)
+    )
 
 
 def idle(result: Result, baseline: Result) -> bool:

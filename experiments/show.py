@@ -18,11 +18,12 @@ from rich.table import Table
 from experiments import doctor
 from experiments.experiment import Experiment
 from experiments.record import Result
-from experiments.report import Comparison, difference_text
+from experiments.report import Arm, Comparison, difference_text
 from experiments.store import Artifact
 from reer.cost import search_cost as cost_of
 from reer.training_cost import Load
 
+ARMS_ABREAST = 6  # in a table as wide as a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
@@ -204,11 +205,8 @@ def comparison(c: Comparison) -> None:
         f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, 95 % interval"
     )
     table(title, ("arm", *c.measures), rows)
-    labels = tuple(c.arms[0].confounds)
-    found = [
-        (a.result.name, *("–" if a.confounds[k] is None else number(a.confounds[k]) for k in labels)) for a in c.arms
-    ]
-    table("what came with it", ("arm", *labels), found)
+    for start in range(0, len(c.arms), ARMS_ABREAST):
+        _confounds(c.arms[start : start + ARMS_ABREAST])
     for arm in c.arms:
         for changed in arm.changed:
             line(f"{arm.result.name}: {changed}")
@@ -217,6 +215,14 @@ def comparison(c: Comparison) -> None:
             line(f"{arm.result.name}: trained on the very same tokens as {base}: this ablation changed nothing here")
     for caution in c.cautions:
         line(caution)
+
+
+def _confounds(arms: Sequence[Arm]) -> None:
+    found = [
+        (label, *("–" if arm.confounds[label] is None else number(arm.confounds[label]) for arm in arms))
+        for label in arms[0].confounds
+    ]
+    table("what came with it", ("", *(arm.result.name for arm in arms)), found)
 
 
 def line(text: str) -> None:

@@ -38,6 +38,8 @@ class Silent:
 
     def stage(self, name: str, step: Step, artifact: Artifact, cached: bool) -> None: ...
 
+    def summary(self, values: Mapping[str, Any]) -> None: ...
+
     def finish(self, exit_code: int) -> None: ...
 
 
@@ -58,6 +60,9 @@ class Fused(Silent):
 
     def stage(self, name: str, step: Step, artifact: Artifact, cached: bool) -> None:
         self._try(lambda: self.tracker.stage(name, step, artifact, cached))
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._try(lambda: self.tracker.summary(values))
 
     def finish(self, exit_code: int) -> None:
         self._try(lambda: self.tracker.finish(exit_code))
@@ -162,6 +167,10 @@ class WandbRun(Silent):
         for verdict in artifact.rows(Verdict)[:TABLE_ROWS]:
             table.add_data(verdict.item_id, verdict.criterion, json.dumps(verdict.scores), verdict.why, verdict.reply)
         self.run.log({f"tables/{prefix.replace('/', '_')}": table})
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Numbers of the run as a whole, nested ones by path."""
+        self.run.summary.update(scalars(values))
 
     def finish(self, exit_code: int) -> None:
         self.run.finish(exit_code=exit_code)

@@ -43,7 +43,7 @@ class Timed:
 def environment() -> str:
     import torch
 
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "lm-eval"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "lm-eval"))
     return f"{platform.platform()}, Python {platform.python_version()}, {torch.get_num_threads()} threads; {packages}"
 
 

@@ -35,7 +35,7 @@ def test_tokens_come_as_near_as_whole_rows_can(own: list[int], other: list[int],
 @given(sizes, sizes)
 def test_rows_are_left_out_and_never_repeated(own: list[int], other: list[int]) -> None:
     if len(own) < len(other):
-        with pytest.raises(InputError, match="match=rows: this arm has .* Match the larger to the smaller"):
+        with pytest.raises(InputError, match=r"match=rows: this arm has .* Match the larger to the smaller"):
             matched(rows(own), rows(other, "o"), Match("rows"), 2)
         return
     found = [row.id for row in matched(rows(own), rows(other, "o"), Match("rows"), 2)]

@@ -1,0 +1,141 @@
+"""What our training adds to TRL's, on the same rows: `python -m tests.benchmarks.sft`.
+
+Time is that of the training loop alone, ours and a bare script's taking turns in this process; both take the same rows
+in the same order, which equal losses prove. Counts hold on any machine: what TRL's defaults would pad and cut of
+rows like these. The model is the bundled 135M one in fp32 on this CPU; nothing here says how GPUs behave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+from experiments.config import compose_plans, experiment_from
+from experiments.experiment import Experiment
+from reer.callbacks import watch
+from reer.chat import MASKED, Rendered, render
+from reer.layout import Layout
+from reer.sft import Job, build_trainer, read_rows
+from reer.sources.rows import Problems
+from reer.trainees import load_student
+from reer.types import Message, Sample, content_id
+from tests.benchmarks.work import Timed, environment
+
+TRL_BATCH, TRL_LENGTH = 8, 1024  # per_device_train_batch_size and max_length where nothing is said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6)
+    given = parser.parse_args()
+    (plan,) = compose_plans(["tracking=silent"], multirun=False)
+    x = experiment_from(plan)
+    print(f"# {x.student.name}\n# {environment()}")
+    rows = real_rows(x)
+    counts(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        loops(x, rows, given.steps, given.repeats, Path(folder))
+
+
+def real_rows(x: Experiment) -> list[Rendered]:
+    """The bundled texts and problems as training rows. The texts have no thinking yet: their first half stands for it,
+    so that rows are as long as trained ones."""
+    from transformers import AutoTokenizer
+
+    samples = list(x.public.samples(Problems("error")))
+    for text in x.source.rows(Problems("error")):
+        middle = len(text.solution) // 2
+        turns = (Message("user", text.query or "Write this text."), Message("assistant", text.solution))
+        thinking = text.solution[:middle].strip()
+        samples.append(Sample(content_id(text.solution), turns, "bundled", "others", thinking, text.solution))
+    tokenizer = AutoTokenizer.from_pretrained(x.student.fetch())
+    return list(render(samples, tokenizer, x.train.chat, 8192).rows)
+
+
+def counts(rows: list[Rendered]) -> None:
+    """What TRL's defaults would do to these rows, and to rows of the paper's lengths."""
+    print("\n## What TRL's defaults would lose (batches of 8 in the rows' order, max_length 1024)\n")
+    print("| rows | tokens | padding, share of what is computed | tokens cut, share | trained tokens cut, share |")
+    print("|---|---|---|---|---|")
+    longer = [replace(r, input_ids=r.input_ids * 8, labels=r.labels * 8) for r in rows]
+    for name, some in (("the bundled ones", rows), ("the same, eight times as long", longer)):
+        kept = [row.input_ids[:TRL_LENGTH] for row in some]
+        batches = [kept[start : start + TRL_BATCH] for start in range(0, len(kept), TRL_BATCH)]
+        computed = sum(len(batch) * max(map(len, batch)) for batch in batches)
+        whole, left = sum(len(row.input_ids) for row in some), sum(map(len, kept))
+        taught = [label for row in some for label in row.labels if label != MASKED]
+        still = [label for row in some for label in row.labels[:TRL_LENGTH] if label != MASKED]
+        print(
+            f"| {name} ({len(some)}) | {whole:,} | {1 - left / computed:.1%} | {1 - left / whole:.1%} | "
+            f"{1 - len(still) / len(taught):.1%} |"
+        )
+    print("\nOurs: one row at a time, so no padding on a CPU; a row that is too long is an error, nothing is cut.")
+
+
+def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder: Path) -> None:
+    """Both loops by turns."""
+    taken = sorted(rows, key=lambda row: row.id)[: steps * x.train.global_batch]
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in taken), encoding="utf-8")
+    recipe = replace(x.train, epochs=1)
+    layout = Layout(micro_batch=1, checkpoint_steps=10**6, recompute_activations=False)
+    timed, losses, tokens = Timed(), dict[str, list[float]](), 0
+    for turn in range(repeats + 1):
+        job = Job(str(x.student.fetch()), str(file), recipe, 0, layout, str(folder / f"ours-{turn}"))
+        for name, trainer in (("bare TRL", bare(job)), ("ours", ours(job, len(taken)))):
+            began = time.perf_counter()
+            trainer.train()
+            if turn:  # the first round warms the caches
+                timed.seconds.setdefault(name, []).append(time.perf_counter() - began)
+            losses[name] = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+            tokens = int(max(row["num_tokens"] for row in trainer.state.log_history if "num_tokens" in row))
+    assert losses["ours"] == losses["bare TRL"], losses
+    print(f"\n## {len(taken)} rows, {tokens:,} tokens, {len(losses['ours'])} optimizer steps, equal losses\n")
+    print("| loop | seconds, median (min-max) | tokens/s | against bare TRL, median of each turn's ratio (min-max) |")
+    print("|---|---|---|---|")
+    for name, seconds in timed.seconds.items():
+        ratios = [mine / theirs for mine, theirs in zip(seconds, timed.seconds["bare TRL"], strict=True)]
+        print(
+            f"| {name} | {timed.shown(name)} | {tokens / timed.median(name):.0f} | "
+            f"{timed.ratio(name, 'bare TRL'):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) |"
+        )
+
+
+def ours(job: Job, rows: int) -> Any:
+    """Our trainer with all that watches it."""
+    Path(job.work).mkdir()
+    trainer = build_trainer(job, read_rows(Path(job.rows))[0])
+    watch(trainer, job, {}, rows, lambda row: None)
+    return trainer
+
+
+def bare(job: Job) -> Any:
+    """The shortest script that takes the same steps."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = load_student(job.student, job.recipe, "sdpa")
+    recipe = job.recipe
+    settings = SFTConfig(
+        output_dir=f"{job.work}-bare", seed=job.seed, data_seed=job.seed, num_train_epochs=1, max_length=None,
+        learning_rate=recipe.learning_rate, lr_scheduler_type=recipe.schedule, weight_decay=recipe.weight_decay,
+        per_device_train_batch_size=1, gradient_accumulation_steps=recipe.global_batch, logging_steps=1,
+        save_strategy="no", report_to="none", bf16=False, use_cpu=True, activation_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True}, disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+    data = Dataset.from_list(read_rows(Path(job.rows))[0])
+    return SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=tokenizer)
+
+
+if __name__ == "__main__":
+    main()
