@@ -122,6 +122,11 @@ def _measured(name: str, metrics: Mapping[str, Any]) -> str:
         before, after = metrics["score_draft"], metrics["score_refined"]
         edits = f"{metrics['edits_accepted']} of {metrics['edits']} edits accepted"
         return f"score {before:.4f} → {after:.4f}, {edits}, lost {number(metrics['candidates_lost'])}"
+    if name == "render":
+        taught, masked = metrics["trained_tokens"], metrics["masked_tokens"]
+        return f"{taught} tokens taught, {masked} masked, {metrics['truncated_rows']} rows truncated; {number(metrics['row_tokens'])}"  # fmt: skip  # noqa: E501
+    if name == "stops":
+        return f"{metrics['ended']} of {metrics['rows']} answers end within {metrics['cap_tokens']} tokens"
     if name == "train":
         return f"{metrics['steps']} steps, loss {metrics['first_loss']:.3f} → {metrics['last_loss']:.3f}"
     if "measures" in metrics:

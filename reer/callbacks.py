@@ -58,12 +58,15 @@ def watch(trainer: Any, job: Job, facts: Facts, rows: int, on_log: OnLog) -> Any
                 discard(older)
 
     class Stopping(TrainerCallback):
-        """At a request to stop, saves at the end of the step and ends the training, in all processes alike."""
+        """At a request to stop, saves at the end of the step and ends the training, in all processes alike. The last
+        step's checkpoint, which transformers would add, is not written: the model itself is saved next."""
 
         stopped = False
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step < state.max_steps and anywhere(job.stop_request.exists(), trainer.accelerator.device):
+            if state.global_step >= state.max_steps:
+                control.should_save = False
+            elif anywhere(job.stop_request.exists(), trainer.accelerator.device):
                 self.stopped = control.should_save = control.should_training_stop = True
 
     stopping = Stopping()

@@ -12,7 +12,10 @@ import json
 import os
 import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from experiments.experiment import Experiment
 from reer.callbacks import watch
 from reer.chat import MASKED, Rendered, render
 from reer.layout import Layout
+from reer.resume import seal
 from reer.sft import Job, build_trainer, read_rows
 from reer.sources.rows import Problems
 from reer.trainees import load_student
@@ -89,12 +93,17 @@ def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder:
     file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in taken), encoding="utf-8")
     recipe = replace(x.train, epochs=1)
     layout = Layout(micro_batch=1, checkpoint_steps=10**6, recompute_activations=False)
-    timed, losses, tokens = Timed(), dict[str, list[float]](), 0
+    timed, losses, tokens, trainer = Timed(), dict[str, list[float]](), 0, None
     for turn in range(repeats + 1):
         job = Job(str(x.student.fetch()), str(file), recipe, 0, layout, str(folder / f"ours-{turn}"))
-        for name, trainer in (("bare TRL", bare(job)), ("ours", ours(job, len(taken)))):
+        loops = [("bare TRL", bare), ("ours", partial(ours, rows=len(taken)))]
+        for name, build in (
+            loops if turn % 2 else loops[::-1]
+        ):  # who comes second finds the caches as the first left them
+            trainer = build(job)
             began = time.perf_counter()
-            trainer.train()
+            with redirect_stdout(StringIO()):
+                trainer.train()
             if turn:  # the first round warms the caches
                 timed.seconds.setdefault(name, []).append(time.perf_counter() - began)
             losses[name] = [row["loss"] for row in trainer.state.log_history if "loss" in row]
@@ -109,6 +118,19 @@ def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder:
             f"| {name} | {timed.shown(name)} | {tokens / timed.median(name):.0f} | "
             f"{timed.ratio(name, 'bare TRL'):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) |"
         )
+    checkpoint(trainer, folder)
+
+
+def checkpoint(trainer: Any, folder: Path) -> None:
+    """What one checkpoint costs, and what making sure of it adds."""
+    began = time.perf_counter()
+    trainer._save_checkpoint(trainer.model, trial=None)
+    written = time.perf_counter()
+    (saved,) = folder.glob("**/checkpoint-*")
+    seal(saved, {})
+    size = sum(file.stat().st_size for file in saved.iterdir()) / 2**30
+    took, sealing = written - began, time.perf_counter() - written
+    print(f"\nOne checkpoint of {size:.2f} GiB: {took:.1f} s to write, {sealing:.1f} s to have it on disk and marked.")
 
 
 def ours(job: Job, rows: int) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ ARMS = "full,no_synthetic_data,no_iterative_search,no_reflection_tokens,short_tr
 
 
 def reer(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan") else ["--root", str(root)]
+    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan", "adopt") else ["--root", str(root)]
     command = [sys.executable, "-m", "experiments.cli", *arguments, *extra]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
@@ -89,7 +90,9 @@ def test_an_offline_wandb_run_holds_config_summary_curves_and_tables(sweep: Path
     assert {"digest/refine", "digest/train"} <= read["summary"].keys()
     assert "train/loss" not in read["summary"]
     rows = inspect(result["tracked"])
-    for name in ("train/loss", "train/step", "refine/gain", "grade/item", "trajectories", "grade_writing"):
+    named = ("train/loss", "train/step", "refine/gain", "gain/mean", "grade/item", "trajectories", "grade_writing",
+             "distributions/score_after", "train/tokens_per_second")  # fmt: skip
+    for name in named:
         assert name in rows, name
 
 
@@ -111,6 +114,52 @@ def test_a_run_made_without_tracking_is_mirrored_when_asked_for_and_nothing_is_s
     again = run()
     assert again not in (None, tracked)
     assert "train/loss" not in inspect(str(again)), "the rows are in the first part of this run"
+
+
+def result_of(root: Path, run: str) -> dict[str, Any]:
+    return json.loads((root / "runs" / run / "smoke/s0/result.json").read_text())
+
+
+def test_confounds_stand_in_each_record_beside_the_baselines(sweep: Path) -> None:
+    found = result_of(sweep, "no_synthetic_data")["confounds"]
+    baseline = result_of(sweep, "full")["steps"]
+    assert found["optimizer steps"]["baseline"] == baseline["train"]["metrics"]["steps"]
+    assert found["optimizer steps"]["here"] < found["optimizer steps"]["baseline"]
+    assert found["thinking words"]["here"] is None
+    summary = json.loads(inspect(result_of(sweep, "no_synthetic_data")["tracked"], "--summary"))["summary"]
+    assert summary["confounds/rows/here"] == found["rows"]["here"]
+
+
+def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(sweep: Path) -> None:
+    before = builds(sweep)
+    done = reer(sweep, "run", "scale=smoke", "experiment=no_synthetic_data", "match=steps", "tracking=silent")
+    assert done.returncode == 0, done.stdout + done.stderr
+    matched = result_of(sweep, "no_synthetic_data+match=steps")
+    assert (
+        matched["steps"]["train"]["metrics"]["steps"] == result_of(sweep, "full")["steps"]["train"]["metrics"]["steps"]
+    )
+    assert matched["confounds"]["thinking words"]["here"] is None, "the baseline's curated rows are not this arm's"
+    new = sorted(name.split("/")[0] for name in builds(sweep).keys() - before.keys())
+    assert new == ["generate", "grade", "match", "stops", "train"]
+
+
+def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
+    texts = [f"The {word} wakes slowly, and a man comes down with a bucket. " * 4 for word in ("harbour", "orchard")]
+    thinking = "<think>\nPlain words, in order.\n\nHmm, a turn.\n</think>\n"
+    rows = [
+        {"query": f"Write of {n}.", "answer": thinking + text, "category": "others"} for n, text in enumerate(texts)
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["scale=smoke", "source=jsonl", f"source.path={file}"]
+    adopted = reer(tmp_path / "out", "adopt", *given)
+    assert "2 trajectories adopted" in adopted.stdout, adopted.stdout + adopted.stderr
+    done = reer(tmp_path / "out", "run", *given, "thinking=adopted", "tracking=silent")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no search was made here" in " ".join(done.stdout.split())
+    assert "refine" not in {name.split("/")[0] for name in builds(tmp_path / "out")}
+    compared = reer(tmp_path / "out", "compare")
+    assert "no search was made here" in " ".join(compared.stdout.split())
 
 
 def test_the_summary_says_what_happened(sweep: Path) -> None:
