@@ -59,7 +59,8 @@ class JudgeCall:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's reply. `scores` is None when it holds none: then `why` says so, and it is counted, never averaged."""
+    """A judge's reply. `scores` is None when it holds none: then `why` says so, and it is counted, never averaged.
+    `earlier` are the replies to the same question that were no verdict, in order."""
 
     item_id: str
     criterion: str
@@ -67,6 +68,12 @@ class Verdict:
     reply: str
     why: str | None
     attempts: int
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        """All that the judge was brought to say to this question."""
+        return (*self.earlier, self.reply)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,27 @@ class Benchmark(Protocol):
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]: ...
 
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        """The numbers the benchmark's own scripts would compute from these records, failures treated as theirs treat
+        them; empty where there are no such scripts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A response with the verdicts on it."""
+
+    response: Response
+    verdicts: tuple[Verdict, ...]
+
+
+def judged_by_item(responses: Sequence[Response], verdicts: Sequence[Verdict]) -> dict[str, Judged]:
+    """Responses and their verdicts by item."""
+    found: dict[str, list[Verdict]] = {response.item_id: [] for response in responses}
+    for verdict in verdicts:
+        found[verdict.item_id].append(verdict)
+    return {response.item_id: Judged(response, tuple(found[response.item_id])) for response in responses}
+
 
 _OPENS_KEY = re.compile(r'\s*"')
 ItemScores = dict[str, dict[str, float | None]]
@@ -129,14 +157,11 @@ def item_scores(
 ) -> ItemScores:
     """metric → item id → score, None where the judge failed. An item the model left empty is its failure, not the
     judge's: it scores the worst value, so that silence never raises a mean."""
-    answered = {response.item_id: response for response in responses}
-    judged: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        judged.setdefault(verdict.item_id, []).append(verdict)
+    judged = judged_by_item(responses, verdicts)
     table: ItemScores = {}
     for item in items:
-        response = answered[item.id]
-        for metric, score in benchmark.scores(item, response, judged.get(item.id, [])).items():
+        response = judged[item.id].response
+        for metric, score in benchmark.scores(item, response, judged[item.id].verdicts).items():
             nothing = score is None and not response.answer.strip()
             table.setdefault(metric, {})[item.id] = benchmark.ranges[metric][0] if nothing else score
     return table

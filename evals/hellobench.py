@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, in_turn, strict_list
+from evals.benchmark import Item, JudgeCall, Judged, Malformed, Response, Verdict, in_turn, strict_list
 from evals.files import DataFiles
 from reer.models.protocols import Prompt, Sampling
 from reer.types import InputError, Message
@@ -115,6 +115,15 @@ class HelloBench:
             return {task: None}
         weights = self._weights()[kind]
         return {task: weighted([grades[str(place)] for place in range(len(weights))], weights)}
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        """Raw means by task with their average, and the same on the scale of the official tables."""
+        read = [(item.category.partition("/"), v.scores) for item in items for v in by_item[item.id].verdicts]
+        grades = [
+            (task, kind, [scores[str(n)] for n in range(len(scores))]) for (task, _, kind), scores in read if scores
+        ]
+        raw = official(grades, self._weights())
+        return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}}
 
 
 def _grade(place: int, entry: Any) -> float:

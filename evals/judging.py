@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evals.benchmark import Benchmark, Item, JudgeCall, Malformed, Response, Verdict
@@ -70,7 +70,9 @@ def judge_all(
     for attempt in range(judge.attempts):
         asked = [_request(calls[i], judge, attempt) for i in open_calls]
         for i, reply in zip(list(open_calls), session.generate(asked), strict=True):
-            verdicts[i] = _verdict(benchmark, calls[i], judge.whole(reply), reply.stopped, attempt + 1)
+            earlier = verdicts[i].replies if attempt else ()
+            verdict = _verdict(benchmark, calls[i], judge.whole(reply), reply.stopped, attempt + 1)
+            verdicts[i] = replace(verdict, earlier=earlier)
         open_calls = [i for i in open_calls if verdicts[i].scores is None]
         on_round(len(calls) - len(open_calls))
     return [verdicts[i] for i in range(len(calls))]

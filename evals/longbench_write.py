@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, strict_object, whole_number
+from evals.benchmark import Item, JudgeCall, Judged, Malformed, Response, Verdict, strict_object, whole_number
 from evals.files import DataFiles
 from evals.length import length_score
 from reer.models.protocols import Prompt, Sampling
@@ -72,3 +72,29 @@ class LongBenchWrite:
         grades = verdicts[0].scores if verdicts else None
         s_q = math.fsum((grade - 1) * 25 for grade in grades.values()) / len(DIMENSIONS) if grades else None
         return {"S_l": s_l, "S_q": s_q, "mean_S_q_S_l": None if s_q is None else (s_q + s_l) / 2}
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        """S_l over all rows; S_q and its dimensions over the rows of which a reply could be read as eval_quality.py
+        reads it. Their mean is the paper's overall, which no script computes."""
+        s_l = [length_score(item.length or 1, by_item[item.id].response.answer) for item in items]
+        found = {"S_l": math.fsum(s_l) / len(s_l)} if s_l else {}
+        read = [official_grades(v.replies) for item in items for v in by_item[item.id].verdicts]
+        grades = [grade for grade in read if grade]
+        if not grades:
+            return found
+        means = {name: (math.fsum(g[name] for g in grades) / len(grades) - 1) * 25 for name in DIMENSIONS}
+        s_q = math.fsum(means.values()) / len(means)
+        return {**found, "S_q": s_q, "mean_S_q_S_l": (s_q + found["S_l"]) / 2, **means}
+
+
+def official_grades(replies: Sequence[str]) -> dict[str, float] | None:
+    """The grades in the first reply that eval_quality.py could read: between a json fence's marks if there is one, with
+    every line break deleted; any value counts that is a number, 9 and "4" too. None if there is no such reply."""
+    for reply in replies:
+        text = reply.split("```json\n")[1].split("\n```")[0] if "```json\n" in reply else reply
+        try:
+            found = json.loads(text.replace("\n", ""))
+            return {name: float(found[name]) for name in DIMENSIONS}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.benchmark import Item, JudgeCall, Response, Verdict, strict_object, whole_number
+from evals.benchmark import Item, JudgeCall, Judged, Response, Verdict, strict_object, whole_number
 from evals.length import length_score
 from reer.models.protocols import Prompt, Sampling
 from reer.text import fill
@@ -65,3 +65,6 @@ class WritingPrompts:
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         quality = verdicts[0].scores["quality"] if verdicts and verdicts[0].scores else None
         return {"quality": quality, "length": length_score(item.length or 1, response.answer)}
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        return {}

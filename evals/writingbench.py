@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, in_turn, strict_object, whole_number
+from evals.benchmark import Item, JudgeCall, Judged, Malformed, Response, Verdict, in_turn, strict_object, whole_number
 from evals.files import DataFiles
 from reer.models.protocols import Prompt, Sampling
 from reer.types import InputError, Message
@@ -85,6 +85,12 @@ class WritingBench:
         grades = [verdict.scores["score"] for verdict in verdicts if verdict.scores]
         mean = math.fsum(grades) / len(grades) if len(grades) == len(item.rubric) else None
         return {"overall": mean, DOMAINS[item.category]: mean}
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        """Overall and the domains on the scale of 1 to 10, and the same as the leaderboard shows them."""
+        read = {item.id: [v.scores["score"] for v in by_item[item.id].verdicts if v.scores] for item in items}
+        means = official(read, {item.id: item.category for item in items})
+        return {**means, **{f"{name}_x10": value * 10 for name, value in means.items()}}
 
 
 def _item(line: str, where: str) -> Item:

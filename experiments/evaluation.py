@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals.benchmark import ItemScores, Measure, Response, item_scores, measures
+from evals.benchmark import ItemScores, Measure, Response, item_scores, judged_by_item, measures
 from evals.judging import Judge, judge_all, unscored_reasons
 from evals.lm_harness import LmEval
 from experiments.files import plain, write_json, write_rows
@@ -87,7 +87,7 @@ def generate(
     }
 
 
-@stage(version=2)
+@stage(version=3)
 def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
     """Verdicts, per-item scores, and measures with their coverage."""
     items, responses = benchmark.items(), answers.rows(Response)
@@ -97,7 +97,10 @@ def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> 
         )
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
-    return {"unscored": unscored_reasons(verdicts), **_write_scores(ws, table, measures(benchmark, table))}
+    official = benchmark.official(items, judged_by_item(responses, verdicts))
+    reasked = sum(len(verdict.earlier) for verdict in verdicts)
+    counted = {"unscored": unscored_reasons(verdicts), "asked_again": reasked, "official": official}
+    return {**counted, **_write_scores(ws, table, measures(benchmark, table))}
 
 
 @stage(version=1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evals.benchmark import ItemScores, Response, Verdict
-from evals.statistics import Difference, paired_difference
+from evals.statistics import Difference, holm, paired_difference
 from experiments.curves import Line, line_chart
 from experiments.files import read_rows
 from experiments.identity import difference
@@ -73,8 +73,18 @@ def _comparison(scale: str, seed: int, results: Sequence[Result]) -> Comparison:
     baseline = next((r for r in results if r.name == "+".join([r.baseline, *sorted(common)])), None)
     ordered = sorted(results, key=lambda r: (r is not baseline,))
     names = tuple(dict.fromkeys(name for r in ordered for name in r.measures()))
-    arms = tuple(_arm(r, baseline, names) for r in ordered)
+    arms = _corrected([_arm(r, baseline, names) for r in ordered], names)
     return Comparison(scale, seed, names, arms, tuple(dict.fromkeys(r.caution for r in ordered if r.caution)))
+
+
+def _corrected(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms with each measure's p corrected for how many arms it is read of."""
+    cells = [dict(arm.cells) for arm in arms]
+    for name in names:
+        told = [(row, d) for row in cells if (d := row[name].difference) is not None and d.p is not None]
+        for (row, found), p in zip(told, holm([d.p or 0.0 for _, d in told]), strict=True):
+            row[name] = replace(row[name], difference=replace(found, p_holm=p))
+    return tuple(replace(arm, cells=row) for arm, row in zip(arms, cells, strict=True))
 
 
 def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
@@ -119,11 +129,13 @@ def item_table(result: Result) -> ItemScores:
 
 
 def difference_text(d: Difference | None) -> str:
-    """`+0.40 [-0.10, +0.90] p=0.12 n=14`."""
+    """`+0.40 [-0.10, +0.90] p=0.12 (0.36) n=14 ≥0.7`: in brackets Holm's, at the end what could have been detected."""
     if d is None:
         return ""
-    interval = f" [{d.low:+.3g}, {d.high:+.3g}] p={d.p:.2g}" if d.low is not None else ""
-    return f"{d.mean:+.3g}{interval} n={d.items}"
+    if d.low is None or d.detectable is None:
+        return f"{d.mean:+.3g} n={d.items}"
+    family = "" if d.p_holm is None else f" ({d.p_holm:.2g})"
+    return f"{d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}] p={d.p:.2g}{family} n={d.items} ≥{d.detectable:.2g}"
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,10 @@ def _measured(name: str, metrics: Mapping[str, Any]) -> str:
     if name == "train":
         return f"{metrics['steps']} steps, loss {metrics['first_loss']:.3f} → {metrics['last_loss']:.3f}"
     if "measures" in metrics:
-        unscored = metrics.get("unscored")
-        return "\n".join([f"{m['name']} {score(m)}" for m in metrics["measures"]] + ([f"unscored {number(unscored)}"] if unscored else []))  # fmt: skip  # noqa: E501
+        unscored, official = metrics.get("unscored"), metrics.get("official")
+        lines = [f"{m['name']} {score(m)}" for m in metrics["measures"]]
+        lines += [f"by the benchmark's own scripts {number(official)}"] if official else []
+        return "\n".join(lines + ([f"unscored {number(unscored)}"] if unscored else []))
     return one_line({key: value for key, value in metrics.items() if key not in ("rows", "dropped")})
 
 
@@ -207,7 +209,8 @@ def comparison(c: Comparison) -> None:
         changes = [difference_text(cell.difference) for cell in cells]
         rows.append((arm.result.name, *(f"{t}\n{d}" if d else t for t, d in zip(texts, changes, strict=True))))
     title = (
-        f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, 95 % interval"
+        f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, "
+        "95 % interval, p (corrected for the arms), items, ≥ what they could show"
     )
     table(title, ("arm", *c.measures), rows)
     for start in range(0, len(c.arms), ARMS_ABREAST):
