@@ -129,6 +129,7 @@ def _doctor(arguments: Sequence[str]) -> int:
     x = experiment_from(plan)
     found = [*doctor.must_hold(x), *doctor.looks(x)]
     show.checks(found)
+    show.training_cost(x.run_name, x, None)
     return 0 if all(check.ok for check in found) else 1
 
 

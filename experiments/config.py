@@ -31,7 +31,7 @@ from evals.longbench_write import LongBenchWrite
 from evals.writing import WritingPrompts
 from evals.writingbench import WritingBench
 from experiments.experiment import Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
-from experiments.names import derived_name, refuse_keys, without
+from experiments.names import ARMS, derived_name, refuse_keys, without
 from reer.adopt import Thinking
 from reer.chat import ChatFormat
 from reer.cost import Estimate
@@ -198,20 +198,25 @@ def compose_plans(overrides: Sequence[str], multirun: bool) -> list[dict[str, An
 
 
 def _checked(job: Sequence[str]) -> dict[str, Any]:
-    """One job's plan, with that of the arm it is matched to; no arm is matched to itself."""
+    """One job's plan, with that of the arm it is matched to."""
     plan = _composed(job)
     plan["name"] = derived_name(plan["name"], job)
     if plan["match"]["by"] != "none":
-        arm = plan["match"]["to"] or plan["baseline"]
-        alone = without(job, "match")
-        reference = _composed([*without(alone, "experiment", "name"), f"experiment={arm}"])
-        if arm == _composed(alone)["name"]:
-            plan = {**reference, "name": derived_name(reference["name"], alone)}
-        else:
-            plan["reference"] = reference
+        plan = _matched(plan, job)
     refuse_keys(plan)
     experiment_from(plan)
     return plan
+
+
+def _matched(plan: dict[str, Any], job: Sequence[str]) -> dict[str, Any]:
+    """The plan with its reference: the same settings, without what makes this job an arm. An arm that is its own
+    reference is left as it is, unmatched and so named."""
+    settings = without(job, *ARMS)
+    reference = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"])
+    alone = _composed(without(job, "match"))
+    if {**alone, "name": ""} == {**reference, "name": ""}:
+        return {**alone, "name": derived_name(alone["name"], without(job, "match"))}
+    return {**plan, "reference": reference}
 
 
 def _composed(job: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from experiments.store import PACKAGES
 from reer.launch import kernel_is_here
 from reer.models.http import ChatServer
 from reer.models.servers import ScoringServer
+from reer.public import PublicRows
+from reer.sources.hub import HubSource
 from reer.training_cost import Load, TrainingCost, training_cost
 from reer.types import InputError
 
@@ -79,6 +82,8 @@ def must_hold(x: Experiment) -> Iterator[Check]:
             "take more devices with sharding=full, train=lora or qlora, a smaller micro_batch or scale.train_tokens",
         )  # fmt: skip
     yield from _keys(x)
+    yield from _pins(x)
+    yield _disk(x)
     if x.runtime.device.name.startswith("cuda"):
         yield _devices(x)
 
@@ -89,6 +94,16 @@ def _keys(x: Experiment) -> Iterator[Check]:
             there = bool(os.environ.get(chat.key_variable))
             advice = f"set the environment variable {chat.key_variable} to your key for {chat.base_url}"
             yield Check(f"{role}'s key", "set" if there else "not set", chat.key_variable, there, advice)
+
+
+def _pins(x: Experiment) -> Iterator[Check]:
+    """Data sets of the hub at a commit: a branch moves, and with it what a fingerprint stands for."""
+    for role, part in (("source", x.source), ("public", x.public)):
+        if isinstance(part, HubSource | PublicRows) and part.repo:
+            revision = part.revision or "none"
+            pinned = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+            advice = f"look one up at huggingface.co/datasets/{part.repo}/commits and set {role}.revision=…"
+            yield Check(f"{role}'s revision", revision, "a commit, 40 hex digits", pinned, advice)
 
 
 def _devices(x: Experiment) -> Check:
@@ -102,7 +117,7 @@ def _devices(x: Experiment) -> Check:
 
 
 def looks(x: Experiment) -> Iterator[Check]:
-    """What is good to know beside: packages, benchmark files, disk, tracking."""
+    """What is good to know beside: packages, benchmark files, tracking."""
     for package in PACKAGES:
         try:
             yield Check(package, version(package), "installed", True)
@@ -111,7 +126,6 @@ def looks(x: Experiment) -> Iterator[Check]:
     for name, benchmark in x.benchmark.items():
         if hasattr(benchmark, "items"):
             yield _benchmark(name, benchmark)
-    yield _disk(x)
     key = bool(os.environ.get("WANDB_API_KEY"))
     yield Check("W&B", "key set" if key else "no key: offline", x.tracking.mode, key or x.tracking.mode != "online",
                 "wandb login, or tracking=offline")  # fmt: skip
@@ -133,7 +147,8 @@ def _disk(x: Experiment) -> Check:
     lora, wanted = x.train.lora, 0.0
     if size is not None:
         trained = size.adapter_parameters(lora.rank) if lora else size.parameters
-        wanted = (3 * 12 * trained + 4 * size.parameters) / 2**30
+        state = 16 if x.runtime.layout.sharding == "full" else 12  # split weights are saved twice
+        wanted = (3 * state * trained + 4 * size.parameters) / 2**30
     return Check("disk", f"{free:.0f} GiB free", f"about {wanted:.1f} GiB", free > wanted,
                  f"free some of {there}, or set runtime.root")  # fmt: skip
 

@@ -11,6 +11,7 @@ from reer.types import InputError
 
 AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
 OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}
+ARMS = ("experiment", "name", "match", "data", "search", "reflection", "trajectory", "categories")  # what an arm swaps
 LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -96,12 +97,27 @@ def _job(cfg: Any, alone: list[dict[str, Any]]) -> None:
 
 
 def launch(plan: dict[str, Any]) -> int:
-    """Run a plan in a process of its own; a failure stays that process's, so the other arms go on."""
+    """Run a plan in a process of its own; a failure stays that process's, so the other arms go on. SIGTERM is passed on
+    to it, and ends the sweep."""
     x = experiment_from(plan)
     x.folder.mkdir(parents=True, exist_ok=True)
     path = Path(x.folder / "launch.json")
     write_json(path, plan)
-    return subprocess.run([sys.executable, "-m", "experiments.job", str(path.resolve())]).returncode
+    child = subprocess.Popen([sys.executable, "-m", "experiments.job", str(path.resolve())])
+    told: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        told.append(number)
+        child.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if told:  # a sweep that is asked to stop begins no further arm
+        raise KeyboardInterrupt
+    return code
 
 
 def rerun(folder: Path) -> Result:

@@ -48,7 +48,7 @@ def mix(
     return {
         "rows": len(rows),
         "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
-        "with_thinking": sum(bool(row.thinking) for row in rows),
+        "with_thinking": sum(bool(row.thinking) and not row.without_thinking for row in rows),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Mapping
@@ -29,11 +30,17 @@ def watch(trainer: Any, job: Job, facts: Facts, rows: int, on_log: OnLog) -> Any
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.at = time.monotonic()
+            forget_peak_memory()
             self.before = max((row["num_tokens"] for row in state.log_history if "num_tokens" in row), default=0.0)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
                 return
+            if not (math.isfinite(logs["loss"]) and math.isfinite(logs.get("grad_norm", 0.0))):
+                raise RuntimeError(
+                    f"training diverged at step {state.global_step}: loss {logs['loss']}, gradient norm "
+                    f"{logs.get('grad_norm')}; lower train.learning_rate, or look at the rows of this step"
+                )
             now, tokens = time.monotonic(), float(logs["num_tokens"])
             more = {
                 "num_tokens": self.before + tokens,
@@ -86,8 +93,16 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in row.items() if isinstance(value, int | float)}
 
 
+def forget_peak_memory() -> None:
+    """Have the peak of a GPU begin anew: what ran before the training is none of it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_gib() -> float:
-    """The most this process has held: on its GPU, or in the machine's memory where there is none."""
+    """The most the training has held on its GPU; where there is none, the most this process ever held in memory."""
     import torch
 
     if torch.cuda.is_available():

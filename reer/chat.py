@@ -8,6 +8,7 @@ the model sees what training saw.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -97,8 +98,12 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
         if any(control_tokens(text) or any(token in text for token in specials) for text in texts):
             dropped.append(Drop(sample.id, "control_tokens"))
             continue
-        row = _render_one(sample, tokenizer, chat, end)
-        if len(row.input_ids) <= max_length:
+        whole = _render_one(sample, tokenizer, chat, end)
+        if whole is None:
+            dropped.append(Drop(sample.id, "changed_by_tokenizer"))
+            continue
+        row = _answer_alone(whole, sample, tokenizer, chat, end) if sample.without_thinking else whole
+        if len(whole.input_ids) <= max_length:
             rows.append(row)
         elif chat.overlong == "drop":
             dropped.append(Drop(sample.id, "overlong"))
@@ -126,18 +131,33 @@ def _texts(turn: Message) -> tuple[str, ...]:
     return block.groups() if block else (turn.content,)
 
 
-def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered:
+def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered | None:
+    """The row of a sample, None where the tokenizer normalises its text to another one."""
     turns = [{"role": m.role, "content": m.content} for m in sample.messages[:-1]]
     prompt = tokenizer.apply_chat_template(
         turns, chat_template=template(end), tokenize=False, add_generation_prompt=True
     )
-    completion = chat.completion(sample.thinking, sample.answer)
-    context = list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    target = list(tokenizer(completion + end, add_special_tokens=False)["input_ids"])
-    back = tokenizer.decode(target, clean_up_tokenization_spaces=False)
-    if back != completion + end:
-        at = next((i for i, (a, b) in enumerate(zip(back, completion, strict=False)) if a != b), len(completion))
-        raise InputError(
-            f"row {sample.id}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}"
-        )
+    context = _tokens(prompt, tokenizer, sample.id)
+    target = _tokens(chat.completion(sample.thinking, sample.answer) + end, tokenizer, sample.id)
+    if context is None or target is None:
+        return None
     return Rendered(sample.id, sample.source, (*context, *target), (*(MASKED for _ in context), *target))
+
+
+def _answer_alone(whole: Rendered, sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered:
+    """The row of the same sample without its thinking."""
+    row = _render_one(replace(sample, thinking=""), tokenizer, chat, end)
+    return whole if row is None else row  # its texts are those that were given back already
+
+
+def _tokens(text: str, tokenizer: Any, where: str) -> list[int] | None:
+    """The tokens of a text, which must give it back; None where they give back its composed Unicode form (NFC), as
+    Qwen's do. Raises InputError where they give back anything else."""
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    if back == text:
+        return ids
+    if back == unicodedata.normalize("NFC", text):
+        return None
+    at = next((i for i, (a, b) in enumerate(zip(back, text, strict=False)) if a != b), min(len(back), len(text)))
+    raise InputError(f"row {where}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}")

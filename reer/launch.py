@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from reer.layout import Layout
+from reer.resume import discard
 from reer.sft import Job, OnLog, Stopped, Trained, train_here
 from reer.types import InputError
 
@@ -35,14 +36,29 @@ _LIBC = ctypes.CDLL(None)  # loaded before any fork
 
 
 def fine_tune(job: Job, on_log: OnLog) -> Trained:
-    """Train as the job's layout says. SIGTERM saves a checkpoint and raises Stopped."""
-    with stops_on_sigterm(job.stop_request):
-        return train_here(job, on_log) if job.layout.processes == 1 else _launched(job, on_log)
+    """Train as the job's layout says; a training that had finished is only told again. SIGTERM saves a checkpoint and
+    raises Stopped. Checkpoints are deleted once the result is on disk."""
+    work = Path(job.work).resolve()
+    done = work / "trained.json"
+    if not done.exists():
+        with stops_on_sigterm(job.stop_request):
+            trained = train_here(job, on_log) if job.layout.processes == 1 else _launched(job, work, on_log)
+            _leave(done, TypeAdapter(Trained).dump_json(trained))
+    discard(job.checkpoints)
+    return TypeAdapter(Trained).validate_json(done.read_bytes())
+
+
+def _leave(path: Path, content: bytes) -> None:
+    """A file that is there whole or not at all."""
+    scratch = path.with_name(f"{path.name}.part")
+    scratch.write_bytes(content)
+    scratch.rename(path)
 
 
 @contextmanager
 def stops_on_sigterm(request: Path) -> Iterator[None]:
-    """While this is open, SIGTERM leaves a request to stop instead of ending the process."""
+    """While this is open, SIGTERM leaves a request to stop instead of ending the process. One that came too late for
+    any step is met at the end. Raises Stopped then."""
     request.unlink(missing_ok=True)
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
@@ -50,6 +66,8 @@ def stops_on_sigterm(request: Path) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, lambda *_: request.touch())
     try:
         yield
+        if request.exists():
+            raise Stopped("asked to stop when training had just finished; the same command goes on from there")
     finally:
         signal.signal(signal.SIGTERM, before)
         request.unlink(missing_ok=True)
@@ -74,30 +92,33 @@ def command(layout: Layout, precision: str, job: Path, host: str, port: int) -> 
     return [*layout.start, "bash", "-c", f"exec {each}"]
 
 
-def _launched(job: Job, on_log: OnLog) -> Trained:
-    work = Path(job.work).resolve()
-    for left in ("live.jsonl", "trained.json", "stopped.json", "refused.json"):
+def _launched(job: Job, work: Path, on_log: OnLog) -> Trained:
+    """What several processes make of a job. Once the first of them has left its result, it counts, however they end."""
+    for left in ("live.jsonl", "told.json", "stopped.json", "refused.json"):
         (work / left).unlink(missing_ok=True)
-    (work / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+    (work / "job.json").write_text(json.dumps(asdict(replace(job, work=str(work)))), encoding="utf-8")
     host = socket.gethostname() if job.layout.nodes > 1 else "127.0.0.1"
     words = command(job.layout, job.recipe.precision, work / "job.json", host, _free_port())
     with (work / "launch.log").open("ab") as log:
-        child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent)
+        # A session of its own: a signal to our group must reach the workers as a request, not as their end.
+        child = subprocess.Popen(
+            words, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent, start_new_session=True
+        )
         try:
             _follow(work / "live.jsonl", child, on_log)
         finally:
             child.terminate()
             child.wait()
+    if (work / "told.json").exists():
+        return TypeAdapter(Trained).validate_json((work / "told.json").read_bytes())
     for left, kind in (("stopped.json", Stopped), ("refused.json", InputError)):
         if (work / left).exists():
             raise kind(json.loads((work / left).read_text(encoding="utf-8")))
-    if child.returncode or not (work / "trained.json").exists():
-        tail = (work / "launch.log").read_text(encoding="utf-8", errors="replace").split("\n")[-TOLD_LINES:]
-        raise RuntimeError(
-            f"training on {job.layout.processes} processes ended with code {child.returncode}; the end of "
-            f"{work / 'launch.log'}:\n" + "\n".join(tail)
-        )
-    return TypeAdapter(Trained).validate_json((work / "trained.json").read_bytes())
+    tail = (work / "launch.log").read_text(encoding="utf-8", errors="replace").split("\n")[-TOLD_LINES:]
+    raise RuntimeError(
+        f"training on {job.layout.processes} processes ended with code {child.returncode}; the end of "
+        f"{work / 'launch.log'}:\n" + "\n".join(tail)
+    )
 
 
 def _follow(path: Path, child: subprocess.Popen[bytes], on_log: OnLog) -> None:
@@ -148,10 +169,10 @@ def main(path: Path) -> int:
     except (Stopped, InputError) as told:
         if first:
             left = "stopped.json" if isinstance(told, Stopped) else "refused.json"
-            (work / left).write_text(json.dumps(str(told)), encoding="utf-8")
+            _leave(work / left, json.dumps(str(told)).encode())
         return 0
     if first:
-        (work / "trained.json").write_bytes(TypeAdapter(Trained).dump_json(trained))
+        _leave(work / "told.json", TypeAdapter(Trained).dump_json(trained))
     return 0
 
 

@@ -4,7 +4,7 @@ what it merely trained less."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from reer.chat import MASKED, Rendered
@@ -17,7 +17,7 @@ class Match:
     leave out or repeat rows until an epoch has as many optimizer steps, or as many trained tokens, as its."""
 
     by: Literal["none", "rows", "tokens", "steps"]
-    to: str = ""
+    to: str = field(default="", metadata={"identity": False})  # its rows are an input, and identify
     seed: int = 0
 
 

@@ -49,5 +49,5 @@ def mix(
                 f"mixture: the part {name!r} has no rows; look at its drop reasons, or choose another data="
             )
         members = sorted(rows, key=lambda row: content_id(str(seed), "member", row.id))[: sizes[name]]
-        chosen += [replace(row, thinking="") for row in members] if name in without_thinking else members
+        chosen += [replace(row, without_thinking=True) for row in members] if name in without_thinking else members
     return sorted(chosen, key=lambda row: content_id(str(seed), "order", row.id))

@@ -18,6 +18,7 @@ ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 }  # fmt: skip
 PROBLEMS = Path(__file__).parent / "sources" / "problems.jsonl"
 _BEGIN = re.compile(r"<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>", re.S)
+_RESULT = re.compile(r"(.*)\n\s*####[ \t]*([^\n]+)", re.S)
 _SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)<\|end_of_solution\|>", re.S)
 
 
@@ -88,8 +89,9 @@ def _conversation(row: Mapping[str, Any]) -> tuple[tuple[Message, ...], str, str
     """What comes before the last reply, its thinking, and its answer."""
     if row.get("question") is not None and row.get("answer") is not None:
         answer, thinking = str(row["answer"]), _thinking_of(row)
-        if not thinking and "####" in answer:  # GSM8K keeps the steps and the result in one field
-            thinking, answer = answer.rsplit("####", 1)
+        result = _RESULT.fullmatch(answer.strip())
+        if not thinking and result:  # GSM8K keeps the steps and the result in one field
+            thinking, answer = result.groups()
         return (Message("user", str(row["question"]).strip()),), thinking.strip(), answer.strip()
     turns = row.get("conversations") or row.get("messages")
     if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, Mapping) for turn in turns):
@@ -120,7 +122,10 @@ def _reply(turn: Mapping[str, Any]) -> tuple[str, str]:
     reply, thinking = _text_of(turn), _thinking_of(turn)
     marked = _BEGIN.search(reply)
     if marked and not thinking:
-        solution = _SOLUTION.search(reply)
+        solution = _SOLUTION.search(reply, marked.end())
+        between = reply[marked.end() : solution.start()] + reply[solution.end() :] if solution else ""
+        if (reply[: marked.start()] + between).strip():
+            raise Unknown("want conversations whose last reply has no text outside its markers")
         return marked[1].strip(), (solution[1] if solution else reply[marked.end() :]).strip()
     inside, answer, _ = split_thinking(reply)
     return (thinking, reply.strip()) if thinking else (inside or "", answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from reer.chat import ChatFormat
 from reer.layout import Layout
-from reer.resume import discard, resumable, step_of
+from reer.resume import resumable, step_of
 from reer.trainees import load_student, save_student
 from reer.types import InputError
 
@@ -100,14 +101,14 @@ class Stopped(KeyboardInterrupt):
 
 def steps_of(rows: int, recipe: Recipe) -> int:
     """Optimizer steps of a training: an epoch's last step takes what is left."""
-    return round(-(-rows // recipe.global_batch) * recipe.epochs)
+    return math.ceil(-(-rows // recipe.global_batch) * recipe.epochs)
 
 
 def train_here(job: Job, on_log: OnLog) -> Trained:
     """Train in this process (one of several, where a launcher started it so) and save the student to `job.model`.
 
-    Goes on from the newest complete checkpoint; checkpoints are deleted at the end. Raises Stopped after a request to
-    stop, InputError where the checkpoint is that of another training.
+    Goes on from the newest complete checkpoint. Raises Stopped after a request to stop, InputError where the checkpoint
+    is that of another training, RuntimeError where the loss is no number any more.
     """
     from reer.callbacks import watch
 
@@ -115,18 +116,18 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
     facts = {
         "rows sha256": digest, "train": asdict(job.recipe), "seed": job.seed,
         "runtime.layout.micro_batch": job.layout.micro_batch, "processes": job.layout.processes,
+        "runtime.layout.sharding": job.layout.sharding,
     }  # fmt: skip
     resume = resumable(job.checkpoints, facts)
-    trainer = build_trainer(job, rows)
+    trainer, count = build_trainer(job, rows), len(rows)
+    del rows  # the trainer has them in a denser form
     _check_sharding(trainer, job.layout)
-    stopping = watch(trainer, job, facts, len(rows), on_log)
+    stopping = watch(trainer, job, facts, count, on_log)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if stopping.stopped:
         raise Stopped(f"training stopped at step {trainer.state.global_step}; it goes on from there")
     save_student(trainer, job.student, job.model, job.recipe.precision)
     trainer.accelerator.wait_for_everyone()
-    if trainer.accelerator.is_main_process:
-        discard(job.checkpoints)
     history = [row for row in trainer.state.log_history if "loss" in row]
     curve = tuple({key: float(row[key]) for key in CURVE if key in row} for row in history)
     return Trained(job.model, curve, trainer.state.global_step, step_of(resume) if resume else 0)
@@ -160,9 +161,10 @@ def build_trainer(job: Job, rows: list[dict[str, list[int]]]) -> Any:
     from trl.trainer.sft_trainer import SFTTrainer
 
     set_seed(job.seed)
+    settings = settings_of(job)  # first: it tells this process its device and its place among the others
     model, tokenizer = load_student(job.student, job.recipe, job.layout.attention)
     trainer = SFTTrainer(
-        model=model, args=settings_of(job), train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
         peft_config=_peft(job.recipe.lora),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # our own progress says it better
@@ -187,7 +189,9 @@ def settings_of(job: Job) -> Any:
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=True, bf16=recipe.precision == "bfloat16",
         activation_checkpointing=layout.recompute_activations, use_cpu=not torch.cuda.is_available(),
         save_strategy="steps", save_steps=layout.checkpoint_steps, dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
+        ddp_find_unused_parameters=False, logging_nan_inf_filter=False,
+        # Split gradients are summed split, in each micro batch: whole ones would fill a device, in half precision.
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": layout.sharding == "full"}},
     )  # fmt: skip
     settings._n_gpu = min(1, settings.n_gpu)  # one process drives one device; Trainer would spread over all it sees
     return settings

@@ -50,7 +50,7 @@ def save_student(trainer: Any, student: str, folder: Path, precision: str) -> No
         model = _merged(model, student, dtype)
         state = model.state_dict()
     ends = {tokenizer.convert_tokens_to_ids(END_OF_TURN), tokenizer.eos_token_id}
-    model.generation_config.eos_token_id = sorted(ends)
+    model.generation_config.eos_token_id = sorted(ends - {None, tokenizer.unk_token_id})
     state = {name: weight.to(dtype) if weight.is_floating_point() else weight for name, weight in state.items()}
     model.save_pretrained(folder, state_dict=state)
     model.config.use_cache, model.config.dtype = True, dtype  # saving puts the training's own precision there

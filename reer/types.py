@@ -138,7 +138,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Sample:
-    """One training row: a conversation ending in the assistant's turn, and where it came from."""
+    """One training row: a conversation ending in the assistant's turn, and where it came from. `without_thinking` rows
+    are taught as answers alone; whether they are kept is decided with their thinking, so that the rows are the same."""
 
     id: str
     messages: tuple[Message, ...]
@@ -146,3 +147,4 @@ class Sample:
     category: str
     thinking: str
     answer: str
+    without_thinking: bool = False

@@ -163,5 +163,26 @@ def test_a_value_that_looks_like_a_secret_is_refused(value: str) -> None:
         one(*given, f"tracking.entity='{value}'")
 
 
+@pytest.mark.parametrize(
+    "arm", ["experiment=no_synthetic_data", "data=answer_only", "search=single_pass", "trajectory=no_long"]
+)
+def test_any_arm_is_matched_to_the_baseline_however_it_is_chosen(arm: str) -> None:
+    x = one("scale=smoke", arm, "match=steps")
+    assert (x.match.by, x.reference.name) == ("steps", "full")
+    baseline = pipeline(one("scale=smoke")).steps["render"]
+    assert pipeline(x).steps["match"].inputs["reference"].fingerprint == baseline.fingerprint
+    assert "match=steps" in x.name
+    named = one("scale=smoke", arm, "match=tokens", "name=mine")
+    assert named.reference is not None
+
+
+def test_the_baseline_of_a_matched_sweep_is_left_as_it_is() -> None:
+    x = one("scale=smoke", "match=steps")
+    assert (x.name, x.match.by, x.reference) == ("full", "none", None)
+    to_full = one("scale=smoke", "experiment=no_synthetic_data", "match=steps", "match.to=full")
+    plain = one("scale=smoke", "experiment=no_synthetic_data", "match=steps")
+    assert pipeline(to_full).steps["train"].fingerprint == pipeline(plain).steps["train"].fingerprint
+
+
 def test_a_limit_of_the_scale_stands_in_the_name() -> None:
     assert derived_name("full", ["scale=smoke", "scale.pairs=4"]) == "full+scale.pairs=4"

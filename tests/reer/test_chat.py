@@ -1,5 +1,6 @@
 """The chat format: every trap that could lose, merge or unmask a token."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,28 @@ def test_qwen3s_tokens_give_thinking_and_answer_back_verbatim(qwen: Any, text: s
     assert read(qwen, row).startswith(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n<think>\n{text}")
     base = one(qwen, sample(answer=text, thinking=text), ChatFormat(False, "error", end="text"))
     assert taught(qwen, base).endswith(text + qwen.eos_token)
+
+
+@pytest.mark.parametrize("text", ["5 \u2126", "300 \u212a", "caf\u0065\u0301", "\uf900"])
+@pytest.mark.parametrize("place", ["answer", "thinking", "query"])
+def test_text_that_qwen3s_tokenizer_would_write_otherwise_drops_the_row_alone(qwen: Any, text: str, place: str) -> None:
+    out = render([sample(**{place: text}), sample(id="good")], qwen, PLAIN, LONG)
+    assert [row.id for row in out.rows] == ["good"]
+    assert out.dropped == (Drop("s", "changed_by_tokenizer"),)
+
+
+def test_rows_taught_as_answers_alone_are_the_rows_that_are_kept_with_thinking(tokenizer: Any) -> None:
+    kept, long, botched = (
+        sample(id="kept"),
+        sample(thinking="word " * 50, id="long"),
+        sample(thinking="<think>", id="x"),
+    )
+    mixed = render([kept, long, botched], tokenizer, ChatFormat(False, "drop"), 200)
+    alone = [replace(row, without_thinking=True) for row in (kept, long, botched)]
+    out = render(alone, tokenizer, ChatFormat(False, "drop"), 200)
+    assert [row.id for row in out.rows] == [row.id for row in mixed.rows] == ["kept"]
+    assert out.dropped == mixed.dropped
+    assert taught(tokenizer, out.rows[0]) == "An answer." + END_OF_TURN
 
 
 def test_earlier_thinking_that_qwen3s_own_template_deletes_is_kept(qwen: Any) -> None:

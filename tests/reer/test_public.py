@@ -27,7 +27,7 @@ def turns(reply: str) -> dict[str, Any]:
     [
         {"question": "q", "reasoning": "r", "answer": "a"},
         {"question": " q", "answer": "r\n#### a"},
-        {"question": "q", "reasoning": "", "answer": "r#### a "},
+        {"question": "q", "reasoning": "", "answer": "r\n####a "},
         turns("<|begin_of_thought|>\nr\n<|end_of_thought|>\n\n<|begin_of_solution|>a<|end_of_solution|>"),
         turns("<|begin_of_thought|>r<|end_of_thought|>\n\na"),
         turns("<think>\nr\n</think>\n\na"),
@@ -90,6 +90,16 @@ def test_what_is_no_question_and_reply_is_reported(tmp_path: Path, turns: list[d
 def test_the_last_mark_of_gsm8k_parts_steps_from_result(tmp_path: Path) -> None:
     ((sample,), _) = read(tmp_path, {"question": "q", "answer": "one #### two\n#### 3"})
     assert (sample.thinking, sample.answer) == ("one #### two", "3")
+    headed = "Intro\n\n#### Step 1\nDo it.\n\n#### Conclusion\nBye."
+    ((sample,), _) = read(tmp_path, {"question": "q", "answer": headed})
+    assert (sample.thinking, sample.answer) == ("", headed)
+
+
+@pytest.mark.parametrize("reply", ["Hi. <|begin_of_thought|>r<|end_of_thought|>a",
+    "<|begin_of_thought|>r<|end_of_thought|><|begin_of_solution|>a<|end_of_solution|> Bye."])  # fmt: skip
+def test_words_outside_the_markers_are_reported_not_lost(tmp_path: Path, reply: str) -> None:
+    with pytest.raises(InputError, match="no text outside its markers"):
+        read(tmp_path, turns(reply))
 
 
 def test_a_row_without_thinking_has_an_answer_alone(tmp_path: Path) -> None:

@@ -89,9 +89,27 @@ def test_sigterm_saves_and_stops_at_the_end_of_the_step(rows: Any, trained: Trai
 
 
 def test_a_stop_request_that_was_left_behind_stops_nothing(rows: Any, tmp_path: Path) -> None:
-    job = job_of(rows[:2], tmp_path, replace(FULL, epochs=1))
+    job = job_of(rows, tmp_path, replace(FULL, epochs=1))
     job.stop_request.touch()
-    assert fine_tune(job, lambda _: None).steps == 1
+    assert fine_tune(job, lambda _: None).steps == 4
+
+
+def test_a_stop_that_comes_too_late_for_any_step_loses_nothing(rows: Any, trained: Trained, tmp_path: Path) -> None:
+    def on_log(row: Mapping[str, float]) -> None:
+        if row["step"] == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="had just finished"):
+        fine_tune(job_of(rows, tmp_path), on_log)
+    again = fine_tune(job_of(rows, tmp_path), lambda row: pytest.fail("it had finished"))
+    assert equal(tmp_path / "model", trained.folder)
+    assert again.steps == 8
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_is_no_result(rows: Any, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="training diverged at step"):
+        train(rows, tmp_path, replace(FULL, learning_rate=1e30))
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(

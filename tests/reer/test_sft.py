@@ -1,5 +1,6 @@
 """Fine-tuning for real, on a tiny model: it learns what it is taught, and what it saves is whole."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from reer.callbacks import examples
 from reer.chat import CHATML, MASKED, ChatFormat, render, template
+from reer.launch import fine_tune
 from reer.layout import Layout
 from reer.models.checkpoints import FolderModel
 from reer.models.local import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
 from reer.sft import CURVE, Job, Lora, Recipe, Trained, settings_of
 from reer.types import InputError, Message
-from tests.reer.training import CHAT, FULL, LAYOUT, LORA, STUDENT, equal, sample, train, weights
+from tests.reer.training import CHAT, FULL, LAYOUT, LORA, STUDENT, equal, job_of, sample, train, weights
 
 
 def test_training_lowers_the_loss_over_every_step_it_takes(trained: Trained) -> None:
@@ -37,7 +39,7 @@ def test_the_model_is_saved_as_safetensors_with_our_template_and_both_ends(train
 
 
 def test_checkpoints_are_gone_when_training_is_done(trained: Trained) -> None:
-    assert [path.name for path in trained.folder.parent.iterdir()] == ["model"]
+    assert sorted(path.name for path in trained.folder.parent.iterdir()) == ["model", "trained.json"]
 
 
 def test_each_step_says_all_that_is_known_of_it(trained: Trained) -> None:
@@ -91,8 +93,11 @@ def test_a_model_is_saved_in_the_precision_it_is_used_in(rows: Any, tmp_path: Pa
 
 
 def test_a_turn_that_ends_with_the_tokenizers_own_end_is_saved_and_served_so(tmp_path: Path) -> None:
-    """The tiny tokenizer ends texts with <|im_end|> itself, so the end is told apart by renaming it."""
-    tokenizer = AutoTokenizer.from_pretrained(STUDENT.fetch(), eos_token="<|endoftext|>")
+    """The tiny tokenizer ends texts with <|im_end|> itself, so a student of another end is made of it."""
+    student = tmp_path / "student"
+    shutil.copytree(STUDENT.fetch(), student)
+    tokenizer = AutoTokenizer.from_pretrained(student, eos_token="<|endoftext|>")
+    tokenizer.save_pretrained(student)
     chat = ChatFormat(answer_tags=False, overlong="error", end="text")
     (row,) = render([sample(1)], tokenizer, chat, 512).rows
     assert tokenizer.decode(row.input_ids).endswith("<|endoftext|>")
@@ -103,6 +108,10 @@ def test_a_turn_that_ends_with_the_tokenizers_own_end_is_saved_and_served_so(tmp
     ]
     shown = tokenizer.apply_chat_template(turns, chat_template=template("<|endoftext|>"), tokenize=False)
     assert shown == tokenizer.decode(row.input_ids) + "\n"
+    job = job_of([row, row], tmp_path / "work", replace(FULL, chat=chat, epochs=1))
+    out = fine_tune(replace(job, student=str(student)), lambda _: None)
+    assert AutoTokenizer.from_pretrained(out.folder).chat_template == template("<|endoftext|>")
+    assert AutoModelForCausalLM.from_pretrained(out.folder).generation_config.eos_token_id == [0, 2]
 
 
 def test_the_layout_changes_the_path_of_a_step_and_not_its_size(rows: Any, trained: Trained, tmp_path: Path) -> None:
