@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments import doctor, show
 from experiments.experiment import Experiment
 from experiments.job import guarded
+from experiments.judge_cost import judge_costs
 from experiments.record import Result, all_results, find_run, read_result
 from experiments.report import compare, report_name, write_html
 from experiments.store import Step, Store
@@ -73,6 +74,7 @@ def _plan(arguments: Sequence[str]) -> int:
     claimed: dict[str, str] = {}
     searches: dict[str, Experiment] = {}
     trainings: dict[str, tuple[Experiment, Load | None]] = {}
+    judged: dict[str, Experiment] = {}
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     executions = 0
     for plan in plans:
@@ -85,6 +87,8 @@ def _plan(arguments: Sequence[str]) -> int:
                 owner = claimed.setdefault(step.fingerprint, x.name)
                 if name == "refine" and owner == x.name and x.scale.pairs:
                     searches[x.run_name] = x
+                if name.startswith("grade:"):
+                    judged[x.run_name] = x
                 if name == "train" and owner == x.name:
                     trainings[x.run_name] = (x, _rendered(store, step))
                 status = status if owner == x.name else f"with {owner}"
@@ -96,6 +100,9 @@ def _plan(arguments: Sequence[str]) -> int:
         show.search_cost(label, x)
     for label, (x, load) in trainings.items():
         show.training_cost(label, x, load)
+    for label, x in judged.items():
+        for found in judge_costs(x):
+            show.judge_cost(label, found)
     return 0
 
 

@@ -23,6 +23,8 @@ def derived_name(name: str, overrides: Sequence[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "name":
             return name
+        if key.endswith(".data.folder"):
+            continue  # where a benchmark's files lie, not which they are
         if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
             extras.append(f"{key}={Path(value).name}")
     slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))

@@ -17,11 +17,13 @@ from rich.table import Table
 
 from experiments import doctor
 from experiments.experiment import Experiment
+from experiments.judge_cost import JudgeCost
 from experiments.record import Result
 from experiments.report import Arm, Comparison, difference_text
 from experiments.store import Artifact
 from reer.cost import search_cost as cost_of
 from reer.training_cost import Load
+from reer.types import InputError
 
 ARMS_ABREAST = 6  # in a table as wide as a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -179,6 +181,18 @@ def training_cost(run_name: str, x: Experiment, load: Load | None) -> None:
     )
     known = "as rendered" if load else "by the estimate"
     line(f"  reckoned with: lengths {known}, longest row {rows.longest:,}, train_tflops {x.estimate.train_tflops:g}")
+
+
+def judge_cost(run_name: str, found: JudgeCost | InputError) -> None:
+    """What judging one benchmark would ask of its judge."""
+    if isinstance(found, InputError):
+        line(f"{run_name}: judging: cannot be counted here: {found}")
+        return
+    line(
+        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls, {_tokens(found.read_tokens)} "
+        f"tokens read, {_tokens(found.written_tokens)} written; about {found.seconds / 60:.3g} min, {found.usd:.3g} usd; "
+        f"shows differences of {found.detectable:.2g} standard deviations"
+    )
 
 
 def checks(found: Sequence[doctor.Check]) -> None:

@@ -16,7 +16,8 @@ from reer.types import InputError
 class Estimate:
     """Mean lengths in tokens, and rates in tokens per second and device. `steps` is how many segments are edited before
     the threshold or the last segment ends a search; the search's own limit bounds it. `train_tflops` is what a device
-    attains in training, counted as 6 operations for a parameter and token."""
+    attains in training, counted as 6 operations for a parameter and token. `answer_tokens` are those of a judged
+    answer, `verdict_tokens` of a judge's reply."""
 
     query_tokens: int
     solution_tokens: int
@@ -32,12 +33,17 @@ class Estimate:
     usd_per_device_hour: float
     public_tokens: int
     train_tflops: float
+    answer_tokens: int
+    verdict_tokens: int
+    verdicts_per_second: float
+    judge_usd_per_million_read: float
+    judge_usd_per_million_written: float
 
     def __post_init__(self) -> None:
         if min(self.segments, self.steps, self.thinking_tokens, self.solution_tokens) < 1:
             raise InputError(f"estimate: want positive lengths, got {self}")
         rates = (self.generator_reads_per_second, self.generator_writes_per_second, self.scorer_reads_per_second)
-        if min(*rates, self.train_tflops) <= 0:
+        if min(*rates, self.train_tflops, self.verdicts_per_second) <= 0:
             raise InputError(f"estimate: want positive rates, got {self}")
 
 
