@@ -190,8 +190,8 @@ def judge_cost(run_name: str, found: JudgeCost | InputError) -> None:
         return
     line(
         f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls, {_tokens(found.read_tokens)} "
-        f"tokens read, {_tokens(found.written_tokens)} written; about {found.seconds / 60:.3g} min, {found.usd:.3g} usd; "
-        f"shows differences of {found.detectable:.2g} standard deviations"
+        f"tokens read, {_tokens(found.written_tokens)} written; about {found.seconds / 60:.3g} min, "
+        f"{found.usd:.3g} usd; shows differences of {found.detectable:.2g} standard deviations"
     )
 
 

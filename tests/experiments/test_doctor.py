@@ -39,7 +39,8 @@ def test_the_default_run_lacks_nothing() -> None:
     x = one("tracking=offline")
     require(x)
     assert failed() == []
-    assert {check.what for check in looks(x)} >= {"torch", "trl", "disk", "W&B", "benchmark writing"}
+    assert {check.what for check in must_hold(x)} >= {"optimizer step", "attention kernel", "disk"}
+    assert {check.what for check in looks(x)} >= {"torch", "trl", "W&B", "benchmark writing"}
 
 
 @pytest.mark.parametrize(
