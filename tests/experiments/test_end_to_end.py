@@ -247,7 +247,10 @@ def test_plan_shows_what_is_cached_and_what_arms_share(sweep: Path) -> None:
     assert "with full" in other.stdout
 
 
-@pytest.mark.parametrize("search", ["random", "multi_pass", "multi_start", "best_of_n"])
+@pytest.mark.parametrize(
+    "search",
+    ["random", "best_of_n", *(pytest.param(name, marks=pytest.mark.slow) for name in ("multi_pass", "multi_start"))],
+)
 def test_every_kind_of_search_runs_and_says_what_it_generated(sweep: Path, search: str) -> None:
     done = reer(sweep, "run", "scale=smoke", f"search={search}", "scale.pairs=8", "tracking=silent")
     assert done.returncode == 0, done.stdout + done.stderr
