@@ -72,9 +72,9 @@ def _plan(arguments: Sequence[str]) -> int:
         [a for a in arguments if not a.startswith("-")], "-m" in arguments or "--multirun" in arguments
     )
     claimed: dict[str, str] = {}
-    searches: dict[str, Experiment] = {}
-    trainings: dict[str, tuple[Experiment, Load | None]] = {}
-    judged: dict[str, Experiment] = {}
+    searches: list[Experiment] = []
+    trainings: list[tuple[Experiment, Load | None]] = []
+    judged: list[Experiment] = []
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     executions = 0
     for plan in plans:
@@ -86,23 +86,23 @@ def _plan(arguments: Sequence[str]) -> int:
             if status != "cached":
                 owner = claimed.setdefault(step.fingerprint, x.name)
                 if name == "refine" and owner == x.name and x.scale.pairs:
-                    searches[x.run_name] = x
-                if name.startswith("grade:"):
-                    judged[x.run_name] = x
+                    searches.append(x)
+                if name.startswith("grade:") and x not in judged:
+                    judged.append(x)
                 if name == "train" and owner == x.name:
-                    trainings[x.run_name] = (x, _rendered(store, step))
+                    trainings.append((x, _rendered(store, step)))
                 status = status if owner == x.name else f"with {owner}"
             cells.append((name, status))
         rows.append((f"{x.name} s{x.seed}", cells))
     cached = sum(status == "cached" for _, cells in rows for _, status in cells)
     show.plan(rows, {"stages in all": executions, "cached": cached, "to compute": len(claimed)})
-    for label, x in searches.items():
-        show.search_cost(label, x)
-    for label, (x, load) in trainings.items():
-        show.training_cost(label, x, load)
-    for label, x in judged.items():
+    for x in searches:
+        show.search_cost(x.run_name, x)
+    for x, load in trainings:
+        show.training_cost(x.run_name, x, load)
+    for x in judged:
         for found in judge_costs(x):
-            show.judge_cost(label, found)
+            show.judge_cost(x.run_name, found)
     return 0
 
 

@@ -46,8 +46,8 @@ from reer.models.scripted import ScriptedModel
 from reer.models.servers import ScoringServer
 from reer.prompts import Prompts, PromptTexts
 from reer.public import PublicRows
+from reer.recipe import Recipe
 from reer.search import MultiStart, RandomSearch, SegmentSearch
-from reer.sft import Recipe
 from reer.sources.hub import HubSource
 from reer.sources.jsonl import JsonlSource
 from reer.sources.texts import BundledTexts

@@ -19,8 +19,8 @@ from reer.models.http import ChatServer
 from reer.models.protocols import Device, Sampling
 from reer.prompts import Prompts
 from reer.public import PublicRows
+from reer.recipe import Recipe
 from reer.rewrite import Surprise
-from reer.sft import Recipe
 from reer.taxonomy import Taxonomy
 from reer.types import InputError
 

@@ -16,7 +16,7 @@ from reer.curate import Curated
 from reer.launch import fine_tune
 from reer.match import Match, matched, trained
 from reer.mixture import mix as mix_samples
-from reer.sft import Job, Recipe, steps_of
+from reer.recipe import Job, Recipe, steps_of
 from reer.sources.rows import Problems
 from reer.text import join_segments
 from reer.types import InputError, Message, Sample

@@ -7,18 +7,23 @@ import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reer.recipe import Job, OnLog
 from reer.resume import Facts, discard, seal, step_of
-
-if TYPE_CHECKING:
-    from reer.sft import Job, OnLog
 
 KEPT = 2  # checkpoints; an older one goes when a newer is whole
 
 
 def watch(trainer: Any, job: Job, facts: Facts, rows: int, on_log: OnLog) -> Any:
     """Add the callbacks; what is returned has `stopped`, true once a request to stop was met."""
+    stopping = _stopping(trainer, job)
+    for callback in (_record(job, rows, on_log), _seal(trainer, facts), stopping):
+        trainer.add_callback(callback)
+    return stopping
+
+
+def _record(job: Job, rows: int, on_log: OnLog) -> Any:
     from transformers import TrainerCallback
 
     class Record(TrainerCallback):
@@ -52,6 +57,12 @@ def watch(trainer: Any, job: Job, facts: Facts, rows: int, on_log: OnLog) -> Any
             if state.is_world_process_zero:
                 on_log({"step": state.global_step, **numbers(logs), **more})
 
+    return Record()
+
+
+def _seal(trainer: Any, facts: Facts) -> Any:
+    from transformers import TrainerCallback
+
     class Seal(TrainerCallback):
         """Marks a checkpoint once every process has written its part, then gives up those before the last two."""
 
@@ -63,6 +74,12 @@ def watch(trainer: Any, job: Job, facts: Facts, rows: int, on_log: OnLog) -> Any
             seal(folder / f"checkpoint-{state.global_step}", facts)
             for older in sorted(folder.glob("checkpoint-*"), key=step_of)[:-KEPT]:
                 discard(older)
+
+    return Seal()
+
+
+def _stopping(trainer: Any, job: Job) -> Any:
+    from transformers import TrainerCallback
 
     class Stopping(TrainerCallback):
         """At a request to stop, saves at the end of the step and ends the training, in all processes alike. The last
@@ -76,10 +93,7 @@ def watch(trainer: Any, job: Job, facts: Facts, rows: int, on_log: OnLog) -> Any
             elif anywhere(job.stop_request.exists(), trainer.accelerator.device):
                 self.stopped = control.should_save = control.should_training_stop = True
 
-    stopping = Stopping()
-    for callback in (Record(), Seal(), stopping):
-        trainer.add_callback(callback)
-    return stopping
+    return Stopping()
 
 
 def examples(step: int, rows: int, global_batch: int) -> int:

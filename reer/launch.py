@@ -26,8 +26,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from reer.layout import Layout
+from reer.recipe import Job, OnLog, Stopped, Trained
 from reer.resume import discard
-from reer.sft import Job, OnLog, Stopped, Trained, train_here
+from reer.sft import train_here
 from reer.types import InputError
 
 POLL_SECONDS = 0.3

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reer.chat import END_OF_TURN, template
-
-if TYPE_CHECKING:
-    from reer.sft import Recipe
+from reer.recipe import Recipe
 
 
 def load_student(folder: str, recipe: Recipe, attention: str) -> tuple[Any, Any]:

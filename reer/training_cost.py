@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from reer.cost import Estimate
 from reer.layout import Layout
 from reer.models.size import Size
-from reer.sft import Recipe, steps_of
+from reer.recipe import Recipe, steps_of
 
 GIB = 2**30
 HEAD_ROWS = 1024

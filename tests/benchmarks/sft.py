@@ -27,8 +27,9 @@ from experiments.experiment import Experiment
 from reer.callbacks import watch
 from reer.chat import MASKED, Rendered, render
 from reer.layout import Layout
+from reer.recipe import Job
 from reer.resume import seal
-from reer.sft import Job, build_trainer, read_rows
+from reer.sft import build_trainer, read_rows
 from reer.sources.rows import Problems
 from reer.trainees import load_student
 from reer.types import Message, Sample, content_id

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from reer.chat import Rendered
-from reer.sft import Trained
+from reer.recipe import Trained
 from tests.reer.training import rendered, train
 
 

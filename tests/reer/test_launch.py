@@ -11,7 +11,7 @@ import pytest
 
 from reer.launch import command, fine_tune
 from reer.layout import Layout
-from reer.sft import Stopped
+from reer.recipe import Stopped
 from reer.types import InputError
 from tests.reer.training import FULL, job_of, train, weights
 

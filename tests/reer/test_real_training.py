@@ -13,7 +13,8 @@ from experiments.config import compose_plans, experiment_from
 from experiments.files import write_rows
 from reer.chat import render
 from reer.layout import Layout
-from reer.sft import Job, Lora, train_here
+from reer.recipe import Job, Lora
+from reer.sft import train_here
 from reer.sources.rows import Problems
 from reer.types import Message, Sample, content_id
 

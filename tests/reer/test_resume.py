@@ -12,8 +12,9 @@ import pytest
 
 from reer.launch import fine_tune
 from reer.layout import Layout
+from reer.recipe import Job, Stopped, Trained
 from reer.resume import MARKER, discard, newest_complete
-from reer.sft import Job, Stopped, Trained, build_trainer, read_rows
+from reer.sft import build_trainer, read_rows
 from reer.types import InputError
 from tests.reer.training import FULL, LAYOUT, LORA, equal, job_of, train
 

@@ -16,7 +16,8 @@ from reer.layout import Layout
 from reer.models.checkpoints import FolderModel
 from reer.models.local import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
-from reer.sft import CURVE, Job, Lora, Recipe, Trained, settings_of
+from reer.recipe import Job, Lora, Recipe, Trained
+from reer.sft import CURVE, settings_of
 from reer.types import InputError, Message
 from tests.reer.training import CHAT, FULL, LAYOUT, LORA, STUDENT, equal, job_of, sample, train, weights
 

@@ -9,7 +9,7 @@ from experiments.config import compose_plans, experiment_from
 from reer.layout import Layout
 from reer.models.checkpoints import FolderModel, TinyModel
 from reer.models.size import Size, size_in
-from reer.sft import Lora, Recipe
+from reer.recipe import Lora, Recipe
 from reer.training_cost import Load, training_cost
 from tests.reer.test_cost import ASSUMED
 from tests.reer.training import CHAT

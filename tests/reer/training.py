@@ -14,7 +14,7 @@ from reer.chat import ChatFormat, Rendered, render
 from reer.launch import fine_tune
 from reer.layout import Layout
 from reer.models.checkpoints import TinyModel
-from reer.sft import Job, Lora, Recipe, Trained
+from reer.recipe import Job, Lora, Recipe, Trained
 from reer.types import Message, Sample
 
 STUDENT = TinyModel()
