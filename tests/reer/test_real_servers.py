@@ -23,20 +23,21 @@ from reer.types import Message
 pytestmark = pytest.mark.slow
 
 
+def address(variable: str, server: str) -> str:
+    """The root address in an environment variable; without one the test is skipped."""
+    if variable not in os.environ:
+        pytest.skip(f"no server: set {variable} to the root address of {server} that serves the bundled model")
+    return os.environ[variable]
+
+
 @pytest.fixture(scope="module")
 def url() -> str:
-    address = os.environ.get("REER_VLLM_URL")
-    if not address:
-        pytest.skip("no server: set REER_VLLM_URL to the root address of a vLLM that serves the bundled model")
-    return address
+    return address("REER_VLLM_URL", "a vLLM")
 
 
 @pytest.fixture(scope="module")
 def llamacpp_url() -> str:
-    address = os.environ.get("REER_LLAMACPP_URL")
-    if not address:
-        pytest.skip("no server: set REER_LLAMACPP_URL to the root address of a llama.cpp server of the bundled model")
-    return address
+    return address("REER_LLAMACPP_URL", "a llama.cpp server")
 
 
 @pytest.fixture(scope="module")
