@@ -18,7 +18,7 @@ from experiments.pipeline import Pipeline, pipeline
 from experiments.record import Result, check_name, is_current, read_result, write_lock, write_result
 from experiments.store import Artifact, Monitor, Step, Store
 from experiments.tracking import Silent, open_tracking
-from reer.types import InputError
+from reer.types import Incomplete, InputError
 
 
 def preflight(x: Experiment) -> Pipeline:
@@ -73,13 +73,17 @@ def main() -> int:
 
 
 def guarded(verb: Callable[[], int]) -> int:
-    """A verb's exit code; what the user can mend is told without a traceback, anything else keeps it."""
+    """A verb's exit code: 2 for what the user can mend and 3 for work that stopped early, both told without a
+    traceback; anything else keeps it."""
     quiet_libraries()
     try:
         return verb()
     except InputError as error:
         show.error(str(error))
         return 2
+    except Incomplete as stop:
+        show.error(str(stop))
+        return 3
     except KeyboardInterrupt:
         show.error("interrupted; nothing is lost, the same command goes on from here")
         return 130

@@ -82,6 +82,8 @@ def drop_reason(reply: Completion, segments: Sequence[str], rules: DraftRules) -
     thresholds from config."""
     if reply.stopped == "no_room":
         return "prompt_too_long"
+    if reply.stopped == "refused":
+        return "refused_by_server"
     if reply.tokens < rules.min_tokens:
         return "draft_too_short"
     if len(segments) < rules.min_segments:

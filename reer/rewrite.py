@@ -100,6 +100,8 @@ class Rewriter:
         text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
         if reply.stopped == "no_room":
             return Candidate("", 0, None, "prompt_too_long")
+        if reply.stopped == "refused":
+            return Candidate("", 0, None, "refused_by_server")
         cut = reply.stopped == "length" and "</refine>" not in reply.text
         if text and cut:
             text = whole_sentences(text)

@@ -50,12 +50,16 @@ class Request:
 @dataclass(frozen=True)
 class Completion:
     """What the model wrote after the prefill, and why it ended: at an end token or stop string, at the token limit
-    (or the model's context, whichever came first), or never begun because the prompt alone fills the context."""
+    (or the model's context, whichever came first), never begun because the prompt alone fills the context, or refused
+    by a server for what this one prompt holds (`text` is then what the server said). `seconds` is how long a server
+    took, None where rows are computed together; `served` is the model a server says it answered with."""
 
     text: str
-    stopped: Literal["stop", "length", "no_room"]
+    stopped: Literal["stop", "length", "no_room", "refused"]
     prompt_tokens: int
     tokens: int
+    seconds: float | None = field(default=None, compare=False)
+    served: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def journal_for(root: Path, model: str) -> Journal:
 
 class ReplayedGenerator:
     """A Generator that asks the model only what the journal does not hold.
-    A prompt that found no room is asked again next time: that limit may be the server's, which no key knows."""
+    A prompt that found no room, or was refused, is asked again next time: that may be the server's doing, which no
+    key knows."""
 
     def __init__(self, inner: Generator, journal: Journal) -> None:
         self.inner, self.journal, self.name = inner, journal, inner.name
@@ -100,7 +101,7 @@ class ReplayedGenerator:
             return [asdict(reply) for reply in self.inner.generate([requests[i] for i in missing], plain)]
 
         keys = [_key("generate", self.name, request) for request in requests]
-        found = self.journal.answer(keys, ask, lambda answer: answer["stopped"] != "no_room")
+        found = self.journal.answer(keys, ask, lambda answer: answer["stopped"] not in ("no_room", "refused"))
         return [Completion(**answer) for answer in found]
 
 
