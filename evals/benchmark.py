@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Protocol
+from typing import Protocol
 
+from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
 from reer.text import split_thinking
 from reer.types import Language
@@ -60,7 +60,8 @@ class JudgeCall:
 @dataclass(frozen=True)
 class Verdict:
     """A judge's reply. `scores` is None when it holds none: then `why` says so, and it is counted, never averaged.
-    `earlier` are the replies to the same question that were no verdict, in order."""
+    `earlier` are the replies to the same question that were no verdict, in order; `records` names the judgements that
+    hold all of it."""
 
     item_id: str
     criterion: str
@@ -69,6 +70,7 @@ class Verdict:
     why: str | None
     attempts: int
     earlier: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -79,7 +81,8 @@ class Verdict:
 @dataclass(frozen=True)
 class Measure:
     """A score of a benchmark. `value` is the mean over the items that have one, None if there is none or coverage
-    is under the benchmark's minimum; `low` and `high` bound it by the worst and best the missing items could be."""
+    is under the benchmark's minimum; `low` and `high` bound it by the worst and best the missing items could be, which
+    are `worst` and `best` (None where nobody says)."""
 
     name: str
     value: float | None
@@ -88,10 +91,18 @@ class Measure:
     high: float | None
     scored: int
     total: int
+    worst: float | None = None
+    best: float | None = None
 
     @property
     def coverage(self) -> float:
         return self.scored / self.total if self.total else 0.0
+
+
+def version_of(name: str, sha256: Mapping[str, str]) -> str:
+    """A benchmark's name with a hash of the files it is made of."""
+    digests = "\n".join(f"{file} {digest}" for file, digest in sorted(sha256.items()))
+    return f"{name}@{hashlib.sha256(digests.encode()).hexdigest()[:12]}"
 
 
 def in_turn(groups: Sequence[Sequence[Item]]) -> list[Item]:
@@ -99,17 +110,39 @@ def in_turn(groups: Sequence[Sequence[Item]]) -> list[Item]:
     return [item for row in zip_longest(*groups) for item in row if item is not None]
 
 
-class Malformed(ValueError):
-    """A judge's reply that is no verdict; the message is the reason that is counted."""
+Frame = Callable[[str], str]
+
+
+def as_it_is(text: str) -> str:
+    """The frame that upstream puts around a text to be judged: none."""
+    return text
 
 
 class Benchmark(Protocol):
     """Items, generation settings, judge prompts, parsing and per-item scores; nothing else."""
 
-    min_coverage: float
-
     @property
     def name(self) -> str: ...
+
+    @property
+    def min_coverage(self) -> float:
+        """Under this share of scored items a headline is withheld."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its name with a hash of its data and prompts."""
+        ...
+
+    @property
+    def judge_sampling(self) -> Sampling | None:
+        """How its authors' judge samples; None where nobody says."""
+        ...
+
+    @property
+    def grades(self) -> tuple[int, ...] | None:
+        """The grades, if a verdict is one of them and no more."""
+        ...
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
@@ -120,9 +153,11 @@ class Benchmark(Protocol):
 
     def items(self) -> list[Item]: ...
 
-    def calls(self, item: Item, response: Response) -> list[JudgeCall]: ...
+    def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
+        """What the judge is asked, `frame` around the text that is judged."""
+        ...
 
-    def parse(self, call: JudgeCall, reply: str) -> dict[str, float]: ...
+    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]: ...
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]: ...
 
@@ -148,7 +183,6 @@ def judged_by_item(responses: Sequence[Response], verdicts: Sequence[Verdict]) -
     return {response.item_id: Judged(response, tuple(found[response.item_id])) for response in responses}
 
 
-_OPENS_KEY = re.compile(r'\s*"')
 ItemScores = dict[str, dict[str, float | None]]
 
 
@@ -180,75 +214,5 @@ def _measure(name: str, scores: Sequence[float | None], benchmark: Benchmark) ->
     low = (math.fsum(known) + missing * worst) / len(scores) if scores else None
     high = (math.fsum(known) + missing * best) / len(scores) if scores else None
     enough = bool(scores) and len(known) >= benchmark.min_coverage * len(scores)
-    return Measure(f"{benchmark.name}/{name}", mean if enough else None, mean, low, high, len(known), len(scores))
-
-
-def strict_object(reply: str) -> dict[str, Any]:
-    """The last JSON object of a reply. Never evaluated; NaN, infinities and repeated keys are refused, and so is a
-    reply with an object that does not parse: what stands inside may be quoted from the text under judgement.
-
-    Raises Malformed with the reason.
-    """
-    found: list[dict[str, Any]] = []
-    at = reply.find("{")
-    while at >= 0:
-        decoded = _decode(reply, at)
-        if decoded:
-            found.append(decoded[0])
-        elif _OPENS_KEY.match(reply, at + 1):
-            raise Malformed("broken_json_object")
-        at = reply.find("{", decoded[1] if decoded else at + 1)
-    if not found:
-        raise Malformed("no_json_object")
-    return found[-1]
-
-
-def strict_list(reply: str) -> list[Any]:
-    """The last JSON list of a reply, under the same rules, with prose or a fence around it.
-
-    One that does not parse, or that stands in an object, spoils the whole reply: what is inside may be quoted from
-    the text under judgement.
-
-    Raises Malformed with the reason.
-    """
-    found: list[Any] | None = None
-    end = 0
-    while (at := reply.find("[", end)) >= 0:
-        decoded = None if "{" in reply[end:at] else _decode(reply, at)
-        if decoded is None:
-            raise Malformed("broken_json_list")
-        found, end = decoded
-    if found is None:
-        raise Malformed("no_json_list")
-    return found
-
-
-def _decode(reply: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value that begins at a place of a text, and where it ends; None if none does. A ValueError that is no
-    JSONDecodeError comes from an integer of more than 4,300 digits."""
-    decoder = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
-    try:
-        return decoder.raw_decode(reply, at)
-    except Malformed:
-        raise
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refuse(constant: str) -> float:
-    raise Malformed("not_a_number")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise Malformed("repeated_key")
-    return dict(pairs)
-
-
-def whole_number(value: Any, low: int, high: int) -> int:
-    """An integer in range (7.0 counts, "7", 7.5 and true do not); raises Malformed."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise Malformed("score_not_an_integer")
-    if not low <= value <= high:
-        raise Malformed("score_out_of_range")
-    return int(value)
+    headline = mean if enough else None
+    return Measure(f"{benchmark.name}/{name}", headline, mean, low, high, len(known), len(scores), worst, best)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from evals.benchmark import Item, JudgeCall, Judged, Malformed, Response, Verdict, in_turn, strict_list
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, as_it_is, in_turn, version_of
 from evals.files import DataFiles
+from evals.replies import STRICT, Malformed, Reader
 from reer.models.protocols import Prompt, Sampling
 from reer.types import InputError, Message
 
@@ -28,7 +30,8 @@ Weights = Mapping[str, Sequence[float]]
 class HelloBench:
     """`data` names `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
     `checklist_weights.json` (those of results/scripts/compute.py). `tokenize` shows the judge the answer as nltk's
-    words, as upstream does, without its line breaks; `items_limit` takes from the tasks in turn."""
+    words, as upstream does, without its line breaks; `items_limit` takes from the tasks in turn.
+    `columns` are other names of tasks, as a paper's table has them."""
 
     data: DataFiles
     tasks: tuple[str, ...]
@@ -36,8 +39,12 @@ class HelloBench:
     temperature: float
     min_coverage: float
     items_limit: int | None = None
+    columns: dict[str, str] = field(default_factory=dict, metadata={"identity": False})
 
     def __post_init__(self) -> None:
+        strange = set(self.columns.values()) - set(TASKS)
+        if strange:
+            raise InputError(f"benchmark.hellobench.columns: {sorted(strange)} are no tasks; want {', '.join(TASKS)}")
         if not self.tasks or set(self.tasks) - set(TASKS) or len(set(self.tasks)) < len(self.tasks):
             got = ", ".join(self.tasks) or "none"
             raise InputError(
@@ -47,6 +54,19 @@ class HelloBench:
     @property
     def name(self) -> str:
         return "hellobench"
+
+    @property
+    def version(self) -> str:
+        return version_of(self.name, self.data.sha256)
+
+    @property
+    def judge_sampling(self) -> Sampling:
+        """Of llm_judge.py at d403282, which adds a seed of 42: ours are one for each question."""
+        return Sampling(0.8, 1.0, 4096)
+
+    @property
+    def grades(self) -> None:
+        return None
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
@@ -89,21 +109,21 @@ class HelloBench:
             items.append(Item(row["id"], row["instruction"], "en", f"{task}/{kind}", None, checklist))
         return items
 
-    def calls(self, item: Item, response: Response) -> list[JudgeCall]:
+    def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         template = json.loads(self.data.text(PROMPT))
         checklist = [{"checklist_id": i, "checklist_content": question} for i, question in enumerate(item.rubric)]
         text = template["user"].format(
             instruction=item.prompt,
-            response=as_words(response.answer) if self.tokenize else response.answer,
+            response=frame(as_words(response.answer) if self.tokenize else response.answer),
             checklists=json.dumps(checklist, ensure_ascii=False),
             num_checklist=len(checklist),
         )
         messages = (Message("system", template["system"]), Message("user", text))
         return [JudgeCall(item.id, item.category.partition("/")[2], Prompt(messages))]
 
-    def parse(self, call: JudgeCall, reply: str) -> dict[str, float]:
+    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
         """Grades by place in the checklist of the call's category."""
-        entries = strict_list(reply)
+        entries = read.list(reply)
         if len(entries) != len(self._weights()[call.criterion]):
             raise Malformed("wrong_number_of_scores")
         return {str(place): _grade(place, entry) for place, entry in enumerate(entries)}
@@ -118,12 +138,16 @@ class HelloBench:
 
     def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
         """Raw means by task with their average, and the same on the scale of the official tables."""
-        read = [(item.category.partition("/"), v.scores) for item in items for v in by_item[item.id].verdicts]
+        weights = self._weights()
+        read = [(item.category.partition("/"), v.replies) for item in items for v in by_item[item.id].verdicts]
         grades = [
-            (task, kind, [scores[str(n)] for n in range(len(scores))]) for (task, _, kind), scores in read if scores
+            (task, kind, scores)
+            for (task, _, kind), replies in read
+            if (scores := official_scores(replies, len(weights[kind])))
         ]
-        raw = official(grades, self._weights())
-        return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}}
+        raw = official(grades, weights)
+        named = {column: raw[task] for column, task in self.columns.items() if task in raw}
+        return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}, **named}
 
 
 def _grade(place: int, entry: Any) -> float:
@@ -143,6 +167,24 @@ def _grade(place: int, entry: Any) -> float:
     if grade not in GRADES:
         raise Malformed("score_not_on_the_scale")
     return grade
+
+
+def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
+    """What llm_judge.py stores of these replies: of the first that is a list of so many entries, else of the last that
+    is a list at all; None where it stores nothing or its run ends. It deletes fences, line breaks and backslashes."""
+    stored: Any = []
+    for reply in replies:
+        text = re.sub(r"```json|```python|```|\n|\\", "", reply)
+        try:
+            stored = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(stored, list | dict) and len(stored) == count:
+            break
+    try:
+        return [float(entry["evaluation_score"]) for entry in stored] or None
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
 
 
 def as_words(text: str) -> str:

@@ -4,92 +4,100 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
-from evals.benchmark import Benchmark, Item, JudgeCall, Malformed, Response, Verdict
-from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
+from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
+from evals.fences import fenced_calls
+from evals.judge import Judge
+from evals.records import Question
+from evals.replies import Malformed
+from evals.sitting import Answer, JudgeSession
+from reer.models.protocols import Completion, Prompt, Request
 from reer.types import InputError, item_seed
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The judge's role bound to a model. `attempts` counts all asks for one verdict, each with another seed.
-
-    For small models, which neither begin nor end with the object asked for: `prefill` opens the reply, a `stop` ends
-    it, and `closing` is put where it was stopped.
-    """
-
-    name: str
-    chat: Any  # a reer.models.protocols.Chat; Hydra composes it
-    temperature: float
-    top_p: float
-    max_tokens: int
-    attempts: int
-    prefill: str = ""
-    stop: tuple[str, ...] = ()
-    closing: str = ""
-    caution: str = ""
-
-    def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InputError(f"judge.attempts wants >= 1, got {self.attempts}")
-        if self.attempts > 1 and self.temperature == 0:
-            raise InputError(
-                f"judge.attempts {self.attempts} at temperature 0 asks for the same reply again; set attempts to 1 or "
-                "raise judge.temperature"
-            )
-
-    def sampling(self) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_tokens, stop=self.stop)
-
-    def whole(self, reply: Completion) -> str:
-        """The reply with what was put around it."""
-        return self.prefill + reply.text + (self.closing if reply.stopped == "stop" else "")
 
 
 def judge_all(
     benchmark: Benchmark,
     items: Sequence[Item],
     responses: Sequence[Response],
-    judge: Judge,
-    session: Generator,
-    on_round: Callable[[int], None],
+    session: JudgeSession,
+    told: Callable[[int], None] = lambda count: None,
+    repeat: str = "",
+    send_empty: bool = False,
 ) -> list[Verdict]:
-    """A verdict for every call of every item, in order. Empty answers are not sent: their verdict says
-    `empty_answer`, and the item scores the worst value (see `item_scores`)."""
+    """A verdict for every call of every item, in order; `told` how many there are. Empty answers are not sent: their
+    verdict says `empty_answer`, and the item scores the worst value (see `item_scores`)."""
+    judge = session.judge
+    if judge.grades and judge.grades != benchmark.grades:
+        raise InputError(
+            f"judge.grades: {benchmark.name} wants verdicts of another form than one grade of {list(judge.grades)}; "
+            "choose a judge that replies, or another benchmark"
+        )
     answered = {response.item_id: response for response in responses}
-    calls = [call for item in items for call in benchmark.calls(item, answered[item.id])]
+    ask = fenced_calls if judge.fenced else _plain_calls
+    calls = [call for item in items for call in ask(benchmark, item, answered[item.id])]
     verdicts: dict[int, Verdict] = {}
-    open_calls: list[int] = []
+    waiting: list[int] = []
     for i, call in enumerate(calls):
-        if answered[call.item_id].answer.strip():
-            open_calls.append(i)
+        if send_empty or answered[call.item_id].answer.strip():
+            waiting.append(i)
         else:
             verdicts[i] = Verdict(call.item_id, call.criterion, None, "", "empty_answer", 0)
     for attempt in range(judge.attempts):
-        asked = [_request(calls[i], judge, attempt) for i in open_calls]
-        for i, reply in zip(list(open_calls), session.generate(asked), strict=True):
-            earlier = verdicts[i].replies if attempt else ()
-            verdict = _verdict(benchmark, calls[i], judge.whole(reply), reply.stopped, attempt + 1)
-            verdicts[i] = replace(verdict, earlier=earlier)
-        open_calls = [i for i in open_calls if verdicts[i].scores is None]
-        on_round(len(calls) - len(open_calls))
+        asked = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]
+        answers = session.ask(
+            asked, partial(_status, benchmark, judge), partial(_count, told, len(calls) - len(waiting))
+        )
+        for i, answer in zip(waiting, answers, strict=True):
+            verdicts[i] = _verdict(benchmark, judge, calls[i], answer, verdicts[i] if attempt else None)
+        waiting = [i for i in waiting if verdicts[i].scores is None and verdicts[i].why != "prompt_too_long"]
     return [verdicts[i] for i in range(len(calls))]
 
 
-def _request(call: JudgeCall, judge: Judge, attempt: int) -> Request:
-    seed = item_seed(call.item_id, call.criterion, attempt)  # each verdict draws from a stream of its own
-    return Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(), seed)
+def _count(told: Callable[[int], None], settled: int, answered: int) -> None:
+    told(settled + answered)
 
 
-def _verdict(benchmark: Benchmark, call: JudgeCall, text: str, stopped: str, attempt: int) -> Verdict:
+def _plain_calls(benchmark: Benchmark, item: Item, response: Response) -> list[JudgeCall]:
+    return benchmark.calls(item, response)
+
+
+def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:
+    again = (repeat,) if repeat else ()
+    seed = item_seed(call.item_id, call.criterion, attempt, *again)  # each verdict draws from a stream of its own
+    request = Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling_for(benchmark), seed)
+    return Question(benchmark.version, call.item_id, call.criterion, judge.model, request, attempt, repeat)
+
+
+def _scores(benchmark: Benchmark, judge: Judge, call: JudgeCall, reply: Completion) -> dict[str, float]:
+    """What a reply says. Raises Malformed where it says nothing."""
+    if reply.stopped == "no_room":
+        raise Malformed("prompt_too_long")
+    if reply.stopped == "refused":
+        raise Malformed("refused")
+    return benchmark.parse(call, judge.whole(reply), judge.reader)
+
+
+def _status(benchmark: Benchmark, judge: Judge, question: Question, reply: Completion) -> str:
+    """`read`, or why not."""
+    call = JudgeCall(question.item_id, question.criterion, question.request.prompt)
     try:
-        if stopped == "no_room":
-            raise Malformed("prompt_too_long")
-        return Verdict(call.item_id, call.criterion, benchmark.parse(call, text), text, None, attempt)
+        _scores(benchmark, judge, call, reply)
     except Malformed as reason:
-        return Verdict(call.item_id, call.criterion, None, text, str(reason), attempt)
+        return str(reason)
+    return "read"
+
+
+def _verdict(benchmark: Benchmark, judge: Judge, call: JudgeCall, answer: Answer, before: Verdict | None) -> Verdict:
+    reply = answer.completion
+    earlier, records = ((*before.earlier, before.reply), before.records) if before else ((), ())
+    scores, why = None, None
+    try:
+        scores = _scores(benchmark, judge, call, reply)
+    except Malformed as reason:
+        why = str(reason)
+    text = judge.whole(reply)
+    return Verdict(call.item_id, call.criterion, scores, text, why, len(earlier) + 1, earlier, (*records, answer.key))
 
 
 def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:

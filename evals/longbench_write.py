@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evals.benchmark import Item, JudgeCall, Judged, Malformed, Response, Verdict, strict_object, whole_number
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, as_it_is, version_of
 from evals.files import DataFiles
 from evals.length import length_score
+from evals.replies import STRICT, Malformed, Reader
 from reer.models.protocols import Prompt, Sampling
 from reer.text import language_of
 from reer.types import Message
@@ -36,6 +37,19 @@ class LongBenchWrite:
         return "longbench_write"
 
     @property
+    def version(self) -> str:
+        return version_of(self.name, self.data.sha256)
+
+    @property
+    def judge_sampling(self) -> Sampling:
+        """Of evaluation/eval_quality.py at 3fcfdff."""
+        return Sampling(0.5, 1.0, 1024)
+
+    @property
+    def grades(self) -> None:
+        return None
+
+    @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return {"S_l": (0.0, 100.0), "S_q": (0.0, 100.0), "mean_S_q_S_l": (0.0, 100.0)}
 
@@ -50,20 +64,20 @@ class LongBenchWrite:
         ]
         return items[: self.items_limit]
 
-    def calls(self, item: Item, response: Response) -> list[JudgeCall]:
+    def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         if not self.judged:
             return []
         template = self.data.text("judge.txt")
         head, tail = template.split("$INST$", 1)
-        text = (head + item.prompt + tail.replace("$RESPONSE$", response.answer, 1)).strip()
+        text = (head + item.prompt + tail.replace("$RESPONSE$", frame(response.answer), 1)).strip()
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
 
-    def parse(self, call: JudgeCall, reply: str) -> dict[str, float]:
-        verdict = strict_object(reply)
+    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
+        verdict = read.object(reply)
         missing = [name for name in DIMENSIONS if name not in verdict]
         if missing:
             raise Malformed("missing_dimension")
-        return {name: float(whole_number(verdict[name], 1, 5)) for name in DIMENSIONS}
+        return {name: read.grade(verdict[name], 1, 5) for name in DIMENSIONS}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         s_l = length_score(item.length or 1, response.answer)

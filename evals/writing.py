@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.benchmark import Item, JudgeCall, Judged, Response, Verdict, strict_object, whole_number
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, as_it_is, version_of
 from evals.length import length_score
+from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
 from reer.text import fill
 from reer.types import Message
@@ -39,10 +40,21 @@ class WritingPrompts:
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return {"quality": (1.0, 10.0), "length": (0.0, 100.0)}
 
+    @property
+    def version(self) -> str:
+        return version_of(self.name, {FILE.name: _digest()})
+
+    @property
+    def judge_sampling(self) -> None:
+        return None
+
+    @property
+    def grades(self) -> tuple[int, ...]:
+        return tuple(range(1, 11))
+
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256(FILE.read_bytes()).hexdigest()[:16]
         settings = (self.judge_prompt, self.temperature, self.top_p, self.min_coverage, self.items_limit)
-        return {"data": digest, "settings": list(settings)}
+        return {"data": _digest()[:16], "settings": list(settings)}
 
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(self.temperature, self.top_p, max_tokens)
@@ -54,13 +66,13 @@ class WritingPrompts:
         ]
         return items[: self.items_limit]
 
-    def calls(self, item: Item, response: Response) -> list[JudgeCall]:
+    def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         rubric = "\n".join(f"- {criterion}" for criterion in item.rubric)
-        text = fill(self.judge_prompt, {"prompt": item.prompt, "rubric": rubric, "answer": response.answer})
+        text = fill(self.judge_prompt, {"prompt": item.prompt, "rubric": rubric, "answer": frame(response.answer)})
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
 
-    def parse(self, call: JudgeCall, reply: str) -> dict[str, float]:
-        return {"quality": float(whole_number(strict_object(reply).get("score"), 1, 10))}
+    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
+        return {"quality": read.grade(read.object(reply).get("score"), 1, 10)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         quality = verdicts[0].scores["quality"] if verdicts and verdicts[0].scores else None
@@ -68,3 +80,7 @@ class WritingPrompts:
 
     def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
         return {}
+
+
+def _digest() -> str:
+    return hashlib.sha256(FILE.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""The verbs: run, rerun, plan, doctor, status, compare, report."""
+"""The verbs: run, rerun, plan, doctor, fetch, status, compare, report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ ABOUT = """REER ablations: search, train, judge, compare.
   reer run sweep=ablations              the six arms of the paper
   reer run -m experiment=full,short_trajectories seed=0,1
   reer plan [as run]                    what is cached, what would run, what it would cost
+  reer fetch [BENCHMARK]                what can be downloaded; a benchmark's own data and judge prompts
   reer doctor [as run]                  whether this machine can do it, and what to mend
   reer adopt source=deepwriting         take over the thinking a data set came with, in the place of a search
   reer rerun NAME                       repeat one run from its frozen plan
@@ -45,11 +46,15 @@ def _verb(arguments: Sequence[str]) -> int:
         return run(rest)
     if verb == "plan":
         return _plan(rest)
+    if verb == "fetch":
+        from experiments.fetch import main as fetch
+
+        return fetch(rest)
     if verb in ("doctor", "adopt"):
         return {"doctor": _doctor, "adopt": _adopt}[verb](rest)
     parser = argparse.ArgumentParser("reer", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("run", "plan", "doctor", "adopt"):
+    for name in ("run", "plan", "doctor", "adopt", "fetch"):
         verbs.add_parser(name, help="takes Hydra overrides, see above")
     for name in ("rerun", "status", "compare", "report"):
         verb_parser = verbs.add_parser(name)

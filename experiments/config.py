@@ -24,13 +24,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
+from evals.health import Health
 from evals.hellobench import HelloBench
-from evals.judging import Judge
+from evals.judge import Judge
 from evals.lm_harness import LmEval
 from evals.longbench_write import LongBenchWrite
 from evals.writing import WritingPrompts
 from evals.writingbench import WritingBench
-from experiments.experiment import Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
+from experiments.experiment import Budget, Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
 from experiments.names import ARMS, derived_name, refuse_keys, without
 from reer.adopt import Thinking
 from reer.chat import ChatFormat
@@ -78,6 +79,8 @@ PARTS: dict[str, dict[str, type]] = {
         "writingbench": WritingBench, "lm_eval": LmEval,
     },
     "judge": {"judge": Judge},
+    "health": {"health": Health},
+    "budget": {"budget": Budget},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
     "estimate": {"estimate": Estimate},

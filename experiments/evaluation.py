@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-from evals.benchmark import ItemScores, Measure, Response, item_scores, judged_by_item, measures
-from evals.judging import Judge, judge_all, unscored_reasons
+from evals.benchmark import ItemScores, Measure, Response, Verdict, item_scores, judged_by_item, measures
+from evals.health import Health, Judged, examine
+from evals.judge import Judge
+from evals.judging import judge_all, unscored_reasons
 from evals.lm_harness import LmEval
+from evals.records import Judgements
+from evals.sitting import JudgeSession
 from experiments.files import plain, write_json, write_rows
 from experiments.stages import replayed
 from experiments.store import Artifact, Metrics, Workspace, stage
@@ -87,20 +93,51 @@ def generate(
     }
 
 
-@stage(version=3)
+@stage(version=4)
 def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
     """Verdicts, per-item scores, and measures with their coverage."""
     items, responses = benchmark.items(), answers.rows(Response)
-    with replayed(ws, judge.chat) as session:
-        verdicts = judge_all(
-            benchmark, items, responses, judge, session, lambda n: ws.progress("verdicts", n, len(items))
-        )
+    calls = sum(len(benchmark.calls(item, response)) for item, response in zip(items, responses, strict=True))
+    with sitting(ws, judge) as session:
+        verdicts = judge_all(benchmark, items, responses, session, lambda n: ws.progress("verdicts", n, calls))
+        cost = _cost(session, verdicts)
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
     official = benchmark.official(items, judged_by_item(responses, verdicts))
     reasked = sum(len(verdict.earlier) for verdict in verdicts)
-    counted = {"unscored": unscored_reasons(verdicts), "asked_again": reasked, "official": official}
+    counted = {"unscored": unscored_reasons(verdicts), "asked_again": reasked, "official": official, **cost}
     return {**counted, **_write_scores(ws, table, measures(benchmark, table))}
+
+
+@stage(version=1)
+def health(
+    ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Any, judge: Judge, health: Health
+) -> Metrics:
+    """How far the judge can be trusted with these answers. Anchors are asked anew for each run's answers."""
+    judged = Judged(benchmark, benchmark.items(), answers.rows(Response), graded.rows(Verdict))
+    with ExitStack() as opened:
+        session = opened.enter_context(sitting(ws, judge))
+        second = opened.enter_context(sitting(ws, health.second)) if health.second else None
+        return examine(judged, health, session, second, answers.fingerprint, ws.judgements / "anchors")
+
+
+def sitting(ws: Workspace, judge: Judge) -> JudgeSession:
+    """A judge at work over the records of this store."""
+    return JudgeSession(judge, Judgements(ws.judgements), ws.runtime.device, ws.budget_usd)
+
+
+def _cost(session: JudgeSession, verdicts: Sequence[Verdict]) -> Metrics:
+    """What these judgements took, whichever run paid for them, and what this one paid."""
+    found = [record for verdict in verdicts for key in verdict.records if (record := session.records.find(key))]
+    seconds = [record.seconds for record in found if record.seconds is not None]
+    return {
+        "judgements": len(found), "judgements_asked_here": session.asked,
+        "judge_tokens_read": sum(record.prompt_tokens for record in found),
+        "judge_tokens_written": sum(record.tokens for record in found),
+        "judge_usd": math.fsum(record.usd for record in found), "judge_usd_paid_here": session.paid_usd,
+        "judge_seconds_median": statistics.median(seconds) if seconds else None,
+        "judge_served": sorted({record.served for record in found if record.served}),
+    }  # fmt: skip
 
 
 @stage(version=1)

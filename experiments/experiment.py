@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from evals.judging import Judge
+from evals.health import Health
+from evals.judge import Judge
 from reer.adopt import Thinking
 from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
@@ -90,7 +91,8 @@ class Cluster:
 @dataclass(frozen=True)
 class Runtime:
     """On what: never part of a result's identity. `width` is how many searches run side by side; a scorer of its own
-    goes to `scorer_device`, beside the generator."""
+    goes to `scorer_device`, beside the generator. `judgements` is a folder of judges' answers that machines share; None
+    keeps them in the store."""
 
     name: str
     root: str
@@ -98,6 +100,7 @@ class Runtime:
     layout: Layout
     width: int
     scorer_device: str = "auto"
+    judgements: str | None = None
     cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
@@ -109,8 +112,23 @@ class Runtime:
         return Path(self.root) / "store"
 
     @property
+    def judgements_folder(self) -> Path | None:
+        return Path(self.judgements) if self.judgements else None
+
+    @property
     def runs(self) -> Path:
         return Path(self.root) / "runs"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What judges may cost: all records of the store together, whichever run paid for them. None is no bound."""
+
+    usd: float | None
+
+    def __post_init__(self) -> None:
+        if self.usd is not None and self.usd < 0:
+            raise InputError(f"budget.usd wants >= 0 or null, got {self.usd}")
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,8 @@ class Experiment:
     runtime: Runtime
     tracking: Tracking
     estimate: Estimate
+    health: Health
+    budget: Budget
     reference: Any = None  # the Experiment this one is matched to
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ def _build(x: Experiment, steps: Pipeline, tracker: Silent) -> dict[str, Artifac
             tracker.stage(names[step.fingerprint], step, artifact, cached)
 
         monitor = Monitor(progress.advance, tracker.curve, lambda s: progress.started(names[s.fingerprint]), ended)
-        store = Store(x.runtime.store, x.runtime, monitor)
+        store = Store(x.runtime.store, x.runtime, monitor, x.runtime.judgements_folder, x.budget.usd)
         return {name: store.build(step) for name, step in steps.steps.items()}
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evals.benchmark import Benchmark, Response
+from evals.health import Health
+from evals.judge import Judge
 from evals.lm_harness import LmEval
 from evals.statistics import detectable
 from experiments.experiment import Experiment
@@ -21,11 +23,13 @@ TOKENS_A_WORD = 1.4  # of words as `reer.text.words` cuts them, Chinese characte
 
 @dataclass(frozen=True)
 class JudgeCost:
-    """Of one benchmark. `detectable` is in standard deviations of a paired difference."""
+    """Of one benchmark. `health_calls` come on top of its own `calls`, tokens and money are those of both; `detectable`
+    is in standard deviations of a paired difference."""
 
     name: str
     items: int
     calls: int
+    health_calls: int
     read_tokens: int
     written_tokens: int
     seconds: float
@@ -39,20 +43,23 @@ def judge_costs(x: Experiment) -> Iterator[JudgeCost | InputError]:
         if isinstance(benchmark, LmEval):
             continue
         try:
-            yield judge_cost(benchmark, x.estimate)
+            yield judge_cost(benchmark, x.judge, x.health, x.estimate)
         except InputError as error:
             yield error
 
 
-def judge_cost(benchmark: Benchmark, e: Estimate) -> JudgeCost:
-    """The cost of one verdict for each call; replies that must be asked for again come on top."""
+def judge_cost(benchmark: Benchmark, judge: Judge, health: Health, e: Estimate) -> JudgeCost:
+    """The cost of one verdict for each call, with those that tell of the judge's health; replies that must be asked for
+    again come on top, and what is on record already is not paid again."""
     items = benchmark.items()
     calls = [call for item in items for call in benchmark.calls(item, Response(item.id, "", None, "-", True, False, 1))]
     asked = sum(len(words(message.content)) for call in calls for message in call.prompt.messages)
-    read = round(asked * TOKENS_A_WORD) + len(calls) * e.answer_tokens
-    written = len(calls) * e.verdict_tokens
-    usd = (read * e.judge_usd_per_million_read + written * e.judge_usd_per_million_written) / 1e6
+    more = health.calls(len(items), len(calls)) if calls else 0
+    count = len(calls) + more
+    share = count / len(calls) if calls else 0.0
+    read = round(share * (asked * TOKENS_A_WORD + len(calls) * e.answer_tokens))
+    written = count * e.verdict_tokens
     return JudgeCost(
-        benchmark.name, len(items), len(calls), read, written, len(calls) / e.verdicts_per_second, usd,
+        benchmark.name, len(items), len(calls), more, read, written, count / e.verdicts_per_second, judge.usd(read, written),
         detectable(1.0, len(items)),
     )  # fmt: skip

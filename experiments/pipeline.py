@@ -82,6 +82,7 @@ def pipeline(x: Experiment) -> Pipeline:
     if "pairs" in named:
         results["overlap"] = evaluation.overlap(pairs=named["pairs"], benchmarks=x.benchmark)
     answers: dict[str, Step] = {}
+    checks: dict[str, Step] = {}
     for name, benchmark in x.benchmark.items():
         if isinstance(benchmark, LmEval):
             results[name] = evaluation.harness(label=name, trained=trained, benchmark=benchmark)
@@ -90,11 +91,12 @@ def pipeline(x: Experiment) -> Pipeline:
             label=name, trained=trained, benchmark=benchmark, max_tokens=x.scale.answer_tokens, seed=x.seed,
             precision=x.train.precision,
         )  # fmt: skip
-        results[name] = evaluation.grade(
-            label=name, answers=answers[f"generate:{name}"], benchmark=benchmark, judge=x.judge
-        )
+        asked = {"label": name, "answers": answers[f"generate:{name}"], "benchmark": benchmark, "judge": x.judge}
+        results[name] = evaluation.grade(**asked)
+        checks[f"health:{name}"] = evaluation.health(graded=results[name], health=x.health, **asked)
 
     named |= {"train": trained, **answers, **{_result_name(step, name): step for name, step in results.items()}}
+    named |= checks
     return Pipeline(named, results)
 
 

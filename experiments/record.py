@@ -18,7 +18,7 @@ from experiments.pipeline import Pipeline
 from experiments.store import Artifact, build_of
 from reer.types import InputError
 
-OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "replace", "baseline", "reference"}
+OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "replace", "baseline", "reference"}
 
 CONFOUNDS = {
     "rows": ("train", "rows"),

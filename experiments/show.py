@@ -189,8 +189,8 @@ def judge_cost(run_name: str, found: JudgeCost | InputError) -> None:
         line(f"{run_name}: judging: cannot be counted here: {found}")
         return
     line(
-        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls, {_tokens(found.read_tokens)} "
-        f"tokens read, {_tokens(found.written_tokens)} written; about {found.seconds / 60:.3g} min, "
+        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls and {found.health_calls:,} for "
+        f"the judge's health, {_tokens(found.read_tokens)} tokens read, {_tokens(found.written_tokens)} written; about {found.seconds / 60:.3g} min, "
         f"{found.usd:.3g} usd; shows differences of {found.detectable:.2g} standard deviations"
     )
 

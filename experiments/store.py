@@ -110,11 +110,14 @@ class Artifact:
 
 @dataclass
 class Workspace:
-    """What a running stage is given besides its arguments: a folder, the runtime, and a way to say how far it is."""
+    """What a running stage is given besides its arguments: a folder, the runtime, where model calls and judgements are
+    remembered, what judges may cost, and a way to say how far it is."""
 
     folder: Path
     runtime: Any
     replay: Path
+    judgements: Path
+    budget_usd: float | None
     progress: Callable[[str, int, int], None]
     curve: Callable[[Mapping[str, float]], None]
 
@@ -131,11 +134,14 @@ class Monitor:
 
 @dataclass
 class Store:
-    """All stage results under one root."""
+    """All stage results under one root, and beside them what models and judges answered (`judgements` elsewhere, where
+    several machines share them)."""
 
     root: Path
     runtime: Any
     monitor: Monitor = field(default_factory=Monitor)
+    judgements: Path | None = None
+    budget_usd: float | None = None
     _built: dict[str, Artifact] = field(default_factory=dict)
 
     def path(self, step: Step) -> Path:
@@ -207,7 +213,8 @@ class Store:
         self.monitor.started(step)
         began = time.monotonic()
         workspace = Workspace(
-            part, self.runtime, self.root / "replay", self.monitor.progress,
+            part, self.runtime, self.root / "replay", self.judgements or self.root / "judgements",
+            self.budget_usd, self.monitor.progress,
             lambda row: self.monitor.curve(step.stage, row),
         )  # fmt: skip
         metrics = step.work(workspace, **inputs, **step.values)

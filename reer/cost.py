@@ -36,8 +36,6 @@ class Estimate:
     answer_tokens: int
     verdict_tokens: int
     verdicts_per_second: float
-    judge_usd_per_million_read: float
-    judge_usd_per_million_written: float
 
     def __post_init__(self) -> None:
         if min(self.segments, self.steps, self.thinking_tokens, self.solution_tokens) < 1:

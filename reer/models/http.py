@@ -27,6 +27,12 @@ class ChatServer(Served):
     send_top_p: bool = True
     health_check: bool = field(default=True, metadata={"identity": False})
 
+    @property
+    def name(self) -> str:
+        """The model and what is left unsent to it, as its sessions are called."""
+        unsent = "".join(f"-no_{field}" for field in ("seed", "top_p") if not getattr(self, f"send_{field}"))
+        return f"{self.model}/chat-server{unsent}"
+
     @contextmanager
     def open(self, device: Device) -> Iterator[ChatSession]:
         with connect(self.model, self) as client:
@@ -41,9 +47,7 @@ class ChatSession:
     it, others (vLLM, SGLang) do not; before the first prefill is sent, the server is asked which it is."""
 
     def __init__(self, server: ChatServer, client: Client) -> None:
-        self.server, self.client = server, client
-        unsent = "".join(f"-no_{field}" for field in ("seed", "top_p") if not getattr(server, f"send_{field}"))
-        self.name = f"{server.model}/chat-server{unsent}"
+        self.server, self.client, self.name = server, client, server.name
         self.echoes: bool | None = None
 
     def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:

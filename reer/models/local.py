@@ -29,6 +29,11 @@ class LocalModel:
     model: Any  # a Checkpoint; Hydra composes it from the group `model`
     dtype: DType = "float32"
 
+    @property
+    def name(self) -> str:
+        """Weights, precision and engine, as its sessions are called."""
+        return f"{self.model.name}/{self.dtype}/transformers"
+
     @contextmanager
     def open(self, device: Device) -> Iterator[LocalSession]:
         import torch
@@ -43,7 +48,7 @@ class LocalModel:
             folder, dtype=getattr(torch, self.dtype), use_safetensors=True, attn_implementation=attention
         )
         model = cast(Any, model).to(where).eval()
-        session = LocalSession(f"{checkpoint.name}/{self.dtype}/transformers", model, tokenizer, device)
+        session = LocalSession(self.name, model, tokenizer, device)
         del model
         yield session
         del session.model, session.scorer  # the caller may keep the session; the weights must go

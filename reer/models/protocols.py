@@ -120,12 +120,19 @@ class ChatModel(Generator, Scorer, Protocol):
 
 
 class Chat(Protocol):
-    """A cheap description of a generator; `open` loads it, leaving the block frees it."""
+    """A cheap description of a generator; `open` loads it, leaving the block frees it. `name` is that of its sessions,
+    known without loading anything."""
+
+    @property
+    def name(self) -> str: ...
 
     def open(self, device: Device) -> AbstractContextManager[Generator]: ...
 
 
 class ScoringChat(Protocol):
     """A cheap description of a model that can also score."""
+
+    @property
+    def name(self) -> str: ...
 
     def open(self, device: Device) -> AbstractContextManager[ChatModel]: ...

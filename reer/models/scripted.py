@@ -38,6 +38,10 @@ class ScriptedModel:
 
     seed: int = 0
 
+    @property
+    def name(self) -> str:
+        return f"scripted-s{self.seed}"
+
     @contextmanager
     def open(self, device: Device) -> Iterator[ScriptedSession]:
         yield ScriptedSession(self.seed)
@@ -47,7 +51,7 @@ class ScriptedSession:
     """Generator, scorer and judge in one; which role is meant shows in the prompt's last words."""
 
     def __init__(self, seed: int) -> None:
-        self.seed, self.name = seed, f"scripted-s{seed}"
+        self.seed, self.name = seed, ScriptedModel(seed).name
 
     def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
         return [self._reply(request) for request in requests]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict, item_scores, measures
-from evals.hellobench import TASKS, HelloBench, as_words, official, rescaled
+from evals.benchmark import Item, JudgeCall, Response, Verdict, item_scores, measures
+from evals.hellobench import TASKS, HelloBench, as_words, official, official_scores, rescaled
+from evals.replies import Malformed
 from experiments.identity import encode
 from reer.models.protocols import Prompt
 from reer.types import InputError
@@ -282,6 +283,14 @@ def test_conforms_to_the_official_judge_prompts() -> None:
         [call] = benchmark.calls(items[case["id"]], Response.read(case["id"], case["response"], False, 1))
         assert sha256(as_words(case["response"]).encode()).hexdigest() == case["tokenised_sha256"]
         assert sha256(call.prompt.messages[1].content.encode()).hexdigest() == case["user_prompt_sha256"]
+
+
+def test_official_stores_what_upstream_stores() -> None:
+    for case in shared_json(CONFORMITY / "parse_cases.json")["cases"]:
+        replies = (case["replies"] * 3)[:3] if len(case["replies"]) == 1 else case["replies"]
+        stored = case["official_stored"]
+        wanted = [score for _, score in stored] if isinstance(stored, list) and stored else None
+        assert official_scores(replies, case["num_checklist"]) == wanted, case["case"]
 
 
 def test_where_the_parse_differs_from_the_official_one() -> None:

@@ -2,15 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from evals.benchmark import Item, JudgeCall, Malformed, Response, Verdict
-from evals.judging import Judge, judge_all, unscored_reasons
+from evals.benchmark import Item, JudgeCall, Response, Verdict
+from evals.judge import Judge
+from evals.judging import judge_all, unscored_reasons
+from evals.records import Judgements
+from evals.replies import Malformed
+from evals.sitting import JudgeSession
 from evals.writing import WritingPrompts
-from reer.models.protocols import Completion, Heard, Prompt, Request, unheard
+from reer.models.protocols import Completion, Device, Heard, Prompt, Request, unheard
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import InputError, Message
 
@@ -119,8 +127,23 @@ def answers(*texts: str) -> list[Response]:
     return [Response.read(item.id, text, False, 1) for item, text in zip(ITEMS, texts, strict=True)]
 
 
-def grade(judge: Judge, session: Any, responses: list[Response], rounds: list[int] | None = None) -> list[Verdict]:
-    return judge_all(BENCH, ITEMS, responses, judge, session, (rounds if rounds is not None else []).append)
+@dataclass(frozen=True)
+class Serving:
+    """A chat that is the session it was given."""
+
+    session: Any
+    name: str = "scripted"
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[Any]:
+        yield self.session
+
+
+def grade(judge: Judge, session: Any, responses: list[Response], told: list[int] | None = None) -> list[Verdict]:
+    with TemporaryDirectory() as folder:
+        serving = replace(judge, chat=Serving(session))
+        with JudgeSession(serving, Judgements(Path(folder)), Device()) as sitting:
+            return judge_all(BENCH, ITEMS, responses, sitting, (told if told is not None else []).append)
 
 
 def test_every_call_has_a_verdict_in_order() -> None:
@@ -149,12 +172,12 @@ def test_asking_again_is_bounded_and_each_time_under_another_seed() -> None:
 
 
 def test_only_what_had_no_verdict_is_asked_again() -> None:
-    rounds: list[int] = []
+    told: list[int] = []
     session = Scripted(lambda text, attempt: '{"score": 5}' if "prompt 2" not in text or attempt == 1 else "hm")
-    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), rounds)
+    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), told)
     assert len(session.asked) == 5
     assert [verdict.attempts for verdict in verdicts] == [1, 1, 2, 1]
-    assert rounds == [3, 4, 4]
+    assert told[-1] == 4
 
 
 def test_the_last_reply_and_its_reason_are_kept() -> None:
@@ -166,7 +189,7 @@ def test_the_last_reply_and_its_reason_are_kept() -> None:
 
 def test_a_reply_that_was_stopped_is_closed_and_one_that_was_cut_is_not() -> None:
     closing = Judge("test", ScriptedModel(), 0.5, 0.9, 8, 1, prefill='{"score": ', stop=(",", "}"), closing="}")
-    assert closing.sampling().stop == (",", "}")
+    assert closing.sampling_for(BENCH).stop == (",", "}")
     assert closing.whole(Completion("8", "stop", 1, 1)) == '{"score": 8}'
     assert closing.whole(Completion("8 8 8", "length", 1, 3)) == '{"score": 8 8 8'
 

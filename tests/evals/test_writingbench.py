@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import pytest
 
-from evals.benchmark import JudgeCall, Malformed, Response, Verdict, item_scores, measures
-from evals.writingbench import DOMAINS, WritingBench, after_thinking, official
+from evals.benchmark import JudgeCall, Judged, Response, Verdict, item_scores, measures
+from evals.replies import Malformed
+from evals.writingbench import WritingBench, after_thinking, code_of, official, official_score
 from experiments.identity import encode
 from reer.models.protocols import Prompt
 from reer.types import InputError
@@ -24,6 +25,11 @@ SHARED = Path(os.environ.get("REER_SHARED") or Path(__file__).parents[2].parent 
 DATA = SHARED / "data" / "benchmarks" / "writingbench"
 CONFORMITY = SHARED / "data" / "conformity" / "writingbench"
 MEANS = {"overall": 5.5, "A": 5.578723404255317, "B": 5.2153846153846155}
+OFFICIAL = MEANS | {
+    "style_R": 5.364705882352942, "style_C": 4.666666666666667, "format_R": 5.631818181818179, "format_C": 5.75,
+    "length_R": 5.955555555555556, "length_C": 7.555555555555555, "A/Paper Outline": 6.1000000000000005,
+    "A/Introduction": 5.314285714285715, "B/Contract": 5.228571428571429, "B/User Research": 4.95,
+}  # fmt: skip
 CALL = JudgeCall("wb-0001", "Depth", Prompt(()))
 
 
@@ -37,7 +43,14 @@ def conformity(name: str) -> list[dict[str, Any]]:
 
 def row(index: int, domain: str, *names: str) -> dict[str, Any]:
     checklist = [{"name": name, "criteria_description": f"it's {name}", "1-2": 'a "low"'} for name in names]
-    return {"index": index, "domain1": domain, "lang": "en", "query": f"Q{index} {{response}}", "checklist": checklist}
+    return {
+        "index": index,
+        "domain1": domain,
+        "domain2": "Notes",
+        "lang": "en",
+        "query": f"Q{index} {{response}}",
+        "checklist": checklist,
+    }
 
 
 ROWS = [row(1, "Education", "Depth", "Tone"), row(2, "Education", "Depth"), row(3, "Finance & Business", "Form", "Use")]
@@ -67,7 +80,11 @@ def test_items_come_from_the_domains_in_turn(folder: Path) -> None:
     items = bench(folder).items()
     assert [item.id for item in items] == ["wb-0003", "wb-0001", "wb-0002"]
     assert [item.id for item in replace(bench(folder), items_limit=2).items()] == ["wb-0003", "wb-0001"]
-    assert (items[0].category, items[0].language, items[0].prompt) == ("Finance & Business", "en", "Q3 {response}")
+    assert (items[0].category, items[0].language, items[0].prompt) == (
+        "Finance & Business/Notes",
+        "en",
+        "Q3 {response}",
+    )
 
 
 def test_a_packed_file_is_the_same_benchmark(folder: Path) -> None:
@@ -206,7 +223,10 @@ def test_a_quoted_verdict_inside_a_broken_one_is_not_taken(folder: Path) -> None
         ("{", "want a JSON object"),
         ("[1]", "six domains"),
         (json.dumps({**ROWS[0], "domain1": "Poetry"}), "six domains"),
-        (json.dumps({key: ROWS[0][key] for key in ("index", "domain1", "query")} | {"criteria": []}), "first version"),
+        (
+            json.dumps({key: ROWS[0][key] for key in ("index", "domain1", "domain2", "query")} | {"criteria": []}),
+            "first version",
+        ),
     ],
 )
 def test_a_bad_row_is_named(folder: Path, line: str, wanted: str) -> None:
@@ -221,10 +241,38 @@ def test_an_unknown_view_is_refused(folder: Path) -> None:
 
 
 def test_official_is_micro_overall_and_macro_by_domain() -> None:
-    domains = {"1": "Education", "2": "Education", "3": "Finance & Business", "4": "Politics & Law"}
-    scores = {"1": [2, 4], "2": [9], "3": [10], "4": []}
-    assert official(scores, domains) == {"overall": 6.25, "B": 10.0, "E": 6.0}
-    assert official({}, {}) == {}
+    kinds = {"1": "Education/Quiz", "2": "Education/Plan", "3": "Finance & Business/Bid", "4": "Politics & Law/Will"}
+    scores = {"1": {"a": 2.0, "b": 4.0}, "2": {"a": 9.0}, "3": {"a": 10.0}, "4": {}}
+    asked = {
+        "style": {"1": ["a", "b"], "3": ["a"], "4": ["a"]},
+        "format": {"1": ["b"], "2": ["a"]},
+        "length": {"4": []},
+    }
+    found = official(scores, kinds, asked)
+    assert {name: found[name] for name in ("overall", "B", "E")} == {"overall": 6.25, "B": 10.0, "E": 6.0}
+    assert (found["E/Quiz"], found["E/Plan"], found["B/Bid"]) == (3.0, 9.0, 10.0)
+    assert (found["style_R"], found["style_C"]) == (6.5, 16 / 3), "queries' means, and all scores of the criteria on it"
+    assert (found["format_R"], found["format_C"]) == (6.0, 6.5)
+    assert not any(name.startswith(("length", "C")) for name in found)
+    assert official({}, {}, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("replies", "score"),
+    [
+        (['{"score": 7, "reason": "r"}'], 7.0),
+        (['```json\n{"score": 7, "reason": "r"}\n```'], 7.0),
+        (['{"score": true, "reason": "r"}'], 1.0),
+        (['{"score": 7.0, "reason": "r"}'], 7.0),
+        (['Here: {"score": 7, "reason": "r"}'], None),
+        (['{"score": "7", "reason": "r"}', '{"score": 3, "reason": "r"}'], 3.0),
+        (['{"score": 0, "reason": "r"}', "[7]", "7", "null", ""], None),
+        (['{"score": 7}'], None),
+        (["__import__('os').getpid()", "[" * 100_000], None),
+    ],
+)
+def test_official_reads_replies_as_upstream_does(replies: list[str], score: float | None) -> None:
+    assert official_score(replies) == score
 
 
 def test_conforms_to_the_official_judge_prompts() -> None:
@@ -258,12 +306,20 @@ def first_score(benchmark: WritingBench, replies: list[str]) -> float | None:
 
 
 def test_conforms_to_the_official_means() -> None:
-    """Overall and domains of the slice of 60 queries. Its expected.json states none, so these figures are what two
-    functions of calculate_scores.py (ac3d0ca), read_scores_file and calculate_domain_scores, gave for scores.jsonl."""
-    domains = {item.id: item.category for item in real().items()}
-    rows = conformity("scores.jsonl")
-    scores = {f"wb-{row['index']:04d}": [s for found in row["scores"].values() for s in found] for row in rows}
-    assert official(scores, domains) == pytest.approx(MEANS, rel=0, abs=1e-9)
+    """Means of the slice of 60 queries, from the replies of its judge. Its expected.json states none, so these figures
+    are what the functions of calculate_scores.py (ac3d0ca) gave for scores.jsonl."""
+    replies = {(row["index"], row["criterion"]): tuple(row["replies"]) for row in conformity("judge_replies.jsonl")}
+    judged: dict[str, list[Verdict]] = {}
+    for (index, criterion), (*earlier, last) in replies.items():
+        found = Verdict(f"wb-{index:04d}", criterion, None, last, None, 1, tuple(earlier))
+        judged.setdefault(found.item_id, []).append(found)
+    benchmark = real()
+    items = [item for item in benchmark.items() if item.id in judged]
+    response = Response.read("", "text", False, 1)
+    means = benchmark.official(items, {id: Judged(response, tuple(found)) for id, found in judged.items()})
+    assert {name: means[name] for name in OFFICIAL} == pytest.approx(OFFICIAL, rel=0, abs=1e-9)
+    assert sum("/" in name and not name.endswith("_x10") for name in means) == 20
+    assert means["style_C_x10"] == pytest.approx(46.666666666666664, rel=0, abs=1e-9)
 
 
 def test_the_suite_gives_the_official_means_too() -> None:
@@ -288,7 +344,7 @@ def test_where_the_parse_differs_from_the_official_one() -> None:
 
 def test_the_data_is_whole() -> None:
     items = real().items()
-    counts = Counter(DOMAINS[item.category] for item in items)
+    counts = Counter(code_of(item.category) for item in items)
     assert dict(sorted(counts.items())) == {"A": 167, "B": 210, "C": 201, "D": 183, "E": 111, "F": 128}
     assert Counter(item.language for item in items) == {"en": 555, "zh": 445}
     assert {len(item.rubric) for item in items} == {5}

@@ -19,8 +19,9 @@ def test_the_bundled_benchmark_is_counted_and_lm_eval_asks_no_judge() -> None:
     (cost,) = judge_costs(one("benchmark=[writing,everyday]"))
     assert isinstance(cost, JudgeCost)
     assert (cost.name, cost.items, cost.calls, cost.usd) == ("writing", 14, 14, 0)
+    assert cost.health_calls == 6 * 1 + 4 + 5, "canaries to one item, four repeats, five anchors"
     assert cost.read_tokens > 14 * 100
-    assert cost.detectable == pytest.approx(2.8016 / 14**0.5, rel=1e-3)
+    assert cost.detectable == pytest.approx(0.8101, rel=1e-3), "two-sided t-test of 14, power 80 %"
 
 
 def test_benchmark_files_that_are_not_there_are_said_to_be_missing() -> None:
@@ -36,7 +37,8 @@ def test_writingbench_is_five_thousand_calls(shared: Path) -> None:
     (cost,) = judge_costs(x)
     assert isinstance(cost, JudgeCost)
     assert (cost.items, cost.calls) == (1000, 5000)
-    assert cost.written_tokens == 5000 * x.estimate.verdict_tokens
+    assert cost.health_calls == (6 * 4 + 20) * 5 + 5
+    assert cost.written_tokens == 5225 * x.estimate.verdict_tokens
     assert cost.usd == pytest.approx((cost.read_tokens * 5 + cost.written_tokens * 15) / 1e6)
 
 

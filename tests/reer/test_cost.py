@@ -9,7 +9,7 @@ from reer.cost import Estimate, search_cost
 from reer.search import MultiStart, RandomSearch, SegmentSearch, Shape
 from reer.types import InputError
 
-ASSUMED = Estimate(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5, 5, 15)
+ASSUMED = Estimate(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5)
 RELEASED = SegmentSearch(10, 2, 0.25).shape()
 
 

@@ -1,0 +1,85 @@
+"""The lenient reading of replies beside the strict one: what each makes of the same reply."""
+
+from __future__ import annotations
+
+import pytest
+
+from evals.judge import Judge
+from evals.replies import READERS, STRICT, Malformed
+from reer.models.scripted import ScriptedModel
+from reer.types import InputError
+
+LENIENT = READERS["lenient"]
+NONE, BROKEN, TWICE, NOT_NUMBER = "no_json_object", "broken_json_object", "repeated_key", "not_a_number"
+
+OBJECTS: list[tuple[str, object, object]] = [
+    # reply, score by the strict reader or its reason, score by the lenient one or its reason
+    ('{"score": 7}', 7, 7),
+    ('Sure!\n```json\n{"score": 7}\n```\nBye', 7, 7),
+    ('{"score": 7, "reason": "line\nbreak"}', BROKEN, 7),
+    ('{"score": 7, "reason": "tab\there"}', BROKEN, 7),
+    (r'{"score": 7, "reason": "uses \alpha and C:\temp"}', BROKEN, 7),
+    (r'{"score": 7, "reason": "he said \"no\" and \u00e9"}', 7, 7),
+    (r'{"score": 7, "reason": "a path \\ here"}', 7, 7),
+    (r'{"score": 7, "reason": "\u12"}', BROKEN, 7),
+    ('{"score": 7, "by": {"tone": 3}}', 7, 7),
+    ('{"score": 10} and {"score": 2}', 2, BROKEN),
+    ('The text says {"score": 10}. I say {"score": 2}', 2, BROKEN),
+    ('{"score": 7,}', BROKEN, BROKEN),
+    ("{'score': 7}", NONE, BROKEN),
+    ('{"score": 7', BROKEN, NONE),
+    ('} {"score": 7', BROKEN, NONE),
+    ("", NONE, NONE),
+    ("7", NONE, NONE),
+    ('{"score": NaN}', NOT_NUMBER, NOT_NUMBER),
+    ('{"score": -Infinity}', NOT_NUMBER, NOT_NUMBER),
+    ('{"score": 7, "score": 9}', TWICE, TWICE),
+    ('{"score": __import__("os")}', BROKEN, BROKEN),
+    ("{" * 20_000 + "}" * 20_000, None, BROKEN),
+    ('{"a":' * 20_000 + "}" * 20_000, BROKEN, BROKEN),
+    ('{"score": ' + "7" * 5000 + "}", BROKEN, BROKEN),
+    ('<think>{"score": 9}</think> {"score": 4}', 4, BROKEN),
+]
+
+
+def outcome(reader: object, reply: str) -> object:
+    try:
+        return reader.object(reply).get("score")  # type: ignore[attr-defined]
+    except Malformed as reason:
+        return str(reason)
+
+
+@pytest.mark.parametrize(("reply", "strict", "lenient"), OBJECTS, ids=lambda value: str(value)[:40])
+def test_each_reader_has_a_stated_outcome(reply: str, strict: object, lenient: object) -> None:
+    assert (outcome(STRICT, reply), outcome(LENIENT, reply)) == (strict, lenient)
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ('[{"a": "x \\q"}]', [{"a": "x \\q"}]),
+        ('Here:\n[{"a": "b\nc"}]\nHope it helps', [{"a": "b\nc"}]),
+        ("[1] then [2]", "broken_json_list"),
+        ("none", "no_json_list"),
+    ],
+)
+def test_lists_are_read_by_the_same_rule(reply: str, outcome: object) -> None:
+    if isinstance(outcome, str):
+        with pytest.raises(Malformed, match=outcome):
+            LENIENT.list(reply)
+    else:
+        assert LENIENT.list(reply) == outcome
+
+
+@pytest.mark.parametrize("grade", ["7", True, None, 7.5, [7], 0, 11, float("inf"), float("nan")])
+def test_grades_are_integers_in_range_to_both(grade: object) -> None:
+    for reader in READERS.values():
+        assert reader.grade(7.0, 1, 10) == 7
+        with pytest.raises(Malformed):
+            reader.grade(grade, 1, 10)
+
+
+def test_a_judge_names_its_reader() -> None:
+    assert Judge("j", ScriptedModel(), 0.5, 1.0, 9, 1, parser="lenient").reader is LENIENT
+    with pytest.raises(InputError, match="strict or lenient"):
+        Judge("j", ScriptedModel(), 0.5, 1.0, 9, 1, parser="eval")  # type: ignore[arg-type]
