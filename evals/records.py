@@ -11,7 +11,8 @@ import json
 import os
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ class Question:
     attempt: int
     repeat: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What the answer depends on, hashed: benchmark version, judge, messages, sampling, seed, repeat."""
-        asked = {name: value for name, value in asdict(self.request).items() if name != "group"}
+        request, sampling = self.request, self.request.sampling
+        turns = [[message.role, message.content] for message in request.prompt.messages]
+        asked = [turns, request.prompt.prefill, vars(sampling), request.seed]
         payload = json.dumps([self.benchmark, self.judge, asked, self.repeat], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -158,7 +161,7 @@ class Judgements:
 
     def keep(self, found: Judgement) -> None:
         """Add a record, at once."""
-        line = (json.dumps(asdict(found), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+        line = (json.dumps(vars(found), ensure_ascii=False, default=vars) + "\n").encode("utf-8", "surrogatepass")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._file.open("ab") as stream:
             place = _Place(self._file, stream.tell(), len(line))

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import doctor, show
+from experiments.compare import compare
 from experiments.experiment import Experiment
 from experiments.job import guarded
 from experiments.judge_cost import judge_costs
 from experiments.record import Result, all_results, find_run, read_result
-from experiments.report import compare, report_name, write_html
+from experiments.report import report_name, write_html
 from experiments.store import Step, Store
 from reer.training_cost import Load
 
@@ -28,6 +29,7 @@ ABOUT = """REER ablations: search, train, judge, compare.
   reer adopt source=deepwriting         take over the thinking a data set came with, in the place of a search
   reer rerun NAME                       repeat one run from its frozen plan
   reer compare, reer report             the arms side by side, in the terminal or as HTML
+  reer duel ARM BASELINE judge=JUDGE    which run's answers a judge prefers, in both orders
   reer status                           the runs that are here
 """
 
@@ -50,11 +52,15 @@ def _verb(arguments: Sequence[str]) -> int:
         from experiments.fetch import main as fetch
 
         return fetch(rest)
+    if verb == "duel":
+        from experiments.duel import duel
+
+        return duel(rest)
     if verb in ("doctor", "adopt"):
         return {"doctor": _doctor, "adopt": _adopt}[verb](rest)
     parser = argparse.ArgumentParser("reer", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("run", "plan", "doctor", "adopt", "fetch"):
+    for name in ("run", "plan", "doctor", "adopt", "fetch", "duel"):
         verbs.add_parser(name, help="takes Hydra overrides, see above")
     for name in ("rerun", "status", "compare", "report"):
         verb_parser = verbs.add_parser(name)

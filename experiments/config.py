@@ -29,6 +29,7 @@ from evals.hellobench import HelloBench
 from evals.judge import Judge
 from evals.lm_harness import LmEval
 from evals.longbench_write import LongBenchWrite
+from evals.pairwise import Pairwise
 from evals.writing import WritingPrompts
 from evals.writingbench import WritingBench
 from experiments.experiment import Budget, Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
@@ -40,6 +41,7 @@ from reer.curate import Categories, Reflection, TrajectoryLength
 from reer.filters import Filters
 from reer.match import Match
 from reer.mixture import Mixture
+from reer.models.anthropic import AnthropicServer
 from reer.models.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.http import ChatServer
 from reer.models.local import LocalModel
@@ -58,7 +60,10 @@ from reer.types import InputError
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PARTS: dict[str, dict[str, type]] = {
     "model": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
-    "chat": {"local": LocalModel, "scripted": ScriptedModel, "server": ChatServer, "scoring": ScoringServer},
+    "chat": {
+        "local": LocalModel, "scripted": ScriptedModel, "server": ChatServer, "anthropic": AnthropicServer,
+        "scoring": ScoringServer,
+    },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource},
     "taxonomy": {"taxonomy": Taxonomy},
     "prompts": {"prompts": Prompts},
@@ -81,6 +86,7 @@ PARTS: dict[str, dict[str, type]] = {
     "judge": {"judge": Judge},
     "health": {"health": Health},
     "budget": {"budget": Budget},
+    "pairwise": {"pairwise": Pairwise},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
     "estimate": {"estimate": Estimate},

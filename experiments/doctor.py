@@ -14,15 +14,17 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from evals.lm_harness import LmEval
 from experiments.experiment import Experiment
 from experiments.store import PACKAGES
 from reer.launch import kernel_is_here
-from reer.models.http import ChatServer
-from reer.models.servers import ScoringServer
+from reer.models.client import Served
 from reer.public import PublicRows
 from reer.sources.hub import HubSource
 from reer.training_cost import Load, TrainingCost, training_cost
 from reer.types import InputError
+
+IFEVAL = ("langdetect", "immutabledict", "nltk")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def must_hold(x: Experiment) -> Iterator[Check]:
             "take more devices with sharding=full, train=lora or qlora, a smaller micro_batch or scale.train_tokens",
         )  # fmt: skip
     yield from _keys(x)
+    yield from _tasks(x)
     yield from _pins(x)
     yield _disk(x)
     if x.runtime.device.name.startswith("cuda"):
@@ -89,11 +92,27 @@ def must_hold(x: Experiment) -> Iterator[Check]:
 
 
 def _keys(x: Experiment) -> Iterator[Check]:
-    for role, chat in (("generator", x.generator.chat), ("scorer", x.scorer.chat), ("judge", x.judge.chat)):
-        if isinstance(chat, ChatServer | ScoringServer) and chat.key_variable:
+    roles = {"generator": x.generator.chat, "scorer": x.scorer.chat, "judge": x.judge.chat}
+    if x.health.second is not None:
+        roles["second judge"] = x.health.second.chat
+    recorded = x.runtime.judgements_folder or x.runtime.store / "judgements"
+    for role, chat in roles.items():
+        if isinstance(chat, Served) and chat.key_variable:
             there = bool(os.environ.get(chat.key_variable))
+            replayed = not there and "judge" in role and any(recorded.glob("*.jsonl"))  # records may be all it takes
+            found = "set" if there else "not set, but judgements are on record" if replayed else "not set"
             advice = f"set the environment variable {chat.key_variable} to your key for {chat.base_url}"
-            yield Check(f"{role}'s key", "set" if there else "not set", chat.key_variable, there, advice)
+            yield Check(f"{role}'s key", found, chat.key_variable, there or replayed, advice)
+
+
+def _tasks(x: Experiment) -> Iterator[Check]:
+    """What lm-eval's own tasks import when they score, after the training."""
+    for benchmark in x.benchmark.values():
+        if isinstance(benchmark, LmEval) and "ifeval" in benchmark.tasks:
+            missing = [name for name in IFEVAL if find_spec(name) is None]
+            found = "installed" if not missing else f"{', '.join(missing)} not installed"
+            advice = "pip install -e '.[ifeval]' -c constraints.txt, or leave ifeval out of benchmark.lm_eval.tasks"
+            yield Check("task ifeval", found, ", ".join(IFEVAL), not missing, advice)
 
 
 def _pins(x: Experiment) -> Iterator[Check]:

@@ -49,7 +49,7 @@ def stops(
     prompts = {row.id: Prompt(row.messages[:-1]) for row in mixed.rows(Sample)}
     sampling = Sampling(0.7, 0.95, 2 * max(tokens for tokens, _ in chosen))
     asked = [Request(prompts[id], sampling, item_seed(seed, id, "stop")) for _, id in chosen]
-    with replayed(ws, _model(trained, precision)) as session:
+    with replayed(ws, trained_model(trained, precision)) as session:
         replies = session.generate(asked)
     rows = [{"id": id, "taught_tokens": n, **plain(r)} for (n, id), r in zip(chosen, replies, strict=True)]
     write_rows(ws.folder / "rows.jsonl", rows)
@@ -62,7 +62,8 @@ def stops(
     }
 
 
-def _model(trained: Artifact, precision: DType) -> LocalModel:
+def trained_model(trained: Artifact, precision: DType) -> LocalModel:
+    """The model that a training left, named by its build."""
     return LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)
 
 
@@ -73,7 +74,7 @@ def generate(
     """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
     sampling = benchmark.sampling(max_tokens)
     items, responses = benchmark.items(), []
-    with replayed(ws, _model(trained, precision)) as session:
+    with replayed(ws, trained_model(trained, precision)) as session:
         for start in range(0, len(items), ws.runtime.width):
             part = items[start : start + ws.runtime.width]
             asked = [
@@ -140,7 +141,7 @@ def _cost(session: JudgeSession, verdicts: Sequence[Verdict]) -> Metrics:
     }  # fmt: skip
 
 
-@stage(version=1)
+@stage(version=2)
 def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> Metrics:
     """lm-eval tasks on the trained model."""
     found, table = benchmark.evaluate(trained.path / "model", ws.runtime.device)

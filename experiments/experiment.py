@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from evals.health import Health
 from evals.judge import Judge
+from evals.pairwise import Pairwise
 from reer.adopt import Thinking
 from reer.cost import Estimate
 from reer.curate import Categories, Reflection, TrajectoryLength
@@ -69,6 +70,7 @@ class Scale:
     train_tokens: int
     answer_tokens: int
     stop_samples: int
+    reference_texts: int = 0  # held out of the source, for perplexity
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Experiment:
     estimate: Estimate
     health: Health
     budget: Budget
+    pairwise: Pairwise
     reference: Any = None  # the Experiment this one is matched to
 
     def __post_init__(self) -> None:

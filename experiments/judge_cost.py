@@ -58,8 +58,6 @@ def judge_cost(benchmark: Benchmark, judge: Judge, health: Health, e: Estimate) 
     count = len(calls) + more
     share = count / len(calls) if calls else 0.0
     read = round(share * (asked * TOKENS_A_WORD + len(calls) * e.answer_tokens))
-    written = count * e.verdict_tokens
-    return JudgeCost(
-        benchmark.name, len(items), len(calls), more, read, written, count / e.verdicts_per_second, judge.usd(read, written),
-        detectable(1.0, len(items)),
-    )  # fmt: skip
+    written, seconds = count * e.verdict_tokens, count / e.verdicts_per_second
+    usd, shown = judge.usd(read, written), detectable(1.0, len(items))
+    return JudgeCost(benchmark.name, len(items), len(calls), more, read, written, seconds, usd, shown)

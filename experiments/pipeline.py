@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evals.lm_harness import LmEval
+from experiments import answers as unjudged
 from experiments import evaluation, stages, training
 from experiments.experiment import Experiment
 from experiments.store import Step
@@ -71,13 +72,20 @@ def pipeline(x: Experiment) -> Pipeline:
         ours = {step.fingerprint for step in named.values()}
         named |= {f"reference:{name}": step for name, step in other.items() if step.fingerprint not in ours}
         named["match"] = taught
+    references = unjudged.references(
+        source=x.source, pairs=x.scale.pairs, min_words=x.scale.min_words, max_words=x.scale.solution_words,
+        texts=x.scale.reference_texts,
+    )  # fmt: skip
     trained = training.train(rendered=taught, student=x.student, recipe=x.train, seed=x.seed)
 
     results: dict[str, Step] = {
         "stops": evaluation.stops(
             trained=trained, mixed=named["mix"], rendered=named["render"], samples=x.scale.stop_samples, seed=x.seed,
             precision=x.train.precision,
-        )
+        ),
+        "perplexity": unjudged.perplexity(
+            trained=trained, references=references, chat=x.train.chat, precision=x.train.precision
+        ),
     }  # fmt: skip
     if "pairs" in named:
         results["overlap"] = evaluation.overlap(pairs=named["pairs"], benchmarks=x.benchmark)
@@ -93,10 +101,13 @@ def pipeline(x: Experiment) -> Pipeline:
         )  # fmt: skip
         asked = {"label": name, "answers": answers[f"generate:{name}"], "benchmark": benchmark, "judge": x.judge}
         results[name] = evaluation.grade(**asked)
+        checks[f"hygiene:{name}"] = unjudged.hygiene(
+            label=name, answers=answers[f"generate:{name}"], graded=results[name], benchmark=benchmark
+        )
         checks[f"health:{name}"] = evaluation.health(graded=results[name], health=x.health, **asked)
 
-    named |= {"train": trained, **answers, **{_result_name(step, name): step for name, step in results.items()}}
-    named |= checks
+    named |= {"references": references, "train": trained, **answers}
+    named |= {_result_name(step, name): step for name, step in results.items()} | checks
     return Pipeline(named, results)
 
 

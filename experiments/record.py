@@ -18,7 +18,7 @@ from experiments.pipeline import Pipeline
 from experiments.store import Artifact, build_of
 from reer.types import InputError
 
-OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "replace", "baseline", "reference"}
+OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "reference"}
 
 CONFOUNDS = {
     "rows": ("train", "rows"),
@@ -30,7 +30,11 @@ CONFOUNDS = {
     "answers cut by the limit": ("generate", "truncated"),
     "answers with thinking unclosed": ("generate", "unclosed_thinking"),
     "empty answers": ("generate", "empty_answers"),
+    "answers that loop": ("hygiene", "loops"),
+    "answers in another language": ("hygiene", "wrong_language"),
+    "clean answers": ("hygiene", "clean"),
     "share that ends by itself": ("stops", "share_ended"),
+    "nll of held-out texts, nats/token": ("perplexity", "nll"),
 }
 
 

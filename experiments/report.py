@@ -1,141 +1,27 @@
-"""Arms side by side: the comparison table, what differs from the baseline, and a self-contained HTML page.
+"""Arms side by side as a self-contained HTML page.
 
 Model text is hostile: everything is escaped, and the page forbids scripts and outside resources.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from evals.benchmark import ItemScores, Response, Verdict
-from evals.statistics import Difference, holm, paired_difference
+from evals.benchmark import Response, Verdict
+from experiments import wording
+from experiments.compare import Comparison
 from experiments.curves import Line, line_chart
 from experiments.files import read_rows
-from experiments.identity import difference
-from experiments.record import Result, confounds
+from experiments.record import Result
+from experiments.stage_tables import health_tables
 from reer.text import join_segments
-from reer.types import InputError, Pair, Refinement
+from reer.types import Pair, Refinement
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
-AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One measure of one arm and its paired difference from the baseline: None for the baseline itself, and where
-    either side's score is withheld."""
-
-    measure: Mapping[str, Any] | None
-    difference: Difference | None
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row of the comparison: what was changed, what came with it, what it scored."""
-
-    result: Result
-    is_baseline: bool
-    changed: tuple[str, ...]
-    confounds: Mapping[str, Any]
-    cells: Mapping[str, Cell]
-    idle: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Arms of one scale and seed, the baseline first."""
-
-    scale: str
-    seed: int
-    measures: tuple[str, ...]
-    arms: tuple[Arm, ...]
-    cautions: tuple[str, ...]
-
-
-def compare(results: Sequence[Result]) -> list[Comparison]:
-    """One comparison for each scale and seed among the results. Raises InputError without any result."""
-    if not results:
-        raise InputError("nothing to compare: no run has finished here; start one with `reer run`")
-    groups: dict[tuple[str, int], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.scale, result.seed), []).append(result)
-    return [_comparison(scale, seed, group) for (scale, seed), group in groups.items()]
-
-
-def _comparison(scale: str, seed: int, results: Sequence[Result]) -> Comparison:
-    common = set.intersection(*(set(r.name.split("+")[1:]) for r in results))  # what all arms are crossed with
-    baseline = next((r for r in results if r.name == "+".join([r.baseline, *sorted(common)])), None)
-    ordered = sorted(results, key=lambda r: (r is not baseline,))
-    names = tuple(dict.fromkeys(name for r in ordered for name in r.measures()))
-    arms = _corrected([_arm(r, baseline, names) for r in ordered], names)
-    return Comparison(scale, seed, names, arms, tuple(dict.fromkeys(r.caution for r in ordered if r.caution)))
-
-
-def _corrected(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:
-    """The arms with each measure's p corrected for how many arms it is read of."""
-    cells = [dict(arm.cells) for arm in arms]
-    for name in names:
-        told = [(row, d) for row in cells if (d := row[name].difference) is not None and d.p is not None]
-        for (row, found), p in zip(told, holm([d.p or 0.0 for _, d in told]), strict=True):
-            row[name] = replace(row[name], difference=replace(found, p_holm=p))
-    return tuple(replace(arm, cells=row) for arm, row in zip(arms, cells, strict=True))
-
-
-def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
-    is_baseline = result is baseline
-    changed: list[str] = []
-    if baseline is not None and not is_baseline:
-        changed = [d for d in difference(dict(baseline.identity), dict(result.identity)) if not d.startswith("name:")]
-    against = baseline if baseline is not None and not is_baseline else None
-    mine, theirs = (item_table(run) if run else {} for run in (result, against))
-    cells = {}
-    for name in names:
-        measures = [run.measures().get(name) if run else None for run in (result, against)]
-        shown = all(measure is not None and measure["value"] is not None for measure in measures)
-        change = paired_difference(mine.get(name, {}), theirs.get(name, {})) if shown else None
-        cells[name] = Cell(measures[0], change)
-    return Arm(
-        result, is_baseline, tuple(changed), confounds(result), cells, against is not None and idle(result, against)
-    )
-
-
-def idle(result: Result, baseline: Result) -> bool:
-    """True if an arm that changes what is trained on ended up training on the baseline's very tokens."""
-    later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    return not later and training_data(result) == training_data(baseline)
-
-
-def training_data(result: Result) -> str | None:
-    """sha256 of the rows a run trained on: an ablation that left them as they were did not bite."""
-    folder = result.folder("match") or result.folder("render")
-    return hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest() if folder else None
-
-
-def item_table(result: Result) -> ItemScores:
-    """measure name → item → score, over all benchmarks of a run."""
-    table: ItemScores = {}
-    for name, step in result.steps.items():
-        if "measures" in step["metrics"]:
-            scores = json.loads((Path(step["path"]) / "scores.json").read_text(encoding="utf-8"))
-            prefix = step["metrics"]["measures"][0]["name"].split("/")[0] if step["metrics"]["measures"] else name
-            table |= {f"{prefix}/{metric}": column for metric, column in scores.items()}
-    return table
-
-
-def difference_text(d: Difference | None) -> str:
-    """`+0.40 [-0.10, +0.90] p=0.12 (0.36) n=14 ≥0.7`: in brackets Holm's, at the end what could have been detected."""
-    if d is None:
-        return ""
-    if d.low is None or d.detectable is None:
-        return f"{d.mean:+.3g} n={d.items}"
-    family = "" if d.p_holm is None else f" ({d.p_holm:.2g})"
-    return f"{d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}] p={d.p:.2g}{family} n={d.items} ≥{d.detectable:.2g}"
 
 
 @dataclass(frozen=True)
@@ -217,11 +103,11 @@ def write_html(comparisons: Sequence[Comparison], path: Path) -> Path:
         {
             "comparison": c, "chart": Markup(loss_chart(c)), "examples": examples(c.arms[0].result),
             "refinements": refinements(c.arms[0].result), "answers": answers_side_by_side(c),
-            "categories": c.arms[0].result.metrics("pairs").get("categories", {}),
+            "categories": c.arms[0].result.metrics("pairs").get("categories", {}), "health": health_tables(c),
         }
         for c in comparisons
     ]  # fmt: skip
-    page = environment.get_template(TEMPLATE.name).render(views=views, difference_text=difference_text)
+    page = environment.get_template(TEMPLATE.name).render(views=views, wording=wording)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path

@@ -13,13 +13,14 @@ from typing import Any
 import yaml
 
 from experiments import show
+from experiments.compare import compare
 from experiments.config import CONF, compose_plans, experiment_from, register
 from experiments.files import write_json
 from experiments.identity import encode, fingerprint
 from experiments.job import execute, guarded, preflight
 from experiments.pipeline import pipeline
 from experiments.record import Result, is_current, read_result
-from experiments.report import compare, report_name, write_html
+from experiments.report import report_name, write_html
 from reer.types import InputError
 
 

@@ -15,12 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from experiments import doctor
+from experiments import doctor, wording
+from experiments.compare import Cell, Comparison, SeedsComparison
 from experiments.experiment import Experiment
 from experiments.judge_cost import JudgeCost
 from experiments.record import Result
-from experiments.report import Arm, Comparison, difference_text
+from experiments.stage_tables import StageTable, health_tables
 from experiments.store import Artifact
+from experiments.wording import score
 from reer.cost import search_cost as cost_of
 from reer.training_cost import Load
 from reer.types import InputError
@@ -91,16 +93,6 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def score(measure: Mapping[str, Any]) -> str:
-    """A measure with its coverage; a withheld headline shows the mean of what was scored, in brackets."""
-    cover = f"{measure['scored']}/{measure['total']}"
-    if measure["value"] is not None:
-        return f"{measure['value']:.4g} ({cover})"
-    if measure["mean_of_scored"] is None:
-        return f"unscored (0/{measure['total']})"
-    return f"withheld [{measure['mean_of_scored']:.4g} of {cover}]"
-
-
 def summary(result: Result) -> None:
     """The end of a run: counts by stage, drops by reason, scores before and after, losses, benchmarks, where it is."""
     table = Table(
@@ -134,7 +126,10 @@ def _measured(name: str, metrics: Mapping[str, Any]) -> str:
     if "measures" in metrics:
         unscored, official = metrics.get("unscored"), metrics.get("official")
         lines = [f"{m['name']} {score(m)}" for m in metrics["measures"]]
-        lines += [f"by the benchmark's own scripts {number(official)}"] if official else []
+        short = {k: v for k, v in (official or {}).items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
+        lines += [f"by the benchmark's own scripts {number(short)}"] if short else []
+        if metrics.get("judge_usd"):
+            lines.append(f"{metrics['judgements']} judgements, {metrics['judge_usd']:.4g} usd")
         return "\n".join(lines + ([f"unscored {number(unscored)}"] if unscored else []))
     return one_line({key: value for key, value in metrics.items() if key not in ("rows", "dropped")})
 
@@ -189,9 +184,10 @@ def judge_cost(run_name: str, found: JudgeCost | InputError) -> None:
         line(f"{run_name}: judging: cannot be counted here: {found}")
         return
     line(
-        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls and {found.health_calls:,} for "
-        f"the judge's health, {_tokens(found.read_tokens)} tokens read, {_tokens(found.written_tokens)} written; about {found.seconds / 60:.3g} min, "
-        f"{found.usd:.3g} usd; shows differences of {found.detectable:.2g} standard deviations"
+        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls and {found.health_calls:,} "
+        f"for the judge's health, {_tokens(found.read_tokens)} tokens read, {_tokens(found.written_tokens)} written; "
+        f"about {found.seconds / 60:.3g} min, {found.usd:.3g} usd; shows differences of {found.detectable:.2g} "
+        "standard deviations"
     )
 
 
@@ -214,21 +210,19 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 
 
 def comparison(c: Comparison) -> None:
-    """Arms side by side: scores with paired differences, what came with each arm, what was changed, warnings."""
+    """Arms side by side: scores with paired differences, what came with each arm, what was changed, warnings, and the
+    same over seeds."""
     base = c.arms[0].result.name
-    rows = []
-    for arm in c.arms:
-        cells = [arm.cells[name] for name in c.measures]
-        texts = [score(cell.measure) if cell.measure else "not run" for cell in cells]
-        changes = [difference_text(cell.difference) for cell in cells]
-        rows.append((arm.result.name, *(f"{t}\n{d}" if d else t for t, d in zip(texts, changes, strict=True))))
+    rows = [(arm.result.name, *(_cell(arm.cells[name]) for name in c.measures)) for arm in c.arms]
     title = (
-        f"scale {c.scale}, seed {c.seed}: score (scored/all); below it the paired difference from {base}, "
-        "95 % interval, p (corrected for the arms), items, ≥ what they could show"
+        f"scale {c.scale}, seed {c.seed}: score (scored/all, and its bounds); below it the paired difference from "
+        f"{base}, 95 % interval, p (corrected for the arms), items, ≥ what they could show; then what may be said "
+        f"(equivalent: within {wording.EQUIVALENCE})"
     )
     table(title, ("arm", *c.measures), rows)
-    for start in range(0, len(c.arms), ARMS_ABREAST):
-        _confounds(c.arms[start : start + ARMS_ABREAST])
+    _confounds(c)
+    for found in health_tables(c):
+        _stage_table(found)
     for arm in c.arms:
         for changed in arm.changed:
             line(f"{arm.result.name}: {changed}")
@@ -237,14 +231,54 @@ def comparison(c: Comparison) -> None:
             line(f"{arm.result.name}: trained on the very same tokens as {base}: this ablation changed nothing here")
     for caution in c.cautions:
         line(caution)
+    if c.over_seeds:
+        _over_seeds(c.over_seeds)
 
 
-def _confounds(arms: Sequence[Arm]) -> None:
-    found = [
-        (label, *("–" if arm.confounds[label] is None else number(arm.confounds[label]) for arm in arms))
-        for label in arms[0].confounds
-    ]
-    table("what came with it", ("", *(arm.result.name for arm in arms)), found)
+def _cell(cell: Cell) -> str:
+    measured = score(cell.measure) if cell.measure else "not run"
+    d = cell.difference
+    texts = (measured, wording.published_text(cell.published), wording.difference_text(d), wording.finding_text(d))
+    return "\n".join(filter(None, texts))
+
+
+def _over_seeds(c: SeedsComparison) -> None:
+    rows = []
+    for arm in c.arms:
+        cells = [(arm.cells[name], arm.cells[name].difference) for name in c.measures]
+        texts = [(wording.seeds_text(cell), wording.difference_text(d), wording.finding_text(d)) for cell, d in cells]
+        rows.append((arm.name, *("\n".join(filter(None, lines)) for lines in texts)))
+    if rows:
+        table(
+            f"scale {c.scale}, over seeds {', '.join(map(str, c.seeds))}: mean ± deviation between seeds; below it the "
+            f"difference from {rows[0][0]}, interval and p for new seeds and items (items alone: for these models), sd "
+            "of the difference between seeds, ≥ what so many could show",
+            ("arm", *c.measures), rows,
+        )  # fmt: skip
+    for said in c.left_out:
+        line(said)
+
+
+def _stage_table(found: StageTable) -> None:
+    differing, same = found.compact()
+    for start in range(0, len(found.arms), ARMS_ABREAST):
+        part = slice(start, start + ARMS_ABREAST)
+        if differing:
+            table(found.title, ("", *found.arms[part]), [(label, *cells[part]) for label, cells in differing])
+    if same:
+        line(f"{found.title}, the same in all arms: {same}")
+    for note in found.notes:
+        line(note)
+
+
+def _confounds(c: Comparison) -> None:
+    for start in range(0, len(c.arms), ARMS_ABREAST):
+        arms = c.arms[start : start + ARMS_ABREAST]
+        found = [
+            (label, *("–" if (told := arm.confounds[label]) is None else number(told) for arm in arms))
+            for label in c.counted()
+        ]
+        table("what came with it", ("", *(arm.result.name for arm in arms)), found)
 
 
 def line(text: str) -> None:

@@ -1,43 +1,41 @@
 """JSON over HTTP to one or several replicas of a model server: in order, bounded, and never for ever.
 
-Each replica has slots of its own. A 429 shrinks them and pauses the replica as long as it asks; success grows them.
-Calls of one group go to one replica, so that what it keeps of their beginnings is found again.
+Each replica has slots and a breaker of its own. Calls of one group go to one replica, so that what it keeps of their
+beginnings is found again. A call without an answer does not keep the others from theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
-import random
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from reer.models.lanes import Lanes
+from reer.models.outage import Breaker
 from reer.models.protocols import Heard, unheard
-from reer.types import InputError
+from reer.models.refusals import Manner, Refusal, Refusals
+from reer.models.slots import Slots
+from reer.models.trouble import Busy, Down, NoRoom, Patience, Refused, Unanswered, Unreadable, trouble
+from reer.types import Incomplete, InputError
 
 Result = TypeVar("Result")
-RETRIED = {200, 408, 409, 425, 429, 500, 502, 503, 504, 529}  # 200: with a body that is no answer, as gateways send
-NO_ROOM = re.compile(r"context.{0,3}length|maximum context|too many tokens", re.I)
-
-
-class Unreadable(ValueError):
-    """A reply that is no answer; the message says what is wrong with it."""
-
-
-class NoRoom(Exception):
-    """The server says that the call does not fit its context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
     """Where a model is served and how patient to be: none of this is identity. `replicas` are further addresses of the
-    same model, `key_variable` names the environment variable that holds the key ('' for none), `timeout_seconds` bounds
-    one attempt and `total_seconds` a call with all its attempts."""
+    same model, `key_variable` names the environment variable that holds the key ('' for none).
+
+    `timeout_seconds` bounds one attempt from its first byte to its last; `total_seconds` a call's attempts with the
+    pauses between them, not its waiting for a slot, for a 429 or for a replica that is down. One that is down is tried
+    after `outage_pause_seconds`, then ever more rarely, and given up after `outage_seconds`; so is one that says
+    nothing but 429 for that long."""
 
     base_url: str = field(metadata={"identity": False})
     replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
@@ -46,6 +44,8 @@ class Served:
     timeout_seconds: float = field(default=600.0, metadata={"identity": False})
     total_seconds: float = field(default=3600.0, metadata={"identity": False})
     attempts: int = field(default=6, metadata={"identity": False})
+    outage_seconds: float = field(default=900.0, metadata={"identity": False})
+    outage_pause_seconds: float = field(default=5.0, metadata={"identity": False})
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -57,145 +57,192 @@ class Served:
                 raise InputError(f"server: base_url wants http:// or https://, got {url!r}")
         if any(mark in self.key_variable for mark in ("-", ".", " ")) or len(self.key_variable) > 60:
             raise InputError("server: key_variable wants the NAME of an environment variable, not a key")
-        if self.concurrency < 1 or self.attempts < 1 or min(self.timeout_seconds, self.total_seconds) <= 0:
+        seconds = self.timeout_seconds, self.total_seconds, self.outage_seconds, self.outage_pause_seconds
+        if self.concurrency < 1 or self.attempts < 1 or min(seconds) <= 0:
             raise InputError(f"server: want concurrency and attempts >= 1 and positive seconds, got {self}")
+
+    def headers(self, key: str) -> dict[str, str]:
+        """What goes with every call; `key` is '' where none is named."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def untimed(answer: Any, seconds: float) -> Any:
+    """An answer that does not say how long it took."""
+    return answer
 
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
     """One thing to ask, and how its answer is read (raising what an unreadable answer raises). Calls of one `group` go
-    to one replica; `url` names it instead."""
+    to one replica; `url` names it instead.
+
+    `manner` says how a refusal of this one call is an answer; without one it is an InputError. `timed` puts its seconds
+    into an answer. An `upload` goes as a file, with the body as its form; `plain` replies are read as text, not as
+    JSON; what is done `once` is not sent again where the server may have carried it out."""
 
     path: str
     body: dict[str, Any]
     read: Callable[[Any], Result]
     group: str = ""
     url: str = ""
+    manner: Manner[Result] | None = None
+    timed: Callable[[Result, float], Result] = untimed
+    method: Literal["POST", "GET"] = "POST"
+    upload: bytes = b""
+    plain: bool = False
+    once: bool = False
+
+    def content(self) -> dict[str, Any]:
+        """What is sent, as httpx wants it."""
+        if self.upload:
+            return {"data": self.body, "files": {"file": ("requests.jsonl", self.upload, "application/jsonl")}}
+        return {"content": encoded(self.body), "headers": {"Content-Type": "application/json"}} if self.body else {}
+
+
+def encoded(body: Any) -> bytes:
+    """As JSON; half surrogate pairs become `?`."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 @dataclass
-class Slots:
-    """How many calls a replica is given at once, and until when none."""
+class Replica:
+    """One address, and how it does; `gave_up` says why nothing more is sent to it in this round."""
 
-    most: int
-    limit: int
-    busy: int = 0
-    resume_at: float = 0.0
-    shrunk_at: float = 0.0
-    successes: int = 0
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    url: str
+    slots: Slots
+    breaker: Breaker
+    gave_up: str = ""
 
-    async def take(self) -> None:
-        async with self.changed:
-            await self.changed.wait_for(lambda: self.busy < self.limit)
-            self.busy += 1
-        await asyncio.sleep(max(0.0, self.resume_at - time.monotonic()))
+    def renew(self) -> None:
+        """A new round may try again what was given up on."""
+        self.gave_up, self.slots.busy_since = "", None
+        self.breaker.renew()
 
-    async def give(self) -> None:
-        async with self.changed:
-            self.busy -= 1
-            self.changed.notify_all()
+    async def admit(self) -> bool:
+        """Wait until something may be sent; True if it is the probe. Raises Unanswered where nothing may any more."""
+        if self.gave_up:
+            raise Unanswered(self.gave_up)
+        return await self.breaker.admit()
 
-    def too_many(self, sent_at: float, pause_seconds: float) -> None:
-        """Shrink by a fifth, once for all calls that were on their way together."""
-        if sent_at >= self.shrunk_at:
-            self.limit, self.shrunk_at, self.successes = max(1, self.limit * 4 // 5), time.monotonic(), 0
-        self.resume_at = max(self.resume_at, time.monotonic() + pause_seconds)
-
-    def well(self) -> None:
-        """Grow by one after as many good answers as there are slots."""
-        self.successes += 1
-        if self.successes >= self.limit and self.limit < self.most:
-            self.limit, self.successes = self.limit + 1, 0
+    def note(self, sent_at: float, probe: bool, error: Exception | None) -> None:
+        """Learn from an attempt that ended well, or in an error."""
+        if isinstance(error, Down):
+            self.breaker.failed(probe, str(error))
+            return
+        self.breaker.answered(counts=error is None)
+        if isinstance(error, Busy):
+            self.slots.too_many(sent_at, error.wait_seconds)
+            if self.slots.starved_seconds > self.breaker.outage_seconds:
+                self.gave_up = f"nothing but 429 for {self.breaker.outage_seconds:g} s; last: {error}"
+        elif error is None:
+            self.slots.well()
 
 
 class Client:
     """An open connection to all replicas."""
 
-    def __init__(self, name: str, served: Served, http: Any, runner: asyncio.Runner) -> None:
-        self.name, self.served, self.http, self.runner = name, served, http, runner
-        self.slots = {url: Slots(served.concurrency, served.concurrency) for url in served.urls}
+    def __init__(self, name: str, served: Served, lanes: Lanes, runner: asyncio.Runner) -> None:
+        self.name, self.served, self.lanes, self.runner = name, served, lanes, runner
+        self.refusals = Refusals(served.concurrency)
+        self.replicas = {url: self._replica(url) for url in served.urls}
+
+    def _replica(self, url: str) -> Replica:
+        told, served = f"server {self.name} at {url}", self.served
+        return Replica(
+            url, Slots(served.concurrency), Breaker(told, served.outage_pause_seconds, served.outage_seconds)
+        )
 
     def ask(self, calls: Sequence[Call[Result]], heard: Heard = unheard) -> list[Result | None]:
-        """The answers in order, None where the server's context has no room; each is heard as it comes. Raises
-        InputError when a call is refused, RuntimeError when one has no answer after all attempts."""
+        """The answers in order, None where the server's context has no room; each is heard as it comes, refusals last.
+        Raises InputError for a refusal that is not about one call alone; Incomplete, once all others are answered and
+        heard, where a call has no answer."""
         return self.runner.run(self._all(calls, heard))
 
     async def _all(self, calls: Sequence[Call[Result]], heard: Heard) -> list[Result | None]:
-        async def one(number: int, call: Call[Result]) -> Result | None:
-            answer = await self._one(call, self._replica(call, number))
-            heard([number], [answer])
-            return answer
+        answers: dict[int, Result | None] = {}
+        refused: dict[int, Refusal] = {}
+        missing: list[str] = []
 
+        async def one(number: int, call: Call[Result]) -> None:
+            try:
+                answers[number] = await self._one(call, self.replicas[self._url(call, number)])
+            except Refused as error:
+                refused[number] = self.refusals.note(call.manner, error)
+            except Unanswered as error:
+                missing.append(str(error))
+            else:
+                heard([number], [answers[number]])
+
+        for replica in self.replicas.values():
+            replica.renew()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(number, call)) for number, call in enumerate(calls)]
+                for number, call in enumerate(calls):
+                    group.create_task(one(number, call))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        told = {at: refusal.answer(every=len(refused) == len(calls)) for at, refusal in refused.items()}
+        if told:
+            heard(list(told), list(told.values()))
+        if missing:
+            raise Incomplete(
+                f"server {self.name}: {len(missing)} of {len(calls)} calls have no answer; last: {missing[-1]}. The "
+                "others are kept; the same command asks only these again"
+            )
+        return [told[at] if at in told else answers[at] for at in range(len(calls))]
 
-    def _replica(self, call: Call[Any], number: int) -> str:
+    def _url(self, call: Call[Any], number: int) -> str:
         if call.url:
             return call.url
         key = int(hashlib.sha256(call.group.encode()).hexdigest(), 16) if call.group else number
         return self.served.urls[key % len(self.served.urls)]
 
-    async def _one(self, call: Call[Result], url: str) -> Result | None:
-        why = "no attempt"
-        try:
-            async with asyncio.timeout(self.served.total_seconds):
-                for attempt in range(self.served.attempts):
-                    if attempt:
-                        await asyncio.sleep(min(0.5 * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.0))
-                    try:
-                        return await self._attempt(call, url)
-                    except NoRoom:
+    async def _one(self, call: Call[Result], replica: Replica) -> Result | None:
+        """The answer, after as many attempts as it takes; None for no room. Raises Refused or Unanswered."""
+        served, again = self.served, False
+        patience = Patience(served.attempts, served.timeout_seconds, served.total_seconds, call.once)
+        while True:
+            async with replica.slots.one(first=again):
+                probe = await replica.admit()
+                sent_at = time.monotonic()
+                try:
+                    found = await self._attempt(call, replica, min(patience.left_seconds, replica.breaker.left_seconds))
+                except (NoRoom, Refused) as error:
+                    replica.note(sent_at, probe, None)
+                    if isinstance(error, NoRoom):
                         return None
-                    except (Unreadable, ConnectionError) as error:
-                        why = str(error)
-        except TimeoutError:
-            raise RuntimeError(
-                f"server {self.name}: no answer in {self.served.total_seconds:g} s; last: {why}"
-            ) from None
-        raise RuntimeError(f"server {self.name}: no answer after {self.served.attempts} attempts; last: {why}")
+                    raise
+                except (Busy, Down, Unreadable) as error:
+                    failed: Exception = error
+                    replica.note(sent_at, probe, failed)
+                else:
+                    seconds = time.monotonic() - sent_at
+                    replica.note(sent_at, probe, None)
+                    self.refusals.answered(call.manner)
+                    return call.timed(found, seconds)
+            again = not (probe and isinstance(failed, Down))  # a failed probe goes last: another may try next
+            if again:
+                await asyncio.sleep(patience.after(failed, time.monotonic() - sent_at))
 
-    async def _attempt(self, call: Call[Result], url: str) -> Result:
-        """One attempt. Raises ConnectionError or Unreadable where another may help; NoRoom, InputError where not."""
+    async def _attempt(self, call: Call[Result], replica: Replica, seconds: float) -> Result:
+        """One attempt, read. Raises what `trouble` says."""
         import httpx
 
-        slots = self.slots[url]
-        await slots.take()
-        sent_at = time.monotonic()
         try:
-            reply = await self.http.post(url.rstrip("/") + call.path, json=call.body)
-        except httpx.TransportError as error:
-            raise ConnectionError(f"{type(error).__name__}: {error}") from None
-        finally:
-            await slots.give()
-        return self._read(call, reply, slots, sent_at)
-
-    def _read(self, call: Call[Result], reply: Any, slots: Slots, sent_at: float) -> Result:
-        status, text = reply.status_code, reply.text[:300]
-        if status == 200:
-            try:
-                found = call.read(reply.json())
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise Unreadable(f"HTTP 200: {text} ({type(error).__name__}: {error})") from None
-            slots.well()
-            return found
-        if status in (400, 413, 422) and NO_ROOM.search(reply.text):
-            raise NoRoom
-        if status not in RETRIED:
-            raise InputError(f"server {self.name} refused the request: HTTP {status}: {text}")
-        if status == 429:
-            slots.too_many(sent_at, _retry_after(reply))
-        raise Unreadable(f"HTTP {status}: {text}")
-
-
-def _retry_after(reply: Any) -> float:
-    """Seconds the server asks to wait, 0 where it gives none that can be read; two minutes at most."""
-    wait = reply.headers.get("retry-after", "")
-    return min(float(wait), 120.0) if re.fullmatch(r"[0-9]+(\.[0-9]*)?", wait) else 0.0
+            with self.lanes.one(replica.url) as http:
+                async with asyncio.timeout(seconds):
+                    reply = await http.request(call.method, replica.url.rstrip("/") + call.path, **call.content())
+        except TimeoutError:
+            raise Down(f"no whole answer within {seconds:g} s") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            undone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise Down(f"{type(error).__name__}: {error}", undone=undone) from None
+        if reply.status_code != 200:
+            raise trouble(self.name, reply.status_code, reply.text, reply.headers)
+        try:
+            return call.read(reply.text if call.plain else reply.json())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise Unreadable(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
 
 
 @contextmanager
@@ -206,12 +253,11 @@ def connect(name: str, served: Served) -> Iterator[Client]:
     key = os.environ.get(served.key_variable, "") if served.key_variable else ""
     if served.key_variable and not key:
         raise InputError(f"server {name}: set the environment variable {served.key_variable} to your key")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(served.timeout_seconds, connect=min(10.0, served.timeout_seconds), pool=None)
-    limits = httpx.Limits(max_connections=served.concurrency * len(served.urls))
+    settings = {"headers": served.headers(key), "timeout": timeout, "verify": httpx.create_ssl_context()}
+    lanes = Lanes(lambda: httpx.AsyncClient(**settings))
     with asyncio.Runner() as runner:
-        http = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits)
         try:
-            yield Client(name, served, http, runner)
+            yield Client(name, served, lanes, runner)
         finally:
-            runner.run(http.aclose())
+            runner.run(lanes.close())

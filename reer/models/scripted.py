@@ -73,6 +73,8 @@ class ScriptedSession:
             opening = "" if prefill.rstrip().endswith("<refine>") else "</analyze>\n<refine>"
             start = segment[-1].split(" ", 3)[:3] if language_of(segment[-1]) == "en" else [segment[-1][:6]]
             return f"{opening}{' '.join(start)} {self._thinking(asked, draw, paragraphs=1)}</refine>"
+        if '"better"' in asked:
+            return f'{{"reason": "scripted", "better": "{draw.choice(("first", "second", "tie"))}"}}'
         if '"score"' in asked or '"score"' in prefill:
             full = f'{{"score": {draw.randint(4, 9)}, "reason": "scripted"}}'
             return full[len(prefill) :] if prefill and full.startswith(prefill) else full

@@ -147,7 +147,7 @@ def test_a_budget_is_never_passed_and_goes_on_where_it_stopped(tmp_path: Path, b
 
 def test_a_budget_counts_what_others_paid(tmp_path: Path) -> None:
     verdicts(tmp_path, Counting(name="another run's judge"))
-    with pytest.raises(Incomplete, match="0.6120 of budget"):
+    with pytest.raises(Incomplete, match=r"0\.6120 of budget"):
         verdicts(tmp_path, Counting(), 0.7)
 
 

@@ -140,7 +140,7 @@ def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(sweep: Pa
     )
     assert matched["confounds"]["thinking words"]["here"] is None, "the baseline's curated rows are not this arm's"
     new = sorted(name.split("/")[0] for name in builds(sweep).keys() - before.keys())
-    assert new == ["generate", "grade", "match", "stops", "train"]
+    assert new == ["generate", "grade", "health", "hygiene", "match", "perplexity", "stops", "train"]
 
 
 def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
@@ -318,3 +318,27 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(sweep: Path, 
     weights = "model/model.safetensors"
     ours, theirs = (Path(s["train"]["path"]) / weights for s in (found, expected))
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_budget_stops_a_run_and_more_of_it_goes_on(sweep: Path) -> None:
+    """Judged anew by another judge: what was generated stays, what was paid is kept, and the end is the same."""
+    before = builds(sweep)
+    again = ("run", "scale=smoke", "judge.temperature=0.6", "judge.usd_per_million_written=1000")
+    poor = reer(sweep, *again, "budget.usd=0.05")
+    assert poor.returncode == 3, poor.stdout + poor.stderr
+    assert "budget.usd=0.05 is spent" in poor.stderr
+    rich = reer(sweep, *again, "budget.usd=10")
+    assert rich.returncode == 0, rich.stdout + rich.stderr
+    new = {stage.split("/")[0] for stage in builds(sweep).keys() - before.keys()}
+    assert new == {"grade", "health", "hygiene"}
+    metrics = [json.loads(file.read_text())["metrics"] for file in sweep.glob("store/grade/*/record.json")]
+    (graded,) = [found for found in metrics if found["judge_usd"]]
+    assert 0 < graded["judgements_asked_here"] < graded["judgements"] == 14
+
+
+def test_two_arms_meet_in_a_duel(sweep: Path) -> None:
+    command = [sys.executable, "-m", "experiments.cli", "duel", "no_iterative_search", "full", "scale=smoke"]
+    done = subprocess.run([*command, f"runtime.root={sweep}"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((sweep / "duels/no_iterative_search-full-smoke-s0-writing/scripted.json").read_text())
+    assert found["pairs"] == 14 == found["wins"] + found["losses"] + found["ties"]

@@ -32,7 +32,8 @@ TABLE = [
     ("seed=1", "train", ["draft", "refine", "mix", "render"]),
     ("train=tiny_lora", "train", ["render"]),
     ("train.chat.answer_tags=true", "render", ["mix"]),
-    ("scale.answer_tokens=8", "generate:writing", ["train"]),
+    ("scale.answer_tokens=8", "generate:writing", ["train", "perplexity"]),
+    ("scale.reference_texts=3", "references", ["train", "stops", "grade:writing", "hygiene:writing"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
     ("runtime=gpu", None, []),
@@ -67,7 +68,8 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "generate:writing", "stops", "grade:writing"]
+    after = ["curate", "mix", "render", "train", "generate:writing", "stops", "perplexity", "grade:writing"]
+    after += ["hygiene:writing", "health:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 
 
@@ -84,3 +86,4 @@ def test_arms_share_what_they_can() -> None:
         for name in full
     }
     assert [users[name] for name in ("pairs", "draft", "refine", "filter", "curate", "public")] == [5, 5, 4, 4, 1, 6]
+    assert users["references"] == 6

@@ -1,0 +1,182 @@
+"""What judging costs beside the judge: `python -m tests.benchmarks.judging`.
+
+1. Throughput against a scripted server with a limit, 5 % of 429 and 500 in between, as a share of what latency and
+   limit alone allow; and against a client that asks one after another.
+2. The same killed half-way and gone on with: none lost, none doubled.
+3. WritingBench's 1,000 queries with five criteria each, with a scripted judge: seconds, memory, records.
+   (Its data: `--writingbench FOLDER`, or $REER_SHARED/data/benchmarks/writingbench.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evals.benchmark import Item, Response, item_scores, judged_by_item, measures
+from evals.judge import Judge
+from evals.judging import judge_all
+from evals.records import Judgements
+from evals.sitting import JudgeSession
+from evals.writing import WritingPrompts
+from evals.writingbench import WritingBench
+from reer.models.http import ChatServer
+from reer.models.protocols import Device
+from reer.models.scripted import ScriptedModel
+from tests.benchmarks.work import environment
+from tests.conftest import pinned
+
+COUNT, LIMIT, LATENCY_SECONDS, FAILING = 1000, 32, 0.2, 0.05
+BENCH = WritingPrompts("{{prompt}}\n{{answer}}\n{{rubric}}", 0.7, 0.95, 0.98)
+ITEMS = [Item(f"i{n:04d}", f"Write text {n}.", "en", "c", 100, ("Is it good?",)) for n in range(COUNT)]
+ANSWERS = [Response.read(item.id, f"A text for {item.id}. " * 100, False, 400) for item in ITEMS]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sequential", type=int, default=50, help="judgements for the client that asks one by one")
+    parser.add_argument("--writingbench", type=Path)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        judge(given.work, given.url, LIMIT, COUNT)
+        return
+    print(f"# {environment()}")
+    throughput(given.repeats, given.sequential)
+    killed()
+    shared = os.environ.get("REER_SHARED")
+    folder = given.writingbench or (Path(shared) / "data/benchmarks/writingbench" if shared else None)
+    if folder is None:
+        print("WritingBench: not measured, its files are not here (--writingbench FOLDER)")
+    else:
+        whole_benchmark(folder)
+
+
+@contextmanager
+def server(limit: int = LIMIT, failing: float = FAILING) -> Iterator[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.judge_server",
+        "0",
+        str(limit),
+        str(LATENCY_SECONDS),
+        str(failing),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split()[-1]
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def counts(url: str) -> dict[str, int]:
+    with urllib.request.urlopen(f"{url}/counts") as reply:
+        return json.load(reply)
+
+
+def judge(folder: Path, url: str, concurrency: int, count: int) -> float:
+    """Judge so many items; how many seconds it took."""
+    chat = ChatServer(base_url=url, model="scripted", concurrency=concurrency, health_check=False)
+    began = time.perf_counter()
+    with JudgeSession(Judge("scripted", chat, 0.5, 1.0, 64, 1), Judgements(folder), Device()) as session:
+        verdicts = judge_all(BENCH, ITEMS[:count], ANSWERS[:count], session)
+    assert all(verdict.scores == {"quality": 7.0} for verdict in verdicts)
+    return time.perf_counter() - began
+
+
+def throughput(repeats: int, sequential: int) -> None:
+    ideal = COUNT * LATENCY_SECONDS / LIMIT
+    each = f"{LATENCY_SECONDS * 1000:.0f} ms each, {LIMIT} at once, {FAILING:.0%} fail"
+    print(f"{COUNT} judgements, {each}: ideal {ideal:.2f} s")
+    for concurrency in (LIMIT, 2 * LIMIT):
+        taken, seen = [], []
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as folder, server() as url:
+                taken.append(judge(Path(folder), url, concurrency, COUNT))
+                seen.append(counts(url))
+                assert len(Judgements(Path(folder))) == COUNT == seen[-1]["answered"], "one answer for each, no more"
+        median = statistics.median(taken)
+        print(
+            f"  client given {concurrency:3d} slots: {median:6.2f} s ({min(taken):.2f}-{max(taken):.2f}), "
+            f"{ideal / median:.1%} of the ideal; 429 over the limit {[s['limited'] for s in seen]}, "
+            f"scripted failures {[s['failed'] for s in seen]}"
+        )
+    with tempfile.TemporaryDirectory() as folder, server() as url:
+        slow = judge(Path(folder), url, 1, sequential) / sequential * COUNT
+    print(f"  one after another: {slow:.0f} s (from {sequential}): {slow / statistics.median(taken):.1f} times as long")
+
+
+def killed() -> None:
+    """SIGKILL when half is answered, then the same command."""
+    with tempfile.TemporaryDirectory() as folder, server() as url:
+        command = [sys.executable, "-m", "tests.benchmarks.judging", "--work", folder, "--url", url]
+        child = subprocess.Popen(command)
+        while counts(url)["answered"] < COUNT // 2:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        kept = len(Judgements(Path(folder)))
+        subprocess.run(command, check=True)
+        records = [json.loads(row) for file in Path(folder).glob("*.jsonl") for row in file.read_bytes().splitlines()]
+        answered = counts(url)["answered"]
+    keys = {record["key"] for record in records}
+    print(
+        f"killed with {kept} kept, gone on with: {len(keys)} judgements, {len(records) - len(keys)} doubled, "
+        f"{COUNT - len(keys)} lost; the server answered {answered}: {answered - COUNT} were in flight at the kill"
+    )
+    assert len(keys) == COUNT == len(records)
+
+
+def whole_benchmark(folder: Path) -> None:
+    """All of WritingBench, answers of 600 words, judged by a model that is a script."""
+    data = pinned(folder)
+    names = ("benchmark_all.jsonl", "judge_prompt.json", "requirement_index.json")
+    bench = WritingBench(replace(data, sha256={n: data.sha256[n] for n in names}), "answer", 0.7, 0.8, 20, 0.98)
+    began = time.perf_counter()
+    items = bench.items()
+    responses = [Response.read(item.id, "A sentence of six words here. " * 100, False, 800) for item in items]
+    with tempfile.TemporaryDirectory() as work:
+        seconds, verdicts = _judged(bench, items, responses, Path(work))
+        found = measures(bench, item_scores(bench, items, responses, verdicts))
+        official = bench.official(items, judged_by_item(responses, verdicts))
+        whole = time.perf_counter() - began
+        again, _ = _judged(bench, items, responses, Path(work))
+        records = Judgements(Path(work))
+        size = sum(file.stat().st_size for file in Path(work).glob("*.jsonl")) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    counted = f"{len(items)} queries, {len(verdicts)} verdicts, {len(records)} records ({size:.0f} MiB)"
+    print(
+        f"WritingBench: {counted}: judged in {seconds:.1f} s, {whole:.1f} s with reading and aggregates; again from "
+        f"records {again:.1f} s; at most {peak:.0f} MiB"
+    )
+    print(f"  strict overall {found[0].mean_of_scored:.6f} over {found[0].scored}, official {official['overall']:.6f}")
+
+
+def _judged(bench: WritingBench, items: list[Item], responses: list[Response], work: Path) -> tuple[float, list[Any]]:
+    began = time.perf_counter()
+    judge = Judge("scripted", ScriptedModel(), 0.5, 1.0, 64, 1)
+    with JudgeSession(judge, Judgements(work), Device()) as session:
+        verdicts = judge_all(bench, items, responses, session)
+    return time.perf_counter() - began, verdicts
+
+
+if __name__ == "__main__":
+    main()
