@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def judged(replies: Sequence[Sequence[str]], documents: Sequence[Mapping[str, An
     official = benchmark.official(items, judged_by_item(responses, verdicts))
     found = measures(benchmark, table)
     _write(kept.with_suffix(".scores.json"), _summary(settings, found, official, verdicts))
-    print(_line(found, official, kept.with_suffix(".scores.json")), flush=True)
+    sys.stdout.write(_line(found, official, kept.with_suffix(".scores.json")) + "\n")
     said = {item.id: [asdict(verdict) for verdict in verdicts if verdict.item_id == item.id] for item in items}
     return [{"scores": scores_of(item, benchmark, table), "verdicts": said[item.id]} for item in items]
 

@@ -14,6 +14,7 @@ from experiments.job import guarded
 from experiments.judge_cost import judge_costs
 from experiments.record import Result, all_results, find_run, read_result
 from experiments.report import report_name, write_html
+from experiments.stage_words import number
 from experiments.store import Step, Store
 from reer.training_cost import Load
 
@@ -134,7 +135,7 @@ def _adopt(arguments: Sequence[str]) -> int:
     (plan,) = compose_plans(["thinking=adopted", *given], multirun=False)
     x = experiment_from(plan)
     found = Store(x.runtime.store, x.runtime).build(training_rows(x)["adopt"])
-    dropped = show.number(found.metrics["dropped"])
+    dropped = number(found.metrics["dropped"])
     show.line(f"{found.metrics['rows']} trajectories adopted from {x.source.name}, left out {dropped}: {found.path}")
     show.line(f"Train on them: reer run {' '.join(['thinking=adopted', *given])}, or with sweep=ablations")
     return 0

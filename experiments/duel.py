@@ -15,6 +15,7 @@ from experiments import show
 from experiments.experiment import Experiment
 from experiments.files import plain, read_rows, write_json, write_rows
 from experiments.record import Result, find_run, read_result
+from experiments.stage_words import number
 from experiments.wording import difference_text
 from reer.types import InputError
 
@@ -73,6 +74,6 @@ def _show(title: str, found: Outcome, caution: str) -> None:
         show.line(f"the first place wins oftener by {found.first_place:+.3g}; pairs that flipped with it count as ties")
     show.line(f"mean win from one half: {difference_text(found.difference) or 'none judged'}")
     if found.unscored:
-        show.line(f"unscored {show.number(found.unscored)}")
+        show.line(f"unscored {number(found.unscored)}")
     if caution:
         show.line(caution)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from evals.lm_harness import LmEval
 from experiments import answers as unjudged
@@ -19,10 +20,9 @@ from experiments.store import Step
 
 @dataclass(frozen=True)
 class Pipeline:
-    """All steps of an experiment by name, in order; the last ones are its results."""
+    """All steps of an experiment by name, in order."""
 
     steps: Mapping[str, Step]
-    results: Mapping[str, Step]
 
 
 def training_rows(x: Experiment) -> dict[str, Step]:
@@ -72,50 +72,44 @@ def pipeline(x: Experiment) -> Pipeline:
         ours = {step.fingerprint for step in named.values()}
         named |= {f"reference:{name}": step for name, step in other.items() if step.fingerprint not in ours}
         named["match"] = taught
-    references = unjudged.references(
+    trained = named["train"] = training.train(rendered=taught, student=x.student, recipe=x.train, seed=x.seed)
+    named["stops"] = evaluation.stops(
+        trained=trained, mixed=named["mix"], rendered=named["render"], samples=x.scale.stop_samples, seed=x.seed,
+        precision=x.train.precision,
+    )  # fmt: skip
+    named["references"] = unjudged.references(
         source=x.source, pairs=x.scale.pairs, min_words=x.scale.min_words, max_words=x.scale.solution_words,
         texts=x.scale.reference_texts,
     )  # fmt: skip
-    trained = training.train(rendered=taught, student=x.student, recipe=x.train, seed=x.seed)
-
-    results: dict[str, Step] = {
-        "stops": evaluation.stops(
-            trained=trained, mixed=named["mix"], rendered=named["render"], samples=x.scale.stop_samples, seed=x.seed,
-            precision=x.train.precision,
-        ),
-        "perplexity": unjudged.perplexity(
-            trained=trained, references=references, chat=x.train.chat, precision=x.train.precision
-        ),
-    }  # fmt: skip
+    named["perplexity"] = unjudged.perplexity(
+        trained=trained, references=named["references"], chat=x.train.chat, precision=x.train.precision
+    )
     if "pairs" in named:
-        results["overlap"] = evaluation.overlap(pairs=named["pairs"], benchmarks=x.benchmark)
-    answers: dict[str, Step] = {}
-    checks: dict[str, Step] = {}
+        named["overlap"] = evaluation.overlap(pairs=named["pairs"], benchmarks=x.benchmark)
     for name, benchmark in x.benchmark.items():
-        if isinstance(benchmark, LmEval):
-            results[name] = evaluation.harness(label=name, trained=trained, benchmark=benchmark)
-            continue
-        answers[f"generate:{name}"] = evaluation.generate(
-            label=name, trained=trained, benchmark=benchmark, max_tokens=x.scale.answer_tokens, seed=x.seed,
-            precision=x.train.precision,
-        )  # fmt: skip
-        asked = {"label": name, "answers": answers[f"generate:{name}"], "benchmark": benchmark, "judge": x.judge}
-        results[name] = evaluation.grade(**asked)
-        checks[f"hygiene:{name}"] = unjudged.hygiene(
-            label=name, answers=answers[f"generate:{name}"], graded=results[name], benchmark=benchmark
-        )
-        checks[f"health:{name}"] = evaluation.health(graded=results[name], health=x.health, **asked)
+        named |= results(x, trained, name, benchmark)
+    return Pipeline(named)
 
-    named |= {"references": references, "train": trained, **answers}
-    named |= {_result_name(step, name): step for name, step in results.items()} | checks
-    return Pipeline(named, results)
+
+def results(x: Experiment, trained: Step, name: str, benchmark: Any) -> dict[str, Step]:
+    """What one benchmark says of the trained model, and how far that can be trusted."""
+    if isinstance(benchmark, LmEval):
+        return {f"harness:{name}": evaluation.harness(label=name, trained=trained, benchmark=benchmark)}
+    answers = evaluation.generate(
+        label=name, trained=trained, benchmark=benchmark, max_tokens=x.scale.answer_tokens, seed=x.seed,
+        precision=x.train.precision,
+    )  # fmt: skip
+    asked = {"label": name, "answers": answers, "benchmark": benchmark}
+    graded = evaluation.grade(judge=x.judge, **asked)
+    return {
+        f"generate:{name}": answers,
+        f"grade:{name}": graded,
+        f"hygiene:{name}": unjudged.hygiene(graded=graded, **asked),
+        f"health:{name}": evaluation.health(graded=graded, judge=x.judge, health=x.health, **asked),
+    }
 
 
 def _used_by(last: Step, steps: Mapping[str, Step]) -> dict[str, Step]:
     """Those of the steps that the last one needs."""
     wanted = {step.fingerprint for step in last.upstream()}
     return {name: step for name, step in steps.items() if step.fingerprint in wanted}
-
-
-def _result_name(step: Step, name: str) -> str:
-    return name if step.stage == name else f"{step.stage}:{name}"

@@ -21,6 +21,7 @@ from experiments.experiment import Experiment
 from experiments.judge_cost import JudgeCost
 from experiments.record import Result
 from experiments.stage_tables import StageTable, health_tables
+from experiments.stage_words import measured, number, one_line
 from experiments.store import Artifact
 from experiments.wording import score
 from reer.cost import search_cost as cost_of
@@ -75,24 +76,6 @@ class Progress:
         console.print(f"  {took} {escape(name):<18} {escape(one_line(artifact.metrics))}")
 
 
-def one_line(metrics: Mapping[str, Any]) -> str:
-    """The few numbers of a stage that say how it went."""
-    parts = []
-    for key in ("rows", "dropped", "score_draft", "score_refined", "edits_accepted", "trained_tokens", "steps",
-                "first_loss", "last_loss", "reflection_markers", "mean_words", "empty_answers", "with_thinking", "share_ended", "unscored"):  # fmt: skip  # noqa: E501
-        if key in metrics and metrics[key] not in ({}, None):
-            parts.append(f"{key.replace('_', ' ')} {number(metrics[key])}")
-    parts += [f"{m['name']} {score(m)}" for m in metrics.get("measures", ())]
-    return ", ".join(parts)
-
-
-def number(value: Any) -> str:
-    """A number or counts, short."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k} {number(v)}" for k, v in value.items()) + "}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def summary(result: Result) -> None:
     """The end of a run: counts by stage, drops by reason, scores before and after, losses, benchmarks, where it is."""
     table = Table(
@@ -101,37 +84,11 @@ def summary(result: Result) -> None:
     for name, step in result.steps.items():
         metrics = step["metrics"]
         dropped = "\n".join(f"{reason} {n}" for reason, n in metrics.get("dropped", {}).items())
-        table.add_row(escape(name), str(metrics.get("rows", "")), escape(dropped), escape(_measured(name, metrics)))
+        table.add_row(escape(name), str(metrics.get("rows", "")), escape(dropped), escape(measured(name, metrics)))
     console.print(table)
     if result.caution:
         console.print(f"[yellow]{escape(result.caution)}[/]")
     console.print(f"W&B run: {escape(result.tracked or 'none')}", soft_wrap=True)
-
-
-def _measured(name: str, metrics: Mapping[str, Any]) -> str:
-    if name == "pairs":
-        kinds, languages = len(metrics["categories"]), number(metrics["languages"])
-        return f"{metrics['literature_arts']} literature/arts, {kinds} categories, {languages}"
-    if name == "refine" and metrics.get("score_draft") is not None:
-        before, after = metrics["score_draft"], metrics["score_refined"]
-        edits = f"{metrics['edits_accepted']} of {metrics['edits']} edits accepted"
-        return f"score {before:.4f} → {after:.4f}, {edits}, lost {number(metrics['candidates_lost'])}"
-    if name == "render":
-        taught, masked = metrics["trained_tokens"], metrics["masked_tokens"]
-        return f"{taught} tokens taught, {masked} masked, {metrics['truncated_rows']} rows truncated; {number(metrics['row_tokens'])}"  # fmt: skip  # noqa: E501
-    if name == "stops":
-        return f"{metrics['ended']} of {metrics['rows']} answers end within {metrics['cap_tokens']} tokens"
-    if name == "train":
-        return f"{metrics['steps']} steps, loss {metrics['first_loss']:.3f} → {metrics['last_loss']:.3f}"
-    if "measures" in metrics:
-        unscored, official = metrics.get("unscored"), metrics.get("official")
-        lines = [f"{m['name']} {score(m)}" for m in metrics["measures"]]
-        short = {k: v for k, v in (official or {}).items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
-        lines += [f"by the benchmark's own scripts {number(short)}"] if short else []
-        if metrics.get("judge_usd"):
-            lines.append(f"{metrics['judgements']} judgements, {metrics['judge_usd']:.4g} usd")
-        return "\n".join(lines + ([f"unscored {number(unscored)}"] if unscored else []))
-    return one_line({key: value for key, value in metrics.items() if key not in ("rows", "dropped")})
 
 
 def plan(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], distinct: Mapping[str, int]) -> None:

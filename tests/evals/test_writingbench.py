@@ -292,8 +292,9 @@ def test_conforms_to_the_official_judge_prompts() -> None:
 def test_conforms_to_the_official_scores_of_the_same_replies() -> None:
     """The first reply that is a verdict gives the score upstream stored, for all 300 scripted judgements."""
     stored = {row["index"]: row["scores"] for row in conformity("scores.jsonl")}
+    benchmark = real()
     for row in conformity("judge_replies.jsonl"):
-        assert first_score(real(), row["replies"]) == stored[row["index"]][row["criterion"]][0]
+        assert first_score(benchmark, row["replies"]) == stored[row["index"]][row["criterion"]][0]
 
 
 def first_score(benchmark: WritingBench, replies: list[str]) -> float | None:

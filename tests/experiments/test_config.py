@@ -66,7 +66,7 @@ def test_every_yaml_composes_and_plans(group: str, choice: str, given: Callable[
     value = f"[{choice}]" if group == "benchmark" else choice
     key = "chat@scorer_model" if (group, choice) in SCORES_ONLY else KEYS.get(group, group)
     x = one("scale=smoke", f"{key}={value}", *given(group, choice))
-    assert pipeline(x).results
+    assert pipeline(x).steps
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

@@ -36,6 +36,10 @@ TABLE = [
     ("scale.reference_texts=3", "references", ["train", "stops", "grade:writing", "hygiene:writing"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
+    ("health.canary_items=2", "health:writing", ["grade:writing", "hygiene:writing"]),
+    ("judge.usd_per_million_read=3", None, []),
+    ("budget.usd=5", None, []),
+    ("runtime.judgements=elsewhere", None, []),
     ("runtime=gpu", None, []),
     ("runtime.root=elsewhere", None, []),
     ("runtime.device.generate_rows=4", None, []),
@@ -68,7 +72,7 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "generate:writing", "stops", "perplexity", "grade:writing"]
+    after = ["curate", "mix", "render", "train", "stops", "perplexity", "generate:writing", "grade:writing"]
     after += ["hygiene:writing", "health:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 

@@ -107,6 +107,7 @@ class Anthropic(Provider):
             return 200, {"id": f"msgbatch_{len(self.sent)}", "processing_status": "in_progress"}
         number = int(re.findall(r"msgbatch_(\d+)", path)[0])
         if number > len(self.sent):
+            self.polled += 1
             return 404, {"error": {"type": "not_found_error", "message": "no such batch"}}
         if path.endswith("/results"):
             return 200, lines(self.play(number, [self.answered(row) for row in self.sent[number - 1]]))

@@ -323,12 +323,13 @@ def test_answers_that_were_heard_are_not_fetched_again_but_those_of_others_stay(
 
 @both
 def test_a_batch_of_another_model_or_address_is_not_ours(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
-    (mine, url), (theirs, other) = (serve(provider := kind(statuses=("in_progress",))), serve(kind()))
-    assert mine is not theirs
+    provider, another = kind(statuses=("in_progress",)), kind()
+    (_, url), (_, other) = serve(provider), serve(another)
     with pytest.raises(Incomplete):
         ask(kind, url, tmp_path, batch_seconds=0.05)
-    provider.statuses = ("completed",)
     assert [reply.text for reply in ask(kind, other, tmp_path)] == words(ASKED)
+    assert another.polled == 2, "it was asked for its own batch alone"
+    provider.statuses = ("completed",)
     ask(kind, url, tmp_path, send_top_p=False)
     assert len(provider.sent) == 2
 

@@ -1,5 +1,6 @@
 """A server that is down for a while costs time, no answers; one that stays down ends the work with all that is kept."""
 
+import itertools
 import logging
 import threading
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from reer.models.http import ChatServer
+from reer.models.outage import Breaker
 from reer.models.protocols import Device
 from reer.types import Incomplete
 from tests.reer.test_http import Act, Serve, ask, hangs, request, respond, says, serve
@@ -111,8 +113,35 @@ def test_429s_and_refusals_are_no_outage(serve: Serve, caplog: pytest.LogCapture
 def test_one_failure_in_three_is_no_outage(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     acts: list[Any] = [says("x"), says("x"), respond(500, {})] * 30
     _, url = serve(*acts, says("x"))
-    assert len(ask(url, *(request(str(i)) for i in range(40)), concurrency=1, attempts=9)) == 40
+    assert len(ask(url, *(request(str(i)) for i in range(24)), concurrency=1, attempts=9)) == 24
     assert caplog.messages == []
+
+
+def test_after_an_outage_the_next_failure_is_one_and_not_the_eleventh() -> None:
+    breaker = Breaker("m", 0.1, 1.0)
+    for _ in range(10):
+        breaker.failed(probe=False, why="HTTP 503")
+    assert breaker.opened_at is not None
+    breaker.answered()
+    breaker.failed(probe=False, why="HTTP 503")
+    assert breaker.opened_at is None
+
+
+def test_a_call_that_always_fails_does_not_keep_an_outage_going_as_its_probe(serve: Serve) -> None:
+    calls = itertools.count()
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+        (DOWN if next(calls) < 10 or text in ("0", "10") else says("x"))(handler)
+
+    _, url = serve(act)
+    heard: set[int] = set()
+    chat = ChatServer(
+        "m", base_url=url, health_check=False, concurrency=1, attempts=3, outage_pause_seconds=0.05, outage_seconds=1.5
+    )
+    with chat.open(Device()) as session, pytest.raises(Incomplete, match="2 of 14"):
+        session.generate([request(str(i)) for i in range(14)], lambda at, replies: heard.update(at))
+    assert heard == set(range(14)) - {0, 10}
 
 
 def test_time_in_an_outage_is_not_counted_against_a_call(serve: Serve) -> None:

@@ -1,5 +1,6 @@
 """Slots shrink by 429s and grow by answers; what a server asks to wait is read in every form it comes in."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -63,3 +64,56 @@ def test_a_limit_of_the_servers_is_found(room: int) -> None:
         seen.append(slots.limit)
     assert max(seen[60:]) <= 1.25 * room + 1
     assert min(seen[60:]) >= 0.75 * room
+
+
+def test_calls_resume_a_little_apart_after_a_pause() -> None:
+    async def resumed() -> list[float]:
+        slots, times = Slots(most=20), []
+
+        async def call() -> None:
+            async with slots.one(first=False):
+                times.append(time.monotonic() - start)
+
+        start = time.monotonic()
+        slots.too_many(start - 1, pause_seconds=0.3)
+        await asyncio.gather(*(call() for _ in range(15)))
+        return times
+
+    times = asyncio.run(resumed())
+    assert min(times) >= 0.3
+    assert max(times) - min(times) > 0.01
+
+
+def test_who_tries_again_goes_before_those_who_wait() -> None:
+    async def order() -> list[str]:
+        slots, told = Slots(most=1), []
+
+        async def call(name: str, first: bool) -> None:
+            async with slots.one(first):
+                await asyncio.sleep(0)
+                told.append(name)
+
+        await asyncio.gather(call("a", False), call("b", False), call("c", False), call("again", True))
+        assert slots.busy == 0
+        return told
+
+    assert asyncio.run(order()) == ["a", "again", "b", "c"]
+
+
+def test_a_call_that_is_given_up_while_it_waits_takes_no_slot_with_it() -> None:
+    async def left() -> int:
+        slots = Slots(most=1)
+
+        async def call() -> None:
+            async with slots.one(first=False):
+                await asyncio.sleep(0.01)
+
+        tasks = [asyncio.create_task(call()) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        tasks[2].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert tasks[3].exception() is None
+        return slots.busy
+
+    assert asyncio.run(left()) == 0
