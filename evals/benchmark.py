@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Protocol
+from typing import Literal, Protocol
 
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
@@ -27,11 +27,14 @@ class Item:
     rubric: tuple[str, ...] = ()
 
 
+View = Literal["answer", "official"]
+
+
 @dataclass(frozen=True)
 class Response:
     """What the model under test wrote: `text` whole, then its parts. `truncated` means that the token limit, or the
-    model's context, ended it;
-    `closed` is False when thinking was opened and never ended (the answer is then empty)."""
+    model's context, ended it; `closed` is False when thinking was opened and never ended (the answer is then empty).
+    `stopped` is why the model ended, as its backend says; None where nobody generated it here."""
 
     item_id: str
     text: str
@@ -40,12 +43,17 @@ class Response:
     closed: bool
     truncated: bool
     tokens: int
+    stopped: str | None = None
 
     @classmethod
-    def read(cls, item_id: str, text: str, truncated: bool, tokens: int) -> Response:
+    def read(cls, item_id: str, text: str, truncated: bool, tokens: int, stopped: str | None = None) -> Response:
         """Thinking and answer taken apart by their tags."""
         thinking, answer, closed = split_thinking(text)
-        return cls(item_id, text, thinking, answer, closed, truncated, tokens)
+        return cls(item_id, text, thinking, answer, closed, truncated, tokens, stopped)
+
+    def shown(self, judge_sees: View) -> str:
+        """What is judged: the `answer`, or with `official` all of it, as scripts that know no thinking see it."""
+        return self.answer if judge_sees == "answer" else self.text
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,10 @@ class Benchmark(Protocol):
 
     def items(self) -> list[Item]: ...
 
+    def shown(self, response: Response) -> str:
+        """What of a response is judged."""
+        ...
+
     def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         """What the judge is asked, `frame` around the text that is judged."""
         ...
@@ -196,7 +208,7 @@ def item_scores(
     for item in items:
         response = judged[item.id].response
         for metric, score in benchmark.scores(item, response, judged[item.id].verdicts).items():
-            nothing = score is None and not response.answer.strip()
+            nothing = score is None and not benchmark.shown(response).strip()
             table.setdefault(metric, {})[item.id] = benchmark.ranges[metric][0] if nothing else score
     return table
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, as_it_is, in_turn, version_of
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, View, as_it_is, in_turn, version_of
 from evals.files import DataFiles
 from evals.replies import STRICT, Malformed, Reader
 from reer.models.protocols import Prompt, Sampling
@@ -31,7 +31,8 @@ class HelloBench:
     """`data` names `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
     `checklist_weights.json` (those of results/scripts/compute.py). `tokenize` shows the judge the answer as nltk's
     words, as upstream does, without its line breaks; `items_limit` takes from the tasks in turn.
-    `columns` are other names of tasks, as a paper's table has them."""
+    `judge_sees` `official` shows thinking too, as upstream would. `columns` are other names of tasks, as a paper's
+    table has them."""
 
     data: DataFiles
     tasks: tuple[str, ...]
@@ -39,6 +40,7 @@ class HelloBench:
     temperature: float
     min_coverage: float
     items_limit: int | None = None
+    judge_sees: View = "answer"
     columns: dict[str, str] = field(default_factory=dict, metadata={"identity": False})
 
     def __post_init__(self) -> None:
@@ -109,12 +111,16 @@ class HelloBench:
             items.append(Item(row["id"], row["instruction"], "en", f"{task}/{kind}", None, checklist))
         return items
 
+    def shown(self, response: Response) -> str:
+        return response.shown(self.judge_sees)
+
     def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         template = json.loads(self.data.text(PROMPT))
+        shown = self.shown(response)
         checklist = [{"checklist_id": i, "checklist_content": question} for i, question in enumerate(item.rubric)]
         text = template["user"].format(
             instruction=item.prompt,
-            response=frame(as_words(response.answer) if self.tokenize else response.answer),
+            response=frame(as_words(shown) if self.tokenize else shown),
             checklists=json.dumps(checklist, ensure_ascii=False),
             num_checklist=len(checklist),
         )

@@ -39,7 +39,7 @@ def judge_all(
     verdicts: dict[int, Verdict] = {}
     waiting: list[int] = []
     for i, call in enumerate(calls):
-        if send_empty or answered[call.item_id].answer.strip():
+        if send_empty or benchmark.shown(answered[call.item_id]).strip():
             waiting.append(i)
         else:
             verdicts[i] = Verdict(call.item_id, call.criterion, None, "", "empty_answer", 0)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, as_it_is, version_of
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, View, as_it_is, version_of
 from evals.files import DataFiles
 from evals.length import length_score
 from evals.replies import STRICT, Malformed, Reader
@@ -24,13 +24,14 @@ DIMENSIONS = ("Relevance", "Accuracy", "Coherence", "Clarity", "Breadth and Dept
 @dataclass(frozen=True)
 class LongBenchWrite:
     """`data` names `longbench_write.jsonl` and `judge.txt` of the upstream repository. `judged` False scores the length
-    alone and asks no judge."""
+    alone and asks no judge. `judge_sees` `official` judges and measures thinking too, as upstream would."""
 
     data: DataFiles
     judged: bool
     temperature: float
     min_coverage: float
     items_limit: int | None = None
+    judge_sees: View = "answer"
 
     @property
     def name(self) -> str:
@@ -64,12 +65,15 @@ class LongBenchWrite:
         ]
         return items[: self.items_limit]
 
+    def shown(self, response: Response) -> str:
+        return response.shown(self.judge_sees)
+
     def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         if not self.judged:
             return []
         template = self.data.text("judge.txt")
         head, tail = template.split("$INST$", 1)
-        text = (head + item.prompt + tail.replace("$RESPONSE$", frame(response.answer), 1)).strip()
+        text = (head + item.prompt + tail.replace("$RESPONSE$", frame(self.shown(response)), 1)).strip()
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
 
     def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
@@ -80,7 +84,7 @@ class LongBenchWrite:
         return {name: read.grade(verdict[name], 1, 5) for name in DIMENSIONS}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
-        s_l = length_score(item.length or 1, response.answer)
+        s_l = length_score(item.length or 1, self.shown(response))
         if not self.judged:
             return {"S_l": s_l}
         grades = verdicts[0].scores if verdicts else None
@@ -90,7 +94,7 @@ class LongBenchWrite:
     def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
         """S_l over all rows; S_q and its dimensions over the rows of which a reply could be read as eval_quality.py
         reads it. Their mean is the paper's overall, which no script computes."""
-        s_l = [length_score(item.length or 1, by_item[item.id].response.answer) for item in items]
+        s_l = [length_score(item.length or 1, self.shown(by_item[item.id].response)) for item in items]
         found = {"S_l": math.fsum(s_l) / len(s_l)} if s_l else {}
         read = [official_grades(v.replies) for item in items for v in by_item[item.id].verdicts]
         grades = [grade for grade in read if grade]

@@ -73,6 +73,9 @@ class Duel:
     def items(self) -> list[Item]:
         return list(self.prompts)
 
+    def shown(self, response: Response) -> str:
+        return response.answer
+
     def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         texts = [frame(response.answer), frame(self.opponents[item.id].answer)]
         made = []

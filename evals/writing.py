@@ -66,6 +66,9 @@ class WritingPrompts:
         ]
         return items[: self.items_limit]
 
+    def shown(self, response: Response) -> str:
+        return response.answer
+
     def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         rubric = "\n".join(f"- {criterion}" for criterion in item.rubric)
         text = fill(self.judge_prompt, {"prompt": item.prompt, "rubric": rubric, "answer": frame(response.answer)})

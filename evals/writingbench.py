@@ -80,9 +80,12 @@ class WritingBench:
             domains[item.category.partition("/")[0]].append(item)
         return in_turn(list(domains.values()))[: self.items_limit]
 
+    def shown(self, response: Response) -> str:
+        return response.answer if self.judge_sees == "answer" else after_thinking(response.text)
+
     def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
         template = json.loads(self.data.text(PROMPT))
-        shown = response.answer if self.judge_sees == "answer" else after_thinking(response.text)
+        shown = self.shown(response)
         calls = []
         for criterion in map(json.loads, item.rubric):
             text = template["user"].format(criteria=criterion, query=item.prompt, response=frame(shown))

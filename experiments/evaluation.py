@@ -67,7 +67,7 @@ def trained_model(trained: Artifact, precision: DType) -> LocalModel:
     return LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)
 
 
-@stage(version=1)
+@stage(version=2)
 def generate(
     ws: Workspace, *, trained: Artifact, benchmark: Any, max_tokens: int, seed: int, precision: DType
 ) -> Metrics:
@@ -81,7 +81,8 @@ def generate(
                 Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in part
             ]
             for item, reply in zip(part, session.generate(asked), strict=True):
-                responses.append(Response.read(item.id, reply.text, reply.stopped != "stop", reply.tokens))
+                cut = reply.stopped != "stop"
+                responses.append(Response.read(item.id, reply.text, cut, reply.tokens, reply.stopped))
             ws.progress("answers", start + len(part), len(items))
     write_rows(ws.folder / "rows.jsonl", responses)
     return {
@@ -96,7 +97,8 @@ def generate(
 
 @stage(version=4)
 def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
-    """Verdicts, per-item scores, and measures with their coverage."""
+    """Verdicts, per-item scores, and measures with their coverage. What the authors' scripts would make of the replies
+    is told where the judge was asked in the authors' words."""
     items, responses = benchmark.items(), answers.rows(Response)
     calls = sum(len(benchmark.calls(item, response)) for item, response in zip(items, responses, strict=True))
     with sitting(ws, judge) as session:
@@ -104,7 +106,7 @@ def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> 
         cost = _cost(session, verdicts)
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
-    official = benchmark.official(items, judged_by_item(responses, verdicts))
+    official = {} if judge.fenced else benchmark.official(items, judged_by_item(responses, verdicts))
     reasked = sum(len(verdict.earlier) for verdict in verdicts)
     counted = {"unscored": unscored_reasons(verdicts), "asked_again": reasked, "official": official, **cost}
     return {**counted, **_write_scores(ws, table, measures(benchmark, table))}

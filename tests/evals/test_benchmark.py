@@ -36,6 +36,9 @@ class Bench:
     def items(self) -> list[Item]:
         return [item(f"i{n}") for n in range(3)]
 
+    def shown(self, response: Response) -> str:
+        return response.answer
+
     def calls(self, item: Item, response: Response) -> list[JudgeCall]:
         return []
 

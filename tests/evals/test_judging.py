@@ -14,6 +14,7 @@ import pytest
 from evals.benchmark import Item, JudgeCall, Response, Verdict
 from evals.judge import Judge
 from evals.judging import judge_all, unscored_reasons
+from evals.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.records import Judgements
 from evals.replies import Malformed
 from evals.sitting import JudgeSession
@@ -21,6 +22,7 @@ from evals.writing import WritingPrompts
 from reer.models.protocols import Completion, Device, Heard, Prompt, Request, unheard
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import InputError, Message
+from tests.conftest import pinned
 
 BENCH = WritingPrompts('{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', 0.7, 0.95, 0.98)
 JUDGE = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=3)
@@ -242,3 +244,21 @@ def test_asking_a_greedy_judge_again_is_refused() -> None:
 
 def test_scored_verdicts_have_no_reason() -> None:
     assert unscored_reasons([Verdict("i", "q", {"quality": 1.0}, json.dumps({}), None, 1)]) == {}
+
+
+@pytest.mark.parametrize(("judge_sees", "asked"), [("answer", 0), ("official", 1)])
+def test_the_official_view_judges_thinking_that_never_ends(shared: Path, judge_sees: Any, asked: int) -> None:
+    folder = pinned(shared / "benchmarks" / "longbench_write")
+    longbench = LongBenchWrite(folder, True, 0.5, 0.98, 1, judge_sees)
+    (first,) = longbench.items()
+    response = Response.read(first.id, "<think>only a plan of seven words here", True, 8, "length")
+    session = Scripted(lambda text, attempt: json.dumps(dict.fromkeys(DIMENSIONS, 3)))
+    with (
+        TemporaryDirectory() as work,
+        JudgeSession(replace(JUDGE, chat=Serving(session)), Judgements(Path(work)), Device()) as sitting,
+    ):
+        (verdict,) = judge_all(longbench, [first], [response], sitting)
+    assert len(session.asked) == asked
+    assert (verdict.scores is not None) == bool(asked)
+    assert (longbench.scores(first, response, [verdict])["S_l"] or 0) >= 0
+    assert (response.stopped, response.truncated, response.closed, response.answer) == ("length", True, False, "")

@@ -74,6 +74,15 @@ class Server:
             return self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
 
 
+class Listening(ThreadingHTTPServer):
+    """Takes many connections at once (a dropped one comes again only after a second), and bears clients that leave."""
+
+    daemon_threads, block_on_close, request_queue_size = True, False, 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
 Serve = Callable[..., tuple[Server, str]]
 
 
@@ -97,8 +106,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        http.daemon_threads, http.block_on_close = True, False
+        http = Listening(("127.0.0.1", 0), Handler)
         running.append(http)
         Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return plays, f"http://127.0.0.1:{http.server_port}/v1"

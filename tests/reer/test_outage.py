@@ -40,7 +40,7 @@ class Failing:
 def test_an_outage_is_waited_for_though_it_outlasts_all_attempts(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = Failing(DOWN, 1.0)
+    failing = Failing(DOWN, 0.6)
     _, url = serve(failing)
     with caplog.at_level(logging.INFO, logger="reer"):
         replies = ask(url, *(request(str(i)) for i in range(60)), **{**QUICK, "concurrency": 4, "attempts": 4})
@@ -113,7 +113,7 @@ def test_429s_and_refusals_are_no_outage(serve: Serve, caplog: pytest.LogCapture
 def test_one_failure_in_three_is_no_outage(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     acts: list[Any] = [says("x"), says("x"), respond(500, {})] * 30
     _, url = serve(*acts, says("x"))
-    assert len(ask(url, *(request(str(i)) for i in range(24)), concurrency=1, attempts=9)) == 24
+    assert len(ask(url, *(request(str(i)) for i in range(14)), concurrency=1, attempts=9)) == 14
     assert caplog.messages == []
 
 
@@ -125,6 +125,14 @@ def test_after_an_outage_the_next_failure_is_one_and_not_the_eleventh() -> None:
     breaker.answered()
     breaker.failed(probe=False, why="HTTP 503")
     assert breaker.opened_at is None
+
+
+def test_probes_cost_no_attempts(serve: Serve) -> None:
+    failing = Failing(DOWN, 0.7)
+    _, url = serve(failing)
+    settings = {"concurrency": 1, "attempts": 3, "outage_pause_seconds": 0.05}
+    assert len(ask(url, *(request(str(i)) for i in range(14)), **settings)) == 14
+    assert failing.failed >= 13, "more probes failed than a call has attempts"
 
 
 def test_a_call_that_always_fails_does_not_keep_an_outage_going_as_its_probe(serve: Serve) -> None:
@@ -145,8 +153,8 @@ def test_a_call_that_always_fails_does_not_keep_an_outage_going_as_its_probe(ser
 
 
 def test_time_in_an_outage_is_not_counted_against_a_call(serve: Serve) -> None:
-    _, url = serve(Failing(DOWN, 1.0))
-    settings = {"outage_pause_seconds": 0.1, "concurrency": 4, "total_seconds": 0.8, "attempts": 9}
+    _, url = serve(Failing(DOWN, 0.7))
+    settings = {"outage_pause_seconds": 0.1, "concurrency": 4, "total_seconds": 0.5, "attempts": 9}
     replies = ask(url, *(request(str(i)) for i in range(40)), **settings)
     assert [reply.text for reply in replies] == ["x"] * 40
 
