@@ -17,8 +17,8 @@ from reer.filters import Filters
 from reer.layout import Layout
 from reer.match import Match
 from reer.mixture import Mixture
-from reer.models.http import ChatServer
 from reer.models.protocols import Device, Sampling
+from reer.models.service import ChatService
 from reer.prompts import Prompts
 from reer.public import PublicRows
 from reer.recipe import Recipe
@@ -48,7 +48,7 @@ class ScorerRole:
     surprise: Surprise
 
     def __post_init__(self) -> None:
-        if isinstance(self.chat, ChatServer):
+        if isinstance(self.chat, ChatService):
             raise InputError(
                 f"scorer: {self.chat.model} is behind a chat server, which returns no log-probabilities of a prompt; "
                 "choose a model of this process, e.g. scorer=as_released"

@@ -16,7 +16,7 @@ from reer.models.client import Unreadable
 from reer.models.local import LocalModel, LocalSession
 from reer.models.protocols import Device, Nats, Passage
 from reer.models.servers import ENGINES, ScoringServer, checked
-from reer.types import InputError
+from reer.types import Incomplete, InputError
 from tests.reer.test_http import Act, Serve, respond, serve
 from tests.reer.test_local_model import passages, prompt
 
@@ -107,9 +107,7 @@ def test_what_is_no_score_is_an_error_and_never_a_mean(
     serve: Serve, session: LocalSession, engine: str, fault: Fault
 ) -> None:
     _, url = serve(speaks(session, fault))
-    with pytest.raises(
-        (RuntimeError, InputError), match=r"no log-probability|rows for|tokens that are not|a matrix of"
-    ):
+    with pytest.raises((Incomplete, InputError), match=r"no log-probability|rows for|tokens that are not|a matrix of"):
         score(url, engine, passages(2))
 
 
