@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Counts:
-    """What was asked: `answered` with a verdict, `limited` over the limit, `failed` by the script; the most at once."""
+    """What was asked: `answered` with a verdict, `limited` over the limit, `failed` by the script, of which `held` took
+    a slot as long as an answer does; the most at once."""
 
     answered: int = 0
     limited: int = 0
     failed: int = 0
+    held: int = 0
     at_once: int = 0
     most_at_once: int = 0
 
@@ -43,6 +45,7 @@ class Judge:
             await asyncio.sleep(self.latency_seconds)
             if chance < self.failing:
                 self.counts.failed += 1
+                self.counts.held += 1
                 return 500, {"error": "oh"}
             self.counts.answered += 1
             message = {"role": "assistant", "content": '{"score": 7, "reason": "scripted"}'}
