@@ -114,9 +114,10 @@ def throughput(repeats: int, sequential: int) -> None:
                 seen.append(counts(url))
                 assert len(Judgements(Path(folder))) == COUNT == seen[-1]["answered"], "one answer for each, no more"
         median, held = statistics.median(taken), statistics.median(s["held"] for s in seen)
+        share, of_slots = ideal / median, ideal * (1 + held / COUNT) / median
         print(
             f"  client given {concurrency:3d} slots: {median:6.2f} s ({min(taken):.2f}-{max(taken):.2f}), "
-            f"{ideal / median:.1%} of the ideal, {ideal * (1 + held / COUNT) / median:.1%} counting slots that a 500 held; "
+            f"{share:.1%} of the ideal, {of_slots:.1%} counting slots that a 500 held; "
             f"429 over the limit {[s['limited'] for s in seen]}, "
             f"scripted failures {[s['failed'] for s in seen]}"
         )
