@@ -28,7 +28,7 @@ class JudgeSession:
     """Asks a judge; the model is opened when the first question has no record, so records alone need no key.
 
     `budget_usd` bounds what all records in the folder have cost together, whichever run paid: a call is made only if
-    it fits even when it writes all it may. `paid_usd` and `asked` are what this session paid and asked.
+    it fits even when it writes all it may. `paid_usd` and `asked` are what was paid and asked here.
     """
 
     def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:

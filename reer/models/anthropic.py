@@ -50,12 +50,7 @@ class AnthropicServer(ChatService):
         body: dict[str, Any] = {"model": self.model, "messages": turns, "max_tokens": sampling.max_tokens}
         if system := "\n\n".join(m.content for m in messages if m.role == "system"):
             body["system"] = system
-        if self.send_temperature:
-            body["temperature"] = sampling.temperature
-        if self.send_top_p:
-            body["top_p"] = sampling.top_p
-        if self.send_top_k and sampling.top_k:
-            body["top_k"] = sampling.top_k
+        body |= self.sampled(sampling)
         if sampling.stop:
             body["stop_sequences"] = list(sampling.stop)
         return body

@@ -48,12 +48,7 @@ class ChatServer(ChatService):
         if request.prompt.prefill:  # how vLLM and SGLang are asked to continue a turn instead of opening one
             turns.append({"role": "assistant", "content": request.prompt.prefill})
             body |= {"add_generation_prompt": False, "continue_final_message": True}
-        if self.send_temperature:
-            body["temperature"] = sampling.temperature
-        if self.send_top_p:
-            body["top_p"] = sampling.top_p
-        if self.send_top_k and sampling.top_k:
-            body["top_k"] = sampling.top_k
+        body |= self.sampled(sampling)
         if self.send_seed:
             body["seed"] = request.seed
         if sampling.stop:

@@ -67,6 +67,17 @@ class ChatService(Served, ABC):
         with connect(self.model, self) as client:
             yield BatchSession(self, client, self.wire(client), folder, limits)
 
+    def sampled(self, sampling: Sampling) -> dict[str, Any]:
+        """How to sample, without what the switches leave out."""
+        sent: dict[str, Any] = {}
+        if self.send_temperature:
+            sent["temperature"] = sampling.temperature
+        if self.send_top_p:
+            sent["top_p"] = sampling.top_p
+        if self.send_top_k and sampling.top_k:
+            sent["top_k"] = sampling.top_k
+        return sent
+
     @abstractmethod
     def body(self, request: Request) -> dict[str, Any]:
         """What is sent for a request."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ def answer_all(batch: int, rows: Rows) -> Rows:
 
 
 @dataclass
-class Provider:
+class Provider(ABC):
     """A provider: `play` makes the result rows of a batch's answered ones, by the batch's number; `statuses` are told
     one after the other, the last for ever."""
 
@@ -36,21 +37,21 @@ class Provider:
         self.polled += 1
         return self.statuses[min(self.polled, len(self.statuses)) - 1]
 
-    def reply(self, handler: Any) -> tuple[int, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def reply(self, handler: Any) -> tuple[int, Any]: ...
 
     def texts(self) -> list[list[str]]:
         """The words that each batch asked for."""
         return [[self.body(row)["messages"][0]["content"] for row in rows] for rows in self.sent]
 
-    def body(self, row: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def body(self, row: dict[str, Any]) -> dict[str, Any]: ...
 
-    def failed(self, row: dict[str, Any], status: int, words: str) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def failed(self, row: dict[str, Any], status: int, words: str) -> dict[str, Any]: ...
 
-    def late(self, row: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def late(self, row: dict[str, Any]) -> dict[str, Any]: ...
 
 
 def lines(rows: Rows) -> bytes:
