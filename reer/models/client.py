@@ -10,14 +10,13 @@ import asyncio
 import hashlib
 import json
 import os
-import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from reer.models.lanes import Lanes
+from reer.models.connection import Connection
 from reer.models.outage import Breaker
 from reer.models.protocols import Heard, unheard
 from reer.models.refusals import Manner, Refusal, Refusals
@@ -93,11 +92,10 @@ class Call(Generic[Result]):
     plain: bool = False
     once: bool = False
 
-    def content(self) -> dict[str, Any]:
-        """What is sent, as httpx wants it."""
-        if self.upload:
-            return {"data": self.body, "files": {"file": ("requests.jsonl", self.upload, "application/jsonl")}}
-        return {"content": encoded(self.body), "headers": {"Content-Type": "application/json"}} if self.body else {}
+    @property
+    def payload(self) -> bytes:
+        """The body as it is sent; nothing where there is none."""
+        return encoded(self.body) if self.body else b""
 
 
 def encoded(body: Any) -> bytes:
@@ -142,8 +140,8 @@ class Replica:
 class Client:
     """An open connection to all replicas."""
 
-    def __init__(self, name: str, served: Served, lanes: Lanes, runner: asyncio.Runner) -> None:
-        self.name, self.served, self.lanes, self.runner = name, served, lanes, runner
+    def __init__(self, name: str, served: Served, connection: Connection, runner: asyncio.Runner) -> None:
+        self.name, self.served, self.connection, self.runner = name, served, connection, runner
         self.refusals = Refusals(served.concurrency)
         self.replicas = {url: self._replica(url) for url in served.urls}
 
@@ -227,21 +225,15 @@ class Client:
 
     async def _attempt(self, call: Call[Result], replica: Replica, seconds: float) -> Result:
         """One attempt, read. Raises what `trouble` says."""
-        import httpx
-
+        url = replica.url.rstrip("/") + call.path
+        if call.upload:
+            reply = await self.connection.upload(url, call.body, call.upload, seconds)
+        else:
+            reply = await self.connection.request(call.method, url, call.payload, seconds)
+        if reply.status != 200:
+            raise trouble(self.name, reply.status, reply.text, reply.headers)
         try:
-            with self.lanes.one(replica.url) as http:
-                async with asyncio.timeout(seconds):
-                    reply = await http.request(call.method, replica.url.rstrip("/") + call.path, **call.content())
-        except TimeoutError:
-            raise Down(f"no whole answer within {seconds:g} s") from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            undone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise Down(f"{type(error).__name__}: {error}", undone=undone) from None
-        if reply.status_code != 200:
-            raise trouble(self.name, reply.status_code, reply.text, reply.headers)
-        try:
-            return call.read(reply.text if call.plain else reply.json())
+            return call.read(reply.text if call.plain else json.loads(reply.body))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise Unreadable(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
 
@@ -249,18 +241,12 @@ class Client:
 @contextmanager
 def connect(name: str, served: Served) -> Iterator[Client]:
     """Open a client. Raises InputError when the key's variable is not set."""
-    import httpx
-
     key = os.environ.get(served.key_variable, "") if served.key_variable else ""
     if served.key_variable and not key:
         raise InputError(f"server {name}: set the environment variable {served.key_variable} to your key")
-    timeout = httpx.Timeout(served.timeout_seconds, connect=min(10.0, served.timeout_seconds), pool=None)
-    secure = any(url.startswith("https://") for url in served.urls)  # reading the authorities takes a while
-    verify = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    settings = {"headers": served.headers(key), "timeout": timeout, "verify": verify}
-    lanes = Lanes(lambda: httpx.AsyncClient(**settings))
     with asyncio.Runner() as runner:
+        connection = runner.run(Connection.opened(served.headers(key), served.timeout_seconds))
         try:
-            yield Client(name, served, lanes, runner)
+            yield Client(name, served, connection, runner)
         finally:
-            runner.run(lanes.close())
+            runner.run(connection.close())

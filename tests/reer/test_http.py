@@ -383,7 +383,7 @@ def test_a_server_that_is_not_there_is_named(serve: Serve) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(Incomplete, match="no answer after 1 attempts; last: ConnectError"):
+    with pytest.raises(Incomplete, match="no answer after 1 attempts; last: ClientConnectorError"):
         ask(f"http://127.0.0.1:{port}/v1", attempts=1)
 
 
