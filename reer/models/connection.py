@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -41,6 +42,7 @@ class Connection:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+        self._proxy = cache(_proxy)  # the environment is read once for an address, not at each call
 
     @classmethod
     async def opened(cls, headers: Mapping[str, str], timeout_seconds: float) -> Connection:
@@ -78,7 +80,7 @@ class Connection:
     async def _send(self, method: str, url: str, sent: dict[str, Any], seconds: float) -> Reply:
         import aiohttp
 
-        asked = self._session.request(method, url, allow_redirects=False, proxy=_proxy(url), **sent)
+        asked = self._session.request(method, url, allow_redirects=False, proxy=self._proxy(url), **sent)
         try:
             async with asyncio.timeout(seconds), asked as reply:
                 return Reply(reply.status, reply.headers, await reply.read())
