@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,5 +86,6 @@ class WritingPrompts:
         return {}
 
 
+@cache
 def _digest() -> str:
     return hashlib.sha256(FILE.read_bytes()).hexdigest()
