@@ -121,7 +121,7 @@ def in_turn(groups: Sequence[Sequence[Item]]) -> list[Item]:
 Frame = Callable[[str], str]
 
 
-def as_it_is(text: str) -> str:
+def identity_frame(text: str) -> str:
     """The frame that upstream puts around a text to be judged: none."""
     return text
 
@@ -165,7 +165,7 @@ class Benchmark(Protocol):
         """What of a response is judged."""
         ...
 
-    def calls(self, item: Item, response: Response, frame: Frame = as_it_is) -> list[JudgeCall]:
+    def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
         """What the judge is asked, `frame` around the text that is judged."""
         ...
 

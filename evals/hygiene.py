@@ -17,7 +17,7 @@ from operator import eq
 from typing import Any
 
 from evals.benchmark import Item, ItemScores, Response
-from evals.length import length_score
+from evals.benchmarks.length import length_score
 from reer.text import language_of, ngrams, words
 from reer.types import Language
 

@@ -7,16 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import doctor, show
-from experiments.compare import compare
+from experiments import doctor
 from experiments.experiment import Experiment
 from experiments.job import guarded
-from experiments.judge_cost import judge_costs
-from experiments.record import Result, all_results, find_run, read_result
-from experiments.report import report_name, write_html
-from experiments.stage_words import number
-from experiments.store import Step, Store
-from reer.training_cost import Load
+from experiments.plan import judge_costs
+from experiments.report import terminal as show
+from experiments.report.compare import compare
+from experiments.report.html import report_name, write_html
+from experiments.report.stage_words import number
+from experiments.store.runs import Result, all_results, find_run, read_result
+from experiments.store.stages import Step, Store
+from reer.training.cost import TrainingSetSize
 
 ABOUT = """REER ablations: search, train, judge, compare.
 
@@ -54,7 +55,7 @@ def _verb(arguments: Sequence[str]) -> int:
 
         return fetch(rest)
     if verb == "duel":
-        from experiments.duel import duel
+        from experiments.pairwise import duel
 
         return duel(rest)
     if verb in ("doctor", "adopt"):
@@ -85,14 +86,14 @@ def _plan(arguments: Sequence[str]) -> int:
     )
     claimed: dict[str, str] = {}
     searches: list[Experiment] = []
-    trainings: list[tuple[Experiment, Load | None]] = []
+    trainings: list[tuple[Experiment, TrainingSetSize | None]] = []
     judged: list[Experiment] = []
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     executions = 0
     for plan in plans:
         x = experiment_from(plan)
         store, cells = Store(x.runtime.store, x.runtime), []
-        for name, step in pipeline(x).steps.items():
+        for name, step in pipeline(x).items():
             executions += 1
             status = store.status(step)
             if status != "cached":
@@ -118,13 +119,13 @@ def _plan(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _rendered(store: Store, train: Step) -> Load | None:
+def _rendered(store: Store, train: Step) -> TrainingSetSize | None:
     """What a training would read, where it has been rendered already."""
     found = store.find(train.inputs["rendered"])
     if found is None:
         return None
     tokens = found.metrics["trained_tokens"] + found.metrics["masked_tokens"]
-    return Load(found.metrics["rows"], tokens, found.metrics["longest_row_tokens"])
+    return TrainingSetSize(found.metrics["rows"], tokens, found.metrics["longest_row_tokens"])
 
 
 def _adopt(arguments: Sequence[str]) -> int:
@@ -132,12 +133,12 @@ def _adopt(arguments: Sequence[str]) -> int:
     from experiments.pipeline import training_rows
 
     given = [a for a in arguments if not a.startswith("-")]
-    (plan,) = compose_plans(["thinking=adopted", *given], multirun=False)
+    (plan,) = compose_plans(["thinking=from_source", *given], multirun=False)
     x = experiment_from(plan)
-    found = Store(x.runtime.store, x.runtime).build(training_rows(x)["adopt"])
+    found = Store(x.runtime.store, x.runtime).build(training_rows(x)["source_thinking"])
     dropped = number(found.metrics["dropped"])
     show.line(f"{found.metrics['rows']} trajectories adopted from {x.source.name}, left out {dropped}: {found.path}")
-    show.line(f"Train on them: reer run {' '.join(['thinking=adopted', *given])}, or with sweep=ablations")
+    show.line(f"Train on them: reer run {' '.join(['thinking=from_source', *given])}, or with sweep=ablations")
     return 0
 
 

@@ -24,52 +24,54 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from evals.health import Health
-from evals.hellobench import HelloBench
-from evals.judge import Judge
-from evals.lm_harness import LmEval
-from evals.longbench_write import LongBenchWrite
-from evals.pairwise import Pairwise
-from evals.writing import WritingPrompts
-from evals.writingbench import WritingBench
-from experiments.experiment import Budget, Experiment, GeneratorRole, Runtime, ScorerRole, Tracking
+from evals.benchmarks.hellobench import HelloBench
+from evals.benchmarks.longbench_write import LongBenchWrite
+from evals.benchmarks.writing import WritingPrompts
+from evals.benchmarks.writingbench import WritingBench
+from evals.judging.judge import Judge
+from evals.judging.pairwise import Pairwise
+from evals.judging.reliability import ReliabilityChecks
+from evals.lm_eval.harness import LmEval
+from experiments.experiment import Budget, Experiment, Runtime, ScorerRole, Tracking
 from experiments.names import ARMS, derived_name, refuse_keys, without
-from reer.adopt import Thinking
-from reer.chat import ChatFormat
-from reer.cost import Estimate
-from reer.curate import Categories, Reflection, TrajectoryLength
-from reer.filters import Filters
-from reer.match import Match
-from reer.mixture import Mixture
-from reer.models.anthropic import AnthropicServer
-from reer.models.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
-from reer.models.http import ChatServer
-from reer.models.local import LocalModel
+from reer.curation.filters import Filters
+from reer.curation.mixture import Mixture
+from reer.curation.source_thinking import ThinkingSource
+from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.data.bundled import BundledTexts
+from reer.data.hub import HubSource
+from reer.data.jsonl import JsonlSource
+from reer.data.public import PublicRows
+from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
+from reer.models.local.model import LocalModel
 from reer.models.scripted import ScriptedModel
-from reer.models.servers import ScoringServer
+from reer.models.services.anthropic import AnthropicServer
+from reer.models.services.openai import ChatServer
+from reer.models.services.scoring_servers import ScoringServer
 from reer.prompts import Prompts, PromptTexts
-from reer.public import PublicRows
-from reer.recipe import Recipe
-from reer.search import MultiStart, RandomSearch, SegmentSearch
-from reer.sources.hub import HubSource
-from reer.sources.jsonl import JsonlSource
-from reer.sources.texts import BundledTexts
+from reer.search.cost import CostAssumptions
+from reer.search.methods import MultiStart, RandomSearch, SegmentSearch
 from reer.taxonomy import Taxonomy
+from reer.training.chat_format import ChatFormat
+from reer.training.matching import Match
+from reer.training.recipe import Recipe
 from reer.types import InputError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PARTS: dict[str, dict[str, type]] = {
-    "model": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
-    "chat": {
-        "local": LocalModel, "scripted": ScriptedModel, "server": ChatServer, "anthropic": AnthropicServer,
+    "checkpoint": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
+    "model": {
+        "local": LocalModel,
+        "scripted": ScriptedModel,
+        "server": ChatServer,
+        "anthropic": AnthropicServer,
         "scoring": ScoringServer,
     },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource},
     "taxonomy": {"taxonomy": Taxonomy},
     "prompts": {"prompts": Prompts},
-    "generator": {"generator": GeneratorRole},
     "scorer": {"scorer": ScorerRole},
-    "thinking": {"thinking": Thinking},
+    "thinking": {"thinking": ThinkingSource},
     "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},
     "reflection": {"reflection": Reflection},
     "filters": {"filters": Filters},
@@ -80,17 +82,20 @@ PARTS: dict[str, dict[str, type]] = {
     "public": {"public": PublicRows},
     "train": {"recipe": Recipe},
     "benchmark": {
-        "writing": WritingPrompts, "longbench_write": LongBenchWrite, "hellobench": HelloBench,
-        "writingbench": WritingBench, "lm_eval": LmEval,
+        "writing": WritingPrompts,
+        "longbench_write": LongBenchWrite,
+        "hellobench": HelloBench,
+        "writingbench": WritingBench,
+        "lm_eval": LmEval,
     },
     "judge": {"judge": Judge},
-    "health": {"health": Health},
+    "reliability": {"reliability": ReliabilityChecks},
     "budget": {"budget": Budget},
     "pairwise": {"pairwise": Pairwise},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
-    "estimate": {"estimate": Estimate},
-}  # fmt: skip
+    "estimate": {"estimate": CostAssumptions},
+}
 
 
 @cache
@@ -138,11 +143,11 @@ def register() -> None:
 
 
 def _whole() -> type:
-    """The experiment's own keys: the scale's are fixed, every part is what its group puts there. `scorer_model` is
-    what scorers refer to; the experiment itself knows only its scorer."""
-    scale = schema(get_type_hints(Experiment)["scale"])
-    parts: list[Any] = [(item.name, Any, "???") for item in fields(Experiment) if item.name != "scale"]
-    parts += [("scorer_model", Any, "???"), ("scale", scale, field(default_factory=scale))]
+    """The experiment's own keys: those of the generator and the scale are fixed, every part is what its group puts
+    there. `scorer_model` is what scorers refer to; the experiment itself knows only its scorer."""
+    typed = {name: schema(get_type_hints(Experiment)[name]) for name in ("generator", "scale")}
+    parts: list[Any] = [(item.name, Any, "???") for item in fields(Experiment) if item.name not in typed]
+    parts += [("scorer_model", Any, "???"), *((n, kind, field(default_factory=kind)) for n, kind in typed.items())]
     return make_dataclass("Experiment", parts)
 
 
@@ -221,11 +226,11 @@ def _matched(plan: dict[str, Any], job: Sequence[str]) -> dict[str, Any]:
     """The plan with its reference: the same settings, without what makes this job an arm. An arm that is its own
     reference is left as it is, unmatched and so named."""
     settings = without(job, *ARMS)
-    reference = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"])
+    target = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"])
     alone = _composed(without(job, "match"))
-    if {**alone, "name": ""} == {**reference, "name": ""}:
+    if {**alone, "name": ""} == {**target, "name": ""}:
         return {**alone, "name": derived_name(alone["name"], without(job, "match"))}
-    return {**plan, "reference": reference}
+    return {**plan, "matched_to": target}
 
 
 def _composed(job: Sequence[str]) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from evals.lm_harness import LmEval
+from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment
-from experiments.store import PACKAGES
-from reer.launch import kernel_is_here
-from reer.models.client import Served
-from reer.public import PublicRows
-from reer.sources.hub import HubSource
-from reer.training_cost import Load, TrainingCost, training_cost
+from experiments.store.stages import PACKAGES
+from reer.data.hub import HubSource
+from reer.data.public import PublicRows
+from reer.models.http.client import Endpoint
+from reer.training.cost import TrainingCost, TrainingSetSize, training_cost
+from reer.training.launch import kernel_is_here
 from reer.types import InputError
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
@@ -38,7 +38,7 @@ class Check:
     advice: str = ""
 
 
-def load_of(x: Experiment) -> Load:
+def training_set_size(x: Experiment) -> TrainingSetSize:
     """The rows a training would have, from the scale's sizes and the estimate's lengths."""
     e = x.estimate
     sizes = x.data.choose(
@@ -46,43 +46,52 @@ def load_of(x: Experiment) -> Load:
         public=(x.scale.public_rows, e.public_tokens),
     )
     tokens = sum(rows * length for rows, length in sizes.values())
-    return Load(sum(rows for rows, _ in sizes.values()), tokens, x.scale.train_tokens)
+    return TrainingSetSize(sum(rows for rows, _ in sizes.values()), tokens, x.scale.train_tokens)
 
 
-def training_cost_of(x: Experiment, load: Load | None = None) -> TrainingCost | None:
+def training_cost_of(x: Experiment, load: TrainingSetSize | None = None) -> TrainingCost | None:
     """What its training would cost, None where the student's size is not stated."""
-    size = x.student.size
-    return size and training_cost(x.train, x.runtime.layout, size, load or load_of(x), x.estimate)
+    size = x.student.checkpoint.size
+    return size and training_cost(x.train, x.runtime.parallelism, size, load or training_set_size(x), x.estimate)
 
 
 def must_hold(x: Experiment) -> Iterator[Check]:
     """What a run cannot begin without; costs no more than a look at each."""
-    layout, lora = x.runtime.layout, x.train.lora
+    parallelism, lora = x.runtime.parallelism, x.train.lora
     try:
-        steps = layout.accumulation(x.train.global_batch)
-        found, ok, advice = f"{layout.micro_batch} x {layout.processes} processes x {steps}", True, ""
+        steps = parallelism.accumulation(x.train.global_batch)
+        found, ok, advice = f"{parallelism.micro_batch} x {parallelism.processes} processes x {steps}", True, ""
     except InputError as error:
-        found, ok, advice = f"{layout.micro_batch} x {layout.processes} processes", False, str(error)
+        found, ok, advice = f"{parallelism.micro_batch} x {parallelism.processes} processes", False, str(error)
     yield Check("optimizer step", found, f"{x.train.global_batch} examples", ok, advice)
     yield Check(
-        "attention kernel", "installed" if kernel_is_here(layout.attention) else "not installed", layout.attention,
-        kernel_is_here(layout.attention),
-        "pip install flash-attn, or runtime.layout.attention=sdpa runtime.layout.padding_free=false",
-    )  # fmt: skip
+        "attention kernel",
+        "installed" if kernel_is_here(parallelism.attention) else "not installed",
+        parallelism.attention,
+        kernel_is_here(parallelism.attention),
+        "pip install flash-attn, or runtime.parallelism.attention=sdpa runtime.parallelism.padding_free=false",
+    )
     if lora and lora.quantized:
         there = find_spec("bitsandbytes") is not None
-        yield Check("4-bit weights", "installed" if there else "not installed", "bitsandbytes", there,
-                    "pip install -e '.[qlora]' -c constraints.txt")  # fmt: skip
-    if lora and layout.sharding == "full":
-        advice = "adapters train beside a copy of the weights on each device: set runtime.layout.sharding=none"
+        yield Check(
+            "4-bit weights",
+            "installed" if there else "not installed",
+            "bitsandbytes",
+            there,
+            "pip install -e '.[qlora]' -c constraints.txt",
+        )
+    if lora and parallelism.sharding == "full":
+        advice = "adapters train beside a copy of the weights on each device: set runtime.parallelism.sharding=none"
         yield Check("sharding", "full", "none", False, advice)
     cost = training_cost_of(x)
-    if cost and layout.device_gib is not None:
+    if cost and parallelism.device_gib is not None:
         yield Check(
-            "memory of a device", f"about {cost.device_gib:.0f} GiB", f"at most {layout.device_gib:g} GiB",
-            cost.device_gib <= layout.device_gib,
+            "memory of a device",
+            f"about {cost.device_gib:.0f} GiB",
+            f"at most {parallelism.device_gib:g} GiB",
+            cost.device_gib <= parallelism.device_gib,
             "take more devices with sharding=full, train=lora or qlora, a smaller micro_batch or scale.train_tokens",
-        )  # fmt: skip
+        )
     yield from _keys(x)
     yield from _tasks(x)
     yield from _pins(x)
@@ -92,12 +101,12 @@ def must_hold(x: Experiment) -> Iterator[Check]:
 
 
 def _keys(x: Experiment) -> Iterator[Check]:
-    roles = {"generator": x.generator.chat, "scorer": x.scorer.chat, "judge": x.judge.chat}
-    if x.health.second is not None:
-        roles["second judge"] = x.health.second.chat
+    roles = {"generator": x.generator.model, "scorer": x.scorer.model, "judge": x.judge.model}
+    if x.reliability.second is not None:
+        roles["second judge"] = x.reliability.second.model
     recorded = x.runtime.judgements_folder or x.runtime.store / "judgements"
     for role, chat in roles.items():
-        if isinstance(chat, Served) and chat.key_variable:
+        if isinstance(chat, Endpoint) and chat.key_variable:
             there = bool(os.environ.get(chat.key_variable))
             replayed = not there and "judge" in role and any(recorded.glob("*.jsonl"))  # records may be all it takes
             found = "set" if there else "not set, but judgements are on record" if replayed else "not set"
@@ -130,9 +139,12 @@ def _devices(x: Experiment) -> Check:
 
     found = torch.cuda.device_count()
     return Check(
-        "GPUs", str(found), str(x.runtime.layout.devices), found >= x.runtime.layout.devices,
+        "GPUs",
+        str(found),
+        str(x.runtime.parallelism.devices),
+        found >= x.runtime.parallelism.devices,
         "choose a runtime this machine has, e.g. runtime=laptop; `reer plan` and --cfg job work without",
-    )  # fmt: skip
+    )
 
 
 def looks(x: Experiment) -> Iterator[Check]:
@@ -146,8 +158,13 @@ def looks(x: Experiment) -> Iterator[Check]:
         if hasattr(benchmark, "items"):
             yield _benchmark(name, benchmark)
     key = bool(os.environ.get("WANDB_API_KEY"))
-    yield Check("W&B", "key set" if key else "no key: offline", x.tracking.mode, key or x.tracking.mode != "online",
-                "wandb login, or tracking=offline")  # fmt: skip
+    yield Check(
+        "W&B",
+        "key set" if key else "no key: offline",
+        x.tracking.mode,
+        key or x.tracking.mode != "online",
+        "wandb login, or tracking=offline",
+    )
 
 
 def _benchmark(name: str, benchmark: object) -> Check:
@@ -162,14 +179,19 @@ def _disk(x: Experiment) -> Check:
     """Two checkpoints and the one being written, with optimizer states, and the model."""
     root = Path(x.runtime.root).resolve()
     there = next(folder for folder in (root, *root.parents) if folder.exists())
-    free, size = shutil.disk_usage(there).free / 2**30, x.student.size
+    free, size = shutil.disk_usage(there).free / 2**30, x.student.checkpoint.size
     lora, wanted = x.train.lora, 0.0
     if size is not None:
         trained = size.adapter_parameters(lora.rank) if lora else size.parameters
-        state = 16 if x.runtime.layout.sharding == "full" else 12  # split weights are saved twice
+        state = 16 if x.runtime.parallelism.sharding == "full" else 12  # split weights are saved twice
         wanted = (3 * state * trained + 4 * size.parameters) / 2**30
-    return Check("disk", f"{free:.0f} GiB free", f"about {wanted:.1f} GiB", free > wanted,
-                 f"free some of {there}, or set runtime.root")  # fmt: skip
+    return Check(
+        "disk",
+        f"{free:.0f} GiB free",
+        f"about {wanted:.1f} GiB",
+        free > wanted,
+        f"free some of {there}, or set runtime.root",
+    )
 
 
 def require(x: Experiment) -> None:

@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from evals.health import Health
-from evals.judge import Judge
-from evals.pairwise import Pairwise
-from reer.adopt import Thinking
-from reer.cost import Estimate
-from reer.curate import Categories, Reflection, TrajectoryLength
-from reer.filters import Filters
-from reer.layout import Layout
-from reer.match import Match
-from reer.mixture import Mixture
+from evals.judging.judge import Judge
+from evals.judging.pairwise import Pairwise
+from evals.judging.reliability import ReliabilityChecks
+from reer.curation.filters import Filters
+from reer.curation.mixture import Mixture
+from reer.curation.source_thinking import ThinkingSource
+from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.data.public import PublicRows
+from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Sampling
-from reer.models.service import ChatService
+from reer.models.services.service import ChatService
 from reer.prompts import Prompts
-from reer.public import PublicRows
-from reer.recipe import Recipe
-from reer.rewrite import Surprise
+from reer.search.cost import CostAssumptions
+from reer.search.score import ScoreMetric
 from reer.taxonomy import Taxonomy
+from reer.training.matching import Match
+from reer.training.parallelism import Parallelism
+from reer.training.recipe import Recipe
 from reer.types import InputError
 
 
@@ -31,7 +32,7 @@ from reer.types import InputError
 class GeneratorRole:
     """The model that writes drafts and rewrites, and how it samples."""
 
-    chat: Any
+    model: Any
     temperature: float
     top_p: float
     seed: int = 0
@@ -44,13 +45,13 @@ class GeneratorRole:
 class ScorerRole:
     """The model that scores, and what its score is."""
 
-    chat: Any
-    surprise: Surprise
+    model: Any
+    score: ScoreMetric
 
     def __post_init__(self) -> None:
-        if isinstance(self.chat, ChatService):
+        if isinstance(self.model, ChatService):
             raise InputError(
-                f"scorer: {self.chat.model} is behind a chat server, which returns no log-probabilities of a prompt; "
+                f"scorer: {self.model.model} is behind a chat server, which returns no log-probabilities of a prompt; "
                 "choose a model of this process, e.g. scorer=as_released"
             )
 
@@ -69,8 +70,8 @@ class Scale:
     public_rows: int
     train_tokens: int
     answer_tokens: int
-    stop_samples: int
-    reference_texts: int = 0  # held out of the source, for perplexity
+    termination_samples: int
+    held_out_texts: int = 0  # held out of the source, for perplexity
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Runtime:
     name: str
     root: str
     device: Device
-    layout: Layout
+    parallelism: Parallelism
     width: int
     scorer_device: str = "auto"
     judgements: str | None = None
@@ -156,7 +157,7 @@ class Experiment:
     prompts: Prompts
     generator: GeneratorRole
     scorer: ScorerRole
-    thinking: Thinking
+    thinking: ThinkingSource
     search: Any  # a reer.search.SearchMethod; Hydra composes it
     reflection: Reflection
     filters: Filters
@@ -165,18 +166,18 @@ class Experiment:
     data: Mixture
     match: Match
     public: PublicRows
-    student: Any
+    student: LocalModel
     train: Recipe
     benchmark: dict[str, Any]
     judge: Judge
     scale: Scale
     runtime: Runtime
     tracking: Tracking
-    estimate: Estimate
-    health: Health
+    estimate: CostAssumptions
+    reliability: ReliabilityChecks
     budget: Budget
     pairwise: Pairwise
-    reference: Any = None  # the Experiment this one is matched to
+    matched_to: Any = None  # the Experiment this one is matched to
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):

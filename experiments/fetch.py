@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from evals.fetch import Seen, fetch, state
-from evals.files import DataFiles
-from experiments import show
+from evals.benchmarks.data_files import DataFiles
+from evals.benchmarks.download import Seen, fetch, state
+from experiments.report import terminal as show
 from reer.types import InputError
 
 ABOUT = """A benchmark's own data and judge prompts, from its repository at the pinned commit into its data.folder. Each

@@ -11,18 +11,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import doctor, show
+from experiments import doctor
 from experiments.config import experiment_from
 from experiments.experiment import Experiment
-from experiments.pipeline import Pipeline, pipeline
-from experiments.record import Result, check_name, is_current, read_result, write_lock, write_result
-from experiments.store import Artifact, Monitor, Step, Store
-from experiments.tracking import Silent, open_tracking
+from experiments.pipeline import pipeline
+from experiments.report import terminal as show
+from experiments.store.runs import Result, check_name, is_current, read_result, write_lock, write_result
+from experiments.store.stages import Artifact, Monitor, Step, Store
+from experiments.tracking.wandb_run import NullTracker, open_tracking
 from reer.types import Incomplete, InputError
 
 
-def preflight(x: Experiment) -> Pipeline:
-    """Everything that can be known to be wrong before any work: names, keys, files, layout."""
+def preflight(x: Experiment) -> dict[str, Step]:
+    """Everything that can be known to be wrong before any work: names, keys, files, parallelism."""
     steps = pipeline(x)
     check_name(x, steps)
     for benchmark in x.benchmark.values():
@@ -38,9 +39,9 @@ def execute(plan: Mapping[str, Any]) -> Result:
     steps = preflight(x)
     done = read_result(x.folder)
     write_lock(x, steps, plan)
-    complete = all(Store(x.runtime.store, x.runtime).find(step) for step in steps.steps.values())
+    complete = all(Store(x.runtime.store, x.runtime).find(step) for step in steps.values())
     tracked = done.tracked if done and complete and is_current(done, steps) else None
-    tracker = Silent() if tracked else open_tracking(x, plan, steps.steps)
+    tracker = NullTracker() if tracked else open_tracking(x, plan, steps)
     exit_code = 1
     try:
         artifacts = _build(x, steps, tracker)
@@ -52,8 +53,8 @@ def execute(plan: Mapping[str, Any]) -> Result:
     return result
 
 
-def _build(x: Experiment, steps: Pipeline, tracker: Silent) -> dict[str, Artifact]:
-    names = {step.fingerprint: name for name, step in steps.steps.items()}
+def _build(x: Experiment, steps: dict[str, Step], tracker: NullTracker) -> dict[str, Artifact]:
+    names = {step.fingerprint: name for name, step in steps.items()}
     with show.Progress(x.run_name, len(names)) as progress:
 
         def ended(step: Step, artifact: Artifact, cached: bool) -> None:
@@ -62,7 +63,7 @@ def _build(x: Experiment, steps: Pipeline, tracker: Silent) -> dict[str, Artifac
 
         monitor = Monitor(progress.advance, tracker.curve, lambda s: progress.started(names[s.fingerprint]), ended)
         store = Store(x.runtime.store, x.runtime, monitor, x.runtime.judgements_folder, x.budget.usd)
-        return {name: store.build(step) for name, step in steps.steps.items()}
+        return {name: store.build(step) for name, step in steps.items()}
 
 
 def main() -> int:

@@ -12,15 +12,15 @@ from typing import Any
 
 import yaml
 
-from experiments import show
-from experiments.compare import compare
 from experiments.config import CONF, compose_plans, experiment_from, register
-from experiments.files import write_json
-from experiments.identity import encode, fingerprint
 from experiments.job import execute, guarded, preflight
 from experiments.pipeline import pipeline
-from experiments.record import Result, is_current, read_result
-from experiments.report import report_name, write_html
+from experiments.report import terminal as show
+from experiments.report.compare import compare
+from experiments.report.html import report_name, write_html
+from experiments.store.fingerprint import encode, fingerprint
+from experiments.store.runs import Result, is_current, read_result
+from reer.files import write_json
 from reer.types import InputError
 
 
@@ -54,7 +54,7 @@ def check_all(plans: Sequence[dict[str, Any]]) -> None:
     names: dict[str, list[str]] = {}
     for plan in plans:
         x = experiment_from(plan)
-        steps = [step.fingerprint for step in preflight(x).steps.values()]
+        steps = [step.fingerprint for step in preflight(x).values()]
         if names.setdefault(x.run_name, steps) != steps:
             raise InputError(f"two different jobs of this command are called {x.run_name!r}; leave out name=")
 

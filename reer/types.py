@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +62,11 @@ class Drop:
 
     id: str
     reason: str
+
+
+def count_reasons(drops: Sequence[Drop]) -> dict[str, int]:
+    """How many were dropped, by reason, the most frequent first."""
+    return dict(Counter(drop.reason for drop in drops).most_common())
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ class Refinement:
         return self.start_tokens + spent + sum(run.tokens for run in self.runs)
 
 
-Thought = Refinement | Trajectory  # a thinking that training may use: searched for, or adopted as it came
+AnyThinking = Refinement | Trajectory  # a thinking that training may use: searched for, or adopted as it came
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.files import DataFiles
+from evals.benchmarks.data_files import DataFiles
 
 REPOSITORY = Path(__file__).parents[1]
 

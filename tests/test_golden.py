@@ -13,10 +13,10 @@ from transformers import AutoTokenizer
 from evals.benchmark import Response
 from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
-from reer.chat import render
-from reer.draft import draft_prompt
-from reer.models.checkpoints import TinyModel
+from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Prompt
+from reer.search.draft import draft_prompt
+from reer.training.chat_format import render
 from reer.types import Message, Pair, Sample
 from tests.conftest import REPOSITORY
 
@@ -56,7 +56,7 @@ def test_prompts_are_shown_as_they_were(texts: str, language: str, reflection: s
     triggers = x.reflection.triggers
     asked = {"query": pair.query, "reflection": x.prompts.reflection(pair.query, triggers)}
     edit = {**asked, "solution": pair.solution, "before": "B", "segment": "S", "after": "A"}
-    passage = x.scorer.surprise.passage(pair, ("first", "second"), x.prompts, triggers)
+    passage = x.scorer.score.passage(pair, ("first", "second"), x.prompts, triggers)
     prompts = {
         "draft": shown(draft_prompt(pair, x.prompts, triggers, 0)[0]),
         "edit": shown(x.prompts.chat("edit", pair.query, edit, x.prompts.of(pair.query).edit_prefill)),
@@ -69,7 +69,7 @@ def test_a_rendered_sample_and_its_loss_mask_are_as_they_were() -> None:
     tokenizer = AutoTokenizer.from_pretrained(TinyModel().fetch())
     turns = (Message("user", "Hi 你好"), Message("assistant", "Yes."))
     sample = Sample("s", turns, "t", "c", "Let me see.\n\nDone.", "Yes.")
-    (row,) = render([sample], tokenizer, one().train.chat, 4096).rows
+    (row,) = render([sample], tokenizer, one().train.chat_format, 4096).rows
     trained = [token for token, label in zip(row.input_ids, row.labels, strict=True) if label >= 0]
     masked = [token for token, label in zip(row.input_ids, row.labels, strict=True) if label < 0]
     golden("rendered-sample", {"masked": tokenizer.decode(masked), "trained": tokenizer.decode(trained)})

@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from evals.benchmark import Item, Response, item_scores, judged_by_item, measures
-from evals.judge import Judge
-from evals.judging import judge_all
-from evals.records import Judgements
-from evals.sitting import JudgeSession
-from evals.writing import WritingPrompts
-from evals.writingbench import WritingBench
-from reer.models.http import ChatServer
+from evals.benchmarks.writing import WritingPrompts
+from evals.benchmarks.writingbench import WritingBench
+from evals.judging.judge import Judge
+from evals.judging.records import Judgements
+from evals.judging.session import JudgeSession
+from evals.judging.verdicts import judge_all
 from reer.models.protocols import Device
 from reer.models.scripted import ScriptedModel
+from reer.models.services.openai import ChatServer
 from tests.benchmarks.work import environment
 from tests.conftest import pinned
 
@@ -72,7 +72,7 @@ def server(limit: int = LIMIT, failing: float = FAILING) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "tests.benchmarks.judge_server",
+        "tests.fakes.judge_server",
         "0",
         str(limit),
         str(LATENCY_SECONDS),

@@ -22,11 +22,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 from experiments.config import compose_plans, experiment_from
-from reer.models.local import LocalSession
+from reer.models.local.model import LocalSession
+from reer.models.local.scoring import PrefixScorer
 from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
-from reer.models.scoring import PrefixScorer
-from reer.rewrite import SurpriseScorer
-from reer.search import Propose, Refinement, Segments, Servers, run_searches
+from reer.search.driver import Handlers, run_searches
+from reer.search.methods import Refinement, RequestRewrites, Segments
+from reer.search.score import NllScorer
 from reer.types import Candidate, Message, Pair, content_id
 from tests.benchmarks.work import (
     Flops,
@@ -40,7 +41,7 @@ from tests.benchmarks.work import (
     rows_of_the_answer,
     step_of,
     wasted_decode,
-)  # fmt: skip
+)
 
 MEMORY_BYTES = 2**31
 DECODED = 100  # max_tokens of the released code's scoring requests
@@ -55,7 +56,7 @@ def main() -> None:
     given = parser.parse_args()
     (plan,) = compose_plans(["tracking=silent"], multirun=False)
     x = experiment_from(plan)
-    with x.scorer.chat.open(Device("cpu", generate_rows=32)) as session:
+    with x.scorer.model.open(Device("cpu", generate_rows=32)) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
@@ -109,12 +110,16 @@ def _step(session: Any, step: Step, at: int, repeats: int, flops: Flops, hflm: A
         )
     _assert_equal(found, step.candidates)
     lines = {
-        "naive loop": (rows, rows, 1.0), "lm-eval HFLM": (rows - 3, rows - 3, 1.0), "CTranslate2": (rows, rows, 1.0),
+        "naive loop": (rows, rows, 1.0),
+        "lm-eval HFLM": (rows - 3, rows - 3, 1.0),
+        "CTranslate2": (rows, rows, 1.0),
         "ours": (fresh.counts.forwarded_tokens, fresh.counts.head_rows, naive_flops / step.minimal_flops(flops, False)),
         "ours, step before kept": (
-            kept.counts.forwarded_tokens, kept.counts.head_rows, naive_flops / step.minimal_flops(flops, True)
+            kept.counts.forwarded_tokens,
+            kept.counts.head_rows,
+            naive_flops / step.minimal_flops(flops, True),
         ),
-    }  # fmt: skip
+    }
     for name in timed.seconds:
         tokens, head, bound = lines[name]
         least = step.minimal_tokens("kept" in name)
@@ -140,10 +145,10 @@ class Recorded:
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
 
-    def __call__(self, needs: Sequence[Propose]) -> list[list[Candidate]]:
+    def __call__(self, needs: Sequence[RequestRewrites]) -> list[list[Candidate]]:
         return [[Candidate(self._text(need, sample), 60, None, None) for sample in range(need.n)] for need in needs]
 
-    def _text(self, need: Propose, sample: int) -> str:
+    def _text(self, need: RequestRewrites, sample: int) -> str:
         return self.texts[int(content_id(need.pair_id, str(need.index), str(sample)), 16) % len(self.texts)]
 
 
@@ -182,14 +187,15 @@ def whole_search(session: LocalSession, x: Any, count: int) -> None:
         ("and the head on answers only", ReleasedScorer(session, decode=False, head_on_answer=True), 1),
         ("and beginnings shared (ours)", session, 32),
     ):
-        evaluate = SurpriseScorer(scorer, x.scorer.surprise, pairs, x.prompts, x.reflection.triggers)
+        evaluate = NllScorer(scorer, x.scorer.score, pairs, x.prompts, x.reflection.triggers)
         results[name] = timed.run(name, partial(_search, x, drafts, propose, evaluate, width))
         done = scorer if isinstance(scorer, ReleasedScorer) else None
         counts = session.scorer.counts
         lines.append(
-            (name, done.calls, done.tokens, done.rows, done.decoded) if done
+            (name, done.calls, done.tokens, done.rows, done.decoded)
+            if done
             else (name, counts.passages, counts.forwarded_tokens, counts.head_rows, 0)
-        )  # fmt: skip
+        )
     _assert_same_winners(results)
     print(f"\n## Whole search on recorded rewrites, {len(drafts)} pairs, winners and scores identical\n")
     print("| variant | score calls | tokens forwarded | head rows | tokens decoded | seconds | port / this |")
@@ -217,7 +223,7 @@ def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments],
 def _search(x: Any, drafts: dict[str, Segments], propose: Recorded, evaluate: Any, width: int) -> dict[str, Refinement]:
     method = type(x.search)(max_edits=2, n_candidates=2, threshold=0.25)
     steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in drafts.items()}
-    return run_searches(steps, Servers(propose, evaluate, _no_restart), width, lambda _: None)  # type: ignore[return-value]
+    return run_searches(steps, Handlers(propose, evaluate, _no_restart), width, lambda _: None)  # type: ignore[return-value]
 
 
 def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
@@ -237,8 +243,10 @@ def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
     together: list[Completion] = timed.run("together", lambda: session.generate(asked))
     tokens = [sum(reply.tokens for reply in replies) for replies in (alone, together)]
     rate = [count / timed.median(name) for count, name in zip(tokens, ("alone", "together"), strict=True)]
-    print(f"\nDecoding {len(asked)} rewrites of up to 48 tokens: {rate[0]:.0f} tokens/s one after another, "
-          f"{rate[1]:.0f} tokens/s together across pairs: {rate[1] / rate[0]:.1f} times")  # fmt: skip
+    print(
+        f"\nDecoding {len(asked)} rewrites of up to 48 tokens: {rate[0]:.0f} tokens/s one after another, "
+        f"{rate[1]:.0f} tokens/s together across pairs: {rate[1] / rate[0]:.1f} times"
+    )
 
 
 def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:

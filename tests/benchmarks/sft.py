@@ -24,14 +24,14 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
-from reer.callbacks import watch
-from reer.chat import MASKED, Rendered, render
-from reer.layout import Layout
-from reer.recipe import Job
-from reer.resume import seal
-from reer.sft import build_trainer, read_rows
-from reer.sources.rows import Problems
-from reer.trainees import load_student
+from reer.data.rows import Problems
+from reer.training.callbacks import watch
+from reer.training.chat_format import MASKED, Rendered, render
+from reer.training.checkpoints import seal
+from reer.training.parallelism import Parallelism
+from reer.training.recipe import Job
+from reer.training.sft import build_trainer, read_rows
+from reer.training.student import load_student
 from reer.types import Message, Sample, content_id
 from tests.benchmarks.work import Timed, environment
 
@@ -64,7 +64,7 @@ def real_rows(x: Experiment) -> list[Rendered]:
         thinking = text.solution[:middle].strip()
         samples.append(Sample(content_id(text.solution), turns, "bundled", "others", thinking, text.solution))
     tokenizer = AutoTokenizer.from_pretrained(x.student.fetch())
-    return list(render(samples, tokenizer, x.train.chat, 8192).rows)
+    return list(render(samples, tokenizer, x.train.chat_format, 8192).rows)
 
 
 def counts(rows: list[Rendered]) -> None:
@@ -93,10 +93,10 @@ def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder:
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in taken), encoding="utf-8")
     recipe = replace(x.train, epochs=1)
-    layout = Layout(micro_batch=1, checkpoint_steps=10**6, recompute_activations=False)
+    parallelism = Parallelism(micro_batch=1, checkpoint_steps=10**6, recompute_activations=False)
     timed, losses, tokens, trainer = Timed(), dict[str, list[float]](), 0, None
     for turn in range(repeats + 1):
-        job = Job(str(x.student.fetch()), str(file), recipe, 0, layout, str(folder / f"ours-{turn}"))
+        job = Job(str(x.student.fetch()), str(file), recipe, 0, parallelism, str(folder / f"ours-{turn}"))
         loops = [("bare TRL", bare), ("ours", partial(ours, rows=len(taken)))]
         for name, build in (
             loops if turn % 2 else loops[::-1]
@@ -150,12 +150,26 @@ def bare(job: Job) -> Any:
     model, tokenizer = load_student(job.student, job.recipe, "sdpa")
     recipe = job.recipe
     settings = SFTConfig(
-        output_dir=f"{job.work}-bare", seed=job.seed, data_seed=job.seed, num_train_epochs=1, max_length=None,
-        learning_rate=recipe.learning_rate, lr_scheduler_type=recipe.schedule, weight_decay=recipe.weight_decay,
-        per_device_train_batch_size=1, gradient_accumulation_steps=recipe.global_batch, logging_steps=1,
-        save_strategy="no", report_to="none", bf16=False, use_cpu=True, activation_checkpointing=False,
-        dataset_kwargs={"skip_prepare_dataset": True}, disable_tqdm=True, dataloader_pin_memory=False,
-    )  # fmt: skip
+        output_dir=f"{job.work}-bare",
+        seed=job.seed,
+        data_seed=job.seed,
+        num_train_epochs=1,
+        max_length=None,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        weight_decay=recipe.weight_decay,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=recipe.global_batch,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        bf16=False,
+        use_cpu=True,
+        activation_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
     data = Dataset.from_list(read_rows(Path(job.rows))[0])
     return SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=tokenizer)
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from evals.nested import difference_over_seeds
-from evals.statistics import ALPHA, Difference, corrected, equivalence_p, margin_of, paired_difference
+from evals.statistics.paired import ALPHA, Difference, corrected, equivalence_p, margin_of, paired_difference
+from evals.statistics.seeds import difference_over_seeds
 
 Table = dict[str, float | None]
 Rates = dict[str, float]
@@ -130,10 +130,13 @@ def several_seeds(seeds: int, items: int, between: float, tries: int) -> Rates:
         alone = stats.ttest_1samp(grid.mean(axis=0), 0).confidence_interval()
         low, high = two_level_bootstrap(grid, random)
         counts.add(
-            items_alone_held=bool(alone.low <= 0 <= alone.high), bootstrap_held=low <= 0 <= high,
-            held=holds_nothing(d), flip_rejected=(d.p_items or 1) < ALPHA, rejected=(d.p or 1) < ALPHA,
+            items_alone_held=bool(alone.low <= 0 <= alone.high),
+            bootstrap_held=low <= 0 <= high,
+            held=holds_nothing(d),
+            flip_rejected=(d.p_items or 1) < ALPHA,
+            rejected=(d.p or 1) < ALPHA,
             wrongly_equal=(far.p_equivalent or 1) < ALPHA,
-        )  # fmt: skip
+        )
     return counts.rates()
 
 

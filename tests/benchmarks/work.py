@@ -83,9 +83,13 @@ def wasted_decode(model: Any, passages: Passages, tokens: int) -> int:
         for context, answer in passages:
             ids = torch.tensor([context + answer])
             out = model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=True, temperature=1.0,
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=tokens,
+                do_sample=True,
+                temperature=1.0,
                 pad_token_id=0,
-            )  # fmt: skip
+            )
             written += out.shape[1] - ids.shape[1]
     return written
 

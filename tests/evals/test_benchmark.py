@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.benchmark import Item, JudgeCall, Response, Verdict, in_turn, item_scores, measures
-from evals.files import DataFiles
-from evals.longbench_write import DIMENSIONS, LongBenchWrite
+from evals.benchmarks.data_files import DataFiles
+from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
+from evals.benchmarks.writing import WritingPrompts
 from evals.replies import Malformed, strict_list, whole_number
-from evals.writing import WritingPrompts
 from reer.models.protocols import Prompt, Sampling
 from reer.types import InputError, Message
 from tests.conftest import pinned

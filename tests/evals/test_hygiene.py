@@ -56,24 +56,28 @@ SOUND = {
     "a villanelle's lines": "\n".join(
         line for verse in VERSES for line in (verse.split("\n")[0], "The tide that took the harbour took the bell.")
     ),
-    "a nursery rhyme": "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily, life is but a dream. " * 2,  # noqa: E501
+    "a nursery rhyme": "Row, row, row your boat, gently down the stream. "
+    "Merrily, merrily, merrily, merrily, life is but a dream. " * 2,
     "laughter": "Ha ha ha ha ha ha! 哈哈哈哈哈哈哈哈！ She laughed until the dog left.",
     "anaphora": " ".join(f"I remember the {thing}, and how it was in the evening." for thing in STORY.split()[:30]),
     "a litany": " ".join(f"Saint {name}, pray for us." for name in STORY.split()[:30]),
-    "a list with like items": "\n".join(f"{n}. Check the {w} before you leave the house." for n, w in enumerate(STORY.split()[:30])),  # noqa: E501
+    "a list with like items": "\n".join(
+        f"{n}. Check the {w} before you leave the house." for n, w in enumerate(STORY.split()[:30])
+    ),
     "a table of numbers": "| year | 0 | 0 |\n" + "| 0 | 0 | 0 | 0 | 0 | 0 |\n" * 30,
     "a matrix": "[[0 0 0 0 0 0 0 0]\n" + " [0 0 0 0 0 0 0 0]\n" * 20,
-    "a table whose rows differ by number": "| Week | State |\n" + "".join(
-        f"| Week {n} | the shipment left the north yard and is on time |\n" for n in range(1, 20)
-    ),
+    "a table whose rows differ by number": "| Week | State |\n"
+    + "".join(f"| Week {n} | the shipment left the north yard and is on time |\n" for n in range(1, 20)),
     "rows of a form": "".join(f"Week {n}: breakfast, lunch, dinner\n" for n in range(1, 30)),
     "blanks to fill in": "Name: ____ " * 3 + "__ " * 80 + "-" * 200 + "\n" + "." * 120 + "=" * 90,
-    "records in code": "```\n" + "".join(
+    "records in code": "```\n"
+    + "".join(
         f'{{"id": {n}, "kind": "boat", "from": "north yard", "to": "south yard", "state": "late"}}\n' for n in range(20)
-    ) + "```",
+    )
+    + "```",
     "a Chinese couplet said twice": "月亮走，我也走，我给月亮打烧酒。" * 2 + STORY_ZH,
     "two paragraphs apart": f"{STORY} {STORY_ZH} " + "One more thing was on the list. " * 3 + f"{STORY} {STORY_ZH}",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -117,10 +121,11 @@ WRONG = {
     "English for Chinese, names in Chinese": (item("zh"), f"{STORY} 米拉 was her name."),
     "Chinese for English, terms in English": (item("en"), f"{STORY_ZH} The end."),
     "Chinese, where a source names it in passing": (
-        item("en", f"Sum this up.\n{STORY * 2}\nChinese ships came later.\n{STORY * 2}"), STORY_ZH,
+        item("en", f"Sum this up.\n{STORY * 2}\nChinese ships came later.\n{STORY * 2}"),
+        STORY_ZH,
     ),
     "Russian for English": (item("en"), "Паром опоздал, и смотритель повернул лампу, а Мира дважды сочла ящики."),
-}  # fmt: skip
+}
 RIGHT = {
     "English": (item("en"), STORY),
     "Chinese": (item("zh"), STORY_ZH),
@@ -137,7 +142,7 @@ RIGHT = {
     "English asked for in Chinese": (item("zh", "请用英文写一封求职信。"), STORY),
     "a prompt of both": (item("en", "Write on 缘分 in whichever tongue you like."), STORY_ZH),
     "accents": (item("en"), "Élodie, Zoë, Åsa, Łukasz, Øyvind, Ñusta, Çelik, Übeyde, Ágnes, Éva and Íris dined."),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)

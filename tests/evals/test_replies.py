@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evals.judge import Judge
+from evals.judging.judge import Judge
 from evals.replies import READERS, STRICT, Malformed
 from reer.models.scripted import ScriptedModel
 from reer.types import InputError

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from experiments.config import CONF, compose_plans, experiment_from
-from experiments.doctor import load_of, looks, must_hold, require, training_cost_of
+from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from reer.types import InputError
@@ -26,7 +26,7 @@ def failed(*overrides: str) -> list[str]:
 @pytest.mark.parametrize(("train", "runtime"), list(product(TRAINS, RUNTIMES)))
 def test_every_training_on_every_runtime_composes_plans_and_is_reckoned(train: str, runtime: str) -> None:
     x = one("scale=paper", f"train={train}", f"runtime={runtime}")
-    assert "train" in pipeline(x).steps
+    assert "train" in pipeline(x)
     cost = training_cost_of(x)
     assert cost is not None
     assert cost.steps > 0
@@ -50,9 +50,9 @@ def test_the_default_run_lacks_nothing() -> None:
         (["scale=paper"], "attention kernel"),
         (["scale=paper"], "GPUs"),
         (["scale=paper"], "judge's key"),
-        (["scale=paper", "runtime.layout.micro_batch=5"], "optimizer step"),
+        (["scale=paper", "runtime.parallelism.micro_batch=5"], "optimizer step"),
         (["scale=paper", "train=lora"], "sharding"),
-        (["train.global_batch=3", "runtime.layout.micro_batch=2"], "optimizer step"),
+        (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),
     ],
 )
 def test_a_mistake_between_recipe_and_hardware_is_found(
@@ -69,10 +69,10 @@ def test_the_papers_sizes_are_the_papers_steps() -> None:
     x = one("scale=paper")
     cost = training_cost_of(x)
     assert cost is not None
-    assert load_of(x).rows == 37_000
+    assert training_set_size(x).rows == 37_000
     assert cost.steps == 1158
     assert cost.device_gib < 80
 
 
 def test_an_arm_without_a_part_trains_on_less() -> None:
-    assert load_of(one("scale=paper", "experiment=no_synthetic_data")).rows == 17_000
+    assert training_set_size(one("scale=paper", "experiment=no_synthetic_data")).rows == 17_000

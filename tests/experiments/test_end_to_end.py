@@ -53,7 +53,7 @@ def test_stage_executions_are_the_distinct_minimum(sweep: Path) -> None:
     from experiments.pipeline import pipeline
 
     plans = compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)
-    distinct = {step.fingerprint for plan in plans for step in pipeline(experiment_from(plan)).steps.values()}
+    distinct = {step.fingerprint for plan in plans for step in pipeline(experiment_from(plan)).values()}
     assert len(builds(sweep)) == len(distinct)
 
 
@@ -90,8 +90,17 @@ def test_an_offline_wandb_run_holds_config_summary_curves_and_tables(sweep: Path
     assert {"digest/refine", "digest/train"} <= read["summary"].keys()
     assert "train/loss" not in read["summary"]
     rows = inspect(result["tracked"])
-    named = ("train/loss", "train/step", "refine/gain", "gain/mean", "grade/item", "trajectories", "grade_writing",
-             "distributions/score_after", "train/tokens_per_second")  # fmt: skip
+    named = (
+        "train/loss",
+        "train/step",
+        "refine/gain",
+        "gain/mean",
+        "grade/item",
+        "trajectories",
+        "grade_writing",
+        "distributions/score_after",
+        "train/tokens_per_second",
+    )
     for name in named:
         assert name in rows, name
 
@@ -140,7 +149,7 @@ def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(sweep: Pa
     )
     assert matched["confounds"]["thinking words"]["here"] is None, "the baseline's curated rows are not this arm's"
     new = sorted(name.split("/")[0] for name in builds(sweep).keys() - before.keys())
-    assert new == ["generate", "grade", "health", "hygiene", "match", "perplexity", "stops", "train"]
+    assert new == ["generate", "grade", "hygiene", "match", "perplexity", "reliability", "termination", "train"]
 
 
 def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
     given = ["scale=smoke", "source=jsonl", f"source.path={file}"]
     adopted = reer(tmp_path / "out", "adopt", *given)
     assert "2 trajectories adopted" in adopted.stdout, adopted.stdout + adopted.stderr
-    done = reer(tmp_path / "out", "run", *given, "thinking=adopted", "tracking=silent")
+    done = reer(tmp_path / "out", "run", *given, "thinking=from_source", "tracking=silent")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no search was made here" in " ".join(done.stdout.split())
     assert "refine" not in {name.split("/")[0] for name in builds(tmp_path / "out")}
@@ -330,7 +339,7 @@ def test_a_budget_stops_a_run_and_more_of_it_goes_on(sweep: Path) -> None:
     rich = reer(sweep, *again, "budget.usd=10")
     assert rich.returncode == 0, rich.stdout + rich.stderr
     new = {stage.split("/")[0] for stage in builds(sweep).keys() - before.keys()}
-    assert new == {"grade", "health", "hygiene"}
+    assert new == {"grade", "hygiene", "reliability"}
     metrics = [json.loads(file.read_text())["metrics"] for file in sweep.glob("store/grade/*/record.json")]
     (graded,) = [found for found in metrics if found["judge_usd"]]
     assert 0 < graded["judgements_asked_here"] < graded["judgements"] == 14

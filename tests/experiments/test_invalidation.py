@@ -26,17 +26,17 @@ TABLE = [
     ("prompts=reer", "pairs", ["public"]),
     ("generator.seed=1", "draft", ["pairs"]),
     ("data=answer_only", "mix", ["refine", "curate", "public"]),
-    ("thinking=adopted", "adopt", ["pairs", "public"]),
+    ("thinking=from_source", "source_thinking", ["pairs", "public"]),
     ("match=steps match.to=no_synthetic_data", "match", ["mix", "render"]),
     ("data.seed=1", "mix", ["refine", "curate", "public"]),
     ("seed=1", "train", ["draft", "refine", "mix", "render"]),
     ("train=tiny_lora", "train", ["render"]),
-    ("train.chat.answer_tags=true", "render", ["mix"]),
+    ("train.chat_format.answer_tags=true", "render", ["mix"]),
     ("scale.answer_tokens=8", "generate:writing", ["train", "perplexity"]),
-    ("scale.reference_texts=3", "references", ["train", "stops", "grade:writing", "hygiene:writing"]),
+    ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
-    ("health.canary_items=2", "health:writing", ["grade:writing", "hygiene:writing"]),
+    ("reliability.canary_items=2", "reliability:writing", ["grade:writing", "hygiene:writing"]),
     ("judge.usd_per_million_read=3", None, []),
     ("budget.usd=5", None, []),
     ("runtime.judgements=elsewhere", None, []),
@@ -51,7 +51,7 @@ TABLE = [
 
 def steps(*overrides: str) -> dict[str, str]:
     (plan,) = compose_plans(["scale=smoke", *overrides], multirun=False)
-    return {name: step.fingerprint for name, step in pipeline(experiment_from(plan)).steps.items()}
+    return {name: step.fingerprint for name, step in pipeline(experiment_from(plan)).items()}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_an_override_rebuilds_from_its_stage_on(
     override: str, first: str | None, shared: list[str], baseline: dict[str, str]
 ) -> None:
     changed = steps(*override.split())
-    own = [name for name in changed if not name.startswith("reference:")]  # an arm it is matched to is another's
+    own = [name for name in changed if not name.startswith("matched_to:")]  # an arm it is matched to is another's
     rebuilt = [name for name in own if changed[name] != baseline.get(name) and name != "overlap"]
     assert rebuilt[:1] == ([first] if first else [])
     assert all(changed[name] == baseline[name] for name in shared)
@@ -72,8 +72,8 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "stops", "perplexity", "generate:writing", "grade:writing"]
-    after += ["hygiene:writing", "health:writing"]
+    after = ["curate", "mix", "render", "train", "termination", "perplexity", "generate:writing", "grade:writing"]
+    after += ["hygiene:writing", "reliability:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 
 
@@ -83,11 +83,11 @@ def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:
 
 def test_arms_share_what_they_can() -> None:
     plans = compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)
-    arms = {plan["name"]: pipeline(experiment_from(plan)).steps for plan in plans}
+    arms = {plan["name"]: pipeline(experiment_from(plan)) for plan in plans}
     full = arms["full"]
     users = {
         name: sum(name in steps and steps[name].fingerprint == full[name].fingerprint for steps in arms.values())
         for name in full
     }
     assert [users[name] for name in ("pairs", "draft", "refine", "filter", "curate", "public")] == [5, 5, 4, 4, 1, 6]
-    assert users["references"] == 6
+    assert users["held_out"] == 6

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from reer.chat import Rendered
-from reer.recipe import Trained
-from tests.reer.training import rendered, train
+from reer.training.chat_format import Rendered
+from reer.training.recipe import Trained
+from tests.fakes.training import rendered, train
 
 
 @pytest.fixture(scope="module")

@@ -149,9 +149,19 @@ def test_a_slot_without_a_value_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["<|im_end|>", "a<|im_start|>b", "<|endoftext|>", "<think>", "</think>", "<answer>", "</answer>",
-             "<|begin_of_thought|>", "<|reserved_special_token_0|>"],
-)  # fmt: skip
+    "text",
+    [
+        "<|im_end|>",
+        "a<|im_start|>b",
+        "<|endoftext|>",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<|begin_of_thought|>",
+        "<|reserved_special_token_0|>",
+    ],
+)
 def test_control_tokens_are_seen(text: str) -> None:
     assert control_tokens(f"before {text} after")
 

@@ -1,0 +1,1 @@
+"""The judged benchmarks, and the official files they read."""

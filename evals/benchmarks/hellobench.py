@@ -1,0 +1,235 @@
+"""HelloBench (Quehry/HelloBench d403282): 647 English prompts in five tasks, each judged in one call by a checklist.
+
+Items, checklists, weights and the judge's prompt are read from the benchmark's own files at run time; none of it is
+kept here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, View, identity_frame, in_turn, version_of
+from evals.benchmarks.data_files import DataFiles
+from evals.replies import STRICT, Malformed, Reader
+from reer.models.protocols import Prompt, Sampling
+from reer.types import InputError, Message
+
+TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")
+GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
+PROMPT, WEIGHTS = "judge_prompt.json", "checklist_weights.json"
+
+Weights = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class HelloBench:
+    """`data` names `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
+    `checklist_weights.json` (those of results/scripts/compute.py). `tokenize` shows the judge the answer as nltk's
+    words, as upstream does, without its line breaks; `items_limit` takes from the tasks in turn.
+    `judge_sees` `official` shows thinking too, as upstream would. `columns` are other names of tasks, as a paper's
+    table has them."""
+
+    data: DataFiles
+    tasks: tuple[str, ...]
+    tokenize: bool
+    temperature: float
+    min_coverage: float
+    items_limit: int | None = None
+    judge_sees: View = "answer"
+    columns: dict[str, str] = field(default_factory=dict, metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        strange = set(self.columns.values()) - set(TASKS)
+        if strange:
+            raise InputError(f"benchmark.hellobench.columns: {sorted(strange)} are no tasks; want {', '.join(TASKS)}")
+        if not self.tasks or set(self.tasks) - set(TASKS) or len(set(self.tasks)) < len(self.tasks):
+            got = ", ".join(self.tasks) or "none"
+            raise InputError(
+                f"benchmark.hellobench.tasks: got {got}; want one or more, each once, of {', '.join(TASKS)}"
+            )
+
+    @property
+    def name(self) -> str:
+        return "hellobench"
+
+    @property
+    def version(self) -> str:
+        return version_of(self.name, self.data.sha256)
+
+    @property
+    def judge_sampling(self) -> Sampling:
+        """Of llm_judge.py at d403282, which adds a seed of 42: ours are one for each question."""
+        return Sampling(0.8, 1.0, 4096)
+
+    @property
+    def grades(self) -> None:
+        return None
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        return dict.fromkeys(self.tasks, (0.0, 100.0))
+
+    def _rows_file(self, task: str) -> str:
+        """The task's file; the published summarization file is known from a reconstruction only."""
+        names = (f"main_data/{task}.jsonl", f"main_data/{task}.reconstructed.jsonl")
+        found = next((name for name in names if name in self.data.sha256), None)
+        if found is None:
+            raise InputError(
+                f"benchmark.hellobench.data.sha256 pins no {names[0]}; add it, or leave the task {task} out"
+            )
+        return found
+
+    def _weights(self) -> Weights:
+        weights: Weights = json.loads(self.data.text(WEIGHTS))
+        return weights
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        return Sampling(self.temperature, 1.0, min(max_tokens, 16384))
+
+    def items(self) -> list[Item]:
+        if self.tokenize:
+            as_words("")  # missing nltk data shows here, not after hours of generation
+        weights = self._weights()
+        return in_turn([self._items(task, weights) for task in self.tasks])[: self.items_limit]
+
+    def _items(self, task: str, weights: Weights) -> list[Item]:
+        items = []
+        file = self._rows_file(task)
+        for number, row in enumerate(map(json.loads, self.data.lines(file)), start=1):
+            checklist, kind = tuple(row["checklists"]), row["category"]
+            if kind not in weights or len(weights[kind]) != len(checklist):
+                known = len(weights[kind]) if kind in weights else "no"
+                raise InputError(
+                    f"{file}:{number}: category {kind!r} has {len(checklist)} questions, but {WEIGHTS} holds {known} "
+                    "weights for it; take both files from one version of the benchmark"
+                )
+            items.append(Item(row["id"], row["instruction"], "en", f"{task}/{kind}", None, checklist))
+        return items
+
+    def shown(self, response: Response) -> str:
+        return response.shown(self.judge_sees)
+
+    def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
+        template = json.loads(self.data.text(PROMPT))
+        shown = self.shown(response)
+        checklist = [{"checklist_id": i, "checklist_content": question} for i, question in enumerate(item.rubric)]
+        text = template["user"].format(
+            instruction=item.prompt,
+            response=frame(as_words(shown) if self.tokenize else shown),
+            checklists=json.dumps(checklist, ensure_ascii=False),
+            num_checklist=len(checklist),
+        )
+        messages = (Message("system", template["system"]), Message("user", text))
+        return [JudgeCall(item.id, item.category.partition("/")[2], Prompt(messages))]
+
+    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
+        """Grades by place in the checklist of the call's category."""
+        entries = read.list(reply)
+        if len(entries) != len(self._weights()[call.criterion]):
+            raise Malformed("wrong_number_of_scores")
+        return {str(place): _grade(place, entry) for place, entry in enumerate(entries)}
+
+    def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+        task, _, kind = item.category.partition("/")
+        grades = verdicts[0].scores if verdicts else None
+        if not grades:
+            return {task: None}
+        weights = self._weights()[kind]
+        return {task: weighted([grades[str(place)] for place in range(len(weights))], weights)}
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        """Raw means by task with their average, and the same on the scale of the official tables."""
+        weights = self._weights()
+        read = [(item.category.partition("/"), v.replies) for item in items for v in by_item[item.id].verdicts]
+        grades = [
+            (task, kind, scores)
+            for (task, _, kind), replies in read
+            if (scores := official_scores(replies, len(weights[kind])))
+        ]
+        raw = official(grades, weights)
+        named = {column: raw[task] for column, task in self.columns.items() if task in raw}
+        return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}, **named}
+
+
+def _grade(place: int, entry: Any) -> float:
+    """The grade in one entry of the judge's list. Weights go by place, so an entry that names another place than its
+    own is refused (upstream counts it for the wrong question); "0.75" counts, as the prompt's own example quotes it."""
+    if not isinstance(entry, dict):
+        raise Malformed("entry_not_an_object")
+    if str(entry.get("checklist_id")) != str(place):
+        raise Malformed("not_in_checklist_order")
+    score = entry.get("evaluation_score")
+    if isinstance(score, bool) or not isinstance(score, int | float | str):
+        raise Malformed("score_not_a_number")
+    try:
+        grade = float(score)
+    except (ValueError, OverflowError):
+        raise Malformed("score_not_a_number") from None
+    if grade not in GRADES:
+        raise Malformed("score_not_on_the_scale")
+    return grade
+
+
+def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
+    """What llm_judge.py stores of these replies: of the first that is a list of so many entries, else of the last that
+    is a list at all; None where it stores nothing or its run ends. It deletes fences, line breaks and backslashes."""
+    stored: Any = []
+    for reply in replies:
+        text = re.sub(r"```json|```python|```|\n|\\", "", reply)
+        try:
+            stored = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(stored, list | dict) and len(stored) == count:
+            break
+    try:
+        return [float(entry["evaluation_score"]) for entry in stored] or None
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
+
+
+def as_words(text: str) -> str:
+    """The text as llm_judge.py shows it: the first 16,000 of nltk's word tokens, with single spaces.
+
+    Raises InputError if nltk or its data is missing.
+    """
+    try:
+        from nltk import word_tokenize
+
+        words = word_tokenize(text)
+    except (ImportError, LookupError) as error:
+        missing = "nltk" if isinstance(error, ImportError) else "punkt_tab"
+        raise InputError(
+            f"benchmark.hellobench.tokenize=true wants nltk and its data punkt_tab, got no {missing}; "
+            "install nltk and run `python -m nltk.downloader punkt_tab`, or name a folder that has the data in "
+            "NLTK_DATA, or set tokenize=false (the judge then sees the answer as written, unlike upstream's)"
+        ) from None
+    return " ".join(words[:16000])
+
+
+def weighted(scores: Sequence[float], weights: Sequence[float]) -> float:
+    """The 0-100 score of an item: its grades weighted by place in the checklist."""
+    return math.fsum(score * weight for score, weight in zip(scores, weights, strict=True))
+
+
+def rescaled(score: float) -> float:
+    """The scale of the official tables (results/scripts/compute.py): 75 is 0, 100 is 100, 0 is -300."""
+    return (score - 75) * 4
+
+
+def official(judged: Iterable[tuple[str, str, Sequence[float]]], weights: Weights) -> dict[str, float]:
+    """Raw task means of (task, category, grades) and, if all five tasks are there, their unweighted `average`.
+
+    As results/scripts/compute.py does it: grades of the wrong number or outside 0..1 are left out, uncounted.
+    """
+    scored: dict[str, list[float]] = {}
+    for task, category, grades in judged:
+        if len(grades) == len(weights[category]) and all(0 <= grade <= 1 for grade in grades):
+            scored.setdefault(task, []).append(weighted(grades, weights[category]))
+    means = {task: math.fsum(values) / len(values) for task, values in scored.items()}
+    return {**means, "average": math.fsum(means.values()) / len(TASKS)} if set(means) == set(TASKS) else means

@@ -1,0 +1,191 @@
+"""WritingBench (X-PLUG/WritingBench ae2d517): 1,000 queries in six domains, each judged by five criteria of its own.
+
+Queries, criteria and the judge's prompt are read from the benchmark's own files at run time; none of it is kept here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, identity_frame, in_turn, version_of
+from evals.benchmarks.data_files import DataFiles
+from evals.replies import STRICT, Malformed, Reader
+from reer.models.protocols import Prompt, Sampling
+from reer.types import InputError, Message
+
+DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports them as WB-A to WB-F
+    "Academic & Engineering": "A",
+    "Finance & Business": "B",
+    "Politics & Law": "C",
+    "Literature & Arts": "D",
+    "Education": "E",
+    "Advertising & Marketing": "F",
+}
+QUERIES = "benchmark_all.jsonl"
+PROMPT = "judge_prompt.json"
+REQUIREMENTS = "requirement_index.json"
+Requirements = Mapping[str, Mapping[str, Sequence[str]]]  # style, format, length → item → names of its criteria on it
+
+
+@dataclass(frozen=True)
+class WritingBench:
+    """`data` names `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is the
+    parsed `answer`, or the whole reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
+    turn."""
+
+    data: DataFiles
+    judge_sees: Literal["answer", "official"]
+    temperature: float
+    top_p: float
+    top_k: int
+    min_coverage: float
+    items_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.judge_sees not in ("answer", "official"):
+            raise InputError(f"benchmark.writingbench.judge_sees: got {self.judge_sees!r}; want answer or official")
+
+    @property
+    def name(self) -> str:
+        return "writingbench"
+
+    @property
+    def version(self) -> str:
+        return version_of(self.name, self.data.sha256)
+
+    @property
+    def judge_sampling(self) -> Sampling:
+        """Of evaluator/claude.py at ae2d517."""
+        return Sampling(1.0, 0.95, 2048)
+
+    @property
+    def grades(self) -> tuple[int, ...]:
+        return tuple(range(1, 11))
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        return dict.fromkeys(("overall", *DOMAINS.values()), (1.0, 10.0))
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        return Sampling(self.temperature, self.top_p, min(max_tokens, 16000), self.top_k)
+
+    def items(self) -> list[Item]:
+        domains: dict[str, list[Item]] = {domain: [] for domain in DOMAINS}
+        for number, line in enumerate(self.data.lines(QUERIES), start=1):
+            item = _item(line, f"{QUERIES}:{number}")
+            domains[item.category.partition("/")[0]].append(item)
+        return in_turn(list(domains.values()))[: self.items_limit]
+
+    def shown(self, response: Response) -> str:
+        return response.answer if self.judge_sees == "answer" else after_thinking(response.text)
+
+    def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
+        template = json.loads(self.data.text(PROMPT))
+        shown = self.shown(response)
+        calls = []
+        for criterion in map(json.loads, item.rubric):
+            text = template["user"].format(criteria=criterion, query=item.prompt, response=frame(shown))
+            messages = (Message("system", template["system"]), Message("user", text))
+            calls.append(JudgeCall(item.id, criterion["name"], Prompt(messages)))
+        return calls
+
+    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
+        """A score and its reason, both required as upstream requires them."""
+        verdict = read.object(reply)
+        if not isinstance(verdict.get("reason"), str):
+            raise Malformed("no_reason")
+        return {"score": read.grade(verdict.get("score"), 1, 10)}
+
+    def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+        grades = [verdict.scores["score"] for verdict in verdicts if verdict.scores]
+        mean = math.fsum(grades) / len(grades) if len(grades) == len(item.rubric) else None
+        return {"overall": mean, code_of(item.category): mean}
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+        """All that calculate_scores.py makes of these replies, on the scale of 1 to 10 and as the leaderboard shows it.
+        Where a script would end, a criterion is left out; without `requirement_index.json` so are the requirements."""
+        read = {
+            item.id: {v.criterion: score for v in by_item[item.id].verdicts if (score := official_score(v.replies))}
+            for item in items
+        }
+        means = official(read, {item.id: item.category for item in items}, self._requirements())
+        return {**means, **{f"{name}_x10": value * 10 for name, value in means.items()}}
+
+    def _requirements(self) -> Requirements:
+        if REQUIREMENTS not in self.data.sha256:
+            return {}
+        found = json.loads(self.data.text(REQUIREMENTS))
+        return {kind: {_id(index): names for index, names in rows.items()} for kind, rows in found.items()}
+
+
+def _id(index: int | str) -> str:
+    return f"wb-{int(index):04d}"
+
+
+def code_of(category: str) -> str:
+    """The letter of a category's domain."""
+    return DOMAINS[category.partition("/")[0]]
+
+
+def _item(line: str, where: str) -> Item:
+    """A row as an Item; its criteria are kept as JSON, since the prompt shows them whole."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: want a JSON object, got none: {error}; fetch the file again") from None
+    if not isinstance(row, dict) or not {"checklist", "domain2"} <= set(row) or row.get("domain1") not in DOMAINS:
+        raise InputError(
+            f"{where}: want an object with `checklist`, `domain2` and one of the six domains as `domain1`, got "
+            f"{line[:80]!r}; the benchmark's first version (1,239 queries with `criteria`) is another one: "
+            "`reer fetch writingbench` brings the file at ae2d517"
+        )
+    rubric = tuple(json.dumps(criterion, ensure_ascii=False) for criterion in row["checklist"])
+    category = f"{row['domain1']}/{row['domain2']}"
+    return Item(_id(row["index"]), row["query"], row["lang"], category, None, rubric)
+
+
+def after_thinking(text: str) -> str:
+    """The reply as evaluate_benchmark.py judges it: without all up to the first `</think>` that two line breaks follow.
+    Thinking that ends otherwise, or never, stays in."""
+    head, mark, tail = text.partition("</think>\n\n")
+    return tail if mark else head
+
+
+def official_score(replies: Sequence[str]) -> float | None:
+    """The score in the first reply that evaluate_benchmark.py could read: without the characters of `json|```` at its
+    ends it is a JSON object with a score of 1 to 10 (true counts 1) and a reason. None where its run would end."""
+    for reply in replies:
+        try:
+            found = json.loads(reply.strip("json|```"))  # noqa: B005  # characters, as upstream strips them
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and isinstance(found.get("reason"), str) and found.get("score") in range(1, 11):
+            return float(found["score"])
+    return None
+
+
+def official(
+    scores: Mapping[str, Mapping[str, float]], categories: Mapping[str, str], requirements: Requirements
+) -> dict[str, float]:
+    """As calculate_scores.py does it, from scores by query and criterion; a query without scores is left out.
+
+    `overall` is the mean of all criterion scores; a domain's code, and `code/sub-domain`, the mean of its queries'
+    means; `style_R` that over the queries with a requirement of style, `style_C` the mean of all scores on it.
+    """
+    scored = {query: values for query, values in scores.items() if values}
+    every = [score for values in scored.values() for score in values.values()]
+    means: dict[str, list[float]] = {}
+    for query, values in scored.items():
+        mean, (domain, _, sub) = math.fsum(values.values()) / len(values), categories[query].partition("/")
+        for name in (DOMAINS[domain], f"{DOMAINS[domain]}/{sub}"):
+            means.setdefault(name, []).append(mean)
+    for kind, names in requirements.items():
+        asked = [query for query in names if query in scored]
+        means[f"{kind}_R"] = [math.fsum(scored[query].values()) / len(scored[query]) for query in asked]
+        means[f"{kind}_C"] = [scored[query][name] for query in asked for name in names[query] if name in scored[query]]
+    overall = {"overall": math.fsum(every) / len(every)} if every else {}
+    return overall | {name: math.fsum(values) / len(values) for name, values in sorted(means.items()) if values}

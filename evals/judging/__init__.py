@@ -1,0 +1,1 @@
+"""Judges at work: questions, records, verdicts, and how reliable a judge is."""

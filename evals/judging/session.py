@@ -1,0 +1,125 @@
+"""A judge at work: it is asked what no record answers, within a budget, and every answer is kept as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from evals.judging.judge import Judge
+from evals.judging.records import Judgements, Question, judgement
+from reer.models.protocols import Completion, Device, Generator
+from reer.types import Incomplete, InputError
+
+TURN_TOKENS = 16  # what a chat template adds to a turn, at most
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A judge's reply, and the record that holds it."""
+
+    key: str
+    completion: Completion
+    usd: float
+
+
+class JudgeSession:
+    """Asks a judge; the model is opened when the first question has no record, so records alone need no key.
+
+    `budget_usd` bounds what all records in the folder have cost together, whichever run paid: a call is made only if
+    it fits even when it writes all it may. `paid_usd` and `asked` are what was paid and asked here.
+    """
+
+    def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:
+        if budget_usd is not None and not judge.usd_per_million_written and hasattr(judge.model, "base_url"):
+            raise InputError(
+                "budget.usd needs the judge's prices: set judge.usd_per_million_read and judge.usd_per_million_written"
+            )
+        self.judge, self.records, self.device, self.budget_usd = judge, records, device, budget_usd
+        self.paid_usd, self.asked = 0.0, 0
+        self._opened = ExitStack()
+        self._generator: Generator | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.records.close()
+        self._opened.close()
+
+    def ask(
+        self,
+        questions: Sequence[Question],
+        status: Callable[[Question, Completion], str],
+        told: Callable[[int], None] = lambda count: None,
+    ) -> list[Answer]:
+        """The answers in order, `told` how many there are. Raises Incomplete when the budget does not reach further, or
+        the server gives no more answers; what was answered is kept."""
+        self.records.refresh()
+        found: dict[int, Answer] = {}
+        for i, question in enumerate(questions):
+            known = self.records.find(question.key)
+            if known is not None:
+                found[i] = Answer(known.key, known.completion, known.usd)
+        told(len(found))
+        while missing := [i for i in range(len(questions)) if i not in found]:
+            part = self._affordable(questions, missing)
+            self._send(part, questions, found, status, told)
+        return [found[i] for i in range(len(questions))]
+
+    def _send(
+        self,
+        part: Sequence[int],
+        questions: Sequence[Question],
+        found: dict[int, Answer],
+        status: Callable[[Question, Completion], str],
+        told: Callable[[int], None],
+    ) -> None:
+        """Ask the model these, and put each answer to those found as it comes."""
+
+        def heard(positions: Sequence[int], replies: Sequence[Completion]) -> None:
+            for at, reply in zip(positions, replies, strict=True):
+                question = questions[part[at]]
+                found[part[at]] = self._keep(question, reply, status(question, reply))
+            told(len(found))
+
+        replies = self._model().generate([questions[i].request for i in part], heard)
+        rest = [at for at, i in enumerate(part) if i not in found]
+        heard(rest, [replies[at] for at in rest])
+
+    def _keep(self, question: Question, reply: Completion, status: str) -> Answer:
+        usd = self.judge.usd(reply.prompt_tokens, reply.tokens)
+        self.records.keep(judgement(question, reply, status, usd))
+        self.paid_usd, self.asked = self.paid_usd + usd, self.asked + 1
+        return Answer(question.key, reply, usd)
+
+    def _model(self) -> Generator:
+        if self._generator is None:
+            self._generator = self._opened.enter_context(self.judge.open(self.device, self.records.folder / "batches"))
+        return self._generator
+
+    def _affordable(self, questions: Sequence[Question], missing: Sequence[int]) -> list[int]:
+        """As many of the missing ones, from the first on, as the budget surely pays for."""
+        if self.budget_usd is None:
+            return list(missing)
+        self.records.refresh()
+        left, part = self.budget_usd - self.records.usd, []
+        for i in missing:
+            left -= self._most_usd(questions[i])
+            if left < 0:
+                break
+            part.append(i)
+        if not part:
+            raise Incomplete(
+                f"budget: {self.records.usd:.4f} of budget.usd={self.budget_usd:g} is spent, and the next of "
+                f"{len(missing)} judgements may cost {self._most_usd(questions[missing[0]]):.4f}; raise budget.usd and "
+                "issue the same command: what is judged is kept"
+            )
+        return part
+
+    def _most_usd(self, question: Question) -> float:
+        """What a call can cost at most: a token is a byte or more, and a reply ends at its limit."""
+        messages = question.request.prompt.messages
+        read = sum(len(message.content.encode("utf-8", "surrogatepass")) + TURN_TOKENS for message in messages)
+        return self.judge.usd(read, question.request.sampling.max_tokens)

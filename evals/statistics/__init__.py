@@ -1,0 +1,1 @@
+"""Paired comparison of arms over items and seeds."""

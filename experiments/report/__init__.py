@@ -1,0 +1,1 @@
+"""What people read: comparison tables in the terminal and as HTML."""

@@ -1,0 +1,1 @@
+"""Results on disk: memoised stages, fingerprints, and the files of a run."""

@@ -1,0 +1,1 @@
+"""W&B mirrors the local record; nothing else imports it."""

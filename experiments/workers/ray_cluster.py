@@ -1,0 +1,99 @@
+"""The search on a Ray cluster: Ray Data streams pairs through a pool of actors, each with its models loaded.
+
+Ray only starts workers; correctness comes from the replay, which all of them share on one file system: an actor or a
+node that is lost costs the calls it had in flight, and its pairs are searched again elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from experiments.experiment import Cluster
+from experiments.workers.search_job import Results, SearchJob
+from reer.search.driver import Failure
+from reer.search.methods import Segments
+from reer.types import InputError, Pair, Refinement
+
+
+class Searcher:
+    """An actor: loads the models once, then searches batches of pairs."""
+
+    def __init__(self, job: SearchJob, noise: float) -> None:
+        self.noise = noise
+        self.opened = job.open()
+        self.models = self.opened.__enter__()  # the models live as long as the actor
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        rows = [json.loads(row) for row in batch["row"]]
+        pairs = {row["pair"]["id"]: Pair(**row["pair"]) for row in rows}
+        drafts = {row["pair"]["id"]: tuple(row["segments"]) for row in rows}
+        before = self.models.calls
+        found = self.models.run(pairs, drafts, self.noise, lambda _: None)
+        calls = [self.models.calls - before, *(0 for _ in rows[1:])]
+        return {"result": [_written(result) for result in found.values()], "calls": calls}
+
+
+def _written(result: Refinement | Failure) -> str:
+    return json.dumps({"failed": isinstance(result, Failure), "row": asdict(result)}, ensure_ascii=False)
+
+
+def _read(text: str) -> Refinement | Failure:
+    content = json.loads(text)
+    kind: Any = Failure if content["failed"] else Refinement
+    return TypeAdapter(kind).validate_python(content["row"])
+
+
+def search_on_ray(
+    job: SearchJob,
+    cluster: Cluster,
+    pairs: Mapping[str, Pair],
+    drafts: Mapping[str, Segments],
+    noise: Callable[[Callable[[], float]], float],
+    on_done: Callable[[Refinement | Failure], None],
+) -> tuple[Results, int, float]:
+    """Results in the drafts' order, how many calls were made, and the scorer's noise (`noise` is given the way to
+    measure it). Raises InputError where Ray is not installed."""
+    ray = _connected(cluster)
+    resources = {"num_cpus": cluster.cpus_per_actor, "num_gpus": cluster.gpus_per_actor}
+    measured = noise(lambda: ray.get(ray.remote(**resources)(_measure).remote(job, dict(pairs), dict(drafts))))
+    rows = [{"row": json.dumps({"pair": asdict(pairs[i]), "segments": drafts[i]})} for i in drafts]
+    blocks = max(1, -(-len(rows) // cluster.pairs_per_task))
+    out = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
+        Searcher,
+        fn_constructor_args=(job, measured),
+        batch_size=cluster.pairs_per_task,
+        compute=ray.data.ActorPoolStrategy(size=cluster.actors),
+        **resources,
+    )
+    found: Results = {}
+    calls = 0
+    for row in out.iter_rows():
+        result = _read(row["result"])
+        found[result.pair_id] = result
+        calls += int(row["calls"])
+        on_done(result)
+    return {pair_id: found[pair_id] for pair_id in drafts}, calls, measured
+
+
+def _measure(job: SearchJob, pairs: dict[str, Pair], drafts: dict[str, Segments]) -> float:
+    with job.open() as models:
+        return models.noise(pairs, drafts)
+
+
+def _connected(cluster: Cluster) -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise InputError("runtime=ray: Ray is not installed; pip install -e '.[ray]' -c constraints.txt") from None
+    if not ray.is_initialized():
+        ray.init(address=cluster.address or None, log_to_driver=False, include_dashboard=False)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    return ray

@@ -1,0 +1,1 @@
+"""What is kept of the searched thinking, and the late switches that ablations choose."""

@@ -1,0 +1,1 @@
+"""Rows of every source become pairs and public reasoning samples."""

@@ -1,0 +1,43 @@
+"""`source=bundled`: the project's own texts, one Markdown file each, in `reer/sources/texts`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reer.data.rows import OnBadRow, Problems
+from reer.types import InputError, RawPair
+
+FOLDER = Path(__file__).parent / "texts"
+
+
+@dataclass(frozen=True)
+class BundledTexts:
+    """Original texts that come with the project, in file order."""
+
+    name: str = "bundled"
+    min_votes: float | None = None
+    on_bad_row: OnBadRow = "error"
+
+    def identity(self) -> dict[str, Any]:
+        digest = hashlib.sha256(b"\x1e".join(file.read_bytes() for file in _files()))
+        return {"name": self.name, "texts": digest.hexdigest()[:16]}
+
+    def rows(self, problems: Problems) -> Iterator[RawPair]:
+        """Every text with its query and category."""
+        for file in _files():
+            _, head, body = file.read_text(encoding="utf-8").split("---\n", 2)
+            meta = yaml.safe_load(head)
+            yield RawPair(meta["query"].strip(), body.strip(), meta["category"], self.name, file.name)
+
+
+def _files() -> list[Path]:
+    files = sorted(FOLDER.glob("*.md"))
+    if not files:
+        raise InputError(f"{FOLDER}: no bundled texts there; the installation is incomplete, install it anew")
+    return files

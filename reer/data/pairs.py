@@ -1,0 +1,177 @@
+"""Raw rows become Pairs: selected by votes and length, freed of duplicates, given queries and categories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from reer.data.rows import OnBadRow, Problems
+from reer.models.protocols import Generator, Request, Sampling
+from reer.prompts import Prompts
+from reer.taxonomy import Taxonomy, classify
+from reer.text import control_tokens, fill, language_of, ngrams, words
+from reer.types import Drop, InputError, Pair, RawPair, content_id
+
+SHINGLE = 5
+SKETCH = 8
+NEAR_DUPLICATE = 0.8  # Jaccard similarity of word 5-grams from which two solutions are one; ours
+BENCHMARK_NGRAM = 8
+
+
+class Source(Protocol):
+    """Anything that yields raw rows."""
+
+    @property
+    def name(self) -> str: ...
+
+    on_bad_row: OnBadRow
+    min_votes: float | None
+
+    def rows(self, problems: Problems) -> Iterable[RawPair]: ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Bounds on solutions, in words, and how many pairs are wanted (None: all)."""
+
+    pairs: int | None
+    min_words: int
+    max_words: int
+
+    def __post_init__(self) -> None:
+        if (self.pairs is not None and self.pairs < 1) or not 0 < self.min_words <= self.max_words:
+            raise InputError(f"scale: want pairs >= 1 or null and 0 < min_words <= solution_words, got {self}")
+
+
+def select(rows: Iterable[RawPair], selection: Selection, min_votes: float | None, problems: Problems) -> list[RawPair]:
+    """The first rows in order that pass every rule; what fails is listed in `problems` with its reason.
+
+    Raises InputError when nothing is left.
+    """
+    kept: list[RawPair] = []
+    duplicates = Duplicates()
+    for row in rows:
+        reason = _reason(row, selection, min_votes) or duplicates.reason(row.solution)
+        if reason:
+            problems.drops.append(Drop(row.where, reason))
+        else:
+            kept.append(row)
+        if len(kept) == selection.pairs:
+            break
+    if not kept:
+        counts = Counter(drop.reason for drop in problems.drops)
+        why = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "it has no rows"
+        raise InputError(
+            f"no pairs are left of this source ({why}); loosen source.min_votes, scale.min_words "
+            f"({selection.min_words}) or scale.solution_words ({selection.max_words}), or give another source"
+        )
+    return kept
+
+
+def _reason(row: RawPair, selection: Selection, min_votes: float | None) -> str | None:
+    size = len(words(row.solution))
+    if size < selection.min_words:
+        return "solution_too_short"
+    if size > selection.max_words:
+        return "solution_too_long"
+    if control_tokens(row.solution) or control_tokens(row.query or ""):
+        return "control_tokens"
+    if min_votes is not None and row.votes is not None and row.votes < min_votes:
+        return "few_votes"
+    return None
+
+
+class Duplicates:
+    """Finds texts seen before: the same words, or nearly the same by Jaccard similarity of word 5-grams.
+
+    Each text is filed under its few smallest shingle hashes; only texts that share one are compared.
+    """
+
+    def __init__(self) -> None:
+        self.exact: set[str] = set()
+        self.filed: dict[str, list[frozenset[str]]] = {}
+
+    def reason(self, text: str) -> str | None:
+        """`duplicate`, `near_duplicate`, or None for a text that is new; it is remembered."""
+        tokens = words(text)
+        key = content_id(*tokens)
+        if key in self.exact:
+            return "duplicate"
+        self.exact.add(key)
+        shingles = frozenset(content_id(*gram) for gram in ngrams(tokens, SHINGLE))
+        sketch = sorted(shingles)[:SKETCH]
+        for other in (other for mark in sketch for other in self.filed.get(mark, ())):
+            if len(shingles & other) >= NEAR_DUPLICATE * len(shingles | other):
+                return "near_duplicate"
+        for mark in sketch:
+            self.filed.setdefault(mark, []).append(shingles)
+        return None
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Finished pairs, the thinking that came with some of them, and how gaps were filled."""
+
+    pairs: tuple[Pair, ...]
+    thinking: Mapping[str, str]
+    queries_reversed: int
+    queries_by_template: int
+    categories_by_model: int
+    categories_by_rule: int
+
+
+def complete(
+    rows: Sequence[RawPair], taxonomy: Taxonomy, prompts: Prompts, generator: Callable[[], Generator]
+) -> Completed:
+    """Rows as Pairs; missing queries and unknown categories are asked of the model, which is opened only if needed."""
+    rows = [replace(row, category=taxonomy.resolve(row.category)) for row in rows]
+    no_query = [i for i, row in enumerate(rows) if row.query is None]
+    by_template = 0
+    if no_query:
+        queries, by_template = reverse_queries([rows[i].solution for i in no_query], generator(), prompts)
+        for i, query in zip(no_query, queries, strict=True):
+            rows[i] = replace(rows[i], query=query)
+    unsorted = [i for i, row in enumerate(rows) if row.category is None]
+    by_rule = 0
+    if unsorted:
+        categories, by_rule = classify([str(rows[i].query) for i in unsorted], taxonomy, generator(), prompts)
+        for i, category in zip(unsorted, categories, strict=True):
+            rows[i] = replace(rows[i], category=category)
+    pairs = tuple(_pair(row) for row in rows)
+    thinking = {pair.id: row.thinking for pair, row in zip(pairs, rows, strict=True) if row.thinking}
+    return Completed(pairs, thinking, len(no_query) - by_template, by_template, len(unsorted) - by_rule, by_rule)
+
+
+def _pair(row: RawPair) -> Pair:
+    query = str(row.query).strip()
+    id = content_id(query, row.solution)
+    return Pair(id, query, row.solution, str(row.category), language_of(query), row.source)
+
+
+def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Prompts) -> tuple[list[str], int]:
+    """The query each text answers, written by the model; a reply that cannot be one (under 4 or over 120 words, or
+    with control tokens) is replaced by the template with the text's opening words. Returns how many were."""
+    sampling = Sampling(temperature=0, top_p=1, max_tokens=120)
+    asked = [Request(prompts.chat("reverse", text, {"solution": text}), sampling, 0) for text in solutions]
+    queries, templated = [], 0
+    for text, reply in zip(solutions, generator.generate(asked), strict=True):
+        query = reply.text.strip()
+        if not 4 <= len(words(query)) <= 120 or control_tokens(query) or reply.stopped == "length":
+            opening = text[:80].split("\n")[0].strip()
+            query, templated = fill(prompts.of(text).reverse_fallback, {"opening": opening}), templated + 1
+        queries.append(query)
+    return queries, templated
+
+
+def benchmark_overlap(pairs: Sequence[Pair], prompts: Iterable[str]) -> list[str]:
+    """Ids of pairs whose query shares a word 8-gram with a benchmark prompt (or is one, where shorter)."""
+    whole = {tuple(words(prompt)) for prompt in prompts}
+    grams = {gram for tokens in whole for gram in ngrams(tokens, BENCHMARK_NGRAM)}
+    return [
+        pair.id
+        for pair in pairs
+        if tuple(words(pair.query)) in whole
+        or any(gram in grams for gram in ngrams(words(pair.query), BENCHMARK_NGRAM))
+    ]

@@ -1,0 +1,1 @@
+"""One bounded HTTP client: errors, retries, rate limits, circuit breaker."""

@@ -1,0 +1,1 @@
+"""Models in this process: transformers checkpoints, decoding, exact scoring with shared prefixes."""

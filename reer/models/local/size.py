@@ -1,0 +1,68 @@
+"""How big a decoder is, from the numbers of its configuration: enough to reckon memory and work before it is loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of a Llama- or Qwen-like decoder: attention with fewer key heads, a gated MLP, norms left out."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @property
+    def linears(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of the linear maps of one layer."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        up, down = (self.hidden, self.intermediate), (self.intermediate, self.hidden)
+        attention = ((self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden))
+        return (*attention, up, up, down)
+
+    @property
+    def layer_parameters(self) -> int:
+        return sum(inputs * outputs for inputs, outputs in self.linears)
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Of the embedding, and of the head where it has weights of its own."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def parameters(self) -> int:
+        return self.layers * self.layer_parameters + self.embedding_parameters
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Of low-rank adapters on every linear map."""
+        return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
+
+
+def size_in(folder: Path) -> Size | None:
+    """The size of a model saved in a folder, None where its configuration is of another kind."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    wanted = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size")
+    if not all(isinstance(config.get(name), int) for name in wanted):
+        return None
+    hidden, layers, intermediate, heads, vocabulary = (config[name] for name in wanted)
+    return Size(
+        hidden,
+        layers,
+        intermediate,
+        heads,
+        config.get("num_key_value_heads") or heads,
+        config.get("head_dim") or hidden // heads,
+        vocabulary,
+        bool(config.get("tie_word_embeddings")),
+    )

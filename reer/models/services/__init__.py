@@ -1,0 +1,1 @@
+"""Models behind servers: chat services, scoring servers, batch interfaces."""

@@ -1,0 +1,134 @@
+"""How the providers' batch interfaces look: OpenAI's (files in, files out) and Anthropic's (one call in, one file out).
+
+OpenAI: developers.openai.com/api/reference, /files and /batches. Anthropic: platform.claude.com/docs/en/api/messages,
+/batches. Neither can be asked to do the same submission only once, so a submission that may have arrived is not sent
+again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from reer.models.http.client import Call, Client, encoded
+from reer.models.http.errors import Unanswered, trouble
+from reer.models.services.batches import Outcome, State
+
+Result = TypeVar("Result")
+ENDED = ("completed", "failed", "expired", "cancelled")
+STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+@dataclass(frozen=True)
+class OpenAiWire:
+    """OpenAI's: results and errors lie in two files, once the batch has ended in whatever way."""
+
+    client: Client
+
+    def line(self, custom_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": dict(body)}
+
+    def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        upload = b"".join(encoded(line) + b"\n" for line in lines)
+        file = _ask(self.client, Call("/files", {"purpose": "batch"}, _id, upload=upload))
+        body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        return _ask(self.client, Call("/batches", body, _id, once=True))
+
+    def look(self, batch: str) -> State:
+        return _ask(self.client, Call(f"/batches/{batch}", {}, self._state, method="GET"))
+
+    def _state(self, reply: Any) -> State:
+        status = str(reply["status"])
+        files = tuple(str(reply[key]) for key in ("output_file_id", "error_file_id") if reply.get(key))
+        errors = (reply.get("errors") or {}).get("data") or []
+        why = f"batch {reply['id']} {status}: {json.dumps(errors)[:300]}" if errors else ""
+        return State(status, status in ENDED, status == "cancelling", files, why)
+
+    def outcomes(self, state: State) -> Iterator[Outcome]:
+        for file in state.files:
+            for row in _lines(self.client, f"/files/{file}/content"):
+                yield from _read(row, self._outcome)
+
+    def _outcome(self, row: Any) -> Outcome:
+        error, response = row.get("error"), row.get("response")
+        if response is None:
+            return Outcome(row["custom_id"], None, Unanswered(f"{error['code']}: {error['message']}"[:300]))
+        status, body = int(response["status_code"]), response["body"]
+        if status == 200:
+            return Outcome(row["custom_id"], body, None)
+        return Outcome(row["custom_id"], None, trouble(self.client.name, status, json.dumps(body), {}))
+
+
+@dataclass(frozen=True)
+class AnthropicWire:
+    """Anthropic's: a batch ends when each of its requests has succeeded, errored, expired or been canceled."""
+
+    client: Client
+
+    def line(self, custom_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"custom_id": custom_id, "params": dict(body)}
+
+    def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        return _ask(self.client, Call("/v1/messages/batches", {"requests": list(lines)}, _id, once=True))
+
+    def look(self, batch: str) -> State:
+        return _ask(self.client, Call(f"/v1/messages/batches/{batch}", {}, self._state, method="GET"))
+
+    def _state(self, reply: Any) -> State:
+        status, base = str(reply["processing_status"]), self.client.served.base_url.rstrip("/")
+        url = str(reply.get("results_url") or "")
+        # the key goes nowhere but to base_url: a gateway passes on addresses that it does not serve
+        path = url.removeprefix(base) if url.startswith(base + "/") else f"/v1/messages/batches/{reply['id']}/results"
+        return State(status, status == "ended", status == "canceling", (path,) if url else ())
+
+    def outcomes(self, state: State) -> Iterator[Outcome]:
+        for path in state.files:
+            for row in _lines(self.client, path):
+                yield from _read(row, self._outcome)
+
+    def _outcome(self, row: Any) -> Outcome:
+        result = row["result"]
+        if result["type"] == "succeeded":
+            return Outcome(row["custom_id"], result["message"], None)
+        if result["type"] != "errored":
+            return Outcome(row["custom_id"], None, Unanswered(f"the request was {result['type']}"))
+        error = result["error"].get("error") or result["error"]
+        status = STATUS.get(error["type"], 500)
+        return Outcome(row["custom_id"], None, trouble(self.client.name, status, json.dumps(error), {}))
+
+
+def _ask(client: Client, call: Call[Result]) -> Result:
+    """The answer to one call, which is never None for want of room: what these ask fits."""
+    (answer,) = client.ask([call])
+    assert answer is not None
+    return answer
+
+
+def _id(reply: Any) -> str:
+    if not isinstance(reply["id"], str) or not reply["id"].replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"{reply['id']!r} is no id")
+    return reply["id"]
+
+
+def _lines(client: Client, path: str) -> list[str]:
+    return _ask(client, Call(path, {}, lambda text: text.split("\n"), method="GET", plain=True))
+
+
+def _read(line: str, read: Callable[[Any], Outcome]) -> Iterator[Outcome]:
+    """The outcome of a line, if it holds one: a file that was cut off is read as far as it goes."""
+    try:
+        yield read(json.loads(line))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return

@@ -1,0 +1,264 @@
+"""A generator behind a provider's batch interface: half the price, within a day instead of at once.
+
+What is under way is written down before anything is waited for, so that whoever asks the same after a kill waits for
+the same batch instead of paying for another. Results are found by the hash of their request, never by their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from reer.models.http.client import Client, encoded
+from reer.models.http.errors import NO_ROOM, PromptTooLong, Refused, Unreadable
+from reer.models.http.systemic import Refusal, RequestProfile
+from reer.models.protocols import Completion, Heard, Request, unheard
+from reer.models.services.batch_ledger import BatchLedger, PendingBatch
+from reer.types import Incomplete
+
+Result = TypeVar("Result")
+SUBMISSIONS = 3  # of one request, in one go
+LONGEST_POLL_SECONDS = 60.0
+LEAVING_POLLS = 15  # at these pauses eleven minutes; OpenAI says that a cancellation takes up to ten
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How much one batch may hold: OpenAI takes 50,000 requests and 200 MB, Anthropic 100,000 and 256 MB."""
+
+    requests: int = 50_000
+    bytes: int = 100_000_000
+
+
+LIMITS = BatchLimits()
+
+
+@dataclass(frozen=True)
+class State:
+    """How a batch does: `status` in the provider's words, `ended` when no more comes of it, `leaving` when it is being
+    cancelled, or is not found; `files` hold its results, and `why` is what it failed of."""
+
+    status: str
+    ended: bool
+    leaving: bool = False
+    files: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one request: a reply, or the trouble."""
+
+    custom_id: str
+    reply: Any
+    trouble: Exception | None
+
+
+class BatchApi(Protocol):
+    """One provider's batch interface."""
+
+    def line(self, custom_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request as it stands in a batch."""
+        ...
+
+    def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Send a batch; its id."""
+        ...
+
+    def look(self, batch: str) -> State: ...
+
+    def outcomes(self, state: State) -> Iterable[Outcome]:
+        """What its files say, in whatever order; a line that cannot be read is passed over."""
+        ...
+
+
+class Service(Protocol):
+    """What a batch has to know of a service; see `reer.models.services.service.ChatService`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def poll_seconds(self) -> float: ...
+    @property
+    def batch_seconds(self) -> float: ...
+    @property
+    def outage_seconds(self) -> float: ...
+    def body(self, request: Request) -> dict[str, Any]: ...
+    def completion(self, reply: Any, request: Request) -> Completion: ...
+    def manner(self, body: dict[str, Any]) -> RequestProfile[Completion]: ...
+
+
+def custom_id(name: str, request: Request) -> str:
+    """What a request is called in a batch: a hash of all that its answer depends on."""
+    asked = {key: value for key, value in asdict(request).items() if key != "group"}
+    return hashlib.sha256(encoded([name, asked])).hexdigest()[:32]
+
+
+@dataclass
+class Work:
+    """What one call of `generate` is asked, and what has come of it."""
+
+    requests: dict[str, Request]
+    positions: dict[str, list[int]]
+    heard: Heard
+    answers: dict[str, Completion] = field(default_factory=dict)
+    refused: dict[str, Refusal[Completion]] = field(default_factory=dict)
+    why: str = "no result came for it"
+    overdue: list[str] = field(default_factory=list)
+
+    def missing(self) -> list[str]:
+        return [key for key in self.requests if key not in self.answers and key not in self.refused]
+
+    def hear(self, fresh: Mapping[str, Completion]) -> None:
+        """Keep answers, and tell them."""
+        self.answers.update(fresh)
+        places = [(at, reply) for key, reply in fresh.items() for at in self.positions[key]]
+        if places:
+            self.heard([at for at, _ in places], [reply for _, reply in places])
+
+
+class BatchSession:
+    """Sends all requests of a call as one batch or several, and waits for them; see `Generator`."""
+
+    def __init__(self, server: Service, client: Client, wire: BatchApi, folder: Path, limits: BatchLimits) -> None:
+        self.server, self.client, self.wire, self.name = server, client, wire, server.name
+        self.limits, self.notes = limits, BatchLedger(folder, server.name, server.base_url)
+
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        """All requests, in order; heard batch by batch. Raises InputError when all are refused, Incomplete when some
+        have no answer after several submissions, or a batch does not end."""
+        keys = [custom_id(self.name, request) for request in requests]
+        positions: dict[str, list[int]] = {}
+        for at, key in enumerate(keys):
+            positions.setdefault(key, []).append(at)
+        work = Work(dict(zip(keys, requests, strict=True)), positions, heard)
+        batches = self.notes.about(work.requests)
+        for _ in range(SUBMISSIONS):
+            covered = {key for note in batches for key in note.custom_ids}
+            batches += self._submit(work, [key for key in work.missing() if key not in covered])
+            self._wait(work, batches)
+            batches = []
+            if work.overdue or not work.missing():
+                break
+        self._finish(work)
+        return [work.answers[key] for key in keys]
+
+    def _submit(self, work: Work, keys: Sequence[str]) -> list[PendingBatch]:
+        """Send these, in as many batches as the limits make of them; each is noted at once."""
+        notes, lines, room = [], {}, 0
+        for key in keys:
+            line = self.wire.line(key, self.server.body(work.requests[key]))
+            size = len(encoded(line)) + 1
+            if lines and (len(lines) >= self.limits.requests or size > room):
+                notes.append(self._send(lines))
+                lines = {}
+            room = (room if lines else self.limits.bytes) - size
+            lines[key] = line
+        return [*notes, self._send(lines)] if lines else notes
+
+    def _send(self, lines: Mapping[str, Any]) -> PendingBatch:
+        note = self.notes.add(self.wire.submit(list(lines.values())), list(lines))
+        log.info("server %s: batch %s holds %d requests", self.name, note.id, len(lines))
+        return note
+
+    def _wait(self, work: Work, batches: Sequence[PendingBatch]) -> None:
+        """Until every batch has ended, or is overdue; each is taken in as it ends."""
+        waiting, leaving, pause = list(batches), {note.id: 0 for note in batches}, self.server.poll_seconds
+        while waiting:
+            for note in tuple(waiting):
+                state = self._look(note)
+                leaving[note.id] += state.leaving
+                if state.ended or leaving[note.id] > LEAVING_POLLS:
+                    self._take(work, note, state)
+                    waiting.remove(note)
+                elif time.time() - note.submitted_at > self.server.batch_seconds:
+                    work.overdue.append(f"batch {note.id} is {state.status} after {self.server.batch_seconds:g} s")
+                    waiting.remove(note)
+            if waiting:
+                time.sleep(pause)
+                pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
+
+    def _look(self, note: PendingBatch) -> State:
+        try:
+            return self._patiently(lambda: self.wire.look(note.id))
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return State("not to be found", ended=False, leaving=True, why=error.reason)
+
+    def _patiently(self, ask: Callable[[], Result]) -> Result:
+        """What is asked, over and over through an outage; raises Incomplete after `outage_seconds` of it."""
+        ends_at = time.monotonic() + self.server.outage_seconds
+        while True:
+            try:
+                return ask()
+            except Incomplete:
+                if time.monotonic() > ends_at:
+                    raise
+                time.sleep(self.server.poll_seconds)
+
+    def _take(self, work: Work, note: PendingBatch, state: State) -> None:
+        """Keep what a batch has come to; only then is its note put away, unless it holds what others may ask for."""
+        outcomes = self._known(note, self._patiently(lambda: list(self.wire.outcomes(state))))
+        log.info("server %s: batch %s is %s, with %d results", self.name, note.id, state.status, len(outcomes))
+        read = {key: self._read(work.requests[key], outcomes[key]) for key in work.missing() if key in outcomes}
+        work.hear({key: found for key, found in read.items() if isinstance(found, Completion)})
+        if work.requests.keys() >= set(note.custom_ids):
+            self.notes.put_away(note)
+        work.why = state.why or work.why
+        for key, found in read.items():
+            manner = self.server.manner(self.server.body(work.requests[key]))
+            if isinstance(found, Refused):
+                work.refused[key] = self.client.refusals.note(manner, found)
+            elif isinstance(found, Exception):
+                work.why = str(found)
+            elif found is not NO_ROOM:
+                self.client.refusals.answered(manner)
+
+    def _known(self, note: PendingBatch, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+        """The first outcome of each request; what is told again, or was never asked, is passed over."""
+        asked, found, foreign = set(note.custom_ids), {}, 0
+        for outcome in outcomes:
+            if outcome.custom_id in asked and outcome.custom_id not in found:
+                found[outcome.custom_id] = outcome
+            else:
+                foreign += 1
+        if foreign:
+            log.warning(
+                "server %s: batch %s: %d lines with an unknown or a second custom_id are passed over",
+                self.name,
+                note.id,
+                foreign,
+            )
+        return found
+
+    def _read(self, request: Request, outcome: Outcome) -> Completion | Exception:
+        if outcome.trouble is not None:
+            return NO_ROOM if isinstance(outcome.trouble, PromptTooLong) else outcome.trouble
+        try:
+            return self.server.completion(outcome.reply, request)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return Unreadable(f"{str(outcome.reply)[:300]} ({type(error).__name__}: {error})")
+
+    def _finish(self, work: Work) -> None:
+        """Make answers of refusals. Raises Incomplete where there is none."""
+        every = len(work.refused) == len(work.requests)
+        work.hear({key: refusal.answer(every) for key, refusal in work.refused.items()})
+        missing = len(work.missing())
+        if not missing:
+            return
+        head = f"server {self.name}: {missing} of {len(work.requests)} requests have no answer"
+        if work.overdue:
+            raise Incomplete(f"{head}: {'; '.join(work.overdue)}. The same command goes on waiting for it")
+        raise Incomplete(
+            f"{head} after {SUBMISSIONS} batches; last: {work.why}. The others are kept; the same command asks only "
+            "these again"
+        )

@@ -1,0 +1,160 @@
+"""What chat services have in common, whatever their wire format: parameters that may be left unsent, a live session,
+and batches.
+
+A service says in `body` what a request is on its wire and in `completion` what a reply says, once for both ways.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from reer.models.http.client import Call, Client, Endpoint, connect
+from reer.models.http.errors import NO_ROOM
+from reer.models.http.systemic import RequestProfile
+from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
+from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
+from reer.types import InputError, Message
+
+CONTENT = ("model", "messages", "system", "seed")  # of a body: what differs from call to call, or is told anyway
+
+
+@dataclass(frozen=True)
+class ChatService(Endpoint, ABC):
+    """A model on a server. `send_temperature` and `send_top_p` are off for models that refuse these parameters;
+    `send_top_k` is on for servers that know it. `health_check` asks each replica for a token before any work.
+    A batch is looked at after `poll_seconds`, then ever more rarely, for `batch_seconds` at most."""
+
+    engine: ClassVar[str]
+    path: ClassVar[str]
+    switches: ClassVar[tuple[str, ...]] = ("top_p", "temperature")
+
+    model: str
+    send_temperature: bool = field(default=True, kw_only=True)
+    send_top_p: bool = field(default=True, kw_only=True)
+    send_top_k: bool = field(default=False, kw_only=True)
+    health_check: bool = field(default=True, kw_only=True, metadata={"identity": False})
+    poll_seconds: float = field(default=5.0, kw_only=True, metadata={"identity": False})
+    batch_seconds: float = field(default=26 * 3600.0, kw_only=True, metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.poll_seconds, self.batch_seconds) <= 0:
+            raise InputError(f"server: want poll_seconds and batch_seconds > 0, got {self}")
+
+    @property
+    def name(self) -> str:
+        """The model and what is left unsent to it, as its sessions are called."""
+        unsent = "".join(f"-no_{switch}" for switch in self.switches if not getattr(self, f"send_{switch}"))
+        return f"{self.model}/{self.engine}{unsent}{'-top_k' if self.send_top_k else ''}"
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[ChatSession[Any]]:
+        with connect(self.model, self) as client:
+            session = self.session(client)
+            if self.health_check:
+                session.check()
+            yield session
+
+    @contextmanager
+    def open_batches(self, folder: Path, limits: BatchLimits = LIMITS) -> Iterator[BatchSession]:
+        """A generator that sends through the provider's batch interface; `folder` keeps what is under way, so that it
+        is found again by whoever asks the same after a kill. No health check: a batch is judged by its own."""
+        with connect(self.model, self) as client:
+            yield BatchSession(self, client, self.wire(client), folder, limits)
+
+    def sampled(self, sampling: Sampling) -> dict[str, Any]:
+        """How to sample, without what the switches leave out."""
+        sent: dict[str, Any] = {}
+        if self.send_temperature:
+            sent["temperature"] = sampling.temperature
+        if self.send_top_p:
+            sent["top_p"] = sampling.top_p
+        if self.send_top_k and sampling.top_k:
+            sent["top_k"] = sampling.top_k
+        return sent
+
+    @abstractmethod
+    def body(self, request: Request) -> dict[str, Any]:
+        """What is sent for a request."""
+
+    @abstractmethod
+    def completion(self, reply: Any, request: Request) -> Completion:
+        """What a reply says. Raises ValueError and its like for what is none."""
+
+    @abstractmethod
+    def wire(self, client: Client) -> BatchApi:
+        """The provider's batch interface."""
+
+    def session(self, client: Client) -> ChatSession[Any]:
+        return ChatSession(self, client)
+
+    def hello(self) -> Request:
+        """The smallest thing to ask."""
+        return one_token(Prompt((Message("user", "Hello"),)), self.send_top_p)
+
+    def manner(self, body: dict[str, Any]) -> RequestProfile[Completion]:
+        """How a call of this body bears a refusal."""
+        sent = ", ".join(f"{name}={value!r}" for name, value in body.items() if name not in CONTENT)
+        seeded = f"{sent}, a seed" if "seed" in body else sent
+        return RequestProfile(seeded, self._advice(), lambda reason: Completion(reason, "refused", 0, 0))
+
+    def _advice(self) -> str:
+        on = ", ".join(f"send_{name}=false" for name in (*self.switches, "top_k") if getattr(self, f"send_{name}"))
+        return f"In the settings of this model's chat: {on} leave theirs out." if on else ""
+
+
+Service = TypeVar("Service", bound=ChatService)
+
+
+def one_token(prompt: Prompt, send_top_p: bool) -> Request:
+    """A request for one token, greedy where that can be said together with top_p."""
+    return Request(prompt, Sampling(0.0 if send_top_p else 1.0, 1.0, max_tokens=1), 0)
+
+
+def timed(completion: Completion, seconds: float) -> Completion:
+    """A completion that says how long it took."""
+    return replace(completion, seconds=seconds)
+
+
+class ChatSession(Generic[Service]):
+    """An open connection; see `Generator`."""
+
+    def __init__(self, server: Service, client: Client) -> None:
+        self.server, self.client, self.name = server, client, server.name
+
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        """All requests, in order; one that the server refuses for what it holds is `refused`. Raises InputError when
+        it is not that request alone, Incomplete, after all others, when one has no answer."""
+
+        def placed(positions: Sequence[int], replies: Sequence[Completion | None]) -> None:
+            heard(positions, [reply or NO_ROOM for reply in replies])
+
+        return [reply or NO_ROOM for reply in self.client.ask([self.call(request) for request in requests], placed)]
+
+    def check(self) -> None:
+        """Ask each replica, so that a wrong address, key or model name is found before any work."""
+        hello = self.call(self.server.hello())
+        for url, reply in zip(
+            self.server.urls, self.client.ask([replace(hello, url=url) for url in self.server.urls]), strict=True
+        ):
+            if reply and reply.stopped == "refused":
+                raise InputError(f"server {url} refused to say hello: {reply.text}")
+
+    def call(self, request: Request) -> Call[Completion]:
+        body = self.server.body(request)
+        return Call(
+            self.server.path,
+            body,
+            lambda reply: self.read(reply, request),
+            request.group,
+            manner=self.server.manner(body),
+            timed=timed,
+        )
+
+    def read(self, reply: Any, request: Request) -> Completion:
+        return self.server.completion(reply, request)

@@ -1,0 +1,1 @@
+"""The search for thinking: methods, their driver, drafts, rewrites and scores."""

@@ -1,0 +1,1 @@
+"""Rows become tokens, tokens become a fine-tuned student."""

@@ -1,0 +1,156 @@
+"""Supervised fine-tuning with TRL's SFTTrainer on rows that are already tokens (see `reer.training.chat_format`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from reer.training.checkpoints import resumable, step_of
+from reer.training.parallelism import Parallelism
+from reer.training.recipe import Job, Lora, OnLog, Stopped, Trained
+from reer.training.student import load_student, save_student
+from reer.types import InputError
+
+CURVE = (
+    "step",
+    "epoch",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "mean_token_accuracy",
+    "entropy",
+    "num_tokens",
+    "examples",
+    "tokens_per_second",
+    "memory_gib",
+)
+
+
+def train_here(job: Job, on_log: OnLog) -> Trained:
+    """Train in this process (one of several, where a launcher started it so) and save the student to `job.model`.
+
+    Goes on from the newest complete checkpoint. Raises Stopped after a request to stop, InputError where the checkpoint
+    is that of another training, RuntimeError where the loss is no number any more.
+    """
+    from reer.training.callbacks import watch
+
+    rows, digest = read_rows(Path(job.rows))
+    facts = {
+        "rows sha256": digest,
+        "train": asdict(job.recipe),
+        "seed": job.seed,
+        "runtime.parallelism.micro_batch": job.parallelism.micro_batch,
+        "processes": job.parallelism.processes,
+        "runtime.parallelism.sharding": job.parallelism.sharding,
+    }
+    resume = resumable(job.checkpoints, facts)
+    trainer, count = build_trainer(job, rows), len(rows)
+    del rows  # the trainer has them in a denser form
+    _check_sharding(trainer, job.parallelism)
+    stopping = watch(trainer, job, facts, count, on_log)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if stopping.stopped:
+        raise Stopped(f"training stopped at step {trainer.state.global_step}; it goes on from there")
+    save_student(trainer, job.student, job.model, job.recipe.precision)
+    trainer.accelerator.wait_for_everyone()
+    history = [row for row in trainer.state.log_history if "loss" in row]
+    curve = tuple({key: float(row[key]) for key in CURVE if key in row} for row in history)
+    return Trained(job.model, curve, trainer.state.global_step, step_of(resume) if resume else 0)
+
+
+def _check_sharding(trainer: Any, parallelism: Parallelism) -> None:
+    """Raise InputError where the weights are not split as the parallelism says: each process would hold all of them."""
+    kind = trainer.accelerator.distributed_type.value
+    if (parallelism.sharding == "full") != (kind == "FSDP"):
+        raise InputError(
+            f"runtime.parallelism.sharding={parallelism.sharding}, but accelerate runs {kind} here (FSDP2 wants GPUs); "
+            "choose a runtime whose sharding this machine can do, e.g. runtime.parallelism.sharding=none"
+        )
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, list[int]]], str]:
+    """Token ids and labels of a file of rendered rows, and the sha256 of its bytes."""
+    import hashlib
+    import json
+
+    content = path.read_bytes()
+    rows = [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+    kept = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
+    return kept, hashlib.sha256(content).hexdigest()
+
+
+def build_trainer(job: Job, rows: list[dict[str, list[int]]]) -> Any:
+    """TRL's trainer, told everything on purpose."""
+    from datasets import Dataset
+    from transformers import PrinterCallback, set_seed
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    set_seed(job.seed)
+    settings = settings_of(job)  # first: it tells this process its device and its place among the others
+    model, tokenizer = load_student(job.student, job.recipe, job.parallelism.attention)
+    trainer = SFTTrainer(
+        model=model,
+        args=settings,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=_peft(job.recipe.lora),
+    )
+    trainer.remove_callback(PrinterCallback)  # our own progress says it better
+    # Without this there is a card at each checkpoint, which asks a live W&B run for its URL.
+    trainer.create_model_card = lambda *_, **__: None
+    return trainer
+
+
+def settings_of(job: Job) -> Any:
+    """TRL's configuration from ours, every default that could lose tokens or leak state set on purpose."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    recipe, parallelism = job.recipe, job.parallelism
+    settings = SFTConfig(
+        output_dir=str(job.checkpoints),
+        seed=job.seed,
+        data_seed=job.seed,
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup_ratio,
+        weight_decay=recipe.weight_decay,
+        max_length=None,
+        packing=False,
+        padding_free=parallelism.padding_free,
+        per_device_train_batch_size=parallelism.micro_batch,
+        gradient_accumulation_steps=parallelism.accumulation(recipe.global_batch),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=True,
+        bf16=recipe.precision == "bfloat16",
+        activation_checkpointing=parallelism.recompute_activations,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="steps",
+        save_steps=parallelism.checkpoint_steps,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        logging_nan_inf_filter=False,
+        # Split gradients are summed split, in each micro batch: whole ones would fill a device, in half precision.
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": parallelism.sharding == "full"}},
+    )
+    settings._n_gpu = min(1, settings.n_gpu)  # one process drives one device; Trainer would spread over all it sees
+    return settings
+
+
+def _peft(lora: Lora | None) -> Any:
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,88 @@
+"""LongBench-Write as its own scripts score it: rows replayed through the unmodified scripts, kept as fixtures."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.benchmark import Judged, Response, Verdict, item_scores, judged_by_item
+from evals.benchmarks.length import length_score
+from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite, official_grades
+from tests.conftest import pinned
+
+
+@pytest.fixture(scope="module")
+def rows(shared: Path) -> list[dict[str, Any]]:
+    """Each row's answer, the judge's replies to it, and what the scripts made of them."""
+    folder = shared / "conformity" / "longbench_write"
+    found = json.loads((folder / "expected.json").read_text())["items"]
+    answers = [json.loads(line) for line in (folder / "pred.jsonl").read_text().split("\n") if line]
+    replies = [json.loads(line) for line in (folder / "judge_replies.jsonl").read_text().split("\n") if line]
+    assert [row["row"] for row in found] == [row["row"] for row in replies]
+    return [
+        {**f, "answer": a["response"], "replies": r["replies"]} for f, a, r in zip(found, answers, replies, strict=True)
+    ]
+
+
+def test_every_rows_length_score_is_the_scripts(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert length_score(row["length"], row["answer"]) == pytest.approx(row["S_l"], abs=1e-9), row["row"]
+
+
+def test_every_rows_grades_are_the_scripts_or_none_as_theirs(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        wanted = row["scores"] and {name: float(value) for name, value in row["scores"].items()}
+        assert official_grades(row["replies"]) == wanted, row["row"]
+    assert any(row["scores"] is None for row in rows)
+
+
+def test_the_means_are_over_all_rows_for_length_and_over_read_rows_for_quality(
+    rows: list[dict[str, Any]], shared: Path
+) -> None:
+    benchmark = LongBenchWrite(
+        pinned(shared / "benchmarks" / "longbench_write"), judged=True, temperature=0.5, min_coverage=0.98
+    )
+    items = benchmark.items()[: len(rows)]
+    responses = [Response.read(item.id, row["answer"], False, 1) for item, row in zip(items, rows, strict=True)]
+    verdicts = [
+        Verdict(item.id, "quality", None, row["replies"][-1], "x", 1, tuple(row["replies"][:-1]))
+        for item, row in zip(items, rows, strict=True)
+    ]
+    found = benchmark.official(items, judged_by_item(responses, verdicts))
+    read = [row["scores"] for row in rows if row["scores"]]
+    means = {name: (math.fsum(float(s[name]) for s in read) / len(read) - 1) * 25 for name in DIMENSIONS}
+    assert found["S_l"] == pytest.approx(math.fsum(row["S_l"] for row in rows) / len(rows), abs=1e-9)
+    assert found["S_q"] == pytest.approx(math.fsum(means.values()) / 6, abs=1e-9)
+    assert {name: found[name] for name in DIMENSIONS} == pytest.approx(means, abs=1e-9)
+    strict = item_scores(benchmark, items, responses, verdicts)
+    assert all(score is None for score in strict["S_q"].values()), "what strict parsing refused is no strict score"
+
+
+@pytest.mark.parametrize(
+    ("replies", "read"),
+    [
+        (["no json", '{"Relevance": 1}'], False),
+        (["```\n{}\n```"], False),
+        (["[" * 100_000], False),
+        (['{"Relevance": NaN}'], False),
+        ([], False),
+        ([json.dumps(dict.fromkeys(DIMENSIONS, "4/5"))], False),
+        ([json.dumps(dict.fromkeys(DIMENSIONS, None))], False),
+        ([json.dumps(dict.fromkeys(DIMENSIONS, 9))], True),
+        (["Fine.\n```json\n" + json.dumps(dict.fromkeys(DIMENSIONS, "4"), indent=1) + "\n```\nEnd."], True),
+    ],
+)
+def test_what_the_scripts_could_read(replies: list[str], read: bool) -> None:
+    assert (official_grades(replies) is not None) == read
+
+
+def test_without_any_verdict_there_is_a_length_score_alone(tmp_path: Path) -> None:
+    line = json.dumps({"prompt": "Write.", "type": "News", "length": 3})
+    (tmp_path / "longbench_write.jsonl").write_text(line + "\n")
+    (tmp_path / "judge.txt").write_text("$INST$ $RESPONSE$")
+    benchmark = LongBenchWrite(pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
+    (item,) = benchmark.items()
+    by_item = {item.id: Judged(Response.read(item.id, "one two three", False, 3), ())}
+    assert benchmark.official([item], by_item) == {"S_l": 100.0}

@@ -1,0 +1,274 @@
+"""lm-eval on a real model: answers apart from thinking, nothing cut that no task cuts, and its output as measures."""
+
+import gc
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.benchmark import Measure
+from evals.lm_eval.harness import LmEval, _documents, _measures
+from evals.lm_eval.loading import _state_until
+from evals.lm_eval.thinking import never_closed
+from reer.models.local.checkpoints import TinyModel
+from reer.models.protocols import Device
+from reer.types import InputError
+
+CPU = Device("cpu", generate_rows=4)
+KNOWN = {  # what the model below says to each question: it closes its thinking, does without, or never ends it
+    "ab": "<think>\nq\n\nStop: r\n</think>\n\none\n\ntwo",
+    "cd": "one\n\ntwo",
+    "ef": "<think>\none\n\ntwo one",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny random model after it has learned three replies by heart."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer: Any = AutoTokenizer.from_pretrained(TinyModel().fetch())
+    student: Any = AutoModelForCausalLM.from_pretrained(TinyModel().fetch())
+    texts = [
+        [tokenizer.apply_chat_template([{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True), a]
+        for q, a in KNOWN.items()
+    ]
+    batch = tokenizer([prompt + reply + "<|im_end|>" for prompt, reply in texts], padding=True, return_tensors="pt")
+    labels = batch.input_ids.masked_fill(batch.attention_mask == 0, -100)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
+    for _ in range(90):
+        student(**batch, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("learned")
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+COMMON = """
+dataset_path: json
+dataset_kwargs: {data_files: {test: said.jsonl}}
+test_split: test
+process_docs: !function words.numbered
+doc_to_text: question
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
+FILES = {
+    "common": COMMON,
+    "said.yaml": "include: common\ntask: said\ndoc_to_target: answer\n",
+    "cut.yaml": 'include: common\ntask: cut\ndoc_to_target: one\ngeneration_kwargs: {until: ["Stop:", "\\n\\ntwo"]}\n',
+    "blank.yaml": 'include: common\ntask: blank\ndoc_to_target: one\ngeneration_kwargs: {until: ["\\n\\n"]}\n',
+    "rated.yaml": """include: common
+task: rated
+output_type: multiple_choice
+doc_to_choice: ["one", "two"]
+doc_to_target: number
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+""",
+    "both.yaml": "group: both\ntask: [said, cut]\naggregate_metric_list: [{metric: exact_match, aggregation: mean}]\n",
+    "mixed.yaml": "group: mixed\ntask: [said, rated]\n",
+    "words.py": "def numbered(docs):\n    return docs.map(lambda row, i: {'number': i % 2}, with_indices=True)\n",
+    "said.jsonl": "".join(json.dumps({"question": q, "answer": "one\n\ntwo"}) + "\n" for q in KNOWN),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def thinking(folder: Path) -> LmEval:
+    return LmEval(("said",), str(folder), apply_chat_template=True, max_tokens=60, think_end_token="</think>")
+
+
+def values(found: list[Measure]) -> dict[str, float | None]:
+    return {measure.name.removeprefix("lm_eval/"): measure.value for measure in found}
+
+
+def test_a_task_is_scored_on_what_follows_the_thinking(model: Path, thinking: LmEval) -> None:
+    found, table = thinking.evaluate(model, CPU)
+    assert table["said/exact_match"] == {"said-0": 1.0, "said-1": 1.0, "said-2": 0.0}
+    assert table["said/thinking_unclosed"] == {"said-0": 0.0, "said-1": 0.0, "said-2": 1.0}
+    assert values(found) == {"said/exact_match": pytest.approx(2 / 3), "said/thinking_unclosed": pytest.approx(1 / 3)}
+    assert all((measure.scored, measure.total) == (3, 3) for measure in found)
+
+
+def test_lm_eval_alone_would_have_cut_at_the_first_blank_line(model: Path, folder: Path) -> None:
+    """What `until` at its default does to the same task and model, and what becomes of unclosed thinking."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    data = f"dataset_kwargs: {{data_files: {{test: {folder}/said.jsonl}}}}\n"
+    (folder / "alone.yaml").write_text(FILES["said.yaml"].replace("said", "alone") + data)
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    made: Any = HFLM
+    lm = made(pretrained=str(model), device="cpu", batch_size=4, enable_thinking=True, think_end_token="</think>")
+    run: Any = simple_evaluate
+    out = run(
+        lm,
+        tasks=["alone"],
+        task_manager=manager,
+        apply_chat_template=True,
+        bootstrap_iters=0,
+        gen_kwargs={"max_gen_toks": 60},
+    )
+    replies = {sample["doc_id"]: sample["resps"][0][0] for sample in out["samples"]["alone"]}
+    assert replies == {0: "<think>\nq", 1: "one", 2: "<think>\none"}
+    task = manager.load(["alone"])["tasks"]["alone"]
+    assert task.config.generation_kwargs["until"] == ["\n\n"]
+    _state_until(task, {})
+    assert task.config.generation_kwargs["until"] == [], "and so for a task of lm-eval's own, known by its file alone"
+
+
+@pytest.mark.parametrize("task", ["cut", "blank"])
+def test_stop_strings_that_a_task_states_end_its_answers_and_no_thinking(
+    model: Path, thinking: LmEval, task: str
+) -> None:
+    _, table = replace(thinking, tasks=(task,)).evaluate(model, CPU)
+    assert list(table[f"{task}/exact_match"].values()) == [1.0, 1.0, 0.0]
+
+
+def test_rating_tasks_run_without_thinking_beside_the_others(model: Path, thinking: LmEval) -> None:
+    found, table = replace(thinking, tasks=("rated", "said"), limit=2).evaluate(model, CPU)
+    assert list(values(found)) == ["rated/acc", "said/exact_match", "said/thinking_unclosed"]
+    assert table["said/exact_match"] == {"said-0": 1.0, "said-1": 1.0}
+    assert set(table["rated/acc"].values()) <= {0.0, 1.0}
+
+
+def test_a_group_has_a_measure_of_its_own(model: Path, thinking: LmEval) -> None:
+    found, _ = replace(thinking, tasks=("both",)).evaluate(model, CPU)
+    (whole,) = [measure for measure in found if measure.name == "lm_eval/both/exact_match"]
+    assert (whole.value, whole.total) == (pytest.approx(2 / 3), 6)
+
+
+def test_without_a_token_for_its_end_thinking_is_part_of_the_answer(model: Path, thinking: LmEval) -> None:
+    found, table = replace(thinking, think_end_token=None).evaluate(model, CPU)
+    assert list(values(found)) == ["said/exact_match"]
+    assert list(table["said/exact_match"].values()) == [0.0, 1.0, 0.0]
+
+
+def test_nothing_of_the_model_stays(model: Path, thinking: LmEval) -> None:
+    from transformers import PreTrainedModel
+
+    def alive() -> int:
+        return sum(issubclass(type(thing), PreTrainedModel) for thing in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    thinking.evaluate(model, CPU)
+    assert alive() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"tasks": ("sadi",)}, "got 'sadi' .*said", marks=pytest.mark.slow),  # lists all of lm-eval's
+        ({"tasks": ("mixed",)}, "groups of one kind, got mixed"),
+        ({"max_tokens": 8192}, "max_tokens is 8192, and the model's whole context 8192"),
+        ({"think_end_token": "<|im_end|>"}, "wants a closing tag"),
+        ({"tasks": ()}, "at least one task"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_name(
+    model: Path, thinking: LmEval, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(thinking, **change).evaluate(model, CPU)
+
+
+def test_a_task_whose_code_lacks_a_package_says_so(model: Path, thinking: LmEval, folder: Path) -> None:
+    (folder / "words.py").write_text("import absent_from_everywhere\n")
+    with pytest.raises(InputError, match=r"a task of said wants its own packages.*absent_from_everywhere"):
+        thinking.evaluate(model, CPU)
+
+
+def test_a_token_that_decoding_drops_is_refused(model: Path, thinking: LmEval, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})
+    weights: Any = AutoModelForCausalLM.from_pretrained(model)
+    weights.resize_token_embeddings(len(tokenizer))
+    for thing in (tokenizer, weights):
+        thing.save_pretrained(tmp_path / "special")
+    with pytest.raises(InputError, match="a special token of this tokenizer"):
+        thinking.evaluate(tmp_path / "special", CPU)
+
+
+@pytest.mark.parametrize(
+    ("context", "reply", "lost"),
+    [
+        ("Q", "<think>a", True),
+        ("Q", " \n<think>a", True),
+        ("Q<think>\n", "a", True),
+        ("Q<think>\n", "a</think>b", False),
+        ("Q", "<think>a</think>b", False),
+        ("Q", "<think>a</think>b <think>", False),
+        ("Q: put it into <think> tags", "a", False),
+        ("Q", "I write <think> here", False),
+        ("Q", "", False),
+    ],
+)
+def test_thinking_is_lost_that_was_opened_and_never_closed(context: str, reply: str, lost: bool) -> None:
+    assert never_closed(context, reply, "</think>") is lost
+
+
+def test_what_is_at_its_default_leaves_fingerprints_alone(folder: Path) -> None:
+    plain = LmEval(("everyday",))
+    assert plain.identity() == {"data": "b81b7d4fdbf3f940", "settings": [["everyday"], None, False, 2048]}
+    assert replace(plain, think_end_token="</think>").identity() != plain.identity()
+    mine = LmEval(("said",), str(folder))
+    before = mine.identity()
+    (folder / "common").write_text(COMMON + "\nnum_fewshot: 1\n")
+    assert mine.identity() != before, "an included file is part of what a task is"
+
+
+OUT = {
+    "results": {
+        "sums": {
+            "alias": "sums",
+            "exact_match,strict-match": 0.5,
+            "exact_match_stderr,strict-match": 0.5,
+            "exact_match,flexible-extract": 1.0,
+            "exact_match_stderr,flexible-extract": 0.0,
+            "acc,none": 0.5,
+        }
+    },
+    "samples": {
+        "sums": [
+            {"doc_id": 0, "filter": "strict-match", "metrics": ["exact_match"], "exact_match": 1.0},
+            {"doc_id": 1, "filter": "strict-match", "metrics": ["exact_match"], "exact_match": 0.0},
+            {"doc_id": 0, "filter": "flexible-extract", "metrics": ["exact_match"], "exact_match": 1.0},
+            {"doc_id": 1, "filter": "flexible-extract", "metrics": ["exact_match"], "exact_match": 1.0},
+            {"doc_id": 0, "filter": "none", "metrics": ["acc", "text"], "acc": 1, "text": "not a number"},
+            {"doc_id": 1, "filter": "none", "metrics": ["acc"], "acc": math.nan},
+        ]
+    },
+}
+
+
+def test_each_answer_filter_is_a_measure_of_its_own() -> None:
+    found = {m.name: (m.value, m.scored, m.total) for m in _measures("sums", OUT)}
+    assert found == {
+        "lm_eval/sums/exact_match@strict-match": (0.5, 2, 2),
+        "lm_eval/sums/exact_match@flexible-extract": (1.0, 2, 2),
+        "lm_eval/sums/acc": (0.5, 1, 2),
+    }
+
+
+def test_documents_are_kept_apart_by_filter() -> None:
+    assert _documents("sums", OUT) == {
+        "sums/exact_match@strict-match": {"sums-0": 1.0, "sums-1": 0.0},
+        "sums/exact_match@flexible-extract": {"sums-0": 1.0, "sums-1": 1.0},
+        "sums/acc": {"sums-0": 1.0, "sums-1": None},
+    }

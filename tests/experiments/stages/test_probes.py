@@ -1,0 +1,209 @@
+"""The stages that need no judge: which texts are held out, how they are scored, and that none of it needs a search."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.config import compose_plans, experiment_from
+from experiments.experiment import Runtime
+from experiments.pipeline import pipeline
+from experiments.stages.probes import HeldOutText, expectation, held_out, held_out_rows, passage, perplexity
+from experiments.store.stages import Step, Store, stage
+from reer.data.jsonl import JsonlSource
+from reer.data.pairs import Selection, select
+from reer.data.rows import Problems
+from reer.models.local.checkpoints import TinyModel
+from reer.models.local.tokens import Tokens
+from reer.text import words
+from reer.training.chat_format import ChatFormat
+from reer.types import RawPair
+
+TURNS = ("went out with a lamp", "counted the crates", "slept on the quay", "sold the boat", "learned the tides")
+
+
+def text(n: int) -> str:
+    return " ".join(f"In year {n * 100 + k} the keeper {TURNS[(n + k) % 5]}." for k in range(4))
+
+
+def rows(count: int) -> list[RawPair]:
+    return [RawPair(f"Write tale {n}.", text(n), "fiction", "s", f"row {n}") for n in range(count)]
+
+
+def held(found: Sequence[RawPair], pairs: int, texts: int) -> tuple[list[str], Problems]:
+    problems = Problems("skip")
+    kept = held_out_rows(found, Selection(pairs, 5, 400), texts, None, problems)
+    return [row.where for row in kept], problems
+
+
+def test_held_out_texts_are_the_next_rows_after_the_selected_ones() -> None:
+    assert held(rows(9), 4, 3)[0] == ["row 4", "row 5", "row 6"]
+    assert held(rows(9), 4, 30)[0] == [f"row {n}" for n in range(4, 9)]
+    assert held(rows(4), 4, 3)[0] == held(rows(3), 4, 3)[0] == []
+
+
+def test_no_held_out_text_shares_a_query_or_a_text_with_a_pair() -> None:
+    some = rows(9)
+    some[4] = RawPair("write TALE 1", text(40), None, "s", "query of a pair")
+    some[5] = RawPair("Write of rain.", text(2).upper(), None, "s", "text of a pair")
+    some[6] = RawPair(None, text(60), None, "s", "no query")
+    some[7] = RawPair("Write of it.", "too short", None, "s", "too short")
+    kept, problems = held(some, 4, 3)
+    assert kept == ["row 8"]
+    assert [(drop.id, drop.reason) for drop in problems.drops] == [
+        ("query of a pair", "query_asked_before"),
+        ("text of a pair", "duplicate"),
+        ("no query", "no_query"),
+        ("too short", "solution_too_short"),
+    ]
+
+
+def test_nearly_a_pairs_text_is_not_held_out() -> None:
+    long = " ".join(text(n) for n in range(5))
+    some = [RawPair("Write.", long, None, "s", "a"), RawPair("Tell.", f"{long} The end.", None, "s", "b")]
+    kept, problems = held([*some, *rows(1)], 1, 2)
+    assert kept == ["row 0"]
+    assert problems.drops[0].reason == "near_duplicate"
+
+
+def test_of_prompts_with_many_stories_one_each_is_held_out() -> None:
+    asked = [RawPair(f"Write tale {n // 3}.", text(n), None, "s", f"row {n}") for n in range(12)]
+    assert held(asked, 4, 9)[0] == ["row 6", "row 9"]
+
+
+def test_a_selection_does_not_hang_on_how_many_texts_are_held_out() -> None:
+    some, problems = rows(9), Problems("skip")
+    taken = {row.where for row in select(some, Selection(4, 5, 400), None, problems)}
+    assert all(not taken & set(held(some, 4, texts)[0]) for texts in (1, 2, 5))
+    assert held(some, 4, 2)[0] == held(some, 4, 5)[0][:2]
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    (plan,) = compose_plans(["scale=smoke"], multirun=False)
+    return experiment_from(plan).runtime
+
+
+@pytest.fixture
+def store(tmp_path: Path, runtime: Runtime) -> Store:
+    return Store(tmp_path / "store", runtime)
+
+
+def source(tmp_path: Path, count: int, *, bad_at: int | None = None) -> JsonlSource:
+    lines = [json.dumps({"query": row.query, "answer": row.solution}) for row in rows(count)]
+    if bad_at is not None:
+        lines.insert(bad_at, "{")
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return JsonlSource(str(path))
+
+
+def asked(source: Any, *, pairs: int | None = 4, texts: int = 3) -> Step:
+    return held_out(source=source, pairs=pairs, min_words=5, max_words=400, texts=texts)
+
+
+def test_a_source_with_no_more_rows_says_so_and_a_bad_row_further_down_stops_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    found = store.build(asked(source(tmp_path, 5)))
+    assert (found.metrics["rows"], found.metrics["wanted"]) == (1, 3)
+    assert "no more" in found.metrics["why"]
+    bad = store.build(asked(source(tmp_path, 9, bad_at=6)))
+    assert (bad.metrics["rows"], bad.metrics["why"], bad.metrics["dropped"]) == (3, None, {"malformed_json": 1})
+    everything = store.build(asked(source(tmp_path, 9), pairs=None))
+    assert (everything.metrics["rows"], everything.metrics["why"]) == (0, "scale.pairs takes all there are")
+    assert store.build(asked(source(tmp_path, 9), texts=0)).metrics["why"] == "scale.held_out_texts is 0"
+
+
+@stage(version=1)
+def a_model(ws: Any, *, spec: TinyModel) -> dict[str, Any]:
+    """A folder as a training leaves it."""
+    (ws.folder / "model").symlink_to(spec.fetch())
+    return {}
+
+
+CHAT = ChatFormat(answer_tags=False, overlong="error")
+
+
+def test_perplexity_is_the_exponential_of_the_mean_nats_and_repeats(store: Store, tmp_path: Path) -> None:
+    trained, texts = a_model(spec=TinyModel()), asked(source(tmp_path, 9))
+    found = store.build(perplexity(trained=trained, held_out=texts, chat_format=CHAT, precision="float32")).metrics
+    per_text = [json.loads(line) for line in next((tmp_path / "store/perplexity").glob("*/rows.jsonl")).open()]
+    assert [row["tokens"] for row in per_text] == [len(text(n).encode()) for n in (4, 5, 6)], "its tokens are bytes"
+    assert (found["texts"], found["too_long"]) == (3, 0)
+    assert found["tokens"] == sum(row["tokens"] for row in per_text)
+    assert found["nll"] == pytest.approx(sum(row["nll"] * row["tokens"] for row in per_text) / found["tokens"])
+    assert found["nll"] == pytest.approx(math.log(259), abs=0.5), "a model that knows nothing"
+    assert found["perplexity"] == pytest.approx(math.exp(found["nll"]))
+
+
+def test_a_text_beyond_the_models_context_is_counted_and_not_cut(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    long = RawPair("Write much.", " ".join(f"word{n}" for n in range(2000)), None, "s", "long")
+    some = [*rows(5), long]
+    path.write_text("".join(json.dumps({"query": r.query, "answer": r.solution}) + "\n" for r in some))
+    texts = held_out(source=JsonlSource(str(path)), pairs=4, min_words=5, max_words=4000, texts=2)
+    step = perplexity(trained=a_model(spec=TinyModel()), held_out=texts, chat_format=CHAT, precision="float32")
+    found = store.build(step).metrics
+    assert (found["texts"], found["too_long"], found["tokens"]) == (1, 1, len(text(4)))
+
+
+def test_without_texts_no_model_is_loaded_and_no_number_invented(store: Store, tmp_path: Path) -> None:
+    @stage(version=1)
+    def nothing(ws: Any) -> dict[str, Any]:
+        return {}
+
+    step = perplexity(trained=nothing(), held_out=asked(source(tmp_path, 3)), chat_format=CHAT, precision="float32")
+    found = store.build(step).metrics
+    assert (found["texts"], "nll" in found, "perplexity" in found) == (0, False, False)
+    assert "no more" in found["why"]
+
+
+def test_long_texts_rule_the_mean_over_tokens_only() -> None:
+    found = expectation([(1.0,) * 3, (2.0,) * 9])
+    assert (found["nll"], found["nll_mean_of_texts"]) == (21 / 12, 1.5)
+
+
+@pytest.mark.parametrize("tags", [False, True])
+def test_a_text_is_scored_where_an_answer_without_thinking_is_taught(tags: bool) -> None:
+    from transformers import AutoTokenizer
+
+    chat = ChatFormat(answer_tags=tags, overlong="error")
+    tokenizer = AutoTokenizer.from_pretrained(TinyModel().fetch())
+    scored = passage(HeldOutText("i", "Why?", "Because.", "w"), chat)
+    context, answer = Tokens(tokenizer).passage_ids(scored)
+    whole = tokenizer.decode([*context, *answer])
+    assert whole.endswith("<|im_start|>assistant\n" + chat.completion("", "Because.").removesuffix("\n</answer>"))
+    assert tokenizer.decode(answer) == "Because."
+    assert "think" not in whole
+
+
+def smoke(*overrides: str) -> dict[str, Step]:
+    (plan,) = compose_plans(["scale=smoke", *overrides], multirun=False)
+    return dict(pipeline(experiment_from(plan)))
+
+
+def upstream(step: Step) -> Iterator[str]:
+    return (before.stage for before in step.upstream())
+
+
+def test_an_arm_without_synthetic_data_gets_the_same_texts_without_a_search() -> None:
+    full, public = smoke(), smoke("experiment=no_synthetic_data")
+    assert full["held_out"].fingerprint == public["held_out"].fingerprint
+    assert list(upstream(public["held_out"])) == ["held_out"]
+    assert not {"pairs", "draft", "refine"} & set(upstream(public["perplexity"]))
+
+
+def test_held_out_texts_are_none_of_the_pairs_at_any_bundled_scale() -> None:
+    for scale in ("smoke", "laptop"):
+        (plan,) = compose_plans([f"scale={scale}"], multirun=False)
+        x = experiment_from(plan)
+        limits = Selection(x.scale.pairs, x.scale.min_words, x.scale.solution_words)
+        taken = select(x.source.rows(Problems("error")), limits, None, Problems("error"))
+        found = held_out_rows(x.source.rows(Problems("error")), limits, x.scale.held_out_texts, None, Problems("error"))
+        assert len(found) == x.scale.held_out_texts > 0
+        assert not {tuple(words(row.text)) for row in found} & {tuple(words(row.solution)) for row in taken}
+        assert not {row.query for row in found} & {row.query for row in taken}

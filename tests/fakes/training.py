@@ -1,0 +1,64 @@
+"""A tiny training that tests share."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from reer.models.local.checkpoints import TinyModel
+from reer.training.chat_format import ChatFormat, Rendered, render
+from reer.training.launch import fine_tune
+from reer.training.parallelism import Parallelism
+from reer.training.recipe import Job, Lora, Recipe, Trained
+from reer.types import Message, Sample
+
+STUDENT = TinyModel()
+CHAT = ChatFormat(answer_tags=False, overlong="error")
+FULL = Recipe("full", 2, 5e-3, "constant", 0.0, 0.0, global_batch=2, precision="float32", chat_format=CHAT)
+LORA = replace(FULL, method="lora", learning_rate=2e-2, lora=Lora(4, 8, 0.0))
+LAYOUT = Parallelism(micro_batch=2, checkpoint_steps=3, recompute_activations=False)
+
+
+def sample(i: int) -> Sample:
+    answer = "It is " + f"{i}" * (1 + 3 * i)
+    return Sample(f"s{i}", (Message("user", f"Say {i}"), Message("assistant", answer)), "t", "others", "x", answer)
+
+
+def rendered() -> tuple[Rendered, ...]:
+    return render([sample(i) for i in range(8)], AutoTokenizer.from_pretrained(STUDENT.fetch()), CHAT, 512).rows
+
+
+def job_of(
+    rows: Sequence[Rendered], work: Path, recipe: Recipe = FULL, parallelism: Parallelism = LAYOUT, seed: int = 7
+) -> Job:
+    file = work.with_name(f"{work.name}.rows.jsonl")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
+    file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+    return Job(str(STUDENT.fetch()), str(file), recipe, seed, parallelism, str(work))
+
+
+def train(
+    rows: Any, work: Path, recipe: Recipe = FULL, parallelism: Parallelism = LAYOUT, stop_at: int = 0, seed: int = 7
+) -> Trained:
+    """Trains; at step `stop_at` it is interrupted as by Ctrl-C."""
+
+    def on_log(row: Mapping[str, float]) -> None:
+        if row["step"] == stop_at:
+            raise KeyboardInterrupt
+
+    return fine_tune(job_of(rows, work, recipe, parallelism, seed), on_log)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def equal(first: Path, second: Path) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -1,0 +1,213 @@
+"""Late transformations: what they promise is measured, and what they drop has a reason."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from reer.curation.switches import (
+    Categories,
+    Curation,
+    Promise,
+    Reflection,
+    TrajectoryLength,
+    count_markers,
+    curate,
+    min_of,
+    strip_markers,
+)
+from reer.prompts import Triggers
+from reer.text import join_segments, words
+from reer.types import Drop, InputError, Pair, Refinement
+
+MARKERS = (
+    r"\bhmm+\b",
+    r"\bwait\b(?:,? no\b)?",
+    r"\blet me (?:think|check)\b(?: about (?:it|that))?",
+    r"\b(?:or )?maybe\b",
+    r"\bon second thought\b",
+    "等等(?:，不对)?",
+    "嗯",
+    "让我想想",
+)
+STRIP = Reflection("strip", Triggers(), MARKERS, strip=True)
+KEEP = Reflection("inject", Triggers(), MARKERS, strip=False)
+FULL = TrajectoryLength("full", None, None, None)
+ALL = Categories("all", "none")
+relaxed = settings(deadline=None, max_examples=200)
+fragments = st.sampled_from(
+    [
+        "Hmm",
+        "wait",
+        "no",
+        "let me",
+        "think",
+        "check",
+        "about it",
+        "or maybe",
+        "on second",
+        "thought",
+        "等等",
+        "，不对",
+        "嗯",
+        "让我",
+        "想想",
+        "the boat",
+        "ok",
+        ",",
+        ".",
+        "?",
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "—",
+        "-",
+        "x",
+    ],
+)
+sentences = st.lists(fragments, max_size=14).flatmap(
+    lambda parts: st.sampled_from(["", " ", "  "]).map(lambda s: s.join(parts))
+)
+
+
+def row(id: str, *segments: str, category: str = "others") -> tuple[Pair, Refinement]:
+    return Pair(id, "q", "y", category, "en", "test"), Refinement(id, segments, segments, 1.0, 1.0, (), "exhausted")
+
+
+def of_lengths(*sizes: int) -> list[tuple[Pair, Refinement]]:
+    return [row(f"r{i}", " ".join(["word"] * size)) for i, size in enumerate(sizes)]
+
+
+def run(
+    rows: list[tuple[Pair, Refinement]],
+    reflection: Reflection = KEEP,
+    length: TrajectoryLength = FULL,
+    categories: Categories = ALL,
+) -> Curation:
+    return curate(rows, reflection, length, categories, lambda category: category == "poetry")
+
+
+@relaxed
+@given(sentences)
+@example("Let me  think")
+@example("let me\t\tthink")
+@example("let 嗯,  me think")
+@example("on hmm second wait thought")
+def test_stripping_leaves_no_marker(text: str) -> None:
+    assert count_markers(strip_markers(text, MARKERS), MARKERS) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [
+        ("Hmm, maybe the boat is late.", "The boat is late."),
+        ("It rains. Wait, no: it snows.", "It rains. It snows."),
+        ("I plan the end, let me think about it, then the middle.", "I plan the end, then the middle."),
+        ("等等，不对，这里要慢一点。", "这里要慢一点。"),
+        ("No marker at all.\nSecond line.", "No marker at all.\nSecond line."),
+        ("Awaiting the waiter.", "Awaiting the waiter."),
+        ("Hmm...", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_left_reads_on(text: str, stripped: str) -> None:
+    assert strip_markers(text, MARKERS) == stripped
+
+
+def test_without_markers_nothing_is_cut() -> None:
+    assert strip_markers("Hmm, as it is.", ()) == "Hmm, as it is."
+
+
+@pytest.mark.parametrize(("marker", "why"), [("wait(", "no regular expression"), ("x*", "matches the empty text")])
+def test_a_marker_that_could_never_be_cut_is_refused(marker: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        Reflection("r", Triggers(), (r"\bhmm\b", marker), strip=True)
+
+
+def test_segments_that_held_nothing_but_markers_disappear() -> None:
+    assert STRIP.apply(["Hmm. Wait, no.", "The boat stays."]) == ("The boat stays.",)
+    assert KEEP.apply(["Hmm.", " kept as is "]) == ("Hmm.", " kept as is ")
+
+
+def test_a_row_with_nothing_left_is_dropped_by_that_name() -> None:
+    out = run([row("a", "Hmm. Hmm."), row("b", "Maybe the boat.")], STRIP)
+    assert [(kept.pair.id, kept.segments) for kept in out.kept] == [("b", ("The boat.",))]
+    assert out.dropped == (Drop("a", "nothing_left"),)
+    assert out.measured["reflection_markers"] == 0
+
+
+def test_markers_are_counted_also_where_they_stay() -> None:
+    assert run([row("a", "Hmm, wait.", "Or maybe not.")]).measured["reflection_markers"] == 3
+
+
+@relaxed
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.floats(0.05, 0.95))
+def test_cut_trajectories_never_exceed_the_bound_and_no_row_is_lost(sizes: list[int], quantile: float) -> None:
+    length = TrajectoryLength("short", quantile, None, None)
+    bound = length.bound(quantile, sizes)
+    out = run(of_lengths(*sizes), length=length)
+    assert len(out.kept) == len(sizes)
+    assert all(len(words(join_segments(kept.segments))) <= bound for kept in out.kept)  # type: ignore[operator]
+    assert out.measured["words_over_bound"] == 0
+
+
+@relaxed
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.floats(0.05, 0.95))
+def test_a_bound_is_the_smallest_length_that_holds_its_quantile(sizes: list[int], quantile: float) -> None:
+    bound = FULL.bound(quantile, sizes)
+    share = sum(size <= bound for size in sizes) / len(sizes)  # type: ignore[operator]
+    below = sum(size < bound for size in sizes) / len(sizes)  # type: ignore[operator]
+    assert below < quantile <= share + 1e-9
+
+
+@pytest.mark.parametrize(("sizes", "median"), [([7], 7), ([1, 9], 1), ([1, 2, 9], 2), ([1, 2, 3, 4, 5], 3), ([], None)])
+def test_the_middle_of_the_lengths_is_their_median(sizes: list[int], median: int | None) -> None:
+    assert FULL.bound(0.5, sizes) == median
+
+
+def test_rows_beyond_a_quantile_are_dropped_with_the_side_they_fall_off() -> None:
+    sizes = of_lengths(10, 20, 30, 40)
+    assert run(sizes, length=TrajectoryLength("no_long", None, 0.5, None)).dropped == (
+        Drop("r2", "too_long"),
+        Drop("r3", "too_long"),
+    )
+    assert run(sizes, length=TrajectoryLength("no_short", None, None, 0.5)).dropped == (Drop("r0", "too_short"),)
+
+
+def test_lengths_are_measured_within_the_categories_kept() -> None:
+    rows = [*of_lengths(10, 20), row("poem", "word " * 99, category="poetry")]
+    out = run(rows, length=TrajectoryLength("no_long", None, 0.9, None), categories=Categories("c", "literature_arts"))
+    assert [kept.pair.id for kept in out.kept] == ["r0", "r1"]
+    assert out.dropped == (Drop("poem", "category_excluded"),)
+
+
+def test_excluded_rows_are_counted_also_where_they_stay() -> None:
+    rows = [row("a", "x"), row("b", "x", category="poetry")]
+    assert run(rows).measured["excluded_rows"] == 1
+    assert run(rows, categories=Categories("c", "literature_arts")).measured["excluded_rows"] == 0
+
+
+def test_each_switch_promises_what_it_measures() -> None:
+    promised = (*STRIP.promises(), *TrajectoryLength("s", 0.5, None, None).promises())
+    promised += Categories("c", "literature_arts").promises()
+    assert promised == (Promise("reflection_markers", 0), Promise("words_over_bound", 0), Promise("excluded_rows", 0))
+    assert KEEP.promises() == FULL.promises() == ALL.promises() == ()
+    assert {promise.metric for promise in promised} <= run([row("a", "x")]).measured.keys()
+
+
+def test_nothing_curated_is_measured_as_nothing() -> None:
+    out = run([])
+    assert (out.kept, out.dropped) == ((), ())
+    assert out.measured["rows"] == out.measured["mean_words"] == 0
+
+
+@pytest.mark.parametrize("field", ["cut_quantile", "drop_above", "drop_below"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 7.0])
+def test_a_quantile_outside_the_open_interval_is_refused(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"trajectory.{field}"):
+        TrajectoryLength(**{"name": "t", "cut_quantile": None, "drop_above": None, "drop_below": None, field: value})
+
+
+def test_the_smallest_bound_that_is_set() -> None:
+    assert min_of(None, 3, 2) == 2
+    assert min_of(None, None) is None

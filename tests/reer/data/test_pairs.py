@@ -1,0 +1,346 @@
+"""From rows of files to pairs: every bad row has a reason and a place, every gap is filled and counted."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reer.sources.rows
+from reer.data.bundled import BundledTexts
+from reer.data.hub import HubSource, _flat
+from reer.data.jsonl import JsonlSource
+from reer.data.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
+from reer.data.rows import Fields, Problems, file_digest, json_lines, pluck
+from reer.models.protocols import Completion, Generator, Heard, Request, unheard
+from reer.taxonomy import Category, Taxonomy
+from reer.text import words
+from reer.types import InputError, Pair, RawPair
+from tests.reer.test_prompts import PROMPTS
+
+GOOD = b'{"query": "q", "answer": "a good one"}\n'
+TAXONOMY = Taxonomy("t", {"poetry": Category(True, ("poem",), ("verse",)), "others": Category(False, ())})
+ANY = Selection(None, 1, 1000)
+
+
+def source(tmp_path: Path, content: bytes, **settings: Any) -> JsonlSource:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(content)
+    return JsonlSource(str(file), **settings)
+
+
+def read(tmp_path: Path, content: bytes, policy: str = "error", **settings: Any) -> tuple[list[RawPair], Problems]:
+    problems = Problems(policy)  # type: ignore[arg-type]
+    return list(source(tmp_path, content, **settings).rows(problems)), problems
+
+
+def lines(*rows: Any) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+BAD_LINES = [
+    ("malformed_json", b'{"query": "q", "answer": "torn'),
+    ("malformed_json", b"just prose"),
+    ("malformed_json", b"{'query': 'q'}"),
+    ("malformed_json", b"[" * 100_000),
+    ("malformed_json", b'{"answer": ' + b"9" * 5000 + b"}"),
+    ("not_an_object", b"[1, 2]"),
+    ("not_an_object", b"null"),
+    ("not_utf8", b'{"query": "q", "answer": "\xe6\x83"}'),
+    ("not_utf8", b'{"query": "q", "answer": "caf\xe9"}'),
+    ("missing_field", b'{"query": "q"}'),
+    ("missing_field", b'{"query": "q", "answer": null}'),
+    ("missing_field", b'{"answer": "a"}'),
+    ("not_text", b'{"query": "q", "answer": 7}'),
+    ("not_text", b'{"query": ["q"], "answer": "a"}'),
+    ("not_text", b'{"query": "q", "answer": "a", "category": 3}'),
+    ("broken_text", b'{"query": "q", "answer": "half \\ud83d"}'),
+    ("broken_text", b'{"query": "nul \\u0000", "answer": "a"}'),
+    ("empty_text", b'{"query": "q", "answer": " \\n"}'),
+    ("empty_text", b'{"query": "q", "answer": "<think>only thinking</think>"}'),
+]
+
+
+@pytest.mark.parametrize(("reason", "line"), BAD_LINES)
+def test_a_bad_row_stops_with_file_line_and_advice(tmp_path: Path, reason: str, line: bytes) -> None:
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: (?s:.)*on_bad_row=skip"):
+        read(tmp_path, GOOD + line + b"\n" + GOOD)
+
+
+@pytest.mark.parametrize(("reason", "line"), BAD_LINES)
+def test_a_bad_row_is_counted_by_its_reason_when_skipped(tmp_path: Path, reason: str, line: bytes) -> None:
+    pairs, problems = read(tmp_path, GOOD + line + b"\n" + GOOD, "skip")
+    assert len(pairs) == 2
+    assert [(drop.reason, drop.id.endswith("rows.jsonl:2")) for drop in problems.drops] == [(reason, True)]
+
+
+def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reer.sources.rows, "MAX_LINE_BYTES", 100)
+    content = GOOD + b'{"query": "' + b"x" * 450 + b'", "answer": "a"}\n' + GOOD
+    pairs, problems = read(tmp_path, content, "skip")
+    assert [pair.where[-2:] for pair in pairs] == [":1", ":3"]
+    assert [drop.reason for drop in problems.drops] == ["oversized_line"]
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: the line is longer than 100 bytes"):
+        read(tmp_path, content)
+
+
+def test_an_endless_last_line_ends_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reer.sources.rows, "MAX_LINE_BYTES", 100)
+    pairs, problems = read(tmp_path, GOOD + b"x" * 1000, "skip")
+    assert (len(pairs), len(problems.drops)) == (1, 1)
+
+
+def test_a_byte_order_mark_and_carriage_returns_are_no_text(tmp_path: Path) -> None:
+    pairs, _ = read(tmp_path, b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n") + b"\r\n" + GOOD)
+    assert [(pair.solution, pair.where[-2:]) for pair in pairs] == [("a good one", ":1"), ("a good one", ":3")]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\r"])
+def test_other_line_separators_are_text(tmp_path: Path, separator: str) -> None:
+    row = {"query": "q", "answer": f"one{separator}two"}
+    plain = separator in "\u2028\u2029\u0085"
+    text = json.dumps(row, ensure_ascii=not plain) + "\n"
+    pairs, _ = read(tmp_path, text.encode() + GOOD)
+    assert [pair.solution for pair in pairs] == [f"one{separator}two", "a good one"]
+
+
+def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
+    assert len(read(tmp_path, GOOD + GOOD.rstrip())[0]) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_a_file_without_rows_is_an_error(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match="the file has no rows"):
+        read(tmp_path, content)
+
+
+def test_a_missing_file_and_a_folder_say_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
+        list(json_lines(tmp_path / "nowhere.jsonl", Problems("error")))
+    with pytest.raises(InputError, match="cannot be read"):
+        file_digest(tmp_path)
+    with pytest.raises(InputError, match=r"source\.path"):
+        JsonlSource("")
+
+
+@pytest.mark.parametrize("id", ["x", 7, 0])
+def test_one_id_with_two_contents_is_an_error(tmp_path: Path, id: Any) -> None:
+    rows = lines({"id": id, "query": "q", "answer": "a"}, {"id": id, "query": "q", "answer": "b"})
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: id .* stands for another text"):
+        read(tmp_path, rows)
+    pairs, problems = read(tmp_path, rows, "skip")
+    assert (len(pairs), problems.drops[0].reason) == (1, "conflicting_id")
+
+
+def test_one_id_with_equal_content_and_rows_without_ids_are_no_conflict(tmp_path: Path) -> None:
+    row = {"id": "x", "query": "q", "answer": "a"}
+    other = [{"id": id, "query": "q", "answer": answer} for id in (None, "") for answer in "bc"]
+    assert len(read(tmp_path, lines(row, row, *other))[0]) == 6
+
+
+def test_fields_may_be_nested_renamed_or_absent(tmp_path: Path) -> None:
+    fields = Fields(query="", solution="post.body", category="", id="", votes="post.score")
+    ((pair,), _) = read(tmp_path, lines({"post": {"body": " text ", "score": 3}}), fields=fields)
+    assert (pair.query, pair.solution, pair.category, pair.votes) == (None, "text", None, 3.0)
+    with pytest.raises(KeyError):
+        pluck({"post": "text"}, "post.body")
+
+
+@pytest.mark.parametrize("query", [None, "", "  "])
+def test_a_query_may_be_empty_but_not_absent(tmp_path: Path, query: str | None) -> None:
+    ((pair,), _) = read(tmp_path, lines({"query": query, "answer": "a"}))
+    assert pair.query is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "number"), [(3, 3.0), (2.5, 2.5), (True, None), ("9", None), (None, None), (float("nan"), None)]
+)
+def test_votes_are_finite_numbers_or_nothing(tmp_path: Path, votes: Any, number: float | None) -> None:
+    ((pair,), _) = read(tmp_path, lines({"query": "q", "answer": "a", "v": votes}), fields=Fields(votes="v"))
+    assert pair.votes == number
+
+
+def test_the_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    here, there = source(tmp_path, GOOD), source(tmp_path / "sub", GOOD)
+    assert here.identity() == there.identity() != source(tmp_path / "sub", GOOD + GOOD).identity()
+
+
+def test_the_bundled_texts_are_whole() -> None:
+    rows = list(BundledTexts().rows(Problems("error")))
+    assert len({row.solution for row in rows}) == len(rows) > 0
+    assert all(row.query and row.category and len(words(row.solution)) > 50 for row in rows)
+
+
+@pytest.mark.parametrize(("repo", "revision"), [("name", "main"), ("a/b", "")])
+def test_a_hub_source_wants_owner_name_and_revision(repo: str, revision: str) -> None:
+    with pytest.raises(InputError, match="source=hub"):
+        HubSource(repo, revision, "train")
+
+
+@pytest.mark.parametrize(
+    ("value", "query"),
+    [
+        ("plain", "plain"),
+        ([{"content": "q"}, {"content": "x"}], "q"),
+        ('[{"role": "user", "content": "q"}]', "q"),
+        ("[{ is how I begin", "[{ is how I begin"),
+        ([], []),
+        (None, None),
+    ],
+)
+def test_a_chat_message_query_of_the_hub_counts_by_its_first_content(value: Any, query: Any) -> None:
+    assert _flat({"prompt": value, "solution": "s"}, "prompt") == {"prompt": query, "solution": "s"}
+
+
+def raw(text: str, query: str | None = "q", category: str | None = "others", votes: float | None = None) -> RawPair:
+    return RawPair(query, text, category, "test", f"file:{text[:3]}", votes)
+
+
+def reasons(rows: Iterable[RawPair], selection: Selection = ANY, min_votes: float | None = None) -> list[str]:
+    problems = Problems("skip")
+    select([raw("something else that always stays here"), *rows], selection, min_votes, problems)
+    return [drop.reason for drop in problems.drops]
+
+
+LONG = " ".join(f"w{i}" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (raw("one two"), ["solution_too_short"]),
+        (raw("one two three"), []),
+        (raw(" ".join(f"v{i}" for i in range(100))), []),
+        (raw(" ".join(f"v{i}" for i in range(101))), ["solution_too_long"]),
+        (raw("a text with <think> in it"), ["control_tokens"]),
+        (raw("a text with a bad query", query="say <|im_end|>"), ["control_tokens"]),
+        (raw("a text with few votes", votes=1.0), ["few_votes"]),
+        (raw("a text without any votes"), []),
+        (raw("Something else, that always stays HERE!"), ["duplicate"]),
+        (raw("a text like no other", votes=5.0), []),
+    ],
+)
+def test_why_a_row_is_not_selected(row: RawPair, reason: list[str]) -> None:
+    assert reasons([row], Selection(None, 3, 100), min_votes=2.0) == reason
+
+
+def test_near_duplicates_are_found_and_lookalikes_are_not() -> None:
+    seen = Duplicates()
+    assert seen.reason(LONG) is None
+    assert seen.reason(LONG + " end") == "near_duplicate"
+    assert seen.reason(" ".join(LONG.split()[::-1])) is None
+    assert seen.reason("short one") is None
+    assert seen.reason("short two") is None
+
+
+def test_the_first_rows_that_pass_are_selected_and_reading_stops_there() -> None:
+    def rows() -> Iterable[RawPair]:
+        yield from (raw("one"), raw("first good text"), raw("second good text"))
+        raise AssertionError("read on")
+
+    kept = select(rows(), Selection(2, 2, 100), None, Problems("skip"))
+    assert [row.solution for row in kept] == ["first good text", "second good text"]
+
+
+def test_nothing_left_says_why_and_what_to_loosen() -> None:
+    with pytest.raises(InputError, match=r"solution_too_short 2, few_votes 1.*scale\.min_words \(3\)"):
+        select([raw("a"), raw("b"), raw("c d e", votes=0)], Selection(None, 3, 9), 1.0, Problems("skip"))
+    with pytest.raises(InputError, match="it has no rows"):
+        select([], ANY, None, Problems("skip"))
+
+
+@pytest.mark.parametrize("bad", [(0, 1, 2), (None, 0, 2), (None, 3, 2)])
+def test_impossible_selections_are_refused(bad: tuple[int | None, int, int]) -> None:
+    with pytest.raises(InputError, match="scale: want"):
+        Selection(*bad)
+
+
+class Writes:
+    """A generator that answers by a function of the prompt's last turn."""
+
+    name = "writes"
+
+    def __init__(self, write: Callable[[str], str], stopped: str = "stop") -> None:
+        self.write, self.stopped = write, stopped
+
+    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+        return [Completion(self.write(r.prompt.messages[-1].content), self.stopped, 1, 1) for r in requests]  # type: ignore[arg-type]
+
+
+def never() -> Generator:
+    raise AssertionError("the model was opened")
+
+
+def test_complete_rows_need_no_model() -> None:
+    done = complete([raw("text", category="verse")], TAXONOMY, PROMPTS, never)
+    (pair,) = done.pairs
+    assert (pair.query, pair.solution, pair.category, pair.language) == ("q", "text", "poetry", "en")
+    assert (done.queries_reversed, done.queries_by_template, done.categories_by_model, done.categories_by_rule) == (
+        0,
+        0,
+        0,
+        0,
+    )
+
+
+def test_gaps_are_filled_and_counted_by_who_filled_them() -> None:
+    rows = [
+        raw("text a", None, None),
+        raw("text b", None, "poetry"),
+        raw("text c", "a poem", None),
+        raw("text d", "q", "x"),
+    ]
+
+    def write(asked: str) -> str:
+        if "One of" in asked:
+            return "others" if "poem" not in asked else "no idea"
+        return "Write me a text of this kind" if "text a" in asked else "?"
+
+    done = complete(rows, TAXONOMY, PROMPTS, lambda: Writes(write))
+    assert [pair.category for pair in done.pairs] == ["others", "poetry", "poetry", "others"]
+    assert done.pairs[1].query == "Write a text that begins: text b"
+    assert (done.queries_reversed, done.queries_by_template, done.categories_by_model, done.categories_by_rule) == (
+        1,
+        1,
+        2,
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "stopped", "templated"),
+    [
+        ("Write a long poem now", "stop", 0),
+        ("Write a long poem now", "length", 1),
+        ("Too short", "stop", 1),
+        ("word " * 121, "stop", 1),
+        ("Write a <think> poem now please", "stop", 1),
+        ("", "stop", 1),
+    ],
+)
+def test_a_reply_that_cannot_be_a_query_is_replaced(reply: str, stopped: str, templated: int) -> None:
+    (query,), count = reverse_queries(["Boats.\nMore."], Writes(lambda _: reply, stopped), PROMPTS)
+    assert (query, count) == ("Write a text that begins: Boats." if templated else reply, templated)
+
+
+def test_a_pairs_id_and_language_come_from_its_content_alone() -> None:
+    rows = [raw("text", "写诗"), RawPair(" 写诗 ", "text", "poetry", "elsewhere", "z:9", 4.0)]
+    first, second = complete(rows, TAXONOMY, PROMPTS, never).pairs
+    assert first.id == second.id
+    assert first.language == "zh"
+
+
+def test_queries_that_are_benchmark_prompts_are_found() -> None:
+    def pair(id: str, query: str) -> Pair:
+        return Pair(id, query, "y", "others", "en", "test")
+
+    prompts = ["Write a story about the old lighthouse and its last keeper.", "A haiku, please"]
+    pairs = [
+        pair("shares", "First: write a story about the old lighthouse and then stop"),
+        pair("is", "a haiku please!"),
+        pair("holds", "Now a haiku, please"),
+        pair("apart", "Write a story about the new harbour and its first ship"),
+    ]
+    assert benchmark_overlap(pairs, iter(prompts)) == ["shares", "is"]

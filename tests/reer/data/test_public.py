@@ -1,0 +1,172 @@
+"""Public reasoning rows in the shapes such data sets come in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reer.data.public import PublicRows
+from reer.data.rows import Problems
+from reer.types import InputError, Sample
+
+
+def read(tmp_path: Path, *rows: Any, limit: int | None = None, policy: str = "error") -> tuple[list[Sample], Problems]:
+    file = tmp_path / "public.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    problems = Problems(policy)  # type: ignore[arg-type]
+    return list(PublicRows("test", path=str(file), limit=limit).samples(problems)), problems
+
+
+def turns(reply: str) -> dict[str, Any]:
+    return {"system": "s", "conversations": [{"from": "user", "value": " q "}, {"from": "assistant", "value": reply}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "q", "reasoning": "r", "answer": "a"},
+        {"question": " q", "answer": "r\n#### a"},
+        {"question": "q", "reasoning": "", "answer": "r\n####a "},
+        turns("<|begin_of_thought|>\nr\n<|end_of_thought|>\n\n<|begin_of_solution|>a<|end_of_solution|>"),
+        turns("<|begin_of_thought|>r<|end_of_thought|>\n\na"),
+        turns("<think>\nr\n</think>\n\na"),
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>r</think>a"}]},
+    ],
+)
+def test_each_shape_gives_question_thinking_and_answer(tmp_path: Path, row: dict[str, Any]) -> None:
+    ((sample,), _) = read(tmp_path, row)
+    assert (sample.messages[0].content, sample.thinking, sample.answer) == ("q", "r", "a")
+    assert [m.role for m in sample.messages] == ["user", "assistant"]
+    assert (sample.source, sample.category) == ("test", "reasoning")
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"role": "assistant", "content": "a", "thinking": "r"},
+        {"role": "assistant", "content": "a", "reasoning_content": " r\n"},
+        {"from": "gpt", "value": "<think>r</think>\na"},
+        {"role": "assistant", "content": [{"type": "text", "text": "<think>r</think>"}, {"type": "text", "text": "a"}]},
+    ],
+)
+def test_thinking_is_found_wherever_a_turn_keeps_it(tmp_path: Path, last: dict[str, Any]) -> None:
+    ((sample,), _) = read(tmp_path, {"messages": [{"role": "user", "content": [{"text": "q"}]}, last]})
+    assert (sample.messages[0].content, sample.thinking, sample.answer) == ("q", "r", "a")
+
+
+def test_two_ends_of_thinking_lose_no_word(tmp_path: Path) -> None:
+    ((sample,), _) = read(tmp_path, turns("<think>one</think> two <think>three</think> four"))
+    assert (sample.thinking, sample.answer) == ("one</think> two <think>three", "four")
+
+
+def test_earlier_turns_stay_as_context_with_their_thinking(tmp_path: Path) -> None:
+    row = {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "a", "reasoning_content": "r"},
+            {"role": "user", "content": "p"},
+            {"role": "assistant", "content": "<think>t</think>b"},
+        ]
+    }
+    ((sample,), _) = read(tmp_path, row)
+    assert [(m.role, m.content) for m in sample.messages] == [
+        ("system", "s"),
+        ("user", "q"),
+        ("assistant", "<think>\nr\n</think>\n\na"),
+        ("user", "p"),
+        ("assistant", "b"),
+    ]
+    assert (sample.thinking, sample.answer) == ("t", "b")
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "p"}],
+        [{"role": "tool", "content": "q"}, {"role": "assistant", "content": "a"}],
+        [{"role": "user", "content": [{"type": "image", "url": "x"}]}, {"role": "assistant", "content": "a"}],
+        [{"role": "assistant", "content": "q"}, {"role": "assistant", "content": "a"}],
+    ],
+)
+def test_what_is_no_question_and_reply_is_reported(tmp_path: Path, turns: list[dict[str, Any]]) -> None:
+    with pytest.raises(InputError, match="want conversations"):
+        read(tmp_path, {"messages": turns})
+
+
+def test_the_last_mark_of_gsm8k_parts_steps_from_result(tmp_path: Path) -> None:
+    ((sample,), _) = read(tmp_path, {"question": "q", "answer": "one #### two\n#### 3"})
+    assert (sample.thinking, sample.answer) == ("one #### two", "3")
+    headed = "Intro\n\n#### Step 1\nDo it.\n\n#### Conclusion\nBye."
+    ((sample,), _) = read(tmp_path, {"question": "q", "answer": headed})
+    assert (sample.thinking, sample.answer) == ("", headed)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Hi. <|begin_of_thought|>r<|end_of_thought|>a",
+        "<|begin_of_thought|>r<|end_of_thought|><|begin_of_solution|>a<|end_of_solution|> Bye.",
+    ],
+)
+def test_words_outside_the_markers_are_reported_not_lost(tmp_path: Path, reply: str) -> None:
+    with pytest.raises(InputError, match="no text outside its markers"):
+        read(tmp_path, turns(reply))
+
+
+def test_a_row_without_thinking_has_an_answer_alone(tmp_path: Path) -> None:
+    ((sample,), _) = read(tmp_path, {"question": "q", "answer": 42})
+    assert (sample.thinking, sample.answer) == ("", "42")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "x"},
+        {"question": "q", "answer": None},
+        {"question": None, "answer": "a"},
+        {"conversations": []},
+        {"conversations": ["q", "a"]},
+        {"conversations": [{"value": "q"}]},
+        {"conversations": [{"value": ""}, {"value": "a"}]},
+        {"conversations": "q a"},
+    ],
+)
+def test_an_unknown_shape_is_reported_with_file_and_line(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"public\.jsonl:1: want (question|conversations)"):
+        read(tmp_path, row)
+    samples, problems = read(tmp_path, row, {"question": "q", "answer": "a"}, policy="skip")
+    assert len(samples) == 1
+    assert [drop.reason for drop in problems.drops] == ["unknown_shape"]
+
+
+def test_the_limit_bounds_the_rows_read(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i}", "answer": "a"} for i in range(5)]
+    assert [s.messages[0].content for s in read(tmp_path, *rows, limit=2)[0]] == ["q0", "q1"]
+    assert len(read(tmp_path, *rows, limit=9)[0]) == 5
+
+
+def test_ids_are_of_the_content(tmp_path: Path) -> None:
+    row = {"question": "q", "reasoning": "r", "answer": "a"}
+    samples, _ = read(tmp_path, row, {"answer": "a", "reasoning": "r", "question": "q"}, row | {"reasoning": "s"})
+    assert samples[0].id == samples[1].id != samples[2].id
+
+
+def test_the_identity_is_the_content_not_the_path(tmp_path: Path) -> None:
+    for name, text in (("a", "{}"), ("b", "{}"), ("c", "{ }")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (PublicRows("x", path=str(tmp_path / name)).identity() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("where", [{"path": "p", "repo": "a/b", "revision": "r"}, {"repo": "a/b"}])
+def test_a_path_and_a_repo_or_a_repo_without_revision_is_refused(where: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="public=x"):
+        PublicRows("x", **where)  # type: ignore[arg-type]
+
+
+def test_the_bundled_problems_all_have_thinking_and_answer() -> None:
+    samples = list(PublicRows("problems").samples(Problems("error")))
+    assert len({sample.id for sample in samples}) == len(samples) == 32
+    assert all(sample.thinking and sample.answer for sample in samples)

@@ -1,0 +1,246 @@
+"""The transformers backend against naive loops, with a tiny random model."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from reer.models.local.checkpoints import TinyModel
+from reer.models.local.model import LocalModel, LocalSession, draw
+from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
+from reer.types import InputError, Message
+
+FREE = Sampling(temperature=1.0, top_p=1.0, max_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[LocalSession]:
+    with LocalModel(TinyModel()).open(Device("cpu", generate_rows=16, score_rows=1)) as opened:
+        yield opened
+
+
+def wide(session: LocalSession, rows: int) -> LocalSession:
+    return LocalSession(session.name, session.model, session.tokenizer, Device("cpu", rows, rows))
+
+
+def prompt(text: str, prefill: str = "") -> Prompt:
+    return Prompt((Message("user", text),), prefill)
+
+
+def random_text(draw: Random, least: int, most: int) -> str:
+    return "".join(draw.choice("abc XYZ\n.,想é🙂0") for _ in range(draw.randint(least, most)))
+
+
+def passages(count: int) -> list[Passage]:
+    draw = Random(0)
+    return [
+        Passage(prompt(random_text(draw, 0, 60), random_text(draw, 0, 40)), random_text(draw, 1, 50))
+        for _ in range(count)
+    ]
+
+
+def naive(session: LocalSession, passage: Passage) -> list[float]:
+    """One full forward pass for every token of the answer, nothing kept, nothing padded."""
+    context, answer = session.tokens.context_ids(passage.context), session.tokens.ids(passage.answer)
+    nats = []
+    for i, token in enumerate(answer):
+        logits = session.model(input_ids=torch.tensor([context + answer[:i]])).logits[0, -1]
+        nats.append(-float(torch.log_softmax(logits.float(), dim=-1)[token]))
+    return nats
+
+
+def test_scores_are_those_of_a_naive_loop(session: LocalSession) -> None:
+    asked = passages(8)
+    with torch.inference_mode():
+        for passage, nats in zip(asked, session.score(asked), strict=True):
+            assert nats == pytest.approx(naive(session, passage), abs=1e-4)
+
+
+def test_one_row_at_a_time_scores_like_four(session: LocalSession) -> None:
+    asked = passages(30)
+    for alone, together in zip(session.score(asked), wide(session, 4).score(asked), strict=True):
+        assert alone == pytest.approx(together, abs=1e-4)
+
+
+def test_exactly_the_tokens_of_the_answer_are_scored(session: LocalSession) -> None:
+    asked = passages(12)
+    assert [len(nats) for nats in wide(session, 4).score(asked)] == [len(session.tokens.ids(p.answer)) for p in asked]
+    assert len(session.score([Passage(prompt("q", "no space at the seam"), "想")])[0]) == 3
+
+
+def test_an_answer_without_tokens_is_refused(session: LocalSession) -> None:
+    with pytest.raises(InputError, match="the answer has no tokens"):
+        session.score([Passage(prompt("q"), "")])
+
+
+def test_nothing_asked_is_nothing_answered(session: LocalSession) -> None:
+    assert session.score([]) == []
+    assert session.generate([]) == []
+
+
+def requests(count: int, sampling: Sampling = FREE) -> list[Request]:
+    draw = Random(1)
+    return [Request(prompt(random_text(draw, 0, 50), random_text(draw, 0, 9)), sampling, seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("sampling", [FREE, Sampling(0.0, 1.0, 16), Sampling(0.8, 0.9, 16, top_k=20)])
+def test_a_row_says_alone_what_it_says_among_others(session: LocalSession, sampling: Sampling) -> None:
+    asked = requests(7, sampling)
+    together = session.generate(asked)
+    assert [session.generate([request])[0] for request in asked] == together
+    assert wide(session, 3).generate(asked[::-1])[::-1] == together
+
+
+def test_the_seed_decides_what_a_row_says(session: LocalSession) -> None:
+    texts = [session.generate([Request(prompt("q"), FREE, seed)])[0].text for seed in (1, 2, 1)]
+    assert texts[0] == texts[2] != texts[1]
+
+
+def test_greedy_decoding_is_that_of_a_naive_loop(session: LocalSession) -> None:
+    request = Request(prompt("Hello", "so"), Sampling(0.0, 1.0, 12), 0)
+    ids = session.tokens.context_ids(request.prompt)
+    start = len(ids)
+    while len(ids) < start + 12 and not session.ends & set(ids[start:]):
+        ids.append(int(session.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    assert session.generate([request])[0].text == session.tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+
+def test_the_token_limit_stops_a_row(session: LocalSession) -> None:
+    reply = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 5), 3)])[0]
+    assert (reply.stopped, reply.tokens) == ("length", 5)
+    assert reply.prompt_tokens == len(session.tokens.context_ids(prompt("q")))
+
+
+def test_an_end_token_stops_a_row_and_is_no_text(session: LocalSession) -> None:
+    replies = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 100), seed) for seed in range(16)])
+    ended = [reply for reply in replies if reply.tokens < 100]
+    assert ended
+    assert all(reply.stopped == "stop" for reply in ended)
+    assert not any("<|im_end|>" in reply.text for reply in replies)
+
+
+def test_a_stop_string_ends_a_row_and_is_cut_off(session: LocalSession) -> None:
+    free = session.generate([Request(prompt("q"), FREE, 5)])[0]
+    stop = next(ch for ch in free.text[2:] if ch.isascii() and ch.isprintable())
+    reply = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 24, stop=("never this", stop)), 5)])[0]
+    assert reply.text == free.text[: free.text.index(stop)]
+    assert reply.stopped == "stop"
+    assert reply.tokens < free.tokens
+
+
+def test_equal_prompts_are_read_once_and_shared(session: LocalSession) -> None:
+    shapes: list[tuple[int, ...]] = []
+    hook = session.model.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    shared = session.generate([Request(prompt("q"), FREE, seed) for seed in range(4)])
+    hook.remove()
+    assert [rows for rows, width in shapes if width > 1] == [1]
+    assert shared == [session.generate([Request(prompt("q"), FREE, seed)])[0] for seed in range(4)]
+
+
+def small(session: LocalSession, limit: int) -> LocalSession:
+    opened = wide(session, 4)
+    opened.limit = limit
+    return opened
+
+
+def test_a_completion_ends_where_the_models_context_does(session: LocalSession) -> None:
+    asked = prompt("q")
+    used = len(session.tokens.context_ids(asked))
+    (reply,) = small(session, used + 3).generate([Request(asked, FREE, 5)])
+    (whole,) = session.generate([Request(asked, FREE, 5)])
+    assert (reply.stopped, reply.tokens) == ("length", 3)
+    assert whole.text.startswith(reply.text.rstrip("\ufffd"))
+
+
+def test_a_prompt_without_room_has_no_completion_and_its_neighbours_have(session: LocalSession) -> None:
+    requests = [Request(prompt(text), FREE, 1) for text in ("x" * 300, "q", "y" * 300)]
+    long, short, other = small(session, 100).generate(requests)
+    assert [reply.stopped for reply in (long, other)] == ["no_room", "no_room"]
+    assert (long.text, long.tokens, long.prompt_tokens > 100) == ("", 0, True)
+    assert short == session.generate(requests[1:2])[0]
+
+
+def test_a_passage_without_room_has_no_score_and_its_neighbours_have(session: LocalSession) -> None:
+    asked = [Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")]
+    assert small(session, 100).score(asked) == [None, *session.score(asked[1:])]
+
+
+def test_weights_go_when_the_block_ends() -> None:
+    with LocalModel(TinyModel()).open(Device("cpu")) as opened:
+        assert opened.model is not None
+    assert not hasattr(opened, "model")
+
+
+def test_the_context_is_the_conversation_and_the_prefill(session: LocalSession) -> None:
+    asked = Prompt((Message("system", "S"), Message("user", "U")), "<think>\nSo")
+    assert session.tokenizer.decode(session.tokens.context_ids(asked)) == (
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n<think>\nSo"
+    )
+
+
+class Opens:
+    """The tiny tokenizer under a template that opens the thinking itself, as reasoning models' templates do."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> str:
+        return self.inner.apply_chat_template(*args, **kwargs) + "<think>\n"
+
+
+def test_a_template_that_opens_thinking_does_not_open_it_twice(session: LocalSession) -> None:
+    opened = LocalSession("x", session.model, Opens(session.tokenizer), session.device)
+    assert opened.tokens.context_ids(prompt("q", "<think>\nSo")) == session.tokens.context_ids(
+        prompt("q", "<think>\nSo")
+    )
+
+
+def test_the_name_says_weights_precision_and_engine(session: LocalSession) -> None:
+    assert session.name == "tiny-qwen3-64x2-s0/float32/transformers"
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(probabilities: list[float], sampling: Sampling, times: int = 60) -> set[int]:
+    random = seeded(0)
+    return {draw(torch.tensor(probabilities).log(), sampling, random) for _ in range(times)}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "ids"),
+    [
+        (Sampling(0.0, 1.0, 1), {1}),
+        (Sampling(1.0, 1.0, 1), {0, 1, 2}),
+        (Sampling(1.0, 0.5, 1), {1}),
+        (Sampling(1.0, 0.75, 1), {0, 1}),
+        (Sampling(1.0, 1.0, 1, top_k=1), {1}),
+        (Sampling(1.0, 1.0, 1, top_k=2), {0, 1}),
+        (Sampling(1.0, 0.6, 1, top_k=2), {1}),
+        (Sampling(0.01, 1.0, 1), {1}),
+    ],
+)
+def test_temperature_top_k_and_the_nucleus_bound_what_is_drawn(sampling: Sampling, ids: set[int]) -> None:
+    assert drawn([0.25, 0.6, 0.15], sampling) == ids
+
+
+def test_a_flat_nucleus_reaches_beyond_the_likeliest_256() -> None:
+    assert len(drawn([1 / 2000] * 2000, Sampling(1.0, 0.95, 1), times=600)) > 400
+
+
+def test_draws_have_their_probabilities() -> None:
+    random = seeded(0)
+    logits = torch.tensor([0.2, 0.8]).log()
+    ones = sum(draw(logits, Sampling(1.0, 1.0, 1), random) for _ in range(2000))
+    assert ones / 2000 == pytest.approx(0.8, abs=0.04)

@@ -1,0 +1,204 @@
+"""Anthropic's interface, against a scripted server: what goes over the wire, and what comes back."""
+
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.models.services.anthropic import AnthropicServer
+from reer.types import InputError, Message
+from tests.reer.models.services.test_openai import Act, Serve, respond, serve
+
+__all__ = ["serve"]
+TURNS = (Message("system", "Be brief."), Message("user", "Grade it."))
+
+
+def request(prefill: str = "", turns: tuple[Message, ...] = TURNS) -> Request:
+    return Request(Prompt(turns, prefill), Sampling(1.0, 0.95, 2048, top_k=20, stop=("</r>",)), 7)
+
+
+def message(*texts: str, reason: str = "end_turn", **usage: int) -> dict[str, Any]:
+    return {
+        "type": "message",
+        "model": "claude-x-1",
+        "content": [{"type": "text", "text": text} for text in texts],
+        "stop_reason": reason,
+        "usage": {"input_tokens": 11, "output_tokens": 5, **usage},
+    }
+
+
+def says(*texts: str, reason: str = "end_turn", **usage: int) -> Act:
+    return respond(200, message(*texts, reason=reason, **usage))
+
+
+def refuses(status: int, kind: str, words: str) -> Act:
+    return respond(status, {"type": "error", "error": {"type": kind, "message": words}})
+
+
+def ask(url: str, *requests: Request, model: str = "claude-x", **settings: Any) -> list[Completion]:
+    server = AnthropicServer(model, base_url=url.removesuffix("/v1"), **{"health_check": False, **settings})
+    with server.open(Device()) as session:
+        return session.generate(requests or (request(),))
+
+
+def test_a_request_as_anthropic_wants_it(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TEST_KEY", "secret-canary")
+    paths: list[str] = []
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        paths.append(handler.path)
+        says("7")(handler)
+
+    server, url = serve(act)
+    ask(url, request('{"score":'), key_variable="MY_TEST_KEY")
+    headers = {name.lower(): value for name, value in server.headers[0].items()}
+    assert (headers["x-api-key"], headers["anthropic-version"]) == ("secret-canary", "2023-06-01")
+    assert "authorization" not in headers
+    assert paths == ["/v1/messages"]
+    assert server.bodies == [
+        {
+            "model": "claude-x",
+            "system": "Be brief.",
+            "max_tokens": 2048,
+            "temperature": 1.0,
+            "top_p": 0.95,
+            "stop_sequences": ["</r>"],
+            "messages": [{"role": "user", "content": "Grade it."}, {"role": "assistant", "content": '{"score":'}],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "unsent"),
+    [
+        ({"send_top_p": False}, "claude-x/anthropic-no_top_p", {"top_p"}),
+        ({"send_temperature": False}, "claude-x/anthropic-no_temperature", {"temperature"}),
+        (
+            {"send_top_p": False, "send_temperature": False},
+            "claude-x/anthropic-no_top_p-no_temperature",
+            {"top_p", "temperature"},
+        ),
+        ({}, "claude-x/anthropic", {"seed", "top_k"}),
+    ],
+)
+def test_what_is_left_unsent_is_in_the_name(
+    serve: Serve, settings: dict[str, Any], name: str, unsent: set[str]
+) -> None:
+    server, url = serve(says("x"))
+    ask(url, **settings)
+    assert not unsent & server.bodies[0].keys()
+    assert AnthropicServer("claude-x", **settings).name == name
+
+
+def test_without_a_system_turn_none_is_sent(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, request(turns=TURNS[1:]))
+    assert "system" not in server.bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("act", "text", "stopped"),
+    [
+        (says("one ", "two"), "one two", "stop"),
+        (says("cut", reason="stop_sequence"), "cut", "stop"),
+        (says("cut", reason="max_tokens"), "cut", "length"),
+        (says("full", reason="model_context_window_exceeded"), "full", "length"),
+        (says(reason="refusal"), "", "refused"),
+        (says("half \ud83d"), "half ?", "stop"),
+    ],
+)
+def test_what_a_reply_says(serve: Serve, act: Act, text: str, stopped: str) -> None:
+    _, url = serve(act)
+    (reply,) = ask(url)
+    assert (reply.text, reply.stopped, reply.served) == (text, stopped, "claude-x-1")
+    assert reply.seconds is not None
+
+
+def test_blocks_that_are_no_text_are_left_out_and_all_tokens_read_are_counted(serve: Serve) -> None:
+    reply = message("words", cache_read_input_tokens=100, cache_creation_input_tokens=10)
+    reply["content"].insert(0, {"type": "thinking", "thinking": "hm"})
+    _, url = serve(respond(200, reply))
+    assert ask(url) == [Completion("words", "stop", 121, 5)]
+
+
+@pytest.mark.parametrize(("said", "text"), [(" 7}", "7}"), ("7}", "7}"), ("  7}", " 7}")])
+def test_a_prefill_keeps_its_last_white_space_to_itself(serve: Serve, said: str, text: str) -> None:
+    server, url = serve(says(said))
+    (reply,) = ask(url, request('{"score": '))
+    assert server.bodies[0]["messages"][-1]["content"] == '{"score":'
+    assert reply.text == text
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        refuses(529, "overloaded_error", "Overloaded"),
+        refuses(500, "api_error", "Internal"),
+        refuses(429, "rate_limit_error", "Slow down"),
+        respond(200, {"type": "message", "content": []}),
+    ],
+)
+def test_a_passing_failure_is_tried_again(serve: Serve, act: Act) -> None:
+    _, url = serve(act, says("x"))
+    assert ask(url)[0].text == "x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+    ],
+)
+def test_a_prompt_that_does_not_fit(serve: Serve, words: str) -> None:
+    _, url = serve(refuses(400, "invalid_request_error", words))
+    assert [reply.stopped for reply in ask(url)] == ["no_room"]
+
+
+def test_refused_parameters_name_the_switch(serve: Serve) -> None:
+    _, url = serve(refuses(400, "invalid_request_error", "`temperature` is deprecated for this model."))
+    with pytest.raises(InputError, match=r"(?s)deprecated.*temperature=1\.0, top_p=0\.95.*send_temperature=false"):
+        ask(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "authentication_error"), (403, "permission_error"), (404, "not_found_error")]
+)
+def test_what_is_refused_to_all_stops_the_work(serve: Serve, status: int, kind: str) -> None:
+    server, url = serve(refuses(status, kind, "no"))
+    with pytest.raises(InputError, match=kind):
+        ask(url, *[request()] * 20, concurrency=2)
+    assert len(server.bodies) <= 4
+
+
+def test_a_health_check_asks_for_one_token(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, health_check=True)
+    assert server.bodies[0]["max_tokens"] == 1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-opus-4-1-20250805",
+        "claude-opus-4-5-20251101",
+        "claude-opus-4-6",
+        "claude-sonnet-4-5-20250929",
+        "claude-sonnet-4-6",
+        "claude-haiku-4-5-20251001",
+        "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ],
+)
+def test_models_known_to_refuse_temperature_with_top_p_are_not_asked(model: str) -> None:
+    with pytest.raises(InputError, match=r"refuses temperature together with top_p.*send_top_p=false"):
+        AnthropicServer(model)
+    AnthropicServer(model, send_top_p=False)
+    AnthropicServer(model, send_temperature=False)
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-3-7-sonnet-20250219", "claude-sonnet-4-20250514", "claude-opus-4-20250514", "claude-next"]
+)
+def test_other_models_are_asked(model: str) -> None:
+    assert AnthropicServer(model).base_url == "https://api.anthropic.com"

@@ -1,0 +1,494 @@
+"""The chat server's client against a real server on this machine that fails in every way it can."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any
+
+import pytest
+
+from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.models.services.openai import ChatServer
+from reer.types import Incomplete, InputError, Message
+
+Act = Callable[[BaseHTTPRequestHandler], None]
+SAMPLING = Sampling(0.7, 0.9, 32)
+
+
+def request(text: str = "q", seed: int = 5, sampling: Sampling = SAMPLING, prefill: str = "") -> Request:
+    return Request(Prompt((Message("user", text),), prefill), sampling, seed)
+
+
+def respond(status: int, body: Any, **headers: str) -> Act:
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(raw)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(raw)
+
+    return act
+
+
+def says(text: str | None, finish: str = "stop", after: float = 0.0) -> Act:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    reply = respond(200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(after)
+        reply(handler)
+
+    return act
+
+
+def hangs(seconds: float) -> Act:
+    return lambda handler: time.sleep(seconds)
+
+
+def cuts_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [')
+
+
+class Server:
+    """Plays its acts in order of arrival, then repeats the last; remembers bodies, headers and times."""
+
+    def __init__(self, *acts: Act) -> None:
+        self.acts, self.lock = list(acts), Lock()
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+
+    def take(self, body: dict[str, Any], headers: dict[str, str]) -> Act:
+        with self.lock:
+            self.bodies.append(body)
+            self.headers.append(headers)
+            self.times.append(time.monotonic())
+            return self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+
+
+class Listening(ThreadingHTTPServer):
+    """Takes many connections at once (a dropped one comes again only after a second), and bears clients that leave."""
+
+    daemon_threads, block_on_close, request_queue_size = True, False, 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+Serve = Callable[..., tuple[Server, str]]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    running: list[ThreadingHTTPServer] = []
+
+    def start(*acts: Act) -> tuple[Server, str]:
+        plays = Server(*acts)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.raw = self.rfile.read(int(self.headers["Content-Length"]))
+                self.asked = json.loads(self.raw) if self.headers["Content-Type"] == "application/json" else {}
+                plays.take(self.asked, dict(self.headers))(self)
+
+            def do_GET(self) -> None:
+                plays.take({}, dict(self.headers))(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        http = Listening(("127.0.0.1", 0), Handler)
+        running.append(http)
+        Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return plays, f"http://127.0.0.1:{http.server_port}/v1"
+
+    yield start
+    for http in running:
+        http.shutdown()
+        http.server_close()
+
+
+def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
+    with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
+        return session.generate(requests or (request(),))
+
+
+def test_a_reply_is_read_with_its_account(serve: Serve) -> None:
+    _, url = serve(says("Hello."))
+    assert ask(url) == [Completion("Hello.", "stop", 7, 3)]
+
+
+@pytest.mark.parametrize(
+    ("act", "text", "stopped"),
+    [
+        (says("cut", finish="length"), "cut", "length"),
+        (says(None), "", "stop"),
+        (says("filtered", finish="content_filter"), "filtered", "refused"),
+        (respond(200, {"choices": [{"message": {"content": None, "refusal": "I cannot."}}]}), "I cannot.", "refused"),
+        (respond(200, {"choices": [{"message": {"content": "no usage"}}], "usage": None}), "no usage", "stop"),
+    ],
+)
+def test_what_a_server_leaves_out_is_borne(serve: Serve, act: Act, text: str, stopped: str) -> None:
+    _, url = serve(act)
+    (reply,) = ask(url)
+    assert (reply.text, reply.stopped) == (text, stopped)
+
+
+def test_a_request_says_all_that_identifies_it(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, request(sampling=Sampling(0.7, 0.9, 32, stop=("</r>",))))
+    assert server.bodies == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "q"}],
+            "max_tokens": 32,
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "seed": 5,
+            "stop": ["</r>"],
+        }
+    ]
+
+
+def test_seed_and_top_p_are_left_out_for_those_who_refuse_them(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, send_seed=False, send_top_p=False)
+    assert not {"seed", "top_p", "stop", "continue_final_message"} & server.bodies[0].keys()
+
+
+def test_a_prefill_is_continued_not_answered(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, request(prefill='{"score": '))
+    assert server.bodies[-1]["messages"][-1] == {"role": "assistant", "content": '{"score": '}
+    assert (server.bodies[-1]["continue_final_message"], server.bodies[-1]["add_generation_prompt"]) == (True, False)
+
+
+def gives_back(handler: BaseHTTPRequestHandler) -> None:
+    given = handler.asked["messages"][-1]  # type: ignore[attr-defined]
+    says((given["content"] if given["role"] == "assistant" else "") + " 7}")(handler)
+
+
+def test_a_prefill_that_is_given_back_is_no_part_of_the_completion(serve: Serve) -> None:
+    server, url = serve(gives_back)
+    replies = ask(url, request(prefill='{"score": '), request(), request(prefill="<think>\n"))
+    assert [reply.text for reply in replies] == [" 7}"] * 3
+    assert len(server.bodies) == 4  # it was asked once which kind it is
+
+
+def test_words_that_only_repeat_the_prefill_stay(serve: Serve) -> None:
+    _, url = serve(says(" five"), says("<think>\nhm"))
+    (reply,) = ask(url, request(prefill="<think>\n"))
+    assert reply.text == "<think>\nhm"
+
+
+def echoes(handler: BaseHTTPRequestHandler) -> None:
+    text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+    says(text, after=0.15 if text == "0" else 0.0)(handler)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_slow_answer_does_not_change_its_place(serve: Serve, concurrency: int) -> None:
+    _, url = serve(echoes)
+    replies = ask(url, *(request(str(i)) for i in range(8)), concurrency=concurrency)
+    assert [reply.text for reply in replies] == [str(i) for i in range(8)]
+
+
+def test_too_many_requests_waits_as_long_as_told(serve: Serve) -> None:
+    server, url = serve(respond(429, {}, Retry_After="0.6"), says("x"))
+    assert ask(url)[0].text == "x"
+    assert server.times[1] - server.times[0] >= 0.6
+
+
+@pytest.mark.parametrize("headers", [{"Retry_After": "-3"}, {"Retry_After": "0"}, {}])
+def test_a_429_that_does_not_say_how_long_is_asked_again_soon(serve: Serve, headers: dict[str, str]) -> None:
+    server, url = serve(respond(429, {}, **headers), says("x"))
+    assert ask(url)[0].text == "x"
+    assert 0.02 < server.times[1] - server.times[0] < 1
+
+
+def test_429s_are_no_attempts(serve: Serve) -> None:
+    server, url = serve(*[respond(429, {}, Retry_After_ms="20")] * 5, says("x"))
+    assert ask(url, attempts=1)[0].text == "x"
+    assert len(server.bodies) == 6
+
+
+def test_nothing_but_429s_for_as_long_as_an_outage_may_last_is_given_up(serve: Serve) -> None:
+    _, url = serve(respond(429, {"error": "slow down"}, Retry_After_ms="50"))
+    with pytest.raises(Incomplete, match=r"3 of 3 calls have no answer; last: nothing but 429 for 0\.3 s.*slow down"):
+        ask(url, *(request(str(i)) for i in range(3)), outage_seconds=0.3)
+
+
+def test_a_spent_quota_is_not_waited_for(serve: Serve) -> None:
+    server, url = serve(respond(429, {"error": {"code": "insufficient_quota"}}))
+    with pytest.raises(InputError, match="insufficient_quota"):
+        ask(url)
+    assert len(server.bodies) == 1
+
+
+def test_after_a_pause_calls_do_not_come_all_at_once(serve: Serve) -> None:
+    server, url = serve(*[respond(429, {}, Retry_After="0.8")] * 8, says("x"))
+    ask(url, *(request(str(i)) for i in range(8)), concurrency=8)
+    resumed = server.times[8:]
+    assert min(resumed) - min(server.times) >= 0.8
+    assert max(resumed) - min(resumed) > 0.005
+    assert len(set(resumed)) == len(resumed)
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_a_passing_failure_is_tried_again(serve: Serve, status: int) -> None:
+    server, url = serve(respond(status, {"error": "busy"}), says("x"))
+    assert ask(url)[0].text == "x"
+    assert server.bodies[0] == server.bodies[1]
+
+
+def test_all_attempts_of_a_call_have_one_deadline(serve: Serve) -> None:
+    _, url = serve(respond(503, {"error": "overloaded"}))
+    start = time.monotonic()
+    with pytest.raises(Incomplete, match=r"no answer in 0\.4 s; last: HTTP 503"):
+        ask(url, total_seconds=0.4, attempts=50)
+    assert time.monotonic() - start < 2
+
+
+def test_waiting_for_a_slot_or_a_429_is_not_counted(serve: Serve) -> None:
+    _, url = serve(respond(429, {}, Retry_After="0.5"), says("x", after=0.1))
+    replies = ask(url, *(request(str(i)) for i in range(5)), total_seconds=0.35, concurrency=1)
+    assert [reply.text for reply in replies] == ["x"] * 5
+
+
+def test_after_the_last_attempt_nobody_waits(serve: Serve) -> None:
+    _, url = serve(respond(500, {}))
+    start = time.monotonic()
+    with pytest.raises(Incomplete, match="after 1 attempts"):
+        ask(url, attempts=1)
+    assert time.monotonic() - start < 0.4
+
+
+def test_a_health_check_asks_every_replica_for_one_token(serve: Serve) -> None:
+    (first, url), (second, other) = serve(says("x")), serve(says("x"))
+    ask(url, replicas=(other,), health_check=True)
+    assert [server.bodies[0]["max_tokens"] for server in (first, second)] == [1, 1]
+
+
+def test_a_replica_that_is_down_is_found_before_any_work(serve: Serve) -> None:
+    (first, url), (_, other) = serve(says("x")), serve(respond(401, {"error": "bad key"}))
+    with pytest.raises(InputError, match="bad key"):
+        ask(url, replicas=(other,), health_check=True)
+    assert all(body["max_tokens"] == 1 for body in first.bodies)
+
+
+def test_calls_of_one_group_go_to_one_replica_and_groups_spread(serve: Serve) -> None:
+    (first, url), (second, other) = serve(says("x")), serve(says("x"))
+    asked = [replace(request(f"{n}", seed=k), group=f"pair{n}") for k in range(3) for n in range(16)]
+    ask(url, *asked, replicas=(other,))
+    seen = [{body["messages"][0]["content"] for body in server.bodies} for server in (first, second)]
+    assert not seen[0] & seen[1]
+    assert all(len(pairs) >= 3 for pairs in seen)
+
+
+def test_a_crowd_of_429s_ends_with_every_answer_in_its_place(serve: Serve) -> None:
+    busy = [respond(429, {}, Retry_After="0.05")] * 6
+    _, url = serve(*busy, echoes)
+    replies = ask(url, *(request(str(i)) for i in range(1, 20)), concurrency=8)
+    assert [reply.text for reply in replies] == [str(i) for i in range(1, 20)]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        cuts_off,
+        respond(200, b"<html>Bad gateway</html>"),
+        respond(200, {"error": {"message": "upstream is down", "code": 502}}),
+        respond(200, {"choices": []}),
+        respond(200, []),
+        respond(200, {"choices": [{"message": None}]}),
+    ],
+)
+def test_a_reply_that_is_none_is_tried_again(serve: Serve, act: Act) -> None:
+    server, url = serve(act, says("x"))
+    assert ask(url)[0].text == "x"
+    assert len(server.bodies) == 2
+
+
+def test_it_gives_up_after_its_attempts_and_says_what_came_last(serve: Serve) -> None:
+    server, url = serve(respond(500, {"error": "first"}), respond(503, {"error": "overloaded"}))
+    with pytest.raises(Incomplete, match=r"1 of 1 .*no answer after 2 attempts; last: HTTP 503: .*overloaded"):
+        ask(url, attempts=2)
+    assert len(server.bodies) == 2
+
+
+def test_a_server_that_hangs_is_left_and_asked_again(serve: Serve) -> None:
+    _, url = serve(hangs(3), says("x"))
+    start = time.monotonic()
+    assert ask(url, timeout_seconds=0.2)[0].text == "x"
+    assert time.monotonic() - start < 2
+
+
+def dribbles(handler: BaseHTTPRequestHandler) -> None:
+    """A byte now and then: no wait for the next one is long."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(60):
+        try:
+            handler.wfile.write(b" ")
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+def test_a_server_that_dribbles_is_left_and_asked_again(serve: Serve) -> None:
+    _, url = serve(dribbles, says("x"))
+    start = time.monotonic()
+    assert ask(url, timeout_seconds=0.3)[0].text == "x"
+    assert time.monotonic() - start < 1
+
+
+def test_a_call_without_an_answer_does_not_keep_the_others_from_theirs(serve: Serve) -> None:
+    def acts(handler: BaseHTTPRequestHandler) -> None:
+        text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+        (respond(500, {"error": "cannot"}) if text in "37" else says(text, after=0.02))(handler)
+
+    _, url = serve(acts)
+    heard: set[int] = set()
+    server = ChatServer("m", base_url=url, health_check=False, attempts=2)
+    with (
+        server.open(Device()) as session,
+        pytest.raises(Incomplete, match=r"2 of 12 calls have no answer.*HTTP 500.*the same command asks only these"),
+    ):
+        session.generate([request(str(i)) for i in range(12)], lambda at, replies: heard.update(at))
+    assert heard == set(range(12)) - {3, 7}
+
+
+def test_others_go_on_while_one_hangs(serve: Serve) -> None:
+    _, url = serve(hangs(3), says("x"))
+    assert [reply.text for reply in ask(url, *(request(str(i)) for i in range(4)), timeout_seconds=0.3)] == ["x"] * 4
+
+
+def test_answers_are_heard_as_they_come_though_a_later_call_is_refused(serve: Serve) -> None:
+    _, url = serve(says("one"), says("two"), respond(401, {"error": "bad"}))
+    heard: dict[int, Completion] = {}
+
+    def listen(positions: Sequence[int], replies: Sequence[Completion]) -> None:
+        heard.update(zip(positions, replies, strict=True))
+
+    server = ChatServer("m", base_url=url, health_check=False, concurrency=1)
+    with server.open(Device()) as session, pytest.raises(InputError, match="refused"):
+        session.generate([request(text) for text in "abc"], listen)
+    assert [heard[at].text for at in sorted(heard)] == ["one", "two"]
+
+
+def test_a_server_that_is_not_there_is_named(serve: Serve) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(Incomplete, match="no answer after 1 attempts; last: ClientConnectorError"):
+        ask(f"http://127.0.0.1:{port}/v1", attempts=1)
+
+
+def test_half_a_surrogate_pair_does_not_get_in(serve: Serve) -> None:
+    _, url = serve(says("half \ud83d here"))
+    (reply,) = ask(url)
+    assert reply.text.encode("utf-8").startswith(b"half ")
+
+
+def test_a_missing_key_is_found_before_anything_is_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_TEST_KEY", raising=False)
+    server, url = serve(says("x"))
+    with pytest.raises(InputError, match="set the environment variable MY_TEST_KEY"):
+        ask(url, key_variable="MY_TEST_KEY")
+    assert server.bodies == []
+
+
+def test_the_key_is_sent_and_never_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TEST_KEY", "secret-canary")
+    server, url = serve(respond(401, {"error": "no"}))
+    with pytest.raises(InputError) as refused:
+        ask(url, key_variable="MY_TEST_KEY")
+    assert server.headers[0]["Authorization"] == "Bearer secret-canary"
+    assert "secret-canary" not in str(refused.value)
+    assert "secret-canary" not in repr(ChatServer("m", base_url=url, key_variable="MY_TEST_KEY"))
+
+
+def test_an_answer_says_how_long_it_took_and_who_gave_it(serve: Serve) -> None:
+    reply = {"choices": [{"message": {"content": "x"}}], "model": "m-0513", "system_fingerprint": "fp_1"}
+    _, url = serve(respond(500, {}), hangs(0.0), lambda handler: (time.sleep(0.1), respond(200, reply)(handler))[1])
+    (found,) = ask(url)
+    assert found.served == "m-0513 (fp_1)"
+    assert found.seconds is not None
+    assert 0.1 <= found.seconds < 0.5, "of the attempt that succeeded alone"
+
+
+def test_what_a_server_does_not_say_of_itself_is_left_empty(serve: Serve) -> None:
+    _, url = serve(says("x"))
+    assert ask(url)[0].served == ""
+
+
+def test_without_a_key_none_is_sent(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url)
+    assert "Authorization" not in server.headers[0]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"base_url": "localhost:8000"}, {"key_variable": "sk-proj-abc"}, {"key_variable": "k" * 61}]
+)
+def test_what_is_no_url_or_looks_like_a_key_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="server: "):
+        ChatServer("m", **{"base_url": "http://x", **settings})
+
+
+def test_the_name_is_the_model_whatever_the_address(serve: Serve) -> None:
+    _, url = serve(says("x"))
+    with ChatServer("judge-1", base_url=url).open(Device()) as session:
+        assert session.name == "judge-1/chat-server"
+    with ChatServer("judge-1", base_url=url, send_seed=False).open(Device()) as session:
+        assert session.name == "judge-1/chat-server-no_seed", "what is sent is part of what is asked"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "sent", "unsent"),
+    [
+        ({}, "", {"max_tokens", "temperature", "top_p", "seed"}, {"top_k", "max_completion_tokens"}),
+        ({"send_temperature": False}, "-no_temperature", {"top_p", "seed"}, {"temperature"}),
+        ({"send_top_k": True}, "-top_k", {"top_k"}, set()),
+        ({"max_tokens_field": "max_completion_tokens"}, "", {"max_completion_tokens"}, {"max_tokens"}),
+        (
+            {"send_seed": False, "send_top_p": False, "send_temperature": False},
+            "-no_seed-no_top_p-no_temperature",
+            {"max_tokens"},
+            {"seed", "top_p", "temperature"},
+        ),
+    ],
+)
+def test_what_is_left_unsent_is_in_the_name(
+    serve: Serve, settings: dict[str, Any], name: str, sent: set[str], unsent: set[str]
+) -> None:
+    server, url = serve(says("x"))
+    ask(url, request(sampling=replace(SAMPLING, top_k=20)), **settings)
+    assert sent <= server.bodies[0].keys()
+    assert not unsent & server.bodies[0].keys()
+    assert ChatServer("m", base_url=url, **settings).name == f"m/chat-server{name}"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_tokens_field": "tokens"}, {"outage_seconds": 0.0}, {"outage_pause_seconds": -1.0}, {"poll_seconds": 0.0}],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="server: "):
+        ChatServer("m", base_url="http://x", **settings)
+
+
+def test_half_a_surrogate_pair_in_a_prompt_is_sent_as_a_question_mark(serve: Serve) -> None:
+    server, url = serve(says("x"))
+    ask(url, request("half \ud83d"))
+    assert server.bodies[0]["messages"][0]["content"] == "half ?"

@@ -1,0 +1,166 @@
+"""Scoring servers: every wire format gives the scores of the model in process, and one that gives others is refused."""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from reer.models.http.client import Unreadable
+from reer.models.local.checkpoints import TinyModel
+from reer.models.local.model import LocalModel, LocalSession
+from reer.models.protocols import Device, Nats, Passage
+from reer.models.services.scoring_servers import ENGINES, ScoringServer, checked
+from reer.types import Incomplete, InputError
+from tests.reer.models.local.test_model import passages, prompt
+from tests.reer.models.services.test_openai import Act, Serve, respond, serve
+
+__all__ = ["serve"]
+Fault = Callable[[list[float]], list[Any]]
+WIRES = sorted(ENGINES)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[LocalSession]:
+    with LocalModel(TinyModel()).open(Device("cpu")) as opened:
+        yield opened
+
+
+def logprobs(session: LocalSession, ids: list[int]) -> tuple[list[float], int, float]:
+    """log p of each token after the first given those before it, and the likeliest next token with its own."""
+    with torch.inference_mode():
+        rows = session.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].log_softmax(-1)
+    given = [float(rows[i, token]) for i, token in enumerate(ids[1:])]
+    return given, int(rows[-1].argmax()), float(rows[-1].max())
+
+
+def speaks(session: LocalSession, fault: Fault = lambda values: values, status: int = 200) -> Act:
+    """A server that holds the tiny model and speaks all three wire formats, `fault` applied to what it says."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        body: dict[str, Any] = handler.asked  # type: ignore[attr-defined]
+        settings = body.get("sampling_params", body)
+        ids = body.get("input_ids") or body.get("prompt") or body["token_ids"]
+        given, token, best = logprobs(session, ids)
+        reply: dict[str, Any]
+        if handler.path.endswith("/inference/v1/generate"):
+            values = np.array([fault(given[settings["prompt_logprob_start"] :])], dtype=np.float32).T
+            file = io.BytesIO()
+            np.save(file, values)
+            reply = {"prompt_token_id_logprobs": base64.b64encode(file.getvalue()).decode()}
+        elif handler.path.endswith("/v1/completions"):
+            values = [None, *fault(given)]
+            rows = [v if v is None else {str(t): {"logprob": v, "rank": 1}} for t, v in zip(ids, values, strict=False)]
+            chosen = {"tokens": [f"token_id:{token}"], "token_logprobs": [best]}
+            reply = {"choices": [{"prompt_logprobs": rows, "logprobs": chosen}]}
+        else:
+            start = body.get("logprob_start_len", len(ids) - 1)
+            scored = [[v, t, None] for t, v in zip(ids[start + 1 :], fault(given[start:]), strict=False)]
+            reply = {"meta_info": {"input_token_logprobs": [[None, ids[start], None], *scored]}}
+            reply["meta_info"]["output_token_logprobs"] = [[best, token, None]]
+        respond(status, reply)(handler)
+
+    return act
+
+
+def score(url: str, engine: Any, asked: list[Passage], **settings: Any) -> list[Nats | None]:
+    root = url.removesuffix("/v1")
+    server = ScoringServer(engine, TinyModel(), "float32", 8192, "tiny", base_url=root, **{"attempts": 1, **settings})
+    with server.open(Device()) as opened:
+        return opened.score(asked)
+
+
+@pytest.mark.parametrize("engine", WIRES)
+def test_the_same_cases_have_the_same_scores_through_every_wire(
+    serve: Serve, session: LocalSession, engine: str
+) -> None:
+    _, url = serve(speaks(session))
+    asked = passages(24)
+    for served, local in zip(score(url, engine, asked, concurrency=5), session.score(asked), strict=True):
+        assert served == pytest.approx(local, abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", WIRES)
+def test_a_server_whose_prompt_scores_are_off_by_one_does_not_pass(
+    serve: Serve, session: LocalSession, engine: str
+) -> None:
+    _, url = serve(speaks(session, lambda values: [*values[1:], -9.0]))
+    with pytest.raises(InputError, match="its prompt scores cannot be trusted"):
+        score(url, engine, passages(2))
+
+
+@pytest.mark.parametrize("engine", WIRES)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(lambda v: [1e35] * len(v), id="memory that was never written"),
+        pytest.param(lambda v: [0.5] * len(v), id="above zero"),
+        pytest.param(lambda v: v[:-1], id="a row too few"),
+    ],
+)
+def test_what_is_no_score_is_an_error_and_never_a_mean(
+    serve: Serve, session: LocalSession, engine: str, fault: Fault
+) -> None:
+    _, url = serve(speaks(session, fault))
+    with pytest.raises((Incomplete, InputError), match=r"no log-probability|rows for|tokens that are not|a matrix of"):
+        score(url, engine, passages(2))
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "-1.0", True, 0.01])
+def test_what_cannot_be_a_log_probability(value: Any) -> None:
+    with pytest.raises(Unreadable, match="is no log-probability"):
+        checked([-1.0, value])
+
+
+def test_a_log_probability_a_hair_above_zero_is_rounding() -> None:
+    assert checked([-1.5, 1e-6, 0]) == (1.5, 0.0, 0.0)
+
+
+def test_other_tokens_than_those_sent_are_noticed(session: LocalSession) -> None:
+    read = ENGINES["sglang"].score("m", [1, 2], [3, 4]).read
+    with pytest.raises(Unreadable, match="not the 2 of the answer"):
+        read({"meta_info": {"input_token_logprobs": [[None, 2, None], [-1.0, 3, None], [-1.0, 5, None]]}})
+
+
+def test_a_null_matrix_is_no_score(session: LocalSession) -> None:
+    """vLLM answers null when its cache held rows that were to be scored."""
+    with pytest.raises(TypeError):
+        ENGINES["vllm"].score("m", [1, 2], [3]).read({"prompt_token_id_logprobs": None})
+
+
+def test_a_pickle_in_the_place_of_a_matrix_is_not_opened() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        ENGINES["vllm"].score("m", [1], [3]).read(
+            {"prompt_token_id_logprobs": base64.b64encode(file.getvalue()).decode()}
+        )
+
+
+def test_what_exceeds_the_servers_context_has_no_score_and_is_not_sent(serve: Serve, session: LocalSession) -> None:
+    server, url = serve(speaks(session))
+    root = url.removesuffix("/v1")
+    with ScoringServer("sglang", TinyModel(), "float32", 120, "tiny", base_url=root).open(Device()) as opened:
+        sent = len(server.bodies)
+        found = opened.score([Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")])
+    assert (found[0], len(server.bodies) - sent) == (None, 1)
+    assert found[1] == pytest.approx(session.score([Passage(prompt("q"), "short")])[0], abs=1e-4)
+
+
+def test_every_replica_has_to_prove_itself(serve: Serve, session: LocalSession) -> None:
+    (_, good), (_, bad) = serve(speaks(session)), serve(speaks(session, lambda v: [value - 1 for value in v]))
+    with pytest.raises(InputError, match=bad.removesuffix("/v1")):
+        score(good, "sglang", passages(1), replicas=(bad.removesuffix("/v1"),))
+
+
+def test_the_name_holds_weights_precision_and_engine_and_no_address(serve: Serve, session: LocalSession) -> None:
+    _, url = serve(speaks(session))
+    with ScoringServer("vllm", TinyModel(), "bfloat16", 8192, "x", base_url=url.removesuffix("/v1")).open(
+        Device()
+    ) as opened:
+        assert opened.name == f"{TinyModel().name}/bfloat16/vllm-server"

@@ -1,0 +1,54 @@
+"""The plan's arithmetic, against sums made by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from experiments.config import compose_plans, experiment_from
+from reer.search.cost import CostAssumptions, search_cost
+from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
+from reer.types import InputError
+
+ASSUMED = CostAssumptions(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5)
+RELEASED = SegmentSearch(10, 2, 0.25).budget()
+
+
+def test_twenty_thousand_pairs_cost_what_the_published_arithmetic_says() -> None:
+    cost = search_cost(RELEASED, 20_000, ASSUMED)
+    assert (cost.score_calls, cost.rewrite_calls) == (340_000, 160_000)
+    assert cost.scored_tokens_naive == pytest.approx(1.91e9, rel=0.01)
+    assert cost.scored_tokens == pytest.approx(1.25e9, rel=0.01)
+    assert cost.read_tokens_naive == pytest.approx(0.92e9, rel=0.03)
+    assert cost.read_tokens == pytest.approx(0.44e9, rel=0.05)
+    assert cost.written_tokens == pytest.approx(0.20e9, rel=0.03)
+    assert cost.device_hours == pytest.approx(87, rel=0.03)
+    assert cost.usd(ASSUMED) == pytest.approx(220, rel=0.03)
+
+
+def test_the_default_of_the_plan_is_that_arithmetic() -> None:
+    (plan,) = compose_plans(["scale=paper"], multirun=False)
+    assert experiment_from(plan).estimate == ASSUMED
+
+
+def test_without_edits_a_draft_is_written_and_scored_once() -> None:
+    cost = search_cost(SegmentSearch(0, 2, 0.25).budget(), 10, ASSUMED)
+    assert (cost.score_calls, cost.rewrite_calls, cost.written_tokens) == (10, 0, 22_000)
+    assert cost.scored_tokens == cost.scored_tokens_naive == 10 * 5600
+
+
+def test_the_shape_of_every_search() -> None:
+    assert SegmentSearch(10, 2, 0.25, passes=3).budget() == SearchBudget(1, 30, 2)
+    assert RandomSearch(10, 2, 0.25).budget() == SearchBudget(1, 10, 2)
+    assert MultiStart(21, SegmentSearch(0, 2, 0.25)).budget() == SearchBudget(21, 0, 2)
+
+
+def test_more_starts_cost_as_much_more() -> None:
+    one, three = (search_cost(SearchBudget(starts, 10, 2), 100, ASSUMED) for starts in (1, 3))
+    assert three.device_hours == pytest.approx(3 * one.device_hours)
+
+
+def test_lengths_and_rates_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="positive lengths"):
+        replace(ASSUMED, segments=0)
+    with pytest.raises(InputError, match="positive rates"):
+        replace(ASSUMED, scorer_reads_per_second=0)
