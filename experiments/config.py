@@ -42,6 +42,7 @@ from reer.data.bundled import BundledTexts
 from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource
 from reer.data.public import PublicRows
+from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.scripted import ScriptedModel
@@ -55,7 +56,6 @@ from reer.taxonomy import Taxonomy
 from reer.training.chat_format import ChatFormat
 from reer.training.matching import Match
 from reer.training.recipe import Recipe
-from reer.types import InputError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PARTS: dict[str, dict[str, type]] = {

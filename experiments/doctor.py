@@ -19,10 +19,10 @@ from experiments.experiment import Experiment
 from experiments.store.stages import PACKAGES
 from reer.data.hub import HubSource
 from reer.data.public import PublicRows
+from reer.errors import InputError
 from reer.models.http.client import Endpoint
 from reer.training.cost import TrainingCost, TrainingSetSize, training_cost
 from reer.training.launch import kernel_is_here
-from reer.types import InputError
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
 

@@ -15,6 +15,7 @@ from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
 from reer.curation.switches import Categories, Reflection, TrajectoryLength
 from reer.data.public import PublicRows
+from reer.errors import InputError
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Sampling
 from reer.models.services.service import ChatService
@@ -25,7 +26,6 @@ from reer.taxonomy import Taxonomy
 from reer.training.matching import Match
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Recipe
-from reer.types import InputError
 
 
 @dataclass(frozen=True)

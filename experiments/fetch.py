@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import Seen, fetch, state
 from experiments.report import terminal as show
-from reer.types import InputError
+from reer.errors import InputError
 
 ABOUT = """A benchmark's own data and judge prompts, from its repository at the pinned commit into its data.folder. Each
 file is checked by its sha256. Without a name: what can be fetched. Repeating the command goes on where it stopped.

@@ -19,7 +19,7 @@ from experiments.report import terminal as show
 from experiments.store.runs import Result, check_name, is_current, read_result, write_lock, write_result
 from experiments.store.stages import Artifact, Monitor, Step, Store
 from experiments.tracking.wandb_run import NullTracker, open_tracking
-from reer.types import Incomplete, InputError
+from reer.errors import Incomplete, InputError
 
 
 def preflight(x: Experiment) -> dict[str, Step]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reer.types import InputError
+from reer.errors import InputError
 
 AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
 OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}

@@ -16,8 +16,8 @@ from experiments.report import terminal as show
 from experiments.report.stage_words import number
 from experiments.report.wording import difference_text
 from experiments.store.runs import Result, find_run, read_result
+from reer.errors import InputError
 from reer.files import plain, read_rows, write_json, write_rows
-from reer.types import InputError
 
 
 def duel(arguments: Sequence[str]) -> int:

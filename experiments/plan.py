@@ -14,9 +14,9 @@ from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from evals.statistics.paired import detectable
 from experiments.experiment import Experiment
+from reer.errors import InputError
 from reer.search.cost import CostAssumptions
 from reer.text import words
-from reer.types import InputError
 
 TOKENS_A_WORD = 1.4  # of words as `reer.text.words` cuts them, Chinese characters among them
 

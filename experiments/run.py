@@ -20,8 +20,8 @@ from experiments.report.compare import compare
 from experiments.report.html import report_name, write_html
 from experiments.store.fingerprint import encode, fingerprint
 from experiments.store.runs import Result, is_current, read_result
+from reer.errors import InputError
 from reer.files import write_json
-from reer.types import InputError
 
 
 def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reer.errors import InputError
 from reer.models.protocols import Prompt
 from reer.text import fill, language_of, slots
-from reer.types import InputError, Language, Message
+from reer.types import Language, Message
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Prompts:
         asked = bool(triggers.of(language_of(language_from)))
         return texts.reflective_openers if asked and texts.reflective_openers else texts.openers
 
-    def chat(self, kind: str, language_from: str, values: Mapping[str, str], prefill: str = "") -> Prompt:
+    def render(self, kind: str, language_from: str, values: Mapping[str, str], prefill: str = "") -> Prompt:
         """The named text filled and put into a user turn, after the system turn if there is one."""
         texts = self.of(language_from)
         system = (Message("system", texts.system),) if texts.system else ()

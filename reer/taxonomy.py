@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling
 from reer.prompts import Prompts
 from reer.text import words
-from reer.types import InputError
 
 FALLBACK = "others"
 
@@ -69,7 +69,7 @@ def classify(
     Returns the categories and how many of them the rule decided."""
     values = {"categories": ", ".join(taxonomy.categories)}
     sampling = Sampling(temperature=0, top_p=1, max_tokens=12)
-    asked = [Request(prompts.chat("classify", q, {"query": q, **values}), sampling, 0) for q in queries]
+    asked = [Request(prompts.render("classify", q, {"query": q, **values}), sampling, 0) for q in queries]
     named = [_named(reply.text, taxonomy) for reply in generator.generate(asked)]
     return [name or taxonomy.by_keywords(q) for name, q in zip(named, queries, strict=True)], named.count(None)
 

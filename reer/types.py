@@ -12,15 +12,6 @@ Language = Literal["en", "zh"]
 Stopped = Literal["threshold", "budget", "exhausted", "degenerate"]
 
 
-class InputError(ValueError):
-    """Something the user gave cannot be worked with; the message says what, where, and what to do next."""
-
-
-class Incomplete(Exception):
-    """Work that ended before its end, by a limit the user set or an outage outside. What was done is kept; the message
-    says how much is left and what to do."""
-
-
 def content_id(*parts: str) -> str:
     """A stable 12-digit id of texts: equal content gives equal ids on every machine."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8")).hexdigest()[:12]

@@ -59,7 +59,7 @@ def test_prompts_are_shown_as_they_were(texts: str, language: str, reflection: s
     passage = x.scorer.score.passage(pair, ("first", "second"), x.prompts, triggers)
     prompts = {
         "draft": shown(draft_prompt(pair, x.prompts, triggers, 0)[0]),
-        "edit": shown(x.prompts.chat("edit", pair.query, edit, x.prompts.of(pair.query).edit_prefill)),
+        "edit": shown(x.prompts.render("edit", pair.query, edit, x.prompts.of(pair.query).edit_prefill)),
         "score": [shown(passage.context), passage.answer] if passage else None,
     }
     golden(f"prompts-{texts}-{reflection}-{language}", prompts)

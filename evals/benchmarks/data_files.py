@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from reer.types import InputError
+from reer.errors import InputError
 
 FROM_GITHUB = "https://raw.githubusercontent.com"
 

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from evals.benchmarks.data_files import DataFiles, Source
 from evals.benchmarks.extract import WAYS, derive
-from reer.types import Incomplete, InputError
+from reer.errors import Incomplete, InputError
 
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 HERE = ("127.0.0.1", "localhost", "::1")

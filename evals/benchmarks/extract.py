@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evals.benchmarks.data_files import Source
-from reer.types import InputError
+from reer.errors import InputError
 
 PYTHON_BYTES = 2**20  # far above any of these scripts; bounds what the parser is given
 KINDS = {  # the words by which a HelloBench summarization prompt opens, and its category

@@ -16,8 +16,9 @@ from typing import Any
 from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, View, identity_frame, in_turn, version_of
 from evals.benchmarks.data_files import DataFiles
 from evals.replies import STRICT, Malformed, Reader
+from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
-from reer.types import InputError, Message
+from reer.types import Message
 
 TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)

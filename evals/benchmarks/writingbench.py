@@ -14,8 +14,9 @@ from typing import Literal
 from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, identity_frame, in_turn, version_of
 from evals.benchmarks.data_files import DataFiles
 from evals.replies import STRICT, Malformed, Reader
+from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
-from reer.types import InputError, Message
+from reer.types import Message
 
 DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports them as WB-A to WB-F
     "Academic & Engineering": "A",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from reer.models.protocols import ChatModel, Completion, Heard, Nats, Passage, Request, unheard
+from reer.models.protocols import Completion, Heard, LoadedModel, Nats, Passage, Request, unheard
 
 END = ","  # what ends a number in the object that is asked for: without it, 1 would hold what 10 has
 
@@ -16,7 +16,7 @@ class GradeProbabilityModel:
     """A Generator whose reply to a question is the object it asks for, with the expected grade for a score. It asks the
     model how probable each grade is as the next words, and takes these for all there is."""
 
-    def __init__(self, model: ChatModel, grades: Sequence[int]) -> None:
+    def __init__(self, model: LoadedModel, grades: Sequence[int]) -> None:
         self.model, self.grades, self.name = model, grades, f"{model.name}/probabilities"
 
     def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:

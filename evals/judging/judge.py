@@ -11,8 +11,8 @@ from typing import Any, Literal
 from evals.benchmark import Benchmark
 from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.replies import READERS, Expected, Reader
+from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Generator, Sampling
-from reer.types import InputError
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Judge:
     """
 
     name: str
-    model: Any  # a reer.models.protocols.Chat; Hydra composes it
+    model: Any  # a reer.models.protocols.Model; Hydra composes it
     temperature: float
     top_p: float
     max_tokens: int

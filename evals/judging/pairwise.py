@@ -17,9 +17,10 @@ from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.replies import STRICT, Malformed, Reader
 from evals.statistics.paired import Difference, paired_difference
+from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.text import fill
-from reer.types import InputError, Message
+from reer.types import Message
 
 ORDERS = ("first", "second")  # where the arm's text stands
 

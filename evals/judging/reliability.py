@@ -20,7 +20,7 @@ from evals.judging.judge import Judge
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.statistics.agreement import agreement, slope_per_doubling
-from reer.types import InputError
+from reer.errors import InputError
 
 ANCHORS = Path(__file__).parents[1] / "data" / "anchors.jsonl"
 CANARIES = 6  # kinds of them

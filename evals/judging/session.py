@@ -9,8 +9,8 @@ from typing import Self
 
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements, Question, judgement
+from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Generator
-from reer.types import Incomplete, InputError
 
 TURN_TOKENS = 16  # what a chat template adds to a turn, at most
 

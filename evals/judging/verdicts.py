@@ -12,8 +12,9 @@ from evals.judging.judge import Judge
 from evals.judging.records import Question
 from evals.judging.session import Answer, JudgeSession
 from evals.replies import Malformed
+from reer.errors import InputError
 from reer.models.protocols import Completion, Prompt, Request
-from reer.types import InputError, item_seed
+from reer.types import item_seed
 
 
 def judge_all(

@@ -15,9 +15,9 @@ from typing import Any, cast
 from evals.benchmark import ItemScores, Measure
 from evals.lm_eval.loading import Chosen, load
 from evals.lm_eval.thinking import CLOSING_TAG, thinking_model
+from reer.errors import InputError
 from reer.models.local.model import pick_device
 from reer.models.protocols import Device
-from reer.types import InputError
 
 BUNDLED = Path(__file__).parents[1] / "data" / "lm_tasks"
 Unclosed = Mapping[tuple[str, int], list[bool]]  # by task and document, one for each reply

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reer.types import InputError
+from reer.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,14 @@ from evals.judging.judge import Judge
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
+from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel, HubModel
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device
 from reer.models.scripted import ScriptedModel
 from reer.models.services.anthropic import AnthropicServer
 from reer.models.services.openai import ChatServer
-from reer.types import InputError, content_id
+from reer.types import content_id
 
 BENCHMARKS: Mapping[str, type] = {
     "writing": WritingPrompts,

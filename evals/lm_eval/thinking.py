@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
-from reer.types import InputError
+from reer.errors import InputError
 
 CLOSING_TAG = re.compile(r"</\w+>")
 

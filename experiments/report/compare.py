@@ -16,7 +16,7 @@ from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from experiments.report.published import Published, published, source
 from experiments.store.fingerprint import difference
 from experiments.store.runs import Result, confounds
-from reer.types import InputError
+from reer.errors import InputError
 
 AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 Measured = Mapping[str, Any]  # as evals.benchmark.Measure is written

@@ -25,9 +25,9 @@ from experiments.report.tables import StageTable, health_tables
 from experiments.report.wording import score
 from experiments.store.runs import Result
 from experiments.store.stages import Artifact
+from reer.errors import InputError
 from reer.search.cost import search_cost as cost_of
 from reer.training.cost import TrainingSetSize
-from reer.types import InputError
 
 ARMS_ABREAST = 6  # in a table as wide as a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)

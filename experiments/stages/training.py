@@ -10,6 +10,7 @@ from typing import Any
 from experiments.store.stages import Artifact, Metrics, Workspace, stage
 from reer.curation.mixture import mix as mix_samples
 from reer.curation.switches import Curated
+from reer.errors import InputError
 from reer.files import write_rows
 from reer.text import join_segments
 from reer.training.chat_format import ChatFormat, Rendered
@@ -17,7 +18,7 @@ from reer.training.chat_format import render as render_samples
 from reer.training.launch import fine_tune
 from reer.training.matching import Match, matched, trained
 from reer.training.recipe import Job, Recipe, steps_of
-from reer.types import InputError, Message, Sample, count_reasons
+from reer.types import Message, Sample, count_reasons
 
 
 @stage(version=2)

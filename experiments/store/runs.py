@@ -14,8 +14,8 @@ from typing import Any
 from experiments.experiment import Experiment
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.stages import Artifact, Step, build_of
+from reer.errors import InputError
 from reer.files import write_json
-from reer.types import InputError
 
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "matched_to"}
 

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 
 from experiments.experiment import Cluster
 from experiments.workers.search_job import Results, SearchJob
+from reer.errors import InputError
 from reer.search.driver import Failure
 from reer.search.methods import Segments
-from reer.types import InputError, Pair, Refinement
+from reer.types import Pair, Refinement
 
 
 class Searcher:

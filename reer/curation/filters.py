@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from reer.errors import InputError
 from reer.search.draft import DraftRules
 from reer.text import join_segments, overlap, repeated_share, words
-from reer.types import AnyThinking, InputError, Pair
+from reer.types import AnyThinking, Pair
 
 LEAK_NGRAM = 13  # the n REER-PT reports its overlap at (paper.md §6.3)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from reer.types import InputError, Sample, content_id
+from reer.errors import InputError
+from reer.types import Sample, content_id
 
 T = TypeVar("T")
 

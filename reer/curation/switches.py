@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from reer.errors import InputError
 from reer.prompts import Triggers
 from reer.text import join_segments, shorten, words
-from reer.types import AnyThinking, Drop, InputError, Pair
+from reer.types import AnyThinking, Drop, Pair
 
 _SPACES = re.compile(r"[ \t]{2,}")
 

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from reer.data.rows import OnBadRow, Problems
-from reer.types import InputError, RawPair
+from reer.errors import InputError
+from reer.types import RawPair
 
 FOLDER = Path(__file__).parent / "texts"
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reer.data.rows import Fields, OnBadRow, Problems, raw_pair
-from reer.types import InputError, RawPair
+from reer.errors import InputError
+from reer.types import RawPair
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reer.data.rows import Fields, OnBadRow, Problems, file_digest, json_lines, raw_pair
-from reer.types import InputError, RawPair, content_id
+from reer.errors import InputError
+from reer.types import RawPair, content_id
 
 
 @dataclass(frozen=True)

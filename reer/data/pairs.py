@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from reer.data.rows import OnBadRow, Problems
+from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling
 from reer.prompts import Prompts
 from reer.taxonomy import Taxonomy, classify
 from reer.text import control_tokens, fill, language_of, ngrams, words
-from reer.types import Drop, InputError, Pair, RawPair, content_id
+from reer.types import Drop, Pair, RawPair, content_id
 
 SHINGLE = 5
 SKETCH = 8
@@ -154,7 +155,7 @@ def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Pro
     """The query each text answers, written by the model; a reply that cannot be one (under 4 or over 120 words, or
     with control tokens) is replaced by the template with the text's opening words. Returns how many were."""
     sampling = Sampling(temperature=0, top_p=1, max_tokens=120)
-    asked = [Request(prompts.chat("reverse", text, {"solution": text}), sampling, 0) for text in solutions]
+    asked = [Request(prompts.render("reverse", text, {"solution": text}), sampling, 0) for text in solutions]
     queries, templated = [], 0
     for text, reply in zip(solutions, generator.generate(asked), strict=True):
         query = reply.text.strip()

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from reer.data.hub import commit_of
 from reer.data.rows import OnBadRow, Problems, file_digest, json_lines
+from reer.errors import InputError
 from reer.text import split_thinking
-from reer.types import InputError, Message, Sample, content_id
+from reer.types import Message, Sample, content_id
 
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "system": "system",

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from reer.errors import InputError
 from reer.text import split_thinking
-from reer.types import Drop, InputError, RawPair
+from reer.types import Drop, RawPair
 
 MAX_LINE_BYTES = 8 * 2**20
 OnBadRow = Literal["error", "skip"]

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from reer.types import InputError, Message
+from reer.errors import InputError
+from reer.types import Message
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ class Device:
             raise InputError(f"runtime: want generate_rows and score_rows >= 1 and prefix_gib >= 0, got {self}")
 
 
-class ChatModel(Generator, Scorer, Protocol):
+class LoadedModel(Generator, Scorer, Protocol):
     """A loaded model that can do both."""
 
 
-class Chat(Protocol):
+class Model(Protocol):
     """A cheap description of a generator; `open` loads it, leaving the block frees it. `name` is that of its sessions,
     known without loading anything."""
 
@@ -129,10 +130,10 @@ class Chat(Protocol):
     def open(self, device: Device) -> AbstractContextManager[Generator]: ...
 
 
-class ScoringChat(Protocol):
+class ScoringModel(Protocol):
     """A cheap description of a model that can also score."""
 
     @property
     def name(self) -> str: ...
 
-    def open(self, device: Device) -> AbstractContextManager[ChatModel]: ...
+    def open(self, device: Device) -> AbstractContextManager[LoadedModel]: ...

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reer.errors import InputError
 from reer.search.methods import SearchBudget
-from reer.types import InputError
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reer.errors import InputError
 from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
 from reer.prompts import Prompts, Triggers
 from reer.text import split_segments, whole_sentences
-from reer.types import Drop, InputError, Pair, Start, Trajectory, item_seed
+from reer.types import Drop, Pair, Start, Trajectory, item_seed
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def draft_prompt(pair: Pair, prompts: Prompts, triggers: Triggers, seed: int, sa
         "solution": pair.solution,
         "reflection": prompts.reflection(pair.query, triggers),
     }
-    return prompts.chat("draft", pair.query, values, prefill=f"<think>\n{opener}"), opener
+    return prompts.render("draft", pair.query, values, prefill=f"<think>\n{opener}"), opener
 
 
 def _number(sample: int) -> tuple[int, ...]:

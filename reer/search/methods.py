@@ -12,7 +12,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from reer.types import Candidate, Edit, InputError, Refinement, Start, Stopped, item_seed
+from reer.errors import InputError
+from reer.types import Candidate, Edit, Refinement, Start, Stopped, item_seed
 
 Segments = tuple[str, ...]
 

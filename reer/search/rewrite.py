@@ -44,7 +44,7 @@ class Rewriter:
             "reflection": self.prompts.reflection(pair.query, self.triggers),
         }
         texts = self.prompts.of(pair.query)
-        prompt = self.prompts.chat("edit", pair.query, values, texts.edit_prefill)
+        prompt = self.prompts.render("edit", pair.query, values, texts.edit_prefill)
         sampling = replace(self.sampling, stop=texts.edit_stops)
         again = (need.turn,) if need.turn else ()  # a later pass over the same words draws anew
         return [

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from reer.errors import InputError
 from reer.models.protocols import Passage, Scorer
 from reer.prompts import Prompts, Triggers
 from reer.search.methods import RequestScores, Segments
 from reer.text import join_segments, split_segments
-from reer.types import InputError, Pair
+from reer.types import Pair
 
 Metric = Literal["clipped_nll", "nll", "perplexity"]
 
@@ -53,7 +54,7 @@ class ScoreMetric:
             return None
         prefill = f"<think>\n{join_segments(thinking)}\n</think>\n<answer>\n{head}"
         values = {"query": pair.query, "reflection": prompts.reflection(pair.query, triggers)}
-        context = prompts.chat("inference", pair.query, values, prefill)
+        context = prompts.render("inference", pair.query, values, prefill)
         if not self.wrap_in_instruction:
             bare = context.messages[-1].__class__("user", pair.query)
             context = type(context)((*context.messages[:-1], bare), prefill)

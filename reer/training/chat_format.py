@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from reer.errors import InputError
 from reer.text import control_tokens
-from reer.types import Drop, InputError, Message, Sample
+from reer.types import Drop, Message, Sample
 
 END_OF_TURN = "<|im_end|>"
 MASKED = -100

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reer.types import InputError
+from reer.errors import InputError
 
 MARKER = "COMPLETE"
 Facts = Mapping[str, Any]

@@ -25,11 +25,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from reer.errors import InputError
 from reer.training.checkpoints import discard
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, OnLog, Stopped, Trained
 from reer.training.sft import train_here
-from reer.types import InputError
 
 POLL_SECONDS = 0.3
 TOLD_LINES = 60

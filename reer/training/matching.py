@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reer.errors import InputError
 from reer.training.chat_format import MASKED, Rendered
-from reer.types import InputError, content_id
+from reer.types import content_id
 
 
 @dataclass(frozen=True)

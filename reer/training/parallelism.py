@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reer.types import InputError
+from reer.errors import InputError
 
 
 @dataclass(frozen=True)

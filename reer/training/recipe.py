@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from reer.errors import InputError
 from reer.training.chat_format import ChatFormat
 from reer.training.parallelism import Parallelism
-from reer.types import InputError
 
 OnLog = Callable[[Mapping[str, float]], None]
 

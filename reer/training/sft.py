@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from reer.errors import InputError
 from reer.training.checkpoints import resumable, step_of
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, OnLog, Stopped, Trained
 from reer.training.student import load_student, save_student
-from reer.types import InputError
 
 CURVE = (
     "step",

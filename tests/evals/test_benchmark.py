@@ -17,8 +17,9 @@ from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
 from evals.replies import Malformed, strict_list, whole_number
+from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
-from reer.types import InputError, Message
+from reer.types import Message
 from tests.conftest import pinned
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from evals.judging.judge import Judge
 from evals.replies import READERS, STRICT, Malformed
+from reer.errors import InputError
 from reer.models.scripted import ScriptedModel
-from reer.types import InputError
 
 LENIENT = READERS["lenient"]
 NONE, BROKEN, TWICE, NOT_NUMBER = "no_json_object", "broken_json_object", "repeated_key", "not_a_number"

@@ -9,7 +9,7 @@ import pytest
 from experiments.config import CONF, PARTS, compose_plans, decode, derived_name, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
-from reer.types import InputError
+from reer.errors import InputError
 
 ARMS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))

@@ -8,7 +8,7 @@ from experiments.config import CONF, compose_plans, experiment_from
 from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
-from reer.types import InputError
+from reer.errors import InputError
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
 RUNTIMES = sorted(path.stem for path in (CONF / "runtime").glob("*.yaml"))

@@ -7,7 +7,7 @@ import pytest
 from experiments.config import compose_plans, derived_name, experiment_from
 from experiments.experiment import Experiment
 from experiments.plan import JudgeCost, judge_costs
-from reer.types import InputError
+from reer.errors import InputError
 
 
 def one(*overrides: str) -> Experiment:

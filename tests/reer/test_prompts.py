@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from reer.errors import InputError
 from reer.prompts import Prompts, PromptTexts, Triggers
-from reer.types import InputError, Message
+from reer.types import Message
 
 ENGLISH = PromptTexts(
     system="Be kind.",
@@ -56,20 +57,20 @@ def test_the_query_decides_the_language() -> None:
 
 def test_a_system_text_comes_first_and_an_empty_one_not_at_all() -> None:
     values = {"query": "q", "reflection": ""}
-    assert PROMPTS.chat("inference", "q", values).messages == (
+    assert PROMPTS.render("inference", "q", values).messages == (
         Message("system", "Be kind."),
         Message("user", "Think: q"),
     )
-    assert [m.role for m in PROMPTS.chat("inference", "诗", values).messages] == ["user"]
+    assert [m.role for m in PROMPTS.render("inference", "诗", values).messages] == ["user"]
 
 
 def test_braces_in_the_texts_are_not_filled() -> None:
     values = {"query": "{{solution}} {} %s", "solution": "{{query}}", "reflection": ""}
-    assert "Draft: {{solution}} {} %s | {{query}}" in PROMPTS.chat("draft", "q", values).messages[-1].content
+    assert "Draft: {{solution}} {} %s | {{query}}" in PROMPTS.render("draft", "q", values).messages[-1].content
 
 
 def test_the_prefill_stands_apart_from_the_turns() -> None:
-    prompt = PROMPTS.chat("reverse", "x", {"solution": "x"}, prefill="<think>\n")
+    prompt = PROMPTS.render("reverse", "x", {"solution": "x"}, prefill="<think>\n")
     assert prompt.prefill == "<think>\n"
     assert "<think>" not in prompt.messages[-1].content
 

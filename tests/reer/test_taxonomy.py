@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from reer.errors import InputError
 from reer.models.protocols import Completion, Heard, Request, unheard
 from reer.taxonomy import Category, Taxonomy, classify
-from reer.types import InputError
 from tests.reer.test_prompts import PROMPTS
 
 TAXONOMY = Taxonomy(

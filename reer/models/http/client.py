@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from reer.errors import Incomplete, InputError
 from reer.models.http.adaptive_limit import AdaptiveLimiter
 from reer.models.http.circuit_breaker import CircuitBreaker
 from reer.models.http.connection import Connection
 from reer.models.http.errors import Busy, Down, PromptTooLong, Refused, RetryState, Unanswered, Unreadable, trouble
 from reer.models.http.systemic import Refusal, Refusals, RequestProfile
 from reer.models.protocols import Heard, unheard
-from reer.types import Incomplete, InputError
 
 Result = TypeVar("Result")
 

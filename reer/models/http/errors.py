@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from reer.errors import InputError
 from reer.models.http.adaptive_limit import retry_after
 from reer.models.protocols import Completion
-from reer.types import InputError
 
 RETRIED = {200, 408, 409, 425}  # 200: with a body that is no answer, as gateways send
 NO_ROOM = Completion("", "no_room", 0, 0)

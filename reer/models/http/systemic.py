@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from reer.errors import InputError
 from reer.models.http.errors import Refused
-from reer.types import InputError
 
 Result = TypeVar("Result")
 ALONE = (400, 413, 422)  # what is said of one call; 401, 403 and 404 are said of all

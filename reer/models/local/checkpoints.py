@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
+from reer.errors import InputError
 from reer.models.local.size import Size, size_in
-from reer.types import InputError
 
 log = logging.getLogger(__name__)
 

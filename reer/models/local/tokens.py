@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from reer.errors import InputError
 from reer.models.protocols import Passage, Prompt
-from reer.types import InputError
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from reer.errors import InputError
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, Request
 from reer.models.services.batch_apis import AnthropicWire
 from reer.models.services.service import ChatService
-from reer.types import InputError
 
 # Claude Opus 4.1 and later 4.x, Sonnet 4.5 and Haiku 4.5 and later: one of the two at most (WritingBench issue 25)
 ONE_OF_TWO = re.compile(r"claude-(opus-4-[1-9]|(sonnet|haiku)-4-[5-9])(?![0-9])")

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from reer.errors import Incomplete
 from reer.models.http.client import Client, encoded
 from reer.models.http.errors import NO_ROOM, PromptTooLong, Refused, Unreadable
 from reer.models.http.systemic import Refusal, RequestProfile
 from reer.models.protocols import Completion, Heard, Request, unheard
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
-from reer.types import Incomplete
 
 Result = TypeVar("Result")
 SUBMISSIONS = 3  # of one request, in one go

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+from reer.errors import InputError
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, Heard, Prompt, Request, Sampling, unheard
 from reer.models.services.batch_apis import OpenAiWire
 from reer.models.services.service import ChatService, ChatSession, one_token
-from reer.types import InputError, Message
+from reer.types import Message
 
 LENGTHS = ("max_tokens", "max_completion_tokens")
 HELLO_TOKENS = 256  # models that know max_completion_tokens think first, and refuse a limit within their thinking

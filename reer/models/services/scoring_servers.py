@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, Unreadable, connect
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import Tokens
 from reer.models.protocols import Device, Heard, Nats, Passage, Prompt, unheard
-from reer.types import InputError, Message
+from reer.types import Message
 
 Ids = list[int]
 PROOF_NATS = 0.05  # generating and prefilling run other kernels: bfloat16 moves a log-probability by this much

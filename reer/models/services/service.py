@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, connect
 from reer.models.http.errors import NO_ROOM
 from reer.models.http.systemic import RequestProfile
 from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
-from reer.types import InputError, Message
+from reer.types import Message
 
 CONTENT = ("model", "messages", "system", "seed")  # of a body: what differs from call to call, or is told anyway
 

@@ -23,7 +23,7 @@ from evals.benchmarks.extract import derive
 from experiments.cli import main
 from experiments.fetch import benchmarks
 from experiments.store.fingerprint import encode
-from reer.types import Incomplete, InputError
+from reer.errors import Incomplete, InputError
 from tests.conftest import REPOSITORY
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

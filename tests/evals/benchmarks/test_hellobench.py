@@ -15,8 +15,8 @@ from evals.benchmark import Item, JudgeCall, Response, Verdict, item_scores, mea
 from evals.benchmarks.hellobench import TASKS, HelloBench, as_words, official, official_scores, rescaled
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
+from reer.errors import InputError
 from reer.models.protocols import Prompt
-from reer.types import InputError
 from tests.conftest import REPOSITORY, pinned
 
 SHARED = Path(os.environ.get("REER_SHARED") or REPOSITORY.parent / "shared")

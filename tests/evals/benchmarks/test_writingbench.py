@@ -17,8 +17,8 @@ from evals.benchmark import JudgeCall, Judged, Response, Verdict, item_scores, m
 from evals.benchmarks.writingbench import WritingBench, after_thinking, code_of, official, official_score
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
+from reer.errors import InputError
 from reer.models.protocols import Prompt
-from reer.types import InputError
 from tests.conftest import REPOSITORY, pinned
 
 SHARED = Path(os.environ.get("REER_SHARED") or REPOSITORY.parent / "shared")

@@ -20,11 +20,12 @@ from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.replies import Expected, Malformed
+from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
 from reer.models.scripted import ScriptedModel
-from reer.types import InputError, Message
+from reer.types import Message
 from tests.conftest import pinned
 
 GRADES = tuple(range(1, 11))

@@ -16,8 +16,8 @@ from evals.judging.judge import Judge
 from evals.judging.pairwise import Outcome, Pairwise, judge_pairs
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
+from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Heard, Request, unheard
-from reer.types import InputError
 
 PAIRWISE = Pairwise("{{prompt}}|{{first}}|{{second}}|better")
 ITEMS = [Item(f"i{n}", f"P{n}", "en", "c", None) for n in range(8)]

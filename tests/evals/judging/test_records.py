@@ -16,10 +16,11 @@ from evals.judging.judge import Judge
 from evals.judging.records import Judgements, Question, judgement
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
+from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
 from reer.models.scripted import ScriptedModel
 from reer.models.services.openai import ChatServer
-from reer.types import Incomplete, InputError, Message
+from reer.types import Message
 
 BENCH = WritingPrompts("{{prompt}}\n{{answer}}\n{{rubric}}", 0.7, 0.95, 0.98)
 ITEMS = [Item(f"i{n}", f"prompt {n}", "en", "c", 100, ("good?",)) for n in range(6)]

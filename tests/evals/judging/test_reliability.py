@@ -21,8 +21,8 @@ from evals.judging.reliability import ANCHORS, Judged, ReliabilityChecks, canari
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.statistics.agreement import agreement, slope_per_doubling
+from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Heard, Request, unheard
-from reer.types import InputError
 
 BENCH = WritingPrompts("{{prompt}}\n[{{answer}}]\n{{rubric}}", 0.7, 0.95, 0.98)
 ITEMS = [Item(f"i{n}", f"Prompt number {n}.", "en", "c", 100, ("good?",)) for n in range(10)]

@@ -19,9 +19,10 @@ from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import Malformed
+from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Heard, Prompt, Request, unheard
 from reer.models.scripted import ScriptedModel, ScriptedSession
-from reer.types import InputError, Message
+from reer.types import Message
 from tests.conftest import pinned
 
 BENCH = WritingPrompts('{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', 0.7, 0.95, 0.98)

@@ -13,9 +13,9 @@ from evals.benchmark import Measure
 from evals.lm_eval.harness import LmEval, _documents, _measures
 from evals.lm_eval.loading import _state_until
 from evals.lm_eval.thinking import never_closed
+from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Device
-from reer.types import InputError
 
 CPU = Device("cpu", generate_rows=4)
 KNOWN = {  # what the model below says to each question: it closes its thinking, does without, or never ends it

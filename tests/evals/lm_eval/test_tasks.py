@@ -16,9 +16,9 @@ from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.lm_eval.tasks import Settings, documents, judged, scores_of
+from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Device
-from reer.types import InputError
 
 FOLDER = Path(evals.__path__[0]) / "data" / "lm_judged"
 TASKS = sorted(file.stem for file in FOLDER.glob("*.yaml"))

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from reer.curation.filters import Filters, leak, measures, still_thinking
+from reer.errors import InputError
 from reer.search.draft import DraftRules
-from reer.types import InputError, Pair, Refinement
+from reer.types import Pair, Refinement
 
 FILTERS = Filters(
     draft=DraftRules(0, 1),

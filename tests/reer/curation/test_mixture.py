@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reer.curation.mixture import Mixture, mix
-from reer.types import InputError, Message, Sample
+from reer.errors import InputError
+from reer.types import Message, Sample
 
 relaxed = settings(deadline=None, max_examples=80)
 

@@ -4,8 +4,9 @@ import pytest
 
 from reer.curation.source_thinking import ThinkingSource, take_over
 from reer.data.rows import Fields, Problems, raw_pair
+from reer.errors import InputError
 from reer.text import join_segments
-from reer.types import InputError, Pair
+from reer.types import Pair
 
 
 def pair(id: str) -> Pair:

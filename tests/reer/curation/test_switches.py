@@ -15,9 +15,10 @@ from reer.curation.switches import (
     min_of,
     strip_markers,
 )
+from reer.errors import InputError
 from reer.prompts import Triggers
 from reer.text import join_segments, words
-from reer.types import Drop, InputError, Pair, Refinement
+from reer.types import Drop, Pair, Refinement
 
 MARKERS = (
     r"\bhmm+\b",

@@ -13,10 +13,11 @@ from reer.data.hub import HubSource, _flat
 from reer.data.jsonl import JsonlSource
 from reer.data.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
 from reer.data.rows import Fields, Problems, file_digest, json_lines, pluck
+from reer.errors import InputError
 from reer.models.protocols import Completion, Generator, Heard, Request, unheard
 from reer.taxonomy import Category, Taxonomy
 from reer.text import words
-from reer.types import InputError, Pair, RawPair
+from reer.types import Pair, RawPair
 from tests.reer.test_prompts import PROMPTS
 
 GOOD = b'{"query": "q", "answer": "a good one"}\n'

@@ -8,7 +8,8 @@ import pytest
 
 from reer.data.public import PublicRows
 from reer.data.rows import Problems
-from reer.types import InputError, Sample
+from reer.errors import InputError
+from reer.types import Sample
 
 
 def read(tmp_path: Path, *rows: Any, limit: int | None = None, policy: str = "error") -> tuple[list[Sample], Problems]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from experiments.config import compose_plans, experiment_from
+from reer.errors import InputError
 from reer.search.cost import CostAssumptions, search_cost
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
-from reer.types import InputError
 
 ASSUMED = CostAssumptions(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5)
 RELEASED = SegmentSearch(10, 2, 0.25).budget()

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reer.errors import InputError
 from reer.models.protocols import Completion, Heard, Request, Sampling, unheard
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules, draft_prompt, drop_reason, thinking_of
-from reer.types import Drop, InputError, Pair, item_seed
+from reer.types import Drop, Pair, item_seed
 from tests.reer.test_prompts import ENGLISH, PROMPTS, TRIGGERS
 
 SAMPLING = Sampling(0.7, 0.95, 400, stop=("</think>",))

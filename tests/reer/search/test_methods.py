@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reer.errors import InputError
 from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import (
     MultiStart,
@@ -19,7 +20,7 @@ from reer.search.methods import (
     Segments,
     SegmentSearch,
 )
-from reer.types import Candidate, InputError, Refinement, Start
+from reer.types import Candidate, Refinement, Start
 
 relaxed = settings(deadline=None, max_examples=150)
 searches = st.builds(SegmentSearch, st.integers(0, 5), st.integers(1, 4), st.sampled_from([-1.0, 0.3, 0.6]))

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reer.errors import InputError
 from reer.models.protocols import Completion, Heard, Nats, Passage, Request, Sampling, unheard
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules
 from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores
 from reer.search.rewrite import Rewriter, Starter, lost_reason
 from reer.search.score import NllScorer, ScoreMetric, repeat_noise
-from reer.types import InputError, Pair
+from reer.types import Pair
 from tests.reer.test_prompts import PROMPTS, TRIGGERS
 
 SOLUTION = f"The harbour wakes before the town does. {'a' * 90}\n\nThen the boats go out. {'b' * 100}"

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.text import control_tokens
 from reer.training.chat_format import CHATML, END_OF_TURN, MASKED, ChatFormat, Rendered, render
-from reer.types import Drop, InputError, Message, Sample
+from reer.types import Drop, Message, Sample
 
 PLAIN = ChatFormat(answer_tags=False, overlong="error")
 LONG = 4096

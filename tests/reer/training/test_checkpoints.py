@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from reer.errors import InputError
 from reer.training.checkpoints import MARKER, discard, newest_complete
 from reer.training.launch import fine_tune
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Stopped, Trained
 from reer.training.sft import build_trainer, read_rows
-from reer.types import InputError
 from tests.fakes.training import FULL, LAYOUT, LORA, equal, job_of, train
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from reer.errors import InputError
 from reer.training.launch import command, fine_tune
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Stopped
-from reer.types import InputError
 from tests.fakes.training import FULL, job_of, train, weights
 
 BATCH = replace(FULL, global_batch=4, epochs=60, learning_rate=2e-4)  # long enough to be stopped on the way

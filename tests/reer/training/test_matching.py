@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reer.errors import InputError
 from reer.training.chat_format import MASKED, Rendered
 from reer.training.matching import Match, matched, trained
-from reer.types import InputError
 
 
 def rows(sizes: list[int], name: str = "r") -> list[Rendered]:

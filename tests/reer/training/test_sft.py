@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
@@ -18,7 +19,7 @@ from reer.training.launch import fine_tune
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, Recipe, Trained
 from reer.training.sft import CURVE, settings_of
-from reer.types import InputError, Message
+from reer.types import Message
 from tests.fakes.training import CHAT, FULL, LAYOUT, LORA, STUDENT, equal, job_of, sample, train, weights
 
 

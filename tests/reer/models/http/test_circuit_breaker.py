@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from reer.errors import Incomplete
 from reer.models.http.circuit_breaker import CircuitBreaker
 from reer.models.protocols import Device
 from reer.models.services.openai import ChatServer
-from reer.types import Incomplete
 from tests.reer.models.services.test_openai import Act, Serve, ask, hangs, request, respond, says, serve
 
 __all__ = ["serve"]

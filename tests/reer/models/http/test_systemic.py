@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from reer.errors import InputError
 from reer.models.protocols import Completion, Device
 from reer.models.services.openai import ChatServer
-from reer.types import InputError
 from tests.reer.models.services.test_openai import Serve, ask, request, respond, says, serve
 
 __all__ = ["serve"]

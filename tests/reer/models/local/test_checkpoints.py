@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel, cache_folder, folder_digest
-from reer.types import InputError
 
 
 @pytest.mark.parametrize(

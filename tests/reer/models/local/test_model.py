@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession, draw
 from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
-from reer.types import InputError, Message
+from reer.types import Message
 
 FREE = Sampling(temperature=1.0, top_p=1.0, max_tokens=24)
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.anthropic import AnthropicServer
-from reer.types import InputError, Message
+from reer.types import Message
 from tests.reer.models.services.test_openai import Act, Serve, respond, serve
 
 __all__ = ["serve"]

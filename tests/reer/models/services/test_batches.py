@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Prompt, Request, Sampling
 from reer.models.services.anthropic import AnthropicServer
 from reer.models.services.batches import LIMITS, BatchLimits
 from reer.models.services.openai import ChatServer
-from reer.types import Incomplete, InputError, Message
+from reer.types import Message
 from tests.fakes.providers import Anthropic, OpenAi, Play, Provider, Rows, lines
 from tests.reer.models.services.test_openai import Serve, respond, serve
 

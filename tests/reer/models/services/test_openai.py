@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.openai import ChatServer
-from reer.types import Incomplete, InputError, Message
+from reer.types import Message
 
 Act = Callable[[BaseHTTPRequestHandler], None]
 SAMPLING = Sampling(0.7, 0.9, 32)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from reer.errors import Incomplete, InputError
 from reer.models.http.client import Unreadable
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.protocols import Device, Nats, Passage
 from reer.models.services.scoring_servers import ENGINES, ScoringServer, checked
-from reer.types import Incomplete, InputError
 from tests.reer.models.local.test_model import passages, prompt
 from tests.reer.models.services.test_openai import Act, Serve, respond, serve
 
