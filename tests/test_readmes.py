@@ -1,0 +1,81 @@
+"""Every `reer` command in the README files runs at smoke scale, and the pages stay short and link to files that exist."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "reer").rglob("README.md"))]
+PAGES += [*sorted((REPOSITORY / "evals").rglob("README.md")), *sorted((REPOSITORY / "experiments").rglob("README.md"))]
+COMPOSES = {"run", "plan", "doctor"}  # verbs that take overrides
+READS = {"status", "compare", "report", "rerun"}  # verbs that read finished runs
+ADVISORY = {"doctor"}  # ends with 2 where this machine lacks something
+
+
+@dataclass(frozen=True)
+class Command:
+    page: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}: {shlex.join(self.words)}"
+
+
+def commands(page: Path) -> list[Command]:
+    """The `reer` lines of a page's bash blocks, without comments; `a && reer b` counts as its last part."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.split("&&")[-1].strip() for block in blocks for line in block.splitlines()]
+    name = page.relative_to(REPOSITORY).as_posix()
+    return [Command(name, tuple(shlex.split(line, comments=True)[1:])) for line in lines if line.startswith("reer ")]
+
+
+def at_smoke_scale(words: tuple[str, ...], root: Path) -> list[str]:
+    """The same command on a store of its own, at smoke scale where it names no other."""
+    verb, *rest = words
+    if verb in READS:
+        return [verb, *rest, "--root", str(root)]
+    if verb not in COMPOSES:
+        return [verb, *rest]
+    scale = [] if any(word.startswith("scale=") for word in rest) else ["scale=smoke"]
+    return [verb, *rest, *scale, f"runtime.root={root}", "tracking=silent"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readmes") / "out"
+
+
+@pytest.mark.parametrize("command", [command for page in PAGES for command in commands(page)], ids=str)
+def test_every_command_runs(command: Command, root: Path) -> None:
+    words = at_smoke_scale(command.words, root)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", *words],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    allowed = {0, 2} if command.words[0] in ADVISORY else {0}
+    assert done.returncode in allowed, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+
+
+def test_the_front_page_is_short() -> None:
+    assert len((REPOSITORY / "README.md").read_bytes()) < 9000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_files_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    tests = re.findall(r"`(tests/[\w./]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [name for name in tests if not (REPOSITORY / name).exists()]
+    assert not missing
