@@ -1,4 +1,4 @@
-"""Every `reer` command in the README files runs at smoke scale, and the pages stay short and link to files that exist."""
+"""Every `reer` command in the README files runs at smoke scale; the pages stay short and link to files that exist."""
 
 import os
 import re
