@@ -1,14 +1,18 @@
 """What must hold before any model is loaded, on any runtime, is found on a machine that has none of it."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+from evals.judging.records import Judgements, Question, judgement
 from experiments.config import CONF, compose_plans, experiment_from
 from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from reer.errors import InputError
+from reer.models.protocols import Completion, Prompt, Request, Sampling
+from reer.types import Message
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
 RUNTIMES = sorted(path.stem for path in (CONF / "runtime").glob("*.yaml"))
@@ -55,13 +59,37 @@ def test_the_default_run_lacks_nothing() -> None:
         (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),
     ],
 )
-def test_a_mistake_between_recipe_and_hardware_is_found(
-    overrides: list[str], lacking: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+def test_a_mistake_between_recipe_and_hardware_is_found(overrides: list[str], lacking: str) -> None:
     assert lacking in failed(*overrides)
     with pytest.raises(InputError, match="wanted"):
         require(one(*overrides))
+
+
+def record_of(judge: str, folder: Path) -> None:
+    """A judgement of some judge, as a run leaves it."""
+    request = Request(Prompt((Message("user", "?"),)), Sampling(0.5, 1.0, 9), 3)
+    reply = Completion("{}", "stop", 1, 1, 0.1, judge)
+    Judgements(folder).keep(judgement(Question("b@1", "i", "q", judge, request, 0), reply, "read", 0.0))
+
+
+def test_only_the_judges_own_records_stand_in_for_its_key(tmp_path: Path) -> None:
+    settings = ("judge=gpt_4o", f"runtime.root={tmp_path}")
+    folder = tmp_path / "store" / "judgements"
+    judge = one(*settings).judge
+    record_of("local/another-judge", folder)
+    (folder / "torn.jsonl").write_text(f'{{"judge": "{judge.model_name}"')
+    assert "judge's key" in failed(*settings)
+    record_of(judge.model_name, folder)
+    assert "judge's key" not in failed(*settings)
+
+
+def test_records_of_a_judge_stand_in_for_no_other_key(tmp_path: Path) -> None:
+    settings = ("judge=gpt_4o", "model@generator.model=server", f"runtime.root={tmp_path}")
+    settings += ("generator.model.model=m", "generator.model.base_url=http://localhost:1/v1")
+    settings += ("generator.model.key_variable=A_KEY",)
+    record_of(one(*settings).judge.model_name, tmp_path / "store" / "judgements")
+    assert "judge's key" not in failed(*settings)
+    assert "generator's key" in failed(*settings)
 
 
 def test_the_papers_sizes_are_the_papers_steps() -> None:
