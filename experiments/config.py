@@ -133,6 +133,7 @@ def kinds() -> dict[str, type]:
     return found
 
 
+@cache
 def register() -> None:
     """Give Hydra the schemas: `<group>/<name>_schema` for each part, `experiment_schema` for the whole."""
     store = ConfigStore.instance()

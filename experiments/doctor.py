@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -101,17 +102,34 @@ def must_hold(x: Experiment) -> Iterator[Check]:
 
 
 def _keys(x: Experiment) -> Iterator[Check]:
-    roles = {"generator": x.generator.model, "scorer": x.scorer.model, "judge": x.judge.model}
-    if x.reliability.second is not None:
-        roles["second judge"] = x.reliability.second.model
-    recorded = x.runtime.judgements_folder or x.runtime.store / "judgements"
-    for role, chat in roles.items():
-        if isinstance(chat, Endpoint) and chat.key_variable:
-            there = bool(os.environ.get(chat.key_variable))
-            replayed = not there and "judge" in role and any(recorded.glob("*.jsonl"))  # records may be all it takes
-            found = "set" if there else "not set, but judgements are on record" if replayed else "not set"
-            advice = f"set the environment variable {chat.key_variable} to your key for {chat.base_url}"
-            yield Check(f"{role}'s key", found, chat.key_variable, there or replayed, advice)
+    judges = {"judge": x.judge} | ({} if x.reliability.second is None else {"second judge": x.reliability.second})
+    models = {"generator": x.generator.model, "scorer": x.scorer.model, **{r: j.model for r, j in judges.items()}}
+    folder = x.runtime.judgements_folder or x.runtime.store / "judgements"
+    for role, model in models.items():
+        if isinstance(model, Endpoint) and model.key_variable:
+            present = bool(os.environ.get(model.key_variable))
+            # A judge's own records may be all that the run needs; those of another judge replace none of its answers.
+            recorded = not present and role in judges and _has_judgements(folder, judges[role].model_name)
+            state = "set" if present else "not set, but its judgements are on record" if recorded else "not set"
+            advice = f"set the environment variable {model.key_variable} to your key for {model.base_url}"
+            yield Check(f"{role}'s key", state, model.key_variable, present or recorded, advice)
+
+
+def _has_judgements(folder: Path, judge: str) -> bool:
+    """Whether a folder of records holds an answer of this judge, named as its records name it."""
+    needle = json.dumps(judge, ensure_ascii=False).encode()
+    for file in folder.glob("*.jsonl"):
+        with file.open("rb") as lines:
+            if any(needle in line and _judge_of(line) == judge for line in lines):
+                return True
+    return False
+
+
+def _judge_of(line: bytes) -> str | None:
+    try:
+        return json.loads(line)["judge"]
+    except (ValueError, KeyError, TypeError):
+        return None  # torn or foreign
 
 
 def _tasks(x: Experiment) -> Iterator[Check]:

@@ -1,22 +1,62 @@
-"""Shared fixtures. The first lines matter: idle OpenMP threads must not spin, and nothing may reach the network."""
+"""Fixtures of all tests, and the isolation of the session from the user's files, keys and caches."""
 
-import os
-
-os.environ["OMP_WAIT_POLICY"] = "passive"
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["WANDB_MODE"] = "offline"
-os.environ["TQDM_DISABLE"] = "1"
-os.environ.pop("WANDB_API_KEY", None)
+from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from evals.benchmarks.data_files import DataFiles
+from tests.fakes.isolation import Snapshot, changed, isolate, snapshot
 
 REPOSITORY = Path(__file__).parents[1]
+OUTPUTS = REPOSITORY / "outputs"
+SESSION = pytest.StashKey[Path]()
+BEFORE = pytest.StashKey[Snapshot]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Isolate the session before test modules import libraries that read their environment at import."""
+    config.stash[SESSION] = Path(tempfile.mkdtemp(prefix="reer-tests-"))
+    config.stash[BEFORE] = snapshot(OUTPUTS)
+    isolate(config.stash[SESSION])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session if anything in the checkout's `outputs/` has changed."""
+    names = changed(session.config.stash[BEFORE], snapshot(OUTPUTS))
+    if names:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\nthe tests wrote to {OUTPUTS} (or a run did meanwhile): {names[:10]}", red=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[SESSION], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fixtures of modules and of the session run in an empty folder, where the default `outputs/` does not exist."""
+    folder = request.config.stash[SESSION] / "work"
+    folder.mkdir()
+    before = Path.cwd()
+    os.chdir(folder)
+    yield
+    os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def _isolated_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs in its own folder, so that no test finds the `outputs/` of another."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +68,8 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _model_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tiny models are built once for the session, away from the user's cache (unless a cache is named)."""
-    os.environ.setdefault("REER_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def pinned(folder: Path) -> DataFiles:
-    """A benchmark's files as they lie in a folder, pinned by what they hold."""
+    """The benchmark files in a folder, pinned by their content."""
     files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".json", ".jsonl", ".txt", ".gz")]
     digests = {}
     for file in files:

@@ -11,7 +11,6 @@ import pytest
 from transformers import AutoTokenizer
 
 from evals.benchmark import Response
-from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
 from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Prompt
@@ -19,6 +18,7 @@ from reer.search.draft import draft_prompt
 from reer.training.chat_format import render
 from reer.types import Message, Pair, Sample
 from tests.conftest import REPOSITORY
+from tests.fakes.plans import compose
 
 SOLUTIONS = {
     "en": "The key is small and cold. " * 4 + "\n\n" + "It opens a shed by the river. " * 4,
@@ -40,8 +40,7 @@ def golden(name: str, value: Any) -> None:
 
 
 def one(*overrides: str) -> Experiment:
-    (plan,) = compose_plans(["scale=smoke", *overrides], multirun=False)
-    return experiment_from(plan)
+    return compose("scale=smoke", *overrides)
 
 
 def shown(prompt: Prompt) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from experiments.config import CONF, PARTS, compose_plans, decode, derived_name, experiment_from
-from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from reer.errors import InputError
+from tests.fakes.plans import compose as one
+from tests.fakes.plans import plan, plans
 
 ARMS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
@@ -30,11 +31,6 @@ CHOICES = [
     if folder.is_dir() and folder.name not in ("experiment", "scale", "sweep")
     for file in sorted(folder.glob("*.yaml"))
 ]
-
-
-def one(*overrides: str) -> Experiment:
-    (plan,) = compose_plans(list(overrides), multirun=False)
-    return experiment_from(plan)
 
 
 @pytest.fixture
@@ -121,8 +117,8 @@ def test_a_value_that_is_asked_for_is_named() -> None:
 
 
 def test_a_multirun_composes_every_job_before_the_first() -> None:
-    plans = compose_plans(["scale=smoke", "experiment=full,short_trajectories", "seed=0,1"], multirun=True)
-    assert [(p["name"], p["seed"]) for p in plans] == [
+    jobs = plans("scale=smoke", "experiment=full,short_trajectories", "seed=0,1", multirun=True)
+    assert [(job["name"], job["seed"]) for job in jobs] == [
         ("full", 0),
         ("full", 1),
         ("short_trajectories", 0),
@@ -133,7 +129,7 @@ def test_a_multirun_composes_every_job_before_the_first() -> None:
 
 
 def test_the_named_sweep_is_the_six_arms_with_the_baseline_first() -> None:
-    names = [plan["name"] for plan in compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)]
+    names = [plan["name"] for plan in plans("sweep=ablations", "scale=smoke")]
     assert names[0] == "full"
     assert sorted(names) == ARMS
 
@@ -150,11 +146,10 @@ def test_a_crossed_arm_gets_a_name_of_its_own() -> None:
 
 
 def test_a_plan_comes_back_as_the_same_experiment() -> None:
-    (plan,) = compose_plans(["scale=smoke"], multirun=False)
     import json
 
-    again = experiment_from(json.loads(json.dumps(plan)))
-    assert again == experiment_from(plan)
+    frozen = plan("scale=smoke")
+    assert experiment_from(json.loads(json.dumps(frozen))) == experiment_from(frozen)
 
 
 def test_a_plan_of_another_version_is_refused() -> None:

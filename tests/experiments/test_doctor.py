@@ -1,31 +1,30 @@
 """What must hold before any model is loaded, on any runtime, is found on a machine that has none of it."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
-from experiments.config import CONF, compose_plans, experiment_from
+from evals.judging.records import Judgements, Question, judgement
+from experiments.config import CONF
 from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
-from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from reer.errors import InputError
+from reer.models.protocols import Completion, Prompt, Request, Sampling
+from reer.types import Message
+from tests.fakes.plans import compose
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
 RUNTIMES = sorted(path.stem for path in (CONF / "runtime").glob("*.yaml"))
 
 
-def one(*overrides: str) -> Experiment:
-    (plan,) = compose_plans(list(overrides), multirun=False)
-    return experiment_from(plan)
-
-
 def failed(*overrides: str) -> list[str]:
-    return [check.what for check in must_hold(one(*overrides)) if not check.ok]
+    return [check.what for check in must_hold(compose(*overrides)) if not check.ok]
 
 
 @pytest.mark.parametrize(("train", "runtime"), list(product(TRAINS, RUNTIMES)))
 def test_every_training_on_every_runtime_composes_plans_and_is_reckoned(train: str, runtime: str) -> None:
-    x = one("scale=paper", f"train={train}", f"runtime={runtime}")
+    x = compose("scale=paper", f"train={train}", f"runtime={runtime}")
     assert "train" in pipeline(x)
     cost = training_cost_of(x)
     assert cost is not None
@@ -36,7 +35,7 @@ def test_every_training_on_every_runtime_composes_plans_and_is_reckoned(train: s
 
 
 def test_the_default_run_lacks_nothing() -> None:
-    x = one("tracking=offline")
+    x = compose("tracking=offline")
     require(x)
     assert failed() == []
     assert {check.what for check in must_hold(x)} >= {"optimizer step", "attention kernel", "disk"}
@@ -55,18 +54,42 @@ def test_the_default_run_lacks_nothing() -> None:
         (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),
     ],
 )
-def test_a_mistake_between_recipe_and_hardware_is_found(
-    overrides: list[str], lacking: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+def test_a_mistake_between_recipe_and_hardware_is_found(overrides: list[str], lacking: str) -> None:
     assert lacking in failed(*overrides)
     with pytest.raises(InputError, match="wanted"):
-        require(one(*overrides))
+        require(compose(*overrides))
+
+
+def record_of(judge: str, folder: Path) -> None:
+    """A judgement of some judge, as a run leaves it."""
+    request = Request(Prompt((Message("user", "?"),)), Sampling(0.5, 1.0, 9), 3)
+    reply = Completion("{}", "stop", 1, 1, 0.1, judge)
+    Judgements(folder).keep(judgement(Question("b@1", "i", "q", judge, request, 0), reply, "read", 0.0))
+
+
+def test_only_the_judges_own_records_stand_in_for_its_key(tmp_path: Path) -> None:
+    settings = ("judge=gpt_4o", f"runtime.root={tmp_path}")
+    folder = tmp_path / "store" / "judgements"
+    judge = compose(*settings).judge
+    record_of("local/another-judge", folder)
+    (folder / "torn.jsonl").write_text(f'{{"judge": "{judge.model_name}"')
+    assert "judge's key" in failed(*settings)
+    record_of(judge.model_name, folder)
+    assert "judge's key" not in failed(*settings)
+
+
+def test_records_of_a_judge_stand_in_for_no_other_key(tmp_path: Path) -> None:
+    settings = ("judge=gpt_4o", "model@generator.model=server", f"runtime.root={tmp_path}")
+    settings += ("generator.model.model=m", "generator.model.base_url=http://localhost:1/v1")
+    settings += ("generator.model.key_variable=A_KEY",)
+    record_of(compose(*settings).judge.model_name, tmp_path / "store" / "judgements")
+    assert "judge's key" not in failed(*settings)
+    assert "generator's key" in failed(*settings)
 
 
 def test_the_papers_sizes_are_the_papers_steps() -> None:
     """37,000 rows, 3 epochs, batches of 96: about 1,156 steps (paper.md §4), a few more for each epoch's last batch."""
-    x = one("scale=paper")
+    x = compose("scale=paper")
     cost = training_cost_of(x)
     assert cost is not None
     assert training_set_size(x).rows == 37_000
@@ -75,4 +98,4 @@ def test_the_papers_sizes_are_the_papers_steps() -> None:
 
 
 def test_an_arm_without_a_part_trains_on_less() -> None:
-    assert training_set_size(one("scale=paper", "experiment=no_synthetic_data")).rows == 17_000
+    assert training_set_size(compose("scale=paper", "experiment=no_synthetic_data")).rows == 17_000

@@ -2,8 +2,9 @@
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config import experiment_from
 from experiments.pipeline import pipeline
+from tests.fakes.plans import compose, plans
 
 TABLE = [
     # override, first stage rebuilt (None: nothing), stages it must share with the baseline
@@ -50,8 +51,7 @@ TABLE = [
 
 
 def steps(*overrides: str) -> dict[str, str]:
-    (plan,) = compose_plans(["scale=smoke", *overrides], multirun=False)
-    return {name: step.fingerprint for name, step in pipeline(experiment_from(plan)).items()}
+    return {name: step.fingerprint for name, step in pipeline(compose("scale=smoke", *overrides)).items()}
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +82,7 @@ def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:
 
 
 def test_arms_share_what_they_can() -> None:
-    plans = compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)
-    arms = {plan["name"]: pipeline(experiment_from(plan)) for plan in plans}
+    arms = {plan["name"]: pipeline(experiment_from(plan)) for plan in plans("sweep=ablations", "scale=smoke")}
     full = arms["full"]
     users = {
         name: sum(name in steps and steps[name].fingerprint == full[name].fingerprint for steps in arms.values())

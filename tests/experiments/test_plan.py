@@ -4,19 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import compose_plans, derived_name, experiment_from
-from experiments.experiment import Experiment
+from experiments.config import derived_name
 from experiments.plan import JudgeCost, judge_costs
 from reer.errors import InputError
-
-
-def one(*overrides: str) -> Experiment:
-    (plan,) = compose_plans(list(overrides), multirun=False)
-    return experiment_from(plan)
+from tests.fakes.plans import compose
 
 
 def test_the_bundled_benchmark_is_counted_and_lm_eval_asks_no_judge() -> None:
-    (cost,) = judge_costs(one("benchmark=[writing,everyday]"))
+    (cost,) = judge_costs(compose("benchmark=[writing,everyday]"))
     assert isinstance(cost, JudgeCost)
     assert (cost.name, cost.items, cost.calls, cost.usd) == ("writing", 14, 14, 0)
     assert cost.health_calls == 6 * 1 + 4 + 5, "canaries to one item, four repeats, five anchors"
@@ -25,14 +20,14 @@ def test_the_bundled_benchmark_is_counted_and_lm_eval_asks_no_judge() -> None:
 
 
 def test_benchmark_files_that_are_not_there_are_said_to_be_missing() -> None:
-    found = list(judge_costs(one("scale=paper")))
+    found = list(judge_costs(compose("scale=paper")))
     assert len(found) == 3
     assert all(isinstance(cost, InputError) for cost in found)
 
 
 def test_writingbench_is_five_thousand_calls(shared: Path) -> None:
     folder = shared / "benchmarks" / "writingbench"
-    x = one("scale=paper", "benchmark=[writingbench]", f"benchmark.writingbench.data.folder={folder}")
+    x = compose("scale=paper", "benchmark=[writingbench]", f"benchmark.writingbench.data.folder={folder}")
     assert x.name == "full+benchmark=-writingbench", "where its files lie is no part of its name"
     (cost,) = judge_costs(x)
     assert isinstance(cost, JudgeCost)

@@ -19,6 +19,7 @@ from evals.lm_eval.tasks import Settings, documents, judged, scores_of
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Device
+from tests.fakes.plans import compose
 
 FOLDER = Path(evals.__path__[0]) / "data" / "lm_judged"
 TASKS = sorted(file.stem for file in FOLDER.glob("*.yaml"))
@@ -152,13 +153,11 @@ def test_an_empty_answer_has_the_worst_score_and_is_not_the_judges_fault(tmp_pat
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_is_the_benchmark_that_experiments_run(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The two files that state a benchmark's settings, here and in conf, may not drift apart."""
-    from experiments.config import compose_plans, experiment_from
     from experiments.store.fingerprint import encode
 
     content = given(task)
     name = content["benchmark"]["kind"]
-    (plan,) = compose_plans(["scale=smoke", f"benchmark=[{name}]"], multirun=False)
-    theirs, mine = experiment_from(plan).benchmark[name], Settings.read(content).benchmark
+    theirs, mine = compose("scale=smoke", f"benchmark=[{name}]").benchmark[name], Settings.read(content).benchmark
     assert encode(mine) == encode(theirs)
     most = stated(task)["generation_kwargs"]
     sampling = mine.sampling(10**6 if name != "writing" else most["max_gen_toks"])

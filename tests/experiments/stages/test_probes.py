@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Runtime
 from experiments.pipeline import pipeline
 from experiments.stages.probes import HeldOutText, expectation, held_out, held_out_rows, passage, perplexity
@@ -21,6 +20,7 @@ from reer.models.local.tokens import Tokens
 from reer.text import words
 from reer.training.chat_format import ChatFormat
 from reer.types import RawPair
+from tests.fakes.plans import compose
 
 TURNS = ("went out with a lamp", "counted the crates", "slept on the quay", "sold the boat", "learned the tides")
 
@@ -83,8 +83,7 @@ def test_a_selection_does_not_hang_on_how_many_texts_are_held_out() -> None:
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    (plan,) = compose_plans(["scale=smoke"], multirun=False)
-    return experiment_from(plan).runtime
+    return compose("scale=smoke").runtime
 
 
 @pytest.fixture
@@ -182,8 +181,7 @@ def test_a_text_is_scored_where_an_answer_without_thinking_is_taught(tags: bool)
 
 
 def smoke(*overrides: str) -> dict[str, Step]:
-    (plan,) = compose_plans(["scale=smoke", *overrides], multirun=False)
-    return dict(pipeline(experiment_from(plan)))
+    return dict(pipeline(compose("scale=smoke", *overrides)))
 
 
 def upstream(step: Step) -> Iterator[str]:
@@ -199,8 +197,7 @@ def test_an_arm_without_synthetic_data_gets_the_same_texts_without_a_search() ->
 
 def test_held_out_texts_are_none_of_the_pairs_at_any_bundled_scale() -> None:
     for scale in ("smoke", "laptop"):
-        (plan,) = compose_plans([f"scale={scale}"], multirun=False)
-        x = experiment_from(plan)
+        x = compose(f"scale={scale}")
         limits = Selection(x.scale.pairs, x.scale.min_words, x.scale.solution_words)
         taken = select(x.source.rows(Problems("error")), limits, None, Problems("error"))
         found = held_out_rows(x.source.rows(Problems("error")), limits, x.scale.held_out_texts, None, Problems("error"))

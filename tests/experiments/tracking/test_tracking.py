@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
 from experiments.tracking.wandb_run import FailSafeTracker, NullTracker, Seen, open_tracking, scalars, tags_of
+from tests.fakes.plans import compose
 
 
 @pytest.fixture(scope="module")
 def x() -> Experiment:
-    (plan,) = compose_plans(["scale=smoke", "tracking=silent"], multirun=False)
-    return experiment_from(plan)
+    return compose("scale=smoke", "tracking=silent")
 
 
 def test_tags_name_the_arm_and_the_scale_and_fit(x: Experiment) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Cluster, Experiment
 from experiments.workers.ray_cluster import search_on_ray
 from experiments.workers.search_job import Results, SearchJob
@@ -18,6 +17,7 @@ from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter
 from reer.types import Pair, content_id
 from tests.conftest import REPOSITORY
+from tests.fakes.plans import compose
 
 TOPICS = ("harbour", "orchard", "station", "library", "mountain", "kitchen", "workshop", "theatre")
 ON_RAY = Cluster("", actors=2, cpus_per_actor=1, gpus_per_actor=0, pairs_per_task=4)
@@ -25,8 +25,7 @@ ON_RAY = Cluster("", actors=2, cpus_per_actor=1, gpus_per_actor=0, pairs_per_tas
 
 @pytest.fixture(scope="module")
 def x() -> Experiment:
-    (plan,) = compose_plans(["scale=smoke", "tracking=silent"], multirun=False)
-    return experiment_from(plan)
+    return compose("scale=smoke", "tracking=silent")
 
 
 def job_of(x: Experiment, replay: Path) -> SearchJob:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
 from reer.errors import InputError
 from reer.search.cost import CostAssumptions, search_cost
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
+from tests.fakes.plans import compose
 
 ASSUMED = CostAssumptions(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5)
 RELEASED = SegmentSearch(10, 2, 0.25).budget()
@@ -26,8 +26,7 @@ def test_twenty_thousand_pairs_cost_what_the_published_arithmetic_says() -> None
 
 
 def test_the_default_of_the_plan_is_that_arithmetic() -> None:
-    (plan,) = compose_plans(["scale=paper"], multirun=False)
-    assert experiment_from(plan).estimate == ASSUMED
+    assert compose("scale=paper").estimate == ASSUMED
 
 
 def test_without_edits_a_draft_is_written_and_scored_once() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
 from reer.models.local.checkpoints import FolderModel, TinyModel
 from reer.models.local.size import Size, size_in
 from reer.training.cost import TrainingSetSize, training_cost
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Lora, Recipe
+from tests.fakes.plans import compose
 from tests.fakes.training import CHAT
 from tests.reer.search.test_cost import ASSUMED
 
@@ -25,8 +25,7 @@ def test_parameters_are_those_the_models_are_named_after() -> None:
     assert QWEN3_8B.parameters == pytest.approx(8.19e9, rel=1e-3)
     assert SMOLLM2.parameters == pytest.approx(134.5e6, rel=1e-3)
     for choice, billions in (("qwen25_7b_instruct", 7.61), ("qwen25_32b_instruct", 32.76), ("qwen3_8b", 8.19)):
-        (plan,) = compose_plans(["scale=paper", f"model@student={choice}"], multirun=False)
-        size = experiment_from(plan).student.checkpoint.size
+        size = compose("scale=paper", f"model@student={choice}").student.checkpoint.size
         assert size.parameters == pytest.approx(billions * 1e9, rel=2e-3), choice
 
 

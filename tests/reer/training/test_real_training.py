@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.config import compose_plans, experiment_from
 from reer.data.rows import Problems
 from reer.files import write_rows
 from reer.training.chat_format import render
@@ -17,6 +16,7 @@ from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora
 from reer.training.sft import train_here
 from reer.types import Message, Sample, content_id
+from tests.fakes.plans import compose
 
 pytestmark = pytest.mark.slow
 METHODS = {
@@ -32,8 +32,7 @@ def test_a_real_model_learns_real_pairs(method: str, tmp_path: Path) -> None:
         pytest.skip("bitsandbytes is an extra: pip install -e '.[qlora]'")
     from transformers import AutoTokenizer
 
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    x = experiment_from(plan)
+    x = compose("tracking=silent")
     folder = x.student.checkpoint.fetch()
     texts = sorted(x.source.rows(Problems("error")), key=lambda row: len(row.solution))[:6]
     samples = [
