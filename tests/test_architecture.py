@@ -22,6 +22,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "reer.models.local",
     "reer.models.http",
     "reer.models.services",
+    "reer.models.kinds",
     "reer.prompts",
     "reer.taxonomy",
     "reer.data",

@@ -14,44 +14,23 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from evals.benchmark import Benchmark, Item, Measure, Response, Verdict, item_scores, judged_by_item, measures
-from evals.benchmarks.hellobench import HelloBench
-from evals.benchmarks.longbench_write import LongBenchWrite
-from evals.benchmarks.writing import WritingPrompts
-from evals.benchmarks.writingbench import WritingBench
+from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from reer.errors import InputError
-from reer.models.local.checkpoints import FolderModel, HubModel
-from reer.models.local.model import LocalModel
+from reer.models.kinds import CHECKPOINTS, MODELS
 from reer.models.protocols import Device
-from reer.models.scripted import ScriptedModel
-from reer.models.services.anthropic import AnthropicServer
-from reer.models.services.openai import ChatServer
+from reer.parts import build
 from reer.types import content_id
 
-BENCHMARKS: Mapping[str, type] = {
-    "writing": WritingPrompts,
-    "longbench_write": LongBenchWrite,
-    "hellobench": HelloBench,
-    "writingbench": WritingBench,
-}
-MODELS: Mapping[str, type] = {  # what `kind` may name inside a judge: its chat, and the weights of a local one
-    "server": ChatServer,
-    "anthropic": AnthropicServer,
-    "scripted": ScriptedModel,
-    "local": LocalModel,
-    "hub": HubModel,
-    "folder": FolderModel,
-}
+KINDS: Mapping[str, type] = {**JUDGED_BENCHMARKS, **MODELS, **CHECKPOINTS}
 
 
 @dataclass(frozen=True)
@@ -67,8 +46,8 @@ class Settings:
     def read(cls, given: Mapping[str, Any]) -> Settings:
         """From plain values. Raises InputError, also where the judge's key is not in the environment: that shows
         before the model has generated, not after."""
-        benchmark: Any = part({"benchmark": given["benchmark"]}, BENCHMARKS, "benchmark")
-        judge: Any = _construct(Judge, {**given["judge"], "model": part(given["judge"], MODELS, "model")}, "judge")
+        benchmark: Any = build(given["benchmark"], KINDS, "benchmark")
+        judge = build(given["judge"], KINDS, "judge", Judge)
         variable = getattr(judge.model, "key_variable", "")
         if variable and not os.environ.get(variable):
             raise InputError(
@@ -94,9 +73,9 @@ def documents(
     """
     from datasets import Dataset
 
-    strange = sorted(set(data) - set(BENCHMARKS))
+    strange = sorted(set(data) - set(JUDGED_BENCHMARKS))
     if strange:
-        raise InputError(f"data.{strange[0]}: want folders by benchmark, out of {', '.join(BENCHMARKS)}")
+        raise InputError(f"data.{strange[0]}: want folders by benchmark, out of {', '.join(JUDGED_BENCHMARKS)}")
     if "data" in benchmark and benchmark["kind"] in data:
         benchmark = {**benchmark, "data": {**benchmark["data"], "folder": data[benchmark["kind"]]}}
     given = {"benchmark": benchmark, "judge": judge, "records": records, "budget_usd": budget_usd}
@@ -174,35 +153,3 @@ def _line(found: Sequence[Measure], official: Mapping[str, float], where: Path) 
 def _write(file: Path, content: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8", errors="surrogatepass")
-
-
-def part(owner: Mapping[str, Any], kinds: Mapping[str, type], name: str) -> Any:
-    """The part that `owner[name]` describes: its `kind` and that kind's fields. Raises InputError."""
-    given = dict(owner[name]) if isinstance(owner.get(name), Mapping) else {}
-    kind = given.pop("kind", None)
-    if kind not in kinds:
-        raise InputError(f"{name}: want a kind out of {', '.join(kinds)}, with its settings; got {kind!r}")
-    if isinstance(given.get("checkpoint"), Mapping):
-        given["checkpoint"] = part(given, kinds, "checkpoint")
-    return _construct(kinds[kind], given, name)
-
-
-def _construct(cls: type, given: Mapping[str, Any], path: str) -> Any:
-    _refuse_unknown(cls, given, path)
-    try:
-        return TypeAdapter(cls).validate_python(dict(given))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, (path, *first["loc"])))
-        raise InputError(f"{where}: {first['msg']}; set it as the task's YAML does") from None
-
-
-def _refuse_unknown(cls: type, given: Mapping[str, Any], path: str) -> None:
-    """What pydantic would pass over: a misspelt setting would leave the default in force unseen."""
-    hints = get_type_hints(cls)
-    known = [field.name for field in fields(cls)]
-    for name, value in given.items():
-        if name not in known:
-            raise InputError(f"{path}.{name}: want one of {', '.join(known)}")
-        if is_dataclass(hints[name]) and isinstance(hints[name], type) and isinstance(value, Mapping):
-            _refuse_unknown(hints[name], value, f"{path}.{name}")

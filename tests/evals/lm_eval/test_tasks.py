@@ -188,9 +188,15 @@ def test_a_task_loads_with_its_documents(task: str, shared: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"judge": {**SCRIPTED, "atempts": 2}}, r"judge\.atempts: want one of name, model"),
-        ({"judge": {**SCRIPTED, "model": {"kind": "oracle"}}}, "model: want a kind out of server.*got 'oracle'"),
-        ({"judge": {**SCRIPTED, "model": {"kind": "server", "model": "m"}}}, r"model\.base_url"),
+        ({"judge": {**SCRIPTED, "atempts": 2}}, r"judge\.atempts: unknown key \(did you mean attempts"),
+        (
+            {"judge": {**SCRIPTED, "model": {"kind": "oracle"}}},
+            r"judge\.model\.kind: expected one of .*server.*got 'oracle'",
+        ),
+        (
+            {"judge": {**SCRIPTED, "model": {"kind": "server", "model": "m"}}},
+            r"judge\.model\.base_url: a value is required",
+        ),
         ({"judge": {**SCRIPTED, "max_tokens": "many"}}, r"judge\.max_tokens"),
         ({"judge": stated("reer_writing")["metadata"]["judge"]}, "environment variable OPENAI_API_KEY, got none"),
         ({"data": {"longbench_write": "/nowhere"}}, "/nowhere/longbench_write.jsonl is not there"),
