@@ -1,26 +1,27 @@
-"""From YAML to typed parts: the classes behind the choices, their schemas for Hydra, and composition.
+"""From YAML to typed parts: the class behind each choice, its schema for Hydra, and composition.
 
-Hydra composes; a schema per class makes a typo in a YAML file fail as one on the command line does; pydantic checks
-the values. After `experiment_from` nobody sees a DictConfig. There is no `_target_`: the class behind a choice is
-named here, in one table.
+Hydra composes and the dataclasses check, so a typo in a YAML file fails as one on the command line does. No DictConfig
+leaves this module, and no YAML names code: one table says which class is behind a choice.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,8 +33,10 @@ from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
-from experiments.experiment import Budget, Experiment, Runtime, ScorerRole, Tracking
+from experiments.choices import CONF, choice_names, conf_folders, groups, near
+from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
 from experiments.names import ARMS, derived_name, refuse_keys, without
+from experiments.store.fingerprint import Json
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
@@ -57,7 +60,9 @@ from reer.training.chat_format import ChatFormat
 from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+BASIC = "basic"  # Hydra's launcher and sweeper that run jobs one after another
+SCORER_MODEL = "scorer_model"
+FrozenPlan = dict[str, Any]  # a composed experiment as plain data: JSON, and `kind` for each part's class
 PARTS: dict[str, dict[str, type]] = {
     "checkpoint": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
     "model": {
@@ -90,7 +95,6 @@ PARTS: dict[str, dict[str, type]] = {
     },
     "judge": {"judge": Judge},
     "reliability": {"reliability": ReliabilityChecks},
-    "budget": {"budget": Budget},
     "pairwise": {"pairwise": Pairwise},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
@@ -100,37 +104,37 @@ PARTS: dict[str, dict[str, type]] = {
 
 @cache
 def schema(cls: type) -> type:
-    """A twin of a dataclass for Hydra: the same keys, values checked later; nested dataclasses keep their keys too.
-    (OmegaConf knows no Literal and no tuple of dataclasses, and makes a frozen class read-only.)"""
+    """A twin of a dataclass for Hydra: the same keys at the same defaults, values unchecked; nested dataclasses become
+    twins, too. (OmegaConf supports no Literal and no tuple of dataclasses, and makes a frozen class read-only.)"""
     hints = get_type_hints(cls)
-    twins: list[Any] = []
+    twins: list[tuple[str, object, object]] = []
     for item in fields(cls):
-        nested = is_dataclass(hints[item.name])
-        kind = schema(hints[item.name]) if nested else Any
-        twins.append((item.name, kind, _default(item, kind if nested else None)))
-    return make_dataclass(cls.__name__, twins)
+        nested = schema(hints[item.name]) if is_dataclass(hints[item.name]) else None
+        twins.append((item.name, nested or Any, _default(item, nested)))
+    return make_dataclass(cls.__name__, twins)  # pyright: ignore[reportArgumentType]
 
 
-def _default(item: Any, nested: Any) -> Any:
+def _default(item: Field[object], nested: type | None) -> object:
     if nested is not None:
         return field(default_factory=nested)
     if item.default is MISSING:
         return "???"
-    plain = list(item.default) if isinstance(item.default, tuple) else item.default
-    return field(default_factory=lambda: plain)
+    value = list(item.default) if isinstance(item.default, tuple) else item.default
+    return field(default_factory=lambda: value)
 
 
 @cache
 def kinds() -> dict[str, type]:
-    """Every class a configuration may name, by its name."""
+    """Every class that a configuration may name, by its name."""
     classes: list[type] = [Experiment, PromptTexts, ChatFormat]
     classes += [cls for group in PARTS.values() for cls in group.values()]
-    todo, found = list(classes), {}
+    todo, named = list(classes), {}
     while todo:
         cls = todo.pop()
-        found[cls.__name__] = cls
-        todo += [hint for hint in get_type_hints(cls).values() if is_dataclass(hint) and isinstance(hint, type)]
-    return found
+        if cls.__name__ not in named:
+            named[cls.__name__] = cls
+            todo += [hint for hint in get_type_hints(cls).values() if is_dataclass(hint) and isinstance(hint, type)]
+    return named
 
 
 @cache
@@ -144,44 +148,50 @@ def register() -> None:
 
 
 def _whole() -> type:
-    """The experiment's own keys: those of the generator and the scale are fixed, every part is what its group puts
-    there. `scorer_model` is what scorers refer to; the experiment itself knows only its scorer."""
-    typed = {name: schema(get_type_hints(Experiment)[name]) for name in ("generator", "scale")}
-    parts: list[Any] = [(item.name, Any, "???") for item in fields(Experiment) if item.name not in typed]
-    parts += [("scorer_model", Any, "???"), *((n, kind, field(default_factory=kind)) for n, kind in typed.items())]
-    return make_dataclass("Experiment", parts)
+    """The experiment's own keys. Generator, scale and budget have one class each; every other part has the class of
+    the choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
+    typed = {name: schema(get_type_hints(Experiment)[name]) for name in ("generator", "scale", "budget")}
+    parts: list[tuple[str, object, object]] = [
+        (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
+    ]
+    parts.append((SCORER_MODEL, Any, "???"))
+    parts += [(name, kind, field(default_factory=kind)) for name, kind in typed.items()]
+    return make_dataclass("Experiment", parts)  # pyright: ignore[reportArgumentType]
 
 
-def plain(node: Any, path: str = "") -> Any:
-    """A composed node as plain objects, each typed part with its class name under `kind`."""
+def plain(node: object, path: str = "") -> Json:
+    """A composed node as plain data, each typed part with its class name under `kind`."""
     if isinstance(node, DictConfig):
         cls = OmegaConf.get_type(node)
         content = {str(key): _child(node, key, f"{path}.{key}".strip(".")) for key in node}
         return {"kind": cls.__name__, **content} if is_dataclass(cls) else content
     if isinstance(node, ListConfig):
-        return [_child(node, i, f"{path}[{i}]") for i in range(len(node))]
-    return node
+        return [_child(node, index, f"{path}[{index}]") for index in range(len(node))]
+    return cast(Json, node)
 
 
-def _child(node: Any, key: Any, path: str) -> Any:
+def _child(node: DictConfig | ListConfig, key: DictKeyType, path: str) -> Json:
     if OmegaConf.is_missing(node, key):
         raise InputError(f"{path} has no value; add {path}=... on the command line or in its YAML")
-    return plain(node[key], path)
+    return plain(node[key], path)  # pyright: ignore[reportArgumentType]
 
 
-def decode(value: Any, path: str = "") -> Any:
-    """Plain objects back as typed parts, values checked. Raises InputError naming the key."""
+def decode(value: object, path: str = "") -> Any:
+    """Plain data back as typed parts, values checked. Raises InputError naming the key."""
     if isinstance(value, Mapping):
-        content = {key: decode(item, f"{path}.{key}".strip(".")) for key, item in value.items() if key != "kind"}
+        content = {str(key): decode(item, f"{path}.{key}".strip(".")) for key, item in value.items() if key != "kind"}
         if "kind" not in value:
             return content
         if value["kind"] not in kinds():
-            raise InputError(f"{path}: no part is called {value['kind']!r}; this plan is of another version")
+            raise InputError(f"{path}: no part is called {value['kind']!r}; this plan is from another version")
         return _construct(kinds()[value["kind"]], content, path)
     return [decode(item, path) for item in value] if isinstance(value, list) else value
 
 
-def _construct(cls: type, content: Mapping[str, Any], path: str) -> Any:
+def _construct(cls: type, content: Mapping[str, object], path: str) -> Any:
+    known = [item.name for item in fields(cls)]
+    for key in content.keys() - set(known):
+        raise InputError(f"{f'{path}.{key}'.strip('.')}: no such key{near(key, known)}")
     try:
         return TypeAdapter(cls).validate_python(dict(content))
     except ValidationError as error:
@@ -193,99 +203,153 @@ def _construct(cls: type, content: Mapping[str, Any], path: str) -> Any:
         raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
 
 
-def plan_of(cfg: DictConfig) -> dict[str, Any]:
-    """The frozen plan of a composed configuration: resolved, plain, rebuildable."""
-    content = plain(cfg)
-    return {key: content[key] for key in ("kind", *(f.name for f in fields(Experiment)))}
+def plan_of(cfg: DictConfig) -> FrozenPlan:
+    """The plan of a composed configuration: resolved plain data. Raises InputError for a key that is no field."""
+    content = cast(FrozenPlan, plain(cfg))
+    known = [item.name for item in fields(Experiment)]
+    for key in content.keys() - {"kind", SCORER_MODEL, *known}:
+        raise InputError(f"{key}: the experiment has no such key{near(key, known)}")
+    return {key: content[key] for key in ("kind", *known)}
 
 
-def experiment_from(plan: Mapping[str, Any]) -> Experiment:
-    """The typed experiment of a plan."""
+def experiment_from(plan: Mapping[str, Json]) -> Experiment:
+    """The typed experiment of a plan, every value checked. Raises InputError naming the key."""
     return decode(plan)
 
 
-def compose_plans(overrides: Sequence[str], multirun: bool) -> list[dict[str, Any]]:
-    """The plans of all jobs of a command, composed and checked before any work. Raises InputError with near choices."""
+@dataclass(frozen=True)
+class Jobs:
+    """All jobs of one command: a plan each, whether they are a sweep, and the Hydra launcher that starts them."""
+
+    plans: tuple[FrozenPlan, ...]
+    is_sweep: bool
+    launcher: str
+
+
+def compose_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> list[FrozenPlan]:
+    """The plans of all jobs of a command."""
+    return list(compose_jobs(overrides, multirun, config_dir).plans)
+
+
+def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Jobs:
+    """Compose and check every job of a command before any work. `config_dir` adds a folder of the user's to the
+    project's `conf/`. Raises InputError with the nearest names."""
     register()
+    folders = conf_folders(config_dir)
+    given = [*overrides, *search_path_override(folders)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [_checked(job) for job in _jobs(list(overrides), multirun)]
+        sweep = _sweep(given, multirun, folders)
+        return Jobs(tuple(_checked(job, folders) for job in sweep.jobs), sweep.several, sweep.launcher)
 
 
-def _checked(job: Sequence[str]) -> dict[str, Any]:
+def search_path_override(folders: Sequence[Path]) -> list[str]:
+    """Hydra's override for configuration folders beside the project's own."""
+    quoted = [json.dumps(f"file://{folder}", ensure_ascii=False) for folder in folders if folder != CONF]
+    return [f"hydra.searchpath=[{','.join(quoted)}]"] if quoted else []
+
+
+def _checked(job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
     """One job's plan, with that of the arm it is matched to."""
-    plan = _composed(job)
+    plan = _composed(job, folders)
     plan["name"] = derived_name(plan["name"], job)
     if plan["match"]["by"] != "none":
-        plan = _matched(plan, job)
+        plan = _matched(plan, job, folders)
     refuse_keys(plan)
     experiment_from(plan)
     return plan
 
 
-def _matched(plan: dict[str, Any], job: Sequence[str]) -> dict[str, Any]:
-    """The plan with its reference: the same settings, without what makes this job an arm. An arm that is its own
-    reference is left as it is, unmatched and so named."""
+def _matched(plan: FrozenPlan, job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
+    """The plan with the arm it is matched to: the same settings without what makes this job an arm. An arm that would
+    be matched to itself stays unmatched, and its name says so."""
     settings = without(job, *ARMS)
-    target = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"])
-    alone = _composed(without(job, "match"))
+    target = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"], folders)
+    alone = _composed(without(job, "match"), folders)
     if {**alone, "name": ""} == {**target, "name": ""}:
         return {**alone, "name": derived_name(alone["name"], without(job, "match"))}
     return {**plan, "matched_to": target}
 
 
-def _composed(job: Sequence[str]) -> dict[str, Any]:
+def _composed(job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
     try:
         return plan_of(compose("config", overrides=list(job)))
+    except InputError:
+        raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(_explain(error, job)) from error
+        raise InputError(_explain(error, job, folders)) from error
 
 
-def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
-    """The override lists of all jobs: sweeps on the command line, and those a `sweep=` file brings."""
+@dataclass(frozen=True)
+class _Sweep:
+    jobs: list[list[str]]
+    several: bool
+    launcher: str
+
+
+def _sweep(overrides: list[str], multirun: bool, folders: Sequence[Path]) -> _Sweep:
+    """The override lists of all jobs: values swept on the command line, and those of a `sweep=` file. The order is
+    that of Hydra's own sweeper."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     try:
-        parser = OverridesParser.create()
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(overrides)
-        named = {o.key_or_group for o in parsed}
-        brought = (
-            _sweep_file([str(o.input_line) for o in parsed if not o.is_sweep_override()]) if "sweep" in named else {}
-        )
-        parsed += parser.parse_overrides([f"{key}={value}" for key, value in brought.items() if key not in named])
+        params, launcher = _hydra_settings(parsed)
+        merged = parser.parse_overrides([f"{key}={value}" for key, value in params.items()]) + parsed
+        _refuse_sweeps(merged, multirun or bool(params), folders)
+        batches = BasicSweeper.split_arguments(merged, max_batch_size=None)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explain(error, overrides)) from error
-    if not (multirun or brought) and any(o.is_sweep_override() for o in parsed):
-        raise InputError("several values for one key need a multirun: add -m")
-    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [job for batch in batches for job in batch]
+        raise InputError(_explain(error, overrides, folders)) from error
+    return _Sweep([job for batch in batches for job in batch], multirun or bool(params), launcher)
 
 
-def _sweep_file(overrides: list[str]) -> dict[str, str]:
-    """What the chosen `sweep=` file sweeps over."""
-    cfg = compose("config", overrides=overrides, return_hydra_config=True)
-    return dict(cfg.hydra.sweeper.params or {})
+def _hydra_settings(parsed: Sequence[Override]) -> tuple[dict[str, str], str]:
+    """What the chosen `sweep=` file sweeps over, and the launcher. Composes only where a setting may differ."""
+    if not any(re.split(r"[/.@]", item.key_or_group)[0] in ("hydra", "sweep") for item in parsed):
+        return {}, BASIC
+    single = [str(item.input_line) for item in parsed if not item.is_sweep_override()]
+    cfg = compose("config", overrides=single, return_hydra_config=True)
+    chosen = cfg.hydra.runtime.choices
+    if chosen["hydra/sweeper"] != BASIC:
+        raise InputError(
+            f"hydra/sweeper={chosen['hydra/sweeper']} chooses jobs while it runs; want hydra/sweeper=basic"
+        )
+    return dict(cfg.hydra.sweeper.params or {}), str(chosen["hydra/launcher"])
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's message, without its inner workings and with the nearest names that exist."""
+def _refuse_sweeps(parsed: Sequence[Override], allowed: bool, folders: Sequence[Path]) -> None:
+    for item in parsed:
+        if not item.is_sweep_override():
+            continue
+        if item.key_or_group == "sweep":
+            raise InputError(f"{item.input_line}: want one sweep at a time; run the command once for each")
+        if not item.is_discrete_sweep():
+            raise InputError(
+                f"{item.input_line}: an interval has no list of values; want choice(...), range(start,stop,step) or "
+                "values separated by commas"
+            )
+        if not allowed:
+            raise InputError(f"{item.input_line}: several values for one key need a multirun: add -m")
+
+
+def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """Hydra's message without its inner workings, and the nearest names that exist."""
     cause = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
     lines = (f"{error}{cause}").strip().split("\n")
     noise = ("_schema", "provider=", "Config search path", "object_type=", "full_key:", "To append")
-    message = "\n".join(line for line in lines if not any(mark in line for mark in noise))
-    asked = re.findall(r"'([\w./@]+)'", message) + [o.lstrip("+~").partition("=")[0] for o in overrides]
-    known, hints = _known_names(), []
+    message = "\n".join(line for line in lines if line.strip() and not any(mark in line for mark in noise))
+    asked = re.findall(r"'([\w./@]+)'", message) + [override.lstrip("+~").partition("=")[0] for override in overrides]
+    known, hints = _known_names(folders), []
     for word in dict.fromkeys(re.split(r"[./@]", name)[-1] for name in asked):
-        near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
-        if near and word not in known:
-            hints.append(f"{word!r}: did you mean {' or '.join(near)}?")
+        matches = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
+        if matches and word not in known:
+            hints.append(f"{word!r}: did you mean {' or '.join(matches)}?")
     return "\n".join([f"configuration: {message}", *hints])
 
 
-def _known_names() -> list[str]:
-    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-    choices = [path.stem for path in CONF.glob("*/*.yaml")]
-    keys = [f.name for cls in kinds().values() for f in fields(cls)]
-    return sorted({*groups, *choices, *keys})
+def _known_names(folders: Sequence[Path]) -> list[str]:
+    names = groups(folders)
+    values = [choice for group in names for choice in choice_names(group, folders)]
+    keys = [item.name for cls in kinds().values() for item in fields(cls)]
+    return sorted({*names, *values, *keys})

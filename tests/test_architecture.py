@@ -37,6 +37,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.judging",
     "evals.lm_eval",
     "experiments.names",
+    "experiments.choices",
     "experiments.experiment",
     "experiments.store",
     "experiments.workers",

@@ -1,0 +1,138 @@
+"""What a user may choose: the groups and choices of the configuration folders, read from the YAML files themselves.
+
+The project's own folder comes first; a folder of the user's adds to it. Nothing here needs Hydra.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from reer.errors import InputError
+
+CONF_VARIABLE = "REER_CONF"
+HYDRA_GROUP = "hydra"  # a user's folder may add launchers and other settings of Hydra itself
+
+
+def _own_folder() -> Path:
+    """`conf/` inside the installed package, or at the top of the repository."""
+    inside = Path(__file__).resolve().parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).resolve().parents[1] / "conf"
+
+
+CONF = _own_folder()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One YAML file: what a group may be set to. `used_by` are the keys that it fills by default."""
+
+    group: str
+    name: str
+    description: str
+    path: Path
+    used_by: tuple[str, ...] = ()
+
+
+def conf_folders(extra: Path | None = None) -> tuple[Path, ...]:
+    """The configuration folders in order: the project's own, then the user's (`extra`, else `$REER_CONF`).
+
+    Raises InputError if the user's folder does not exist, holds a folder that is no group, or repeats a choice.
+    """
+    named = os.environ.get(CONF_VARIABLE)
+    user = extra or (Path(named) if named else None)
+    if user is None:
+        return (CONF,)
+    where = "--config-dir" if extra else CONF_VARIABLE
+    if not user.is_dir():
+        raise InputError(f"{where}: no such folder: {user}; want a folder with YAML files in folders such as search/")
+    _check_user_folder(user.resolve(), where)
+    return (CONF, user.resolve())
+
+
+def _check_user_folder(user: Path, where: str) -> None:
+    own_groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    for file in sorted(user.glob("*/*.yaml")):
+        group = file.parent.name
+        if group == HYDRA_GROUP:
+            continue
+        if group not in own_groups:
+            raise InputError(f"{where}: {file.parent} is no group of the configuration{near(group, own_groups)}")
+        if (CONF / group / file.name).exists():
+            raise InputError(f"{where}: {group}={file.stem} exists already in {CONF}; rename {file}")
+
+
+def groups(folders: Sequence[Path]) -> list[str]:
+    """All group names, sorted."""
+    names = {folder.name for root in folders for folder in root.iterdir() if folder.is_dir()}
+    return sorted(names - {HYDRA_GROUP, "__pycache__"})
+
+
+def choice_names(group: str, folders: Sequence[Path]) -> list[str]:
+    """The names a group may be set to, sorted."""
+    return sorted(file.stem for root in folders for file in (root / group).glob("*.yaml"))
+
+
+def choices(folders: Sequence[Path], group: str | None = None) -> list[Choice]:
+    """Every choice of one group, or of all. Raises InputError for a group that does not exist."""
+    known = groups(folders)
+    if group is not None and group not in known:
+        raise InputError(f"no group is called {group!r}; groups: {', '.join(known)}{near(group, known)}")
+    defaults = default_choices()
+    files = [file for name in known for root in folders for file in sorted((root / name).glob("*.yaml"))]
+    return [
+        Choice(file.parent.name, file.stem, description(file), file, defaults.get((file.parent.name, file.stem), ()))
+        for file in files
+        if group in (None, file.parent.name)
+    ]
+
+
+def description(file: Path) -> str:
+    """The first sentence of the comment at the head of a YAML file."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.lstrip("# ").strip())
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z0-9(])", " ".join(lines), maxsplit=1)[0]
+
+
+@cache
+def default_choices() -> dict[tuple[str, str], tuple[str, ...]]:
+    """(group, choice) -> the keys it fills when no override is given: config.yaml, changed by the default scale."""
+    defaults = _defaults_of(CONF / "config.yaml")
+    scale = defaults["scale"][0]
+    chosen = {**defaults, **_defaults_of(CONF / "scale" / f"{scale}.yaml")}
+    keys: dict[tuple[str, str], tuple[str, ...]] = {}
+    for key, names in chosen.items():
+        group, _, package = key.partition("@")
+        for name in names:
+            keys[group, name] = (*keys.get((group, name), ()), package or group)
+    return keys
+
+
+def _defaults_of(file: Path) -> dict[str, list[str]]:
+    """`group@package` -> names, of one file's defaults list."""
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    chosen: dict[str, list[str]] = {}
+    for entry in entries:
+        if isinstance(entry, dict):
+            ((key, value),) = entry.items()
+            words = str(key).split()
+            if not words[-1].lstrip("/").startswith(HYDRA_GROUP):
+                chosen[words[-1].lstrip("/")] = value if isinstance(value, list) else [value]
+    return chosen
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no known name is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]}?" if matches else ""
