@@ -16,7 +16,7 @@ from reer.models.http.adaptive_limit import retry_after
 from reer.models.protocols import Completion
 
 RETRIED = {200, 408, 409, 425}  # 200: with a body that is no answer, as gateways send
-NO_ROOM = Completion("", "no_room", 0, 0)
+NO_ROOM = Completion("", "prompt_too_long", 0, 0)
 UNDONE = {503, 529}  # who answers so has not done what was asked
 LONGEST_BUSY_SECONDS, LONGEST_BACKOFF_SECONDS = 8.0, 30.0
 TOO_LONG = re.compile(

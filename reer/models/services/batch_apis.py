@@ -111,7 +111,7 @@ class AnthropicWire:
 
 def _ask(client: Client, call: Call[Result]) -> Result:
     """The answer to one call, which is never None for want of room: what these ask fits."""
-    (answer,) = client.ask([call])
+    ((_, answer),) = client.ask([call])
     assert answer is not None
     return answer
 

@@ -13,6 +13,7 @@ from reer.errors import Incomplete
 from reer.models.http.circuit_breaker import CircuitBreaker
 from reer.models.protocols import Device
 from reer.models.services.openai import ChatServer
+from tests.fakes.calls import completions
 from tests.reer.models.services.test_openai import Act, Serve, ask, hangs, request, respond, says, serve
 
 __all__ = ["serve"]
@@ -63,7 +64,7 @@ def test_an_outage_that_does_not_end_ends_the_work_and_keeps_what_there_is(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, url = serve(*[says("x")] * 5, DOWN)
-    heard: set[int] = set()
+    answered: set[int] = set()
     chat = ChatServer(
         "m", base_url=url, health_check=False, concurrency=4, outage_pause_seconds=0.05, outage_seconds=0.6
     )
@@ -72,22 +73,22 @@ def test_an_outage_that_does_not_end_ends_the_work_and_keeps_what_there_is(
         chat.open(Device()) as session,
         pytest.raises(Incomplete, match=r"495 of 500 calls have no answer; last: down for 0\.6 s; last: HTTP 503"),
     ):
-        session.generate([request(str(i)) for i in range(500)], lambda at, replies: heard.update(at))
+        answered.update(i for i, _ in session.generate([request(str(i)) for i in range(500)]))
     assert time.monotonic() - start < 3
-    assert len(heard) == 5
+    assert len(answered) == 5
     assert len(server.bodies) < 40, "nothing was sent to it but probes"
     assert len(caplog.messages) == 1
 
 
 def test_a_replica_that_is_down_does_not_keep_the_other_from_answering(serve: Serve) -> None:
     (_, url), (_, other) = serve(says("x")), serve(DOWN)
-    heard: set[int] = set()
+    answered: set[int] = set()
     chat = ChatServer(
         "m", base_url=url, replicas=(other,), health_check=False, outage_pause_seconds=0.05, outage_seconds=0.4
     )
     with chat.open(Device()) as session, pytest.raises(Incomplete, match="30 of 60"):
-        session.generate([request(str(i)) for i in range(60)], lambda at, replies: heard.update(at))
-    assert heard == set(range(0, 60, 2))
+        answered.update(i for i, _ in session.generate([request(str(i)) for i in range(60)]))
+    assert answered == set(range(0, 60, 2))
 
 
 def test_what_was_given_up_may_be_asked_again(serve: Serve) -> None:
@@ -97,9 +98,9 @@ def test_what_was_given_up_may_be_asked_again(serve: Serve) -> None:
     asked = [request(str(i)) for i in range(20)]
     with chat.open(Device()) as session:
         with pytest.raises(Incomplete):
-            session.generate(asked)
+            completions(session, asked)
         time.sleep(0.6)
-        assert [reply.text for reply in session.generate(asked)] == ["x"] * 20
+        assert [reply.text for reply in completions(session, asked)] == ["x"] * 20
 
 
 def test_429s_and_refusals_are_no_outage(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,13 +144,13 @@ def test_a_call_that_always_fails_does_not_keep_an_outage_going_as_its_probe(ser
         (DOWN if next(calls) < 10 or text in ("0", "10") else says("x"))(handler)
 
     _, url = serve(act)
-    heard: set[int] = set()
+    answered: set[int] = set()
     chat = ChatServer(
         "m", base_url=url, health_check=False, concurrency=1, attempts=3, outage_pause_seconds=0.05, outage_seconds=1.5
     )
     with chat.open(Device()) as session, pytest.raises(Incomplete, match="2 of 14"):
-        session.generate([request(str(i)) for i in range(14)], lambda at, replies: heard.update(at))
-    assert heard == set(range(14)) - {0, 10}
+        answered.update(i for i, _ in session.generate([request(str(i)) for i in range(14)]))
+    assert answered == set(range(14)) - {0, 10}
 
 
 def test_time_in_an_outage_is_not_counted_against_a_call(serve: Serve) -> None:

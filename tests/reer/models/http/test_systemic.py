@@ -1,13 +1,13 @@
 """What a server refuses: one call alone, which is then its answer, or what every call sends, which stops the work."""
 
-from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device
+from reer.models.protocols import Device
 from reer.models.services.openai import ChatServer
+from tests.fakes.calls import completions
 from tests.reer.models.services.test_openai import Serve, ask, request, respond, says, serve
 
 __all__ = ["serve"]
@@ -43,8 +43,8 @@ def test_a_refused_call_is_an_answer_among_others(serve: Serve, status: int) -> 
 def test_once_a_call_was_answered_refusals_are_never_the_parameters(serve: Serve) -> None:
     _, url = serve(picky)
     with ChatServer("m", base_url=url, health_check=False, concurrency=1).open(Device()) as session:
-        session.generate([request("good")])
-        replies = session.generate([request(f"bad {i}") for i in range(6)])
+        completions(session, [request("good")])
+        replies = completions(session, [request(f"bad {i}") for i in range(6)])
     assert {reply.stopped for reply in replies} == {"refused"}
 
 
@@ -63,16 +63,11 @@ def test_refused_parameters_stop_everything_and_say_what_leaves_them_out(serve: 
     assert len(server.bodies) <= 6
 
 
-def test_refusals_are_heard_with_the_others(serve: Serve) -> None:
+def test_refusals_are_yielded_with_the_others(serve: Serve) -> None:
     _, url = serve(picky)
-    heard: dict[int, str] = {}
-
-    def listen(positions: Sequence[int], replies: Sequence[Completion]) -> None:
-        heard.update({at: reply.stopped for at, reply in zip(positions, replies, strict=True)})
-
     with ChatServer("m", base_url=url, health_check=False).open(Device()) as session:
-        session.generate([request("a"), request("bad"), request("c")], listen)
-    assert heard == {0: "stop", 1: "refused", 2: "stop"}
+        stopped = {i: r.stopped for i, r in session.generate([request("a"), request("bad"), request("c")])}
+    assert stopped == {0: "stop", 1: "refused", 2: "stop"}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +81,6 @@ def test_refusals_are_heard_with_the_others(serve: Serve) -> None:
 def test_a_prompt_that_does_not_fit_is_no_refusal(serve: Serve, text: str) -> None:
     _, url = serve(respond(400, {"error": {"message": text}}), says("x"))
     assert [reply.stopped for reply in ask(url, request("long"), request("short"), concurrency=1)] == [
-        "no_room",
+        "prompt_too_long",
         "stop",
     ]

@@ -9,6 +9,7 @@ from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.anthropic import AnthropicServer
 from reer.types import Message
+from tests.fakes.calls import completions
 from tests.reer.models.services.test_openai import Act, Serve, respond, serve
 
 __all__ = ["serve"]
@@ -40,7 +41,7 @@ def refuses(status: int, kind: str, words: str) -> Act:
 def ask(url: str, *requests: Request, model: str = "claude-x", **settings: Any) -> list[Completion]:
     server = AnthropicServer(model, base_url=url.removesuffix("/v1"), **{"health_check": False, **settings})
     with server.open(Device()) as session:
-        return session.generate(requests or (request(),))
+        return completions(session, requests or (request(),))
 
 
 def test_a_request_as_anthropic_wants_it(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ def test_a_passing_failure_is_tried_again(serve: Serve, act: Act) -> None:
 )
 def test_a_prompt_that_does_not_fit(serve: Serve, words: str) -> None:
     _, url = serve(refuses(400, "invalid_request_error", words))
-    assert [reply.stopped for reply in ask(url)] == ["no_room"]
+    assert [reply.stopped for reply in ask(url)] == ["prompt_too_long"]
 
 
 def test_refused_parameters_name_the_switch(serve: Serve) -> None:

@@ -1,9 +1,10 @@
 """The chat server's client against a real server on this machine that fails in every way it can."""
 
+import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -15,6 +16,7 @@ from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.openai import ChatServer
 from reer.types import Message
+from tests.fakes.calls import completions
 
 Act = Callable[[BaseHTTPRequestHandler], None]
 SAMPLING = Sampling(0.7, 0.9, 32)
@@ -120,7 +122,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
     with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
-        return session.generate(requests or (request(),))
+        return completions(session, requests or (request(),))
 
 
 def test_a_reply_is_read_with_its_account(serve: Serve) -> None:
@@ -359,14 +361,14 @@ def test_a_call_without_an_answer_does_not_keep_the_others_from_theirs(serve: Se
         (respond(500, {"error": "cannot"}) if text in "37" else says(text, after=0.02))(handler)
 
     _, url = serve(acts)
-    heard: set[int] = set()
+    answered: set[int] = set()
     server = ChatServer("m", base_url=url, health_check=False, attempts=2)
     with (
         server.open(Device()) as session,
         pytest.raises(Incomplete, match=r"2 of 12 calls have no answer.*HTTP 500.*the same command asks only these"),
     ):
-        session.generate([request(str(i)) for i in range(12)], lambda at, replies: heard.update(at))
-    assert heard == set(range(12)) - {3, 7}
+        answered.update(i for i, _ in session.generate([request(str(i)) for i in range(12)]))
+    assert answered == set(range(12)) - {3, 7}
 
 
 def test_others_go_on_while_one_hangs(serve: Serve) -> None:
@@ -374,17 +376,42 @@ def test_others_go_on_while_one_hangs(serve: Serve) -> None:
     assert [reply.text for reply in ask(url, *(request(str(i)) for i in range(4)), timeout_seconds=0.3)] == ["x"] * 4
 
 
-def test_answers_are_heard_as_they_come_though_a_later_call_is_refused(serve: Serve) -> None:
+def test_answers_are_yielded_as_they_arrive_though_a_later_call_is_refused(serve: Serve) -> None:
     _, url = serve(says("one"), says("two"), respond(401, {"error": "bad"}))
-    heard: dict[int, Completion] = {}
-
-    def listen(positions: Sequence[int], replies: Sequence[Completion]) -> None:
-        heard.update(zip(positions, replies, strict=True))
-
+    texts: dict[int, str] = {}
     server = ChatServer("m", base_url=url, health_check=False, concurrency=1)
     with server.open(Device()) as session, pytest.raises(InputError, match="refused"):
-        session.generate([request(text) for text in "abc"], listen)
-    assert [heard[at].text for at in sorted(heard)] == ["one", "two"]
+        texts.update((i, reply.text) for i, reply in session.generate([request(text) for text in "abc"]))
+    assert texts == {0: "one", 1: "two"}
+
+
+def test_nothing_is_sent_before_the_iterator_is_consumed_and_nothing_after_it_is_closed(serve: Serve) -> None:
+    server, url = serve(says("first"), hangs(5))
+    chat = ChatServer("m", base_url=url, health_check=False, concurrency=2)
+    start = time.monotonic()
+    with chat.open(Device()) as session:
+        replies = session.generate([request(str(i)) for i in range(20)])
+        time.sleep(0.05)
+        assert server.bodies == []
+        assert next(replies)[1].text == "first"
+        replies.close()
+        assert list(replies) == []
+        assert not asyncio.all_tasks(session.client.runner.get_loop()), "no call is left running"
+        sent = len(server.bodies)
+        assert sent <= 4
+        server.acts = [says("again")] * 9  # the same connection is as good as new
+        assert completions(session, [request("next")])[0].text == "again"
+    assert time.monotonic() - start < 3
+
+
+def test_calls_of_an_iterator_that_is_kept_end_with_the_connection(serve: Serve) -> None:
+    _, url = serve(says("first"), hangs(5))
+    start = time.monotonic()
+    with ChatServer("m", base_url=url, health_check=False, concurrency=2).open(Device()) as session:
+        replies = session.generate([request(str(i)) for i in range(20)])
+        next(replies)
+    assert time.monotonic() - start < 3
+    replies.close()
 
 
 def test_a_server_that_is_not_there_is_named(serve: Serve) -> None:
