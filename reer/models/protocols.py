@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from reer.errors import InputError
 from reer.types import Message
@@ -92,6 +93,7 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Gives the negative log-likelihood in nats of each token of each answer, given its context; None for a passage
     that the model's context cannot hold."""
@@ -120,6 +122,7 @@ class LoadedModel(Generator, Scorer, Protocol):
     """A loaded model that can do both."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """A cheap description of a generator; `open` loads it, leaving the block frees it. `name` is that of its sessions,
     known without loading anything."""
@@ -137,3 +140,12 @@ class ScoringModel(Protocol):
     def name(self) -> str: ...
 
     def open(self, device: Device) -> AbstractContextManager[LoadedModel]: ...
+
+
+@runtime_checkable
+class BatchModel(Protocol):
+    """A model whose provider has a batch interface."""
+
+    def open_batches(self, folder: Path) -> AbstractContextManager[Generator]:
+        """A generator that sends all requests of a call as batches; `folder` records the batches that are pending."""
+        ...
