@@ -12,7 +12,7 @@ from evals.benchmark import Benchmark, Response
 from evals.judging.judge import Judge
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
-from evals.statistics.paired import detectable
+from evals.statistics.power import minimum_detectable_effect
 from experiments.experiment import Experiment
 from reer.errors import InputError
 from reer.search.cost import CostAssumptions
@@ -59,5 +59,5 @@ def judge_cost(benchmark: Benchmark, judge: Judge, health: ReliabilityChecks, e:
     share = count / len(calls) if calls else 0.0
     read = round(share * (asked * TOKENS_A_WORD + len(calls) * e.answer_tokens))
     written, seconds = count * e.verdict_tokens, count / e.verdicts_per_second
-    usd, shown = judge.usd(read, written), detectable(1.0, len(items))
+    usd, shown = judge.usd(read, written), minimum_detectable_effect(len(items))
     return JudgeCost(benchmark.name, len(items), len(calls), more, read, written, seconds, usd, shown)

@@ -1,1 +1,1 @@
-"""Judges at work: questions, records, verdicts, and how reliable a judge is."""
+"""LLM judges: questions, records, verdicts, pairwise comparison, and measurements of a judge's reliability."""

@@ -1,6 +1,6 @@
-"""Marks around a text under judgement that the text cannot have written itself.
+"""Delimiters around the answer under judgement ("spotlighting"), which the answer cannot contain.
 
-No proof against a text that talks its judge round: the canaries of each run say how far it holds.
+They do not stop every answer that addresses the judge: the null answers of each run measure how far they help.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ _REMINDER = (
 )
 
 
-def neutralised(text: str) -> str:
-    """The text with a space in all that could end a thinking block, a code fence, a chat turn or our marks."""
-    return _BREAKOUT.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+def neutralise(text: str) -> str:
+    """The text with a space inside everything that could close a thinking block, a code fence, a chat turn or our
+    delimiters."""
+    return _BREAKOUT.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
-def fenced_calls(benchmark: Benchmark, item: Item, response: Response) -> list[JudgeCall]:
-    """The benchmark's calls with marks of their own around the text and a reminder behind all."""
-    common = _mark(item.id, response.text)  # the text cannot hold a hash of itself
-    calls = benchmark.calls(item, response, lambda text: f"<text-{common}>\n{neutralised(text)}\n</text-{common}>")
-    return [_marked(call, common, _mark(common, call.criterion)) for call in calls]
+def delimited_calls(benchmark: Benchmark, item: Item, response: Response) -> list[JudgeCall]:
+    """The benchmark's calls with delimiters around the answer, different ones for each call, and a reminder at the
+    end of the prompt."""
+    shared = _mark(item.id, response.text)  # the answer cannot contain its own hash
+    calls = benchmark.calls(item, response, lambda text: f"<text-{shared}>\n{neutralise(text)}\n</text-{shared}>")
+    return [_with_mark(call, shared, _mark(shared, call.criterion)) for call in calls]
 
 
-def _mark(*of: str) -> str:
-    return hashlib.sha256("\x1f".join(of).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+def _mark(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _marked(call: JudgeCall, common: str, mark: str) -> JudgeCall:
-    *before, last = (Message(m.role, m.content.replace(common, mark)) for m in call.prompt.messages)
-    asked = Message(last.role, last.content + _REMINDER.format(mark=mark))
-    return replace(call, prompt=replace(call.prompt, messages=(*before, asked)))
+def _with_mark(call: JudgeCall, shared: str, mark: str) -> JudgeCall:
+    *before, last = (Message(m.role, m.content.replace(shared, mark)) for m in call.prompt.messages)
+    reminded = Message(last.role, last.content + _REMINDER.format(mark=mark))
+    return replace(call, prompt=replace(call.prompt, messages=(*before, reminded)))

@@ -1,4 +1,4 @@
-"""Who judges: a role bound to a model, how it is asked, how its replies are read, and what they cost."""
+"""The judge as a role: which model it is, how it is sampled, how its replies are parsed, and what they cost."""
 
 from __future__ import annotations
 
@@ -6,95 +6,110 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, InstanceOf, NonNegativeFloat, PositiveInt
 
 from evals.benchmark import Benchmark
 from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
-from reer.models.protocols import BatchModel, Completion, Device, Generator, Sampling
+from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, Sampling, Scorer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judge:
-    """The judge's role bound to a model. `attempts` counts all asks for one verdict, each with another seed.
+    """The judge's role bound to a model.
 
-    `settings` `benchmark` samples as the benchmark's authors do, where they say. `parser` is strict or lenient (see
-    `evals.replies`). `fenced` puts marks around the text and a reminder behind it (see `delimiters`): no longer the
-    benchmark's own prompt to the byte. `grades` asks no reply of the model but how probable it finds each of them,
-    behind `prefill`; the score is their mean. `batch` sends through the provider's batch interface: slower, cheaper.
-
-    For small models, which neither begin nor end with the object asked for: `prefill` opens the reply, a `stop` ends
-    it, and `closing` is put where it was stopped.
+    `prefill`, `stop` and `closing` are for small models, which neither begin nor end with the JSON object that is
+    asked for.
     """
 
     name: str
-    model: Any  # a reer.models.protocols.Model; Hydra composes it
-    temperature: float
-    top_p: float
-    max_tokens: int
-    attempts: int
+    """The judge's name in reports."""
+    model: InstanceOf[Model]
+    temperature: NonNegativeFloat
+    """Sampling temperature; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_tokens: PositiveInt
+    """The longest reply, in tokens."""
+    attempts: PositiveInt
+    """The number of requests for one verdict, the first one included; each has a seed of its own."""
     prefill: str = ""
+    """Text that opens the reply."""
     stop: tuple[str, ...] = ()
+    """Strings that end a reply; they are cut off."""
     closing: str = ""
+    """Text that is appended to a reply that was ended by `stop`."""
     caution: str = ""
+    """A sentence that reports show next to this judge's scores."""
     settings: Literal["own", "benchmark"] = "own"
+    """`benchmark` samples as the benchmark's authors do, where they state it."""
     parser: Literal["strict", "lenient"] = "strict"
-    fenced: bool = False
+    """How replies are parsed (see `evals.replies`)."""
+    delimit_answer: bool = False
+    """Puts delimiters around the answer and a reminder at the end of the prompt (see `delimiters`). The prompt is then
+    no longer the benchmark's own."""
     grades: tuple[int, ...] = ()
+    """If set, no reply is generated: the model is asked for the probability of each of these grades after `prefill`,
+    and the score is their mean."""
     batch: bool = field(default=False, metadata={"identity": False})
-    usd_per_million_read: float = field(default=0.0, metadata={"identity": False})
-    usd_per_million_written: float = field(default=0.0, metadata={"identity": False})
+    """Sends through the provider's batch interface, which is slower and cheaper."""
+    usd_per_million_read: NonNegativeFloat = field(default=0.0, metadata={"identity": False})
+    """Price of a million prompt tokens."""
+    usd_per_million_written: NonNegativeFloat = field(default=0.0, metadata={"identity": False})
+    """Price of a million generated tokens."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InputError(f"judge.attempts wants >= 1, got {self.attempts}")
         if self.attempts > 1 and (self.temperature == 0 or self.grades):
             raise InputError(
                 f"judge.attempts {self.attempts} at temperature 0, or with judge.grades, asks for the same reply "
                 "again; set attempts to 1 or raise judge.temperature"
             )
-        if self.parser not in READERS or self.settings not in ("own", "benchmark"):
-            raise InputError(
-                f"judge: want parser {' or '.join(READERS)} and settings own or benchmark, got {self.parser!r} and "
-                f"{self.settings!r}"
-            )
         if self.batch and not isinstance(self.model, BatchModel):
             raise InputError(f"judge.batch: {self.model.name} has no batch interface; set judge.batch=false")
-        if min(self.usd_per_million_read, self.usd_per_million_written) < 0:
-            raise InputError("judge: want prices >= 0")
 
     @property
     def model_name(self) -> str:
-        """Whose verdicts these are, as records name it."""
+        """The name under which verdicts are recorded."""
         return f"{self.model.name}/probabilities" if self.grades else self.model.name
 
     @property
-    def reader(self) -> Reader:
+    def reply_reader(self) -> Reader:
+        """The parser of this judge's replies."""
         return Expected() if self.grades else READERS[self.parser]
 
-    def sampling_for(self, benchmark: Benchmark) -> Sampling:
-        """How it samples for one benchmark."""
-        theirs = benchmark.judge_sampling if self.settings == "benchmark" else None
+    def sampling(self, benchmark: Benchmark) -> Sampling:
+        """The sampling settings for a benchmark."""
+        official = benchmark.judge_sampling if self.settings == "benchmark" else None
         own = Sampling(self.temperature, self.top_p, self.max_tokens)
-        return replace(theirs or own, stop=self.stop)
+        return replace(official or own, stop=self.stop)
 
-    def whole(self, reply: Completion) -> str:
-        """The reply with what was put around it."""
+    def full_reply(self, reply: Completion) -> str:
+        """The reply with `prefill` and, where `stop` ended it, `closing`."""
         if self.grades:
             return reply.text
         return self.prefill + reply.text + (self.closing if reply.stopped == "stop" else "")
 
     def usd(self, read_tokens: float, written_tokens: float) -> float:
-        """What so many tokens cost."""
+        """The price of these numbers of prompt tokens and generated tokens."""
         return (read_tokens * self.usd_per_million_read + written_tokens * self.usd_per_million_written) / 1e6
 
     @contextmanager
     def open(self, device: Device, folder: Path) -> Iterator[Generator]:
-        """The model at work; `folder` keeps what a batch that is under way needs to be found again."""
-        if self.batch:
-            with self.model.open_batches(folder) as session:
-                yield session
+        """The loaded model; `folder` records pending batches. Raises InputError where `grades` are asked of a model
+        that cannot score texts."""
+        if self.batch and isinstance(self.model, BatchModel):
+            with self.model.open_batches(folder) as generator:
+                yield generator
             return
-        with self.model.open(device) as session:
-            yield GradeProbabilityModel(session, self.grades) if self.grades else session
+        with self.model.open(device) as generator:
+            yield self._grading(generator) if self.grades else generator
+
+    def _grading(self, generator: Generator) -> Generator:
+        if not isinstance(generator, Scorer):
+            raise InputError(
+                f"judge.grades: {self.model.name} generates text but does not score it; set judge.grades=[], or choose "
+                "a judge with a local model"
+            )
+        return GradeProbabilityModel(generator, self.grades)

@@ -1,20 +1,20 @@
-"""Two arms' answers to the same prompts against each other, each pair judged in both orders.
+"""Pairwise comparison: a judge compares two runs' answers to the same prompts, each pair in both orders.
 
-A judge that prefers a place and not a text contradicts itself between the orders: that share is reported, and such a
-pair counts as a tie.
+A judge with position bias contradicts itself between the two orders. The number of such pairs is reported, and each of
+them counts as a tie.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, identity_frame
 from evals.judging.session import JudgeSession
-from evals.judging.verdicts import judge_all
+from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import STRICT, Malformed, Reader
 from evals.statistics.paired import Difference, paired_difference
 from reer.errors import InputError
@@ -22,39 +22,43 @@ from reer.models.protocols import Prompt, Sampling
 from reer.text import fill
 from reer.types import Message
 
-ORDERS = ("first", "second")  # where the arm's text stands
+POSITIONS = ("first", "second")
+"""The position of the arm's answer in the prompt, which is also the criterion of the call."""
 
 
 @dataclass(frozen=True)
 class Pairwise:
-    """How a pair is asked about: `prompt` has the slots prompt, first, second."""
+    """The question about a pair of answers."""
 
     prompt: str
+    """The judge's prompt, with the slots prompt, first, second."""
 
     def __post_init__(self) -> None:
-        missing = [slot for slot in ("prompt", "first", "second") if f"{{{{{slot}}}}}" not in self.prompt]
+        missing = [slot for slot in ("prompt", *POSITIONS) if f"{{{{{slot}}}}}" not in self.prompt]
         if missing:
             raise InputError(
-                f"pairwise.prompt: want the slots {{{{prompt}}}}, {{{{first}}}}, {{{{second}}}}; no {missing}"
+                f"pairwise.prompt: want the slots {{{{prompt}}}}, {{{{first}}}}, {{{{second}}}}, got a prompt without "
+                f"{', '.join(missing)}; add the missing slots"
             )
 
 
 @dataclass(frozen=True)
 class PairwiseBenchmark:
-    """A Benchmark whose score is 1 where an arm's answer is preferred in both orders and 0 where the opponent's is."""
+    """A Benchmark whose metric `win` is 1 where the arm's answer is preferred in both orders, 0 where the baseline's
+    is, and the mean of the two orders otherwise."""
 
     pairwise: Pairwise
     prompts: tuple[Item, ...]
-    opponents: Mapping[str, Response]
+    baseline: Mapping[str, Response]
     min_coverage: float = 0.98
 
     @property
     def name(self) -> str:
-        return "duel"
+        return "pairwise"
 
     @property
     def version(self) -> str:
-        return f"duel@{sha256(self.pairwise.prompt.encode()).hexdigest()[:12]}"
+        return f"pairwise@{sha256(self.pairwise.prompt.encode()).hexdigest()[:12]}"
 
     @property
     def judge_sampling(self) -> Sampling | None:
@@ -78,81 +82,85 @@ class PairwiseBenchmark:
         return response.answer
 
     def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
-        texts = [frame(response.answer), frame(self.opponents[item.id].answer)]
-        made = []
-        for place, (first, second) in zip(ORDERS, (texts, texts[::-1]), strict=True):
-            asked = fill(self.pairwise.prompt, {"prompt": item.prompt, "first": first, "second": second})
-            made.append(JudgeCall(item.id, place, Prompt((Message("user", asked),))))
-        return made
+        answers = [frame(response.answer), frame(self.baseline[item.id].answer)]
+        calls = []
+        for position, (first, second) in zip(POSITIONS, (answers, answers[::-1]), strict=True):
+            text = fill(self.pairwise.prompt, {"prompt": item.prompt, "first": first, "second": second})
+            calls.append(JudgeCall(item.id, position, Prompt((Message("user", text),))))
+        return calls
 
     def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
-        better = read.object(reply).get("better")
-        if better == "tie":
+        winner = read.object(reply).get("better")
+        if winner == "tie":
             return {"win": 0.5}
-        if better not in ORDERS:
+        if winner not in POSITIONS:
             raise Malformed("no_winner_named")
-        return {"win": float(better == call.criterion)}
+        return {"win": float(winner == call.criterion)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         wins = [verdict.scores["win"] for verdict in verdicts if verdict.scores]
-        return {"win": statistics.fmean(wins) if len(wins) == len(ORDERS) else None}
+        return {"win": statistics.fmean(wins) if len(wins) == len(POSITIONS) else None}
 
     def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
         return {}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Pairs by how they ended. `flipped` preferred the same place in both orders; `first_place` is how much oftener a
-    text wins in the first place than in the second. `difference` is the mean win from one half."""
+@dataclass(frozen=True, kw_only=True)
+class PairwiseResult:
+    """The outcome of all pairs of answers, from the arm's side."""
 
     pairs: int
     wins: int
     losses: int
     ties: int
     flipped: int
+    """Pairs in which the judge preferred the same position in both orders."""
     unscored: Mapping[str, int]
-    first_place: float | None
+    """Verdicts without a score, by reason."""
+    position_bias: float | None
+    """The arm's win rate in the first position minus that in the second; None where a position has no verdict."""
     difference: Difference | None
+    """The mean win rate minus one half, with its interval and tests."""
 
 
 def judge_pairs(
     pairwise: Pairwise,
     items: Sequence[Item],
     arm: Sequence[Response],
-    opponent: Sequence[Response],
+    baseline: Sequence[Response],
     session: JudgeSession,
-    told: Any = lambda count: None,
-) -> tuple[Outcome, list[Verdict]]:
-    """Judge all pairs in both orders. Raises InputError where the two did not answer the same items."""
-    others = {response.item_id: response for response in opponent}
-    if {item.id for item in items} != set(others) or set(others) != {response.item_id for response in arm}:
-        raise InputError("duel: the two runs answered different items; compare runs of one benchmark and scale")
-    duel = PairwiseBenchmark(pairwise, tuple(items), others)
-    verdicts = judge_all(duel, items, arm, session, told, send_empty=True)
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> tuple[PairwiseResult, list[Verdict]]:
+    """Judge all pairs in both orders; `on_progress` is called with the number of verdicts. Raises InputError where the
+    two runs did not answer the same items."""
+    baseline_by_item = {response.item_id: response for response in baseline}
+    if not {item.id for item in items} == set(baseline_by_item) == {response.item_id for response in arm}:
+        raise InputError("pairwise: the two runs answered different items; compare runs of one benchmark and scale")
+    benchmark = PairwiseBenchmark(pairwise, tuple(items), baseline_by_item)
+    verdicts = judge_all(benchmark, items, arm, session, on_progress, send_empty=True)
     by_item: dict[str, list[Verdict]] = {item.id: [] for item in items}
     for verdict in verdicts:
         by_item[verdict.item_id].append(verdict)
-    wins = {item.id: duel.scores(item, others[item.id], by_item[item.id])["win"] for item in items}
-    return outcome(wins, verdicts), verdicts
+    wins = {item.id: benchmark.scores(item, baseline_by_item[item.id], by_item[item.id])["win"] for item in items}
+    return pairwise_result(wins, by_item), verdicts
 
 
-def outcome(wins: Mapping[str, float | None], verdicts: Sequence[Verdict]) -> Outcome:
-    """What came of all pairs."""
-    known = [win for win in wins.values() if win is not None]
-    placed = {place: [v.scores["win"] for v in verdicts if v.criterion == place and v.scores] for place in ORDERS}
-    split: dict[str, set[float]] = {}
-    for verdict in verdicts:
-        split.setdefault(verdict.item_id, set()).update(verdict.scores.values() if verdict.scores else ())
-    reasons = [verdict.why for verdict in verdicts if verdict.why]
-    bias = statistics.fmean(placed["first"]) - statistics.fmean(placed["second"]) if all(placed.values()) else None
-    return Outcome(
-        len(wins),
-        sum(win > 0.5 for win in known),
-        sum(win < 0.5 for win in known),
-        sum(win == 0.5 for win in known),
-        sum(found >= {0.0, 1.0} for found in split.values()),
-        {why: reasons.count(why) for why in set(reasons)},
-        bias,
-        paired_difference(wins, dict.fromkeys(wins, 0.5)),
+def pairwise_result(wins: Mapping[str, float | None], verdicts: Mapping[str, Sequence[Verdict]]) -> PairwiseResult:
+    """The result of all pairs, from the win rates and the verdicts by item."""
+    flat = [verdict for of_item in verdicts.values() for verdict in of_item]
+    counts = Counter(
+        "tie" if win == 0.5 else "win" if win > 0.5 else "loss" for win in wins.values() if win is not None
+    )
+    wins_at = {place: [v.scores["win"] for v in flat if v.criterion == place and v.scores] for place in POSITIONS}
+    first, second = (statistics.fmean(scores) if scores else None for scores in wins_at.values())
+    outcomes = [{score for v in of_item if v.scores for score in v.scores.values()} for of_item in verdicts.values()]
+    return PairwiseResult(
+        pairs=len(wins),
+        wins=counts["win"],
+        losses=counts["loss"],
+        ties=counts["tie"],
+        flipped=sum(outcome >= {0.0, 1.0} for outcome in outcomes),
+        unscored=unscored_reasons(flat),
+        position_bias=None if first is None or second is None else first - second,
+        difference=paired_difference(wins, dict.fromkeys(wins, 0.5)),
     )

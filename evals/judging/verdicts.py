@@ -1,4 +1,7 @@
-"""Prompt → reply → Verdict. A reply that is no verdict is asked for again a bounded number of times, then unscored."""
+"""From answers to verdicts: calls become questions to the judge, and its replies become scores.
+
+A reply without a verdict is asked for again, up to a limit, and is then unscored.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
-from evals.judging.delimiters import fenced_calls
+from evals.judging.delimiters import delimited_calls
 from evals.judging.judge import Judge
 from evals.judging.records import Question
 from evals.judging.session import Answer, JudgeSession
@@ -22,21 +25,24 @@ def judge_all(
     items: Sequence[Item],
     responses: Sequence[Response],
     session: JudgeSession,
-    told: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
     repeat: str = "",
     send_empty: bool = False,
 ) -> list[Verdict]:
-    """A verdict for every call of every item, in order; `told` how many there are. Empty answers are not sent: their
-    verdict says `empty_answer`, and the item scores the worst value (see `item_scores`)."""
+    """A verdict for every call of every item, in order; `on_progress` is called with the number of verdicts.
+
+    Empty answers are not sent, unless `send_empty`: their verdict has the reason `empty_answer`, and the item gets the
+    worst score (see `item_scores`). `repeat` distinguishes repeated verdicts on the same answers. Raises InputError
+    where the judge grades by probabilities and the benchmark's verdicts are not one of its grades.
+    """
     judge = session.judge
     if judge.grades and judge.grades != benchmark.grades:
         raise InputError(
-            f"judge.grades: {benchmark.name} wants verdicts of another form than one grade of {list(judge.grades)}; "
-            "choose a judge that replies, or another benchmark"
+            f"judge.grades: {benchmark.name} needs verdicts that are more than one grade of {list(judge.grades)}; "
+            "choose a judge that replies in text, or another benchmark"
         )
     answered = {response.item_id: response for response in responses}
-    ask = fenced_calls if judge.fenced else _plain_calls
-    calls = [call for item in items for call in ask(benchmark, item, answered[item.id])]
+    calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge.delimit_answer)]
     verdicts: dict[int, Verdict] = {}
     waiting: list[int] = []
     for i, call in enumerate(calls):
@@ -45,9 +51,9 @@ def judge_all(
         else:
             verdicts[i] = Verdict(call.item_id, call.criterion, None, "", "empty_answer", 0)
     for attempt in range(judge.attempts):
-        asked = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]
+        questions = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]
         answers = session.ask(
-            asked, partial(_status, benchmark, judge), partial(_count, told, len(calls) - len(waiting))
+            questions, partial(_status, benchmark, judge), partial(_count, on_progress, len(calls) - len(waiting))
         )
         for i, answer in zip(waiting, answers, strict=True):
             verdicts[i] = _verdict(benchmark, judge, calls[i], answer, verdicts[i] if attempt else None)
@@ -55,28 +61,28 @@ def judge_all(
     return [verdicts[i] for i in range(len(calls))]
 
 
-def _count(told: Callable[[int], None], settled: int, answered: int) -> None:
-    told(settled + answered)
+def _calls(benchmark: Benchmark, item: Item, response: Response, delimit_answer: bool) -> list[JudgeCall]:
+    return delimited_calls(benchmark, item, response) if delimit_answer else benchmark.calls(item, response)
 
 
-def _plain_calls(benchmark: Benchmark, item: Item, response: Response) -> list[JudgeCall]:
-    return benchmark.calls(item, response)
+def _count(on_progress: Callable[[int], None], settled: int, answered: int) -> None:
+    on_progress(settled + answered)
 
 
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:
-    again = (repeat,) if repeat else ()
-    seed = item_seed(call.item_id, call.criterion, attempt, *again)  # each verdict draws from a stream of its own
-    request = Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling_for(benchmark), seed)
+    repeated = (repeat,) if repeat else ()
+    seed = item_seed(call.item_id, call.criterion, attempt, *repeated)  # no two verdicts share a random stream
+    request = Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(benchmark), seed)
     return Question(benchmark.version, call.item_id, call.criterion, judge.model_name, request, attempt, repeat)
 
 
 def _scores(benchmark: Benchmark, judge: Judge, call: JudgeCall, reply: Completion) -> dict[str, float]:
-    """What a reply says. Raises Malformed where it says nothing."""
+    """The scores in a reply. Raises Malformed where there are none."""
     if reply.stopped == "prompt_too_long":
         raise Malformed("prompt_too_long")
     if reply.stopped == "refused":
         raise Malformed("refused")
-    return benchmark.parse(call, judge.whole(reply), judge.reader)
+    return benchmark.parse(call, judge.full_reply(reply), judge.reply_reader)
 
 
 def _status(benchmark: Benchmark, judge: Judge, question: Question, reply: Completion) -> str:
@@ -97,10 +103,10 @@ def _verdict(benchmark: Benchmark, judge: Judge, call: JudgeCall, answer: Answer
         scores = _scores(benchmark, judge, call, reply)
     except Malformed as reason:
         why = str(reason)
-    text = judge.whole(reply)
+    text = judge.full_reply(reply)
     return Verdict(call.item_id, call.criterion, scores, text, why, len(earlier) + 1, earlier, (*records, answer.key))
 
 
 def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
-    """How many verdicts hold no score, by reason."""
+    """The number of verdicts without a score, by reason."""
     return dict(Counter(verdict.why for verdict in verdicts if verdict.why))

@@ -1,1 +1,1 @@
-"""Paired comparison of arms over items and seeds."""
+"""Paired comparison of arms over items and seeds; README.md lists the methods with their measured error rates."""

@@ -1,7 +1,7 @@
-"""Paired comparison over several seeds: queries are one source of chance, trainings another.
+"""Paired comparison over several seeds, with two sources of variance: items and trainings.
 
-Each seed trains and answers anew, so an interval over items alone says how these very models differ, not how the two
-recipes do. Seeds and items are crossed (every seed answers every item), and both are drawn at random.
+Each seed is a training of its own. An interval over items alone is about these trained models, not about the two
+recipes. Seeds and items are crossed random factors: every seed's model answers every item.
 """
 
 from __future__ import annotations
@@ -9,97 +9,106 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from evals.statistics.paired import ALPHA, LEAST_ITEMS, Difference, Scores, detectable, sign_flip_p
+from evals.statistics.paired import MIN_ITEMS, Difference, Scores, sign_flip_p
+from evals.statistics.power import ALPHA, minimum_detectable_effect
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeedsDifference(Difference):
-    """The difference over `seeds` that both were run with, on the items scored in all of those runs. Interval, `p` and
-    `p_equivalent` are t statements that hold for new seeds and new items. `p_items` is the sign flip of the items'
-    means: it holds for these trained models only, and is not what `finding` goes by. `deviation` is the standard
-    deviation between seeds of the mean difference, None where items hold no two seeds."""
+    """The difference over the seeds that both arms have, on the items scored in all of those runs. Interval, `p` and
+    `p_equivalent` are t statements that generalise to new seeds and new items."""
 
-    seeds: int = 0
-    deviation: float | None = None
+    seeds: int
+    seed_sd: float | None = None
+    """Standard deviation between seeds of the mean difference."""
     p_items: float | None = None
+    """Sign-flip p-value of the items' means. It is about these trained models only; `finding` does not use it."""
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Standard error of a mean over seeds and items, and the degrees of freedom it is known with."""
+class MeanError:
+    """The standard error of a mean over seeds and items, with its degrees of freedom."""
 
-    error: float
-    freedom: float
+    standard_error: float
+    degrees_of_freedom: float
 
 
 def difference_over_seeds(
     arm: Mapping[int, Scores], baseline: Mapping[int, Scores], seed: int = 0, *, margin: float | None = None
 ) -> SeedsDifference | None:
-    """The difference over the seeds both have, from scores by seed and item; None without two common seeds or without
-    an item scored in all of their runs."""
+    """The difference over the seeds that both arms have, from scores by seed and item. None if they share fewer than
+    two seeds, or no item is scored in all of their runs. `seed` is that of the resampling."""
     seeds = sorted(arm.keys() & baseline.keys())
     runs = [run[s] for s in seeds for run in (arm, baseline)]
-    shared = sorted(id for id in runs[0] if all(run.get(id) is not None for run in runs)) if runs else []
+    shared = sorted(item for item in runs[0] if all(run.get(item) is not None for run in runs)) if runs else []
     if len(seeds) < 2 or not shared:
         return None
     import numpy as np
 
-    grid = np.asarray([[arm[s][id] - baseline[s][id] for id in shared] for s in seeds])  # type: ignore[operator]
-    mean, deviation = float(grid.mean()), float(grid.mean(axis=1).std(ddof=1))
-    spread = spread_of(grid) if len(shared) >= LEAST_ITEMS else None
-    if spread is None or spread.error <= 1e-12 * float(np.abs(grid).max()):
+    grid = np.asarray([[arm[s][item] - baseline[s][item] for item in shared] for s in seeds])  # type: ignore[operator]
+    error = two_way_mean_error(grid) if len(shared) >= MIN_ITEMS else None
+    if error is None or error.standard_error <= 1e-12 * float(np.abs(grid).max()):
         return SeedsDifference(
-            mean, None, None, None, len(shared), margin=margin, seeds=len(seeds), deviation=deviation
+            mean=float(grid.mean()), items=len(shared), margin=margin, seeds=len(seeds), seed_sd=_seed_sd(grid)
         )
-    return _tested(grid, mean, deviation, spread, margin, seed)
+    return _tested(grid, error, margin, seed)
 
 
-def _tested(
-    grid: Any, mean: float, deviation: float, spread: Spread, margin: float | None, seed: int
-) -> SeedsDifference:
+def _seed_sd(grid: NDArray[float64]) -> float:
+    return float(grid.mean(axis=1).std(ddof=1))
+
+
+def _tested(grid: NDArray[float64], error: MeanError, margin: float | None, seed: int) -> SeedsDifference:
     from scipy import stats
 
-    t = stats.t(spread.freedom)
-    half = float(t.ppf(1 - ALPHA / 2)) * spread.error
-    within = None if margin is None else float(t.sf((margin - abs(mean)) / spread.error))
-    shown = detectable(spread.error * math.sqrt(spread.freedom + 1), spread.freedom + 1)
-    seeds, items = grid.shape
+    mean, (seeds, items) = float(grid.mean()), grid.shape
+    t = stats.t(error.degrees_of_freedom)
+    half_width = float(t.ppf(1 - ALPHA / 2)) * error.standard_error
+    observations = error.degrees_of_freedom + 1  # of a one-sample t test that is known as well
+    deviation = error.standard_error * math.sqrt(observations)
     return SeedsDifference(
-        mean,
-        mean - half,
-        mean + half,
-        float(2 * t.sf(abs(mean) / spread.error)),
-        items,
-        detectable=shown,
+        mean=mean,
+        items=items,
+        low=mean - half_width,
+        high=mean + half_width,
+        p=float(2 * t.sf(abs(mean) / error.standard_error)),
+        minimum_detectable=minimum_detectable_effect(observations) * deviation,
         margin=margin,
-        p_equivalent=within,
+        p_equivalent=None if margin is None else float(t.sf((margin - abs(mean)) / error.standard_error)),
         seeds=seeds,
-        deviation=deviation,
+        seed_sd=_seed_sd(grid),
         p_items=sign_flip_p(grid.mean(axis=0), seed),
     )
 
 
-def spread_of(grid: Any) -> Spread:
-    """The error of the mean of a table of seeds by items whose rows and columns are both random, by analysis of
-    variance: (MS_seeds + MS_items) / cells, with Satterthwaite's degrees of freedom. The mean square of the residual is
-    not taken off and is the least MS_seeds may be, for with two or three seeds a small MS_seeds is often luck. This
-    errs to the wide side where seeds do not matter: it holds the true mean in 99 % of tries. Where they matter much
-    more than items, 95 % are kept with three seeds but about 92 % with two, and a difference of just the margin is
-    called equivalent in 7 to 8 %. There the percentiles of a bootstrap of seeds and items hold the true mean in 78 to
-    89 %, an interval over items alone in half to two thirds (`python -m tests.benchmarks.statistics`)."""
+def two_way_mean_error(grid: NDArray[float64]) -> MeanError:
+    """The error of the mean of a table of seeds (rows) by items (columns), both random, by analysis of variance:
+    (MS_seeds + MS_items) / cells, with Satterthwaite's degrees of freedom.
+
+    The residual mean square is not subtracted, and it is the lower bound of MS_seeds: with two or three seeds, a small
+    MS_seeds is often due to chance. Where seeds have no effect the interval is therefore too wide: its coverage is
+    99 %. Where seeds vary much more than items, coverage is 95 % with three seeds but about 92 % with two, and a true
+    difference of just the margin is found equivalent in 7 to 8 % of samples. In that case percentiles of a bootstrap
+    over seeds and items cover the true mean in 78 to 89 %, and an interval over items alone in half to two thirds
+    (`python -m tests.benchmarks.statistics`).
+    """
     seeds, items = grid.shape
     by_seed, by_item, mean = grid.mean(axis=1), grid.mean(axis=0), grid.mean()
-    rest = grid - by_seed[:, None] - by_item[None, :] + mean
-    free = (seeds - 1, items - 1)
-    residual = float((rest**2).sum()) / (free[0] * free[1])
-    between = max(items * float(by_seed.var(ddof=1)), residual)
-    among = seeds * float(by_item.var(ddof=1))
-    error = math.sqrt((between + among) / grid.size)
-    return Spread(error, _satterthwaite((between, among), free))
+    residuals = grid - by_seed[:, None] - by_item[None, :] + mean
+    freedoms = (seeds - 1, items - 1)
+    ms_residual = float((residuals**2).sum()) / (freedoms[0] * freedoms[1])
+    ms_seeds = max(items * float(by_seed.var(ddof=1)), ms_residual)
+    ms_items = seeds * float(by_item.var(ddof=1))
+    standard_error = math.sqrt((ms_seeds + ms_items) / grid.size)
+    return MeanError(standard_error, _satterthwaite((ms_seeds, ms_items), freedoms))
 
 
-def _satterthwaite(squares: Sequence[float], freedoms: Sequence[int]) -> float:
-    parts = sum(square**2 / free for square, free in zip(squares, freedoms, strict=True))
-    return sum(squares) ** 2 / parts if parts else float(min(freedoms))
+def _satterthwaite(mean_squares: Sequence[float], freedoms: Sequence[int]) -> float:
+    parts = sum(square**2 / freedom for square, freedom in zip(mean_squares, freedoms, strict=True))
+    return sum(mean_squares) ** 2 / parts if parts else float(min(freedoms))

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evals.benchmark import ItemScores
-from evals.statistics.paired import Difference, corrected, margin_of, paired_difference
+from evals.statistics.equivalence import equivalence_margin
+from evals.statistics.multiplicity import correct_family
+from evals.statistics.paired import Difference, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from experiments.report.published import Published, published, source
 from experiments.store.fingerprint import difference
@@ -133,7 +135,7 @@ def _corrected(arms: Sequence[Row], names: Sequence[str]) -> tuple[Row, ...]:
     rows: list[dict[str, Any]] = [dict(arm.cells) for arm in arms]
     for name in names:
         told = [(row, d) for row in rows if (d := row[name].difference) is not None]
-        for (row, _), d in zip(told, corrected([d for _, d in told]), strict=True):
+        for (row, _), d in zip(told, correct_family([d for _, d in told]), strict=True):
             row[name] = replace(row[name], difference=d)
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
 
@@ -165,7 +167,7 @@ def _headline(measure: Measured | None) -> float | None:
 
 def _margin(measure: Measured | None) -> float | None:
     """What counts as no difference in this measure; None where its record does not say its range."""
-    return margin_of(measure.get("worst"), measure.get("best")) if measure else None
+    return equivalence_margin(measure.get("worst"), measure.get("best")) if measure else None
 
 
 def _over_seeds(found: Sequence[Comparison]) -> SeedsComparison | None:

@@ -65,7 +65,7 @@ def measured(name: str, metrics: Mapping[str, Any]) -> str:
     if name.startswith("hygiene:"):
         flags = ("empty", "truncated", "unclosed", "loops", "wrong_language")
         return f"{metrics['clean']} of {metrics['rows']} answers clean; {number({f: metrics[f] for f in flags})}"
-    if name.startswith("reliability:") and "canaries" in metrics:
+    if name.startswith("reliability:") and metrics["null_answers"]:
         return "\n".join(_health(metrics))
     if "measures" in metrics:
         unscored, official = metrics.get("unscored"), metrics.get("official")
@@ -80,17 +80,17 @@ def measured(name: str, metrics: Mapping[str, Any]) -> str:
 
 def _health(metrics: Mapping[str, Any]) -> Iterator[str]:
     """How far the judge can be trusted, a line for each way of asking."""
-    canaries = {kind: found["score"] for kind, found in metrics["canaries"].items() if found["score"] is not None}
-    yield f"canaries {number(canaries)}"
+    scores = {kind: null["score"] for kind, null in metrics["null_answers"].items() if null["score"] is not None}
+    yield f"null answers {number(scores)}"
     if metrics["fooled_by"]:
         yield f"FOOLED: no worse than the answers' mean: {', '.join(metrics['fooled_by'])}"
     again, slope = metrics["repeat"], metrics["length"]["slope_per_doubling"]
     if again["items"]:
-        yield f"asked again: same {number(again['same'])}, alpha {number(again['alpha'])} over {again['items']}"
-    if "second" in metrics:
-        second = metrics["second"]
+        same, alpha = number(again["exact_agreement"]), number(again["alpha"])
+        yield f"asked again: same {same}, alpha {alpha} over {again['items']}"
+    if (second := metrics["second"]) is not None:
         yield f"second judge {second['judge']}: alpha {number(second['alpha'])} over {second['items']}"
     if slope is not None:
         yield f"a doubling of length goes with {slope:+.2g}, p={metrics['length']['p']:.2g}"
-    if metrics.get("anchors", {}).get("flagged"):
-        yield f"DRIFT: anchors moved by {metrics['anchors']['drift']:+.2g} since this judge was first asked"
+    if (anchors := metrics["anchors"]) is not None and anchors["flagged"]:
+        yield f"DRIFT: anchors moved by {anchors['drift']:+.2g} since this judge was first asked"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evals.statistics.paired import ALPHA, MARGIN_SHARE, Difference
+from evals.statistics.equivalence import MARGIN_SHARE
+from evals.statistics.paired import Difference
+from evals.statistics.power import ALPHA
 from evals.statistics.seeds import SeedsDifference
 from experiments.report.compare import SeedsCell
 from experiments.report.published import Published
@@ -38,13 +40,13 @@ def difference_text(d: Difference | None) -> str:
         return ""
     over = isinstance(d, SeedsDifference)
     count = f"n={d.items}×{d.seeds} seeds" if over else f"n={d.items}"
-    spread = f" sd={d.deviation:.2g}" if over and d.deviation is not None else ""
-    if d.low is None or d.high is None or d.p is None or d.detectable is None:
+    spread = f" sd={d.seed_sd:.2g}" if over and d.seed_sd is not None else ""
+    if d.low is None or d.high is None or d.p is None or d.minimum_detectable is None:
         return f"{d.mean:+.3g} {count}{spread}"
     family = "" if d.p_holm is None else f" ({d.p_holm:.2g})"
     alone = f", items alone {d.p_items:.2g}" if over and d.p_items is not None else ""
     interval = f"[{d.low:+.3g}, {d.high:+.3g}]"
-    return f"{d.mean:+.3g} {interval} p={d.p:.2g}{family}{alone} {count}{spread} ≥{d.detectable:.2g}"
+    return f"{d.mean:+.3g} {interval} p={d.p:.2g}{family}{alone} {count}{spread} ≥{d.minimum_detectable:.2g}"
 
 
 def finding_text(d: Difference | None) -> str:

@@ -59,7 +59,7 @@ def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> 
         cost = _cost(session, verdicts)
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
-    official = {} if judge.fenced else benchmark.official(items, judged_by_item(responses, verdicts))
+    official = {} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts))
     reasked = sum(len(verdict.earlier) for verdict in verdicts)
     counted = {"unscored": unscored_reasons(verdicts), "asked_again": reasked, "official": official, **cost}
     return {**counted, **_write_scores(ws, table, measures(benchmark, table))}

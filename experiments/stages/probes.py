@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,7 +15,7 @@ from evals.benchmark import Response, Verdict
 from evals.hygiene import clean_scores, summary
 from evals.hygiene import hygiene as hygiene_of
 from evals.judging.judge import Judge
-from evals.judging.reliability import Judged, ReliabilityChecks, examine
+from evals.judging.reliability import JudgedAnswers, ReliabilityChecks, measure_reliability
 from evals.lm_eval.harness import LmEval
 from experiments.store.stages import Artifact, Metrics, Workspace, stage
 from experiments.workers.models import judge_session, replayed, trained_model
@@ -190,8 +190,9 @@ def reliability(
     ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Any, judge: Judge, checks: ReliabilityChecks
 ) -> Metrics:
     """How far the judge can be trusted with these answers. Anchors are asked anew for each run's answers."""
-    judged = Judged(benchmark, benchmark.items(), answers.rows(Response), graded.rows(Verdict))
+    judged = JudgedAnswers(benchmark, benchmark.items(), answers.rows(Response), graded.rows(Verdict))
     with ExitStack() as opened:
         session = opened.enter_context(judge_session(ws, judge))
         second = opened.enter_context(judge_session(ws, checks.second)) if checks.second else None
-        return examine(judged, checks, session, second, answers.fingerprint, ws.judgements / "anchors")
+        anchors = ws.judgements / "anchors"
+        return asdict(measure_reliability(judged, checks, session, second, answers.fingerprint, anchors))

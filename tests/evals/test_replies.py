@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from evals.judging.judge import Judge
 from evals.replies import READERS, STRICT, Malformed
-from reer.errors import InputError
 from reer.models.scripted import ScriptedModel
 
 LENIENT = READERS["lenient"]
@@ -80,6 +80,7 @@ def test_grades_are_integers_in_range_to_both(grade: object) -> None:
 
 
 def test_a_judge_names_its_reader() -> None:
-    assert Judge("j", ScriptedModel(), 0.5, 1.0, 9, 1, parser="lenient").reader is LENIENT
-    with pytest.raises(InputError, match="strict or lenient"):
-        Judge("j", ScriptedModel(), 0.5, 1.0, 9, 1, parser="eval")  # type: ignore[arg-type]
+    fields = {"name": "j", "model": ScriptedModel(), "temperature": 0.5, "top_p": 1.0, "max_tokens": 9, "attempts": 1}
+    assert TypeAdapter(Judge).validate_python({**fields, "parser": "lenient"}).reply_reader is LENIENT
+    with pytest.raises(ValidationError, match="'strict' or 'lenient'"):
+        TypeAdapter(Judge).validate_python({**fields, "parser": "eval"})

@@ -14,7 +14,7 @@ def test_the_bundled_benchmark_is_counted_and_lm_eval_asks_no_judge() -> None:
     (cost,) = judge_costs(compose("benchmark=[writing,everyday]"))
     assert isinstance(cost, JudgeCost)
     assert (cost.name, cost.items, cost.calls, cost.usd) == ("writing", 14, 14, 0)
-    assert cost.health_calls == 6 * 1 + 4 + 5, "canaries to one item, four repeats, five anchors"
+    assert cost.health_calls == 6 * 1 + 4 + 5, "null answers to one item, four repeats, five anchors"
     assert cost.read_tokens > 14 * 100
     assert cost.detectable == pytest.approx(0.8101, rel=1e-3), "two-sided t-test of 14, power 80 %"
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +52,16 @@ class Believes:
 
 
 def judge(chat: object) -> Judge:
-    return Judge("j", chat, 0.5, 1.0, 8, 1, prefill='{"score": ', grades=GRADES)
+    return Judge(
+        name="j",
+        model=chat,  # type: ignore[arg-type]
+        temperature=0.5,
+        top_p=1.0,
+        max_tokens=8,
+        attempts=1,
+        prefill='{"score": ',
+        grades=GRADES,
+    )
 
 
 def test_the_score_is_the_expected_grade(tmp_path: Path) -> None:
@@ -91,7 +100,7 @@ def test_a_benchmark_with_other_verdicts_refuses_it(tmp_path: Path, shared: Path
 
 def test_asking_for_probabilities_twice_is_refused() -> None:
     with pytest.raises(InputError, match="same reply again"):
-        Judge("j", ScriptedModel(), 0.5, 1.0, 8, 2, grades=GRADES)
+        replace(judge(ScriptedModel()), attempts=2)
 
 
 @pytest.mark.parametrize(("value", "why"), [("7", "number"), (True, "number"), (math.nan, "number"), (10.5, "range")])

@@ -51,7 +51,7 @@ class Counting:
 
 def judge(chat: Any, **changed: Any) -> Judge:
     prices = {"usd_per_million_read": 100.0, "usd_per_million_written": 1000.0}
-    return Judge("j", chat, 0.5, 0.9, 100, 1, **{**prices, **changed})
+    return Judge(name="j", model=chat, temperature=0.5, top_p=0.9, max_tokens=100, attempts=1, **{**prices, **changed})
 
 
 def verdicts(folder: Path, chat: Any, budget_usd: float | None = None, **changed: Any) -> list[Any]:
@@ -68,7 +68,7 @@ def test_the_same_question_is_never_asked_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"temperature": 0.6}, {"top_p": 0.8}, {"max_tokens": 99}, {"prefill": "{"}, {"fenced": True}]
+    "changed", [{"temperature": 0.6}, {"top_p": 0.8}, {"max_tokens": 99}, {"prefill": "{"}, {"delimit_answer": True}]
 )
 def test_whatever_changes_the_question_is_asked_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
     chat = Counting()
@@ -152,7 +152,8 @@ def test_a_budget_counts_what_others_paid(tmp_path: Path) -> None:
 def test_a_budget_without_prices_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="usd_per_million"):
         verdicts(tmp_path, Counting(), 1.0, usd_per_million_read=0.0, usd_per_million_written=0.0)
-    with JudgeSession(Judge("j", ScriptedModel(), 0.5, 0.9, 100, 1), Judgements(tmp_path), Device(), 1.0) as session:
+    local = Judge(name="j", model=ScriptedModel(), temperature=0.5, top_p=0.9, max_tokens=100, attempts=1)
+    with JudgeSession(local, Judgements(tmp_path), Device(), 1.0) as session:
         assert len(judge_all(BENCH, ITEMS, ANSWERS, session)) == 6, "a judge of this machine costs nothing"
 
 

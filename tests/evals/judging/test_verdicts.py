@@ -1,4 +1,4 @@
-"""Replies and verdicts: hostile replies have stated outcomes, asking again is bounded, empty answers are not sent."""
+"""Replies and verdicts: every hostile reply has a known outcome, repeats are bounded, empty answers are not sent."""
 
 import json
 import time
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from evals.benchmark import Item, JudgeCall, Response, Verdict
+from evals.benchmark import Item, JudgeCall, Response, Verdict, View
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
 from evals.judging.judge import Judge
@@ -20,13 +20,13 @@ from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import Malformed
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device, Prompt, Request
+from reer.models.protocols import Completion, Device, Generator, Prompt, Request
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import Message
 from tests.conftest import pinned
 
 BENCH = WritingPrompts('{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', 0.7, 0.95, 0.98)
-JUDGE = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=3)
+JUDGE = Judge(name="test", model=ScriptedModel(), temperature=0.5, top_p=0.9, max_tokens=100, attempts=3)
 CALL = JudgeCall("i", "quality", Prompt((Message("user", "?"),)))
 NONE, BROKEN = "no_json_object", "broken_json_object"
 NOT_WHOLE, OUT, NOT_NUMBER, TWICE = "score_not_an_integer", "score_out_of_range", "not_a_number", "repeated_key"
@@ -98,7 +98,7 @@ def test_every_reply_is_a_score_or_a_reason(reply: str, outcome: float | str) ->
 
 
 @pytest.mark.parametrize("reply", ["prose " * 200_000, '{"a": "' + "x" * 1_000_000, "{} " * 100_000, '"{' * 200_000])
-def test_a_reply_of_a_megabyte_is_read_in_time(reply: str) -> None:
+def test_a_reply_of_a_megabyte_is_parsed_in_seconds(reply: str) -> None:
     start = time.monotonic()
     with pytest.raises(Malformed):
         BENCH.parse(CALL, reply)
@@ -106,7 +106,7 @@ def test_a_reply_of_a_megabyte_is_read_in_time(reply: str) -> None:
 
 
 class Scripted:
-    """A judge that answers by a function of the item's text and the attempt; it remembers what it was asked."""
+    """A judge whose replies are a function of the prompt and the attempt; it records its requests."""
 
     name = "scripted"
 
@@ -132,21 +132,23 @@ def answers(*texts: str) -> list[Response]:
 
 @dataclass(frozen=True)
 class Serving:
-    """A chat that is the session it was given."""
+    """A model that opens the session it was given."""
 
-    session: Any
+    session: Generator
     name: str = "scripted"
 
     @contextmanager
-    def open(self, device: Device) -> Iterator[Any]:
+    def open(self, device: Device) -> Iterator[Generator]:
         yield self.session
 
 
-def grade(judge: Judge, session: Any, responses: list[Response], told: list[int] | None = None) -> list[Verdict]:
+def grade(
+    judge: Judge, session: Generator, responses: list[Response], progress: list[int] | None = None
+) -> list[Verdict]:
     with TemporaryDirectory() as folder:
         serving = replace(judge, model=Serving(session))
-        with JudgeSession(serving, Judgements(Path(folder)), Device()) as sitting:
-            return judge_all(BENCH, ITEMS, responses, sitting, (told if told is not None else []).append)
+        with JudgeSession(serving, Judgements(Path(folder)), Device()) as judge_session:
+            return judge_all(BENCH, ITEMS, responses, judge_session, (progress if progress is not None else []).append)
 
 
 def test_every_call_has_a_verdict_in_order() -> None:
@@ -166,7 +168,7 @@ def test_an_empty_answer_is_not_sent(empty: str) -> None:
     assert not any("prompt 1" in request.prompt.messages[0].content for request in session.asked)
 
 
-def test_asking_again_is_bounded_and_each_time_under_another_seed() -> None:
+def test_repeats_are_bounded_and_each_has_another_seed() -> None:
     session = Scripted(lambda text, attempt: "no")
     verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"))
     assert len(session.asked) == 12
@@ -174,13 +176,13 @@ def test_asking_again_is_bounded_and_each_time_under_another_seed() -> None:
     assert all((v.scores, v.why, v.attempts, v.reply) == (None, NONE, 3, "no") for v in verdicts)
 
 
-def test_only_what_had_no_verdict_is_asked_again() -> None:
-    told: list[int] = []
+def test_only_questions_without_a_verdict_are_repeated() -> None:
+    progress: list[int] = []
     session = Scripted(lambda text, attempt: '{"score": 5}' if "prompt 2" not in text or attempt == 1 else "hm")
-    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), told)
+    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), progress)
     assert len(session.asked) == 5
     assert [verdict.attempts for verdict in verdicts] == [1, 1, 2, 1]
-    assert told[-1] == 4
+    assert progress[-1] == 4
 
 
 def test_the_last_reply_and_its_reason_are_kept() -> None:
@@ -190,11 +192,11 @@ def test_the_last_reply_and_its_reason_are_kept() -> None:
     assert unscored_reasons(verdicts) == {NOT_NUMBER: 3, "empty_answer": 1}
 
 
-def test_a_reply_that_was_stopped_is_closed_and_one_that_was_cut_is_not() -> None:
-    closing = Judge("test", ScriptedModel(), 0.5, 0.9, 8, 1, prefill='{"score": ', stop=(",", "}"), closing="}")
-    assert closing.sampling_for(BENCH).stop == (",", "}")
-    assert closing.whole(Completion("8", "stop", 1, 1)) == '{"score": 8}'
-    assert closing.whole(Completion("8 8 8", "length", 1, 3)) == '{"score": 8 8 8'
+def test_closing_is_appended_to_stopped_replies_only() -> None:
+    closing = replace(JUDGE, prefill='{"score": ', stop=(",", "}"), closing="}")
+    assert closing.sampling(BENCH).stop == (",", "}")
+    assert closing.full_reply(Completion("8", "stop", 1, 1)) == '{"score": 8}'
+    assert closing.full_reply(Completion("8 8 8", "length", 1, 3)) == '{"score": 8 8 8'
 
 
 class PromptTooLong(Scripted):
@@ -204,13 +206,13 @@ class PromptTooLong(Scripted):
         yield from enumerate([Completion("", "prompt_too_long", 9, 0) for _ in requests])
 
 
-def test_a_prompt_that_the_judge_cannot_hold_is_unscored_for_that() -> None:
+def test_a_prompt_longer_than_the_judges_context_is_unscored() -> None:
     verdicts = grade(JUDGE, PromptTooLong(lambda text, attempt: ""), answers("a", "b", "c", "d"))
     assert unscored_reasons(verdicts) == {"prompt_too_long": 4}
 
 
-def test_a_prefill_opens_the_reply_that_is_read() -> None:
-    prefilled = Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=1, prefill='{"score": ')
+def test_a_prefill_opens_the_reply_that_is_parsed() -> None:
+    prefilled = replace(JUDGE, attempts=1, prefill='{"score": ')
     session = Scripted(lambda text, attempt: "8}")
     verdicts = grade(prefilled, session, answers("a", "b", "c", "d"))
     assert verdicts[0].scores == {"quality": 8}
@@ -225,7 +227,7 @@ def test_the_answer_is_judged_without_its_thinking() -> None:
     assert "secret plan" not in session.asked[0].prompt.messages[0].content
 
 
-def test_a_broken_judge_is_an_error_and_no_verdict() -> None:
+def test_a_failing_judge_is_an_error_and_not_a_verdict() -> None:
     def breaks(text: str, attempt: int) -> str:
         raise RuntimeError("no answer after 6 attempts")
 
@@ -233,22 +235,48 @@ def test_a_broken_judge_is_an_error_and_no_verdict() -> None:
         grade(JUDGE, Scripted(breaks), answers("a", "b", "c", "d"))
 
 
-def test_a_judge_that_never_asks_is_refused() -> None:
-    with pytest.raises(InputError, match=r"judge\.attempts"):
-        Judge("test", ScriptedModel(), 0.5, 0.9, 100, attempts=0)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attempts", 0),
+        ("temperature", -0.1),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("max_tokens", 0),
+        ("usd_per_million_read", -1.0),
+        ("settings", "theirs"),
+        ("parser", "eval"),
+        ("model", "a name"),
+    ],
+)
+def test_a_value_out_of_range_is_rejected_with_the_name_of_the_field(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(Judge).validate_python({**vars(JUDGE), field: value})
+    assert [fault["loc"][0] for fault in error.value.errors()] == [field]
 
 
-def test_asking_a_greedy_judge_again_is_refused() -> None:
+def test_repeating_requests_to_a_greedy_judge_is_rejected() -> None:
     with pytest.raises(InputError, match="asks for the same reply again"):
-        Judge("test", ScriptedModel(), 0.0, 1.0, 100, attempts=2)
+        replace(JUDGE, temperature=0.0, attempts=2)
+
+
+def test_a_batch_needs_a_model_with_a_batch_interface() -> None:
+    with pytest.raises(InputError, match="scripted-s0 has no batch interface"):
+        replace(JUDGE, batch=True)
+
+
+def test_grades_need_a_model_that_scores_texts() -> None:
+    generates_only = replace(JUDGE, attempts=1, grades=tuple(range(1, 11)))
+    with pytest.raises(InputError, match="does not score"):
+        grade(generates_only, Scripted(lambda text, attempt: ""), answers("a", "b", "c", "d"))
 
 
 def test_scored_verdicts_have_no_reason() -> None:
     assert unscored_reasons([Verdict("i", "q", {"quality": 1.0}, json.dumps({}), None, 1)]) == {}
 
 
-@pytest.mark.parametrize(("judge_sees", "asked"), [("answer", 0), ("official", 1)])
-def test_the_official_view_judges_thinking_that_never_ends(shared: Path, judge_sees: Any, asked: int) -> None:
+@pytest.mark.parametrize(("judge_sees", "requests"), [("answer", 0), ("official", 1)])
+def test_the_official_view_judges_unclosed_thinking(shared: Path, judge_sees: View, requests: int) -> None:
     folder = pinned(shared / "benchmarks" / "longbench_write")
     longbench = LongBenchWrite(folder, True, 0.5, 0.98, 1, judge_sees)
     (first,) = longbench.items()
@@ -256,10 +284,10 @@ def test_the_official_view_judges_thinking_that_never_ends(shared: Path, judge_s
     session = Scripted(lambda text, attempt: json.dumps(dict.fromkeys(DIMENSIONS, 3)))
     with (
         TemporaryDirectory() as work,
-        JudgeSession(replace(JUDGE, model=Serving(session)), Judgements(Path(work)), Device()) as sitting,
+        JudgeSession(replace(JUDGE, model=Serving(session)), Judgements(Path(work)), Device()) as judge_session,
     ):
-        (verdict,) = judge_all(longbench, [first], [response], sitting)
-    assert len(session.asked) == asked
-    assert (verdict.scores is not None) == bool(asked)
+        (verdict,) = judge_all(longbench, [first], [response], judge_session)
+    assert len(session.asked) == requests
+    assert (verdict.scores is not None) == bool(requests)
     assert (longbench.scores(first, response, [verdict])["S_l"] or 0) >= 0
     assert (response.stopped, response.truncated, response.closed, response.answer) == ("length", True, False, "")

@@ -140,7 +140,7 @@ def test_several_seeds_are_compared_one_by_one_and_once_over_all(tmp_path: Path)
     assert cell.difference is not None
     assert cell.difference.mean == pytest.approx(1.2, abs=0.02)
     assert (cell.difference.seeds, cell.difference.items) == (3, 40)
-    assert cell.difference.deviation == pytest.approx(0.2)
+    assert cell.difference.seed_sd == pytest.approx(0.2)
     assert wording.seeds_text(cell).endswith("± 0.3 (3 seeds)")
     assert "n=40×3 seeds sd=0.2" in wording.difference_text(cell.difference)
 
@@ -198,11 +198,15 @@ def with_health(root: Path) -> list[Result]:
     metrics = {
         "full": {
             "repeat_alpha": 0.5,
-            "canaries": {"empty": {"score": 9.0, "items": 4}},
+            "null_answers": {"empty": {"score": 9.0, "items": 4}},
             "note": HOSTILE,
             "drift": None,
         },
-        "arm": {"repeat_alpha": 0.25, "canaries": {"empty": {"score": 9.0, "scored": 3, "items": 4}}, "flagged": True},
+        "arm": {
+            "repeat_alpha": 0.25,
+            "null_answers": {"empty": {"score": 9.0, "scored": 3, "items": 4}},
+            "flagged": True,
+        },
         "bare": None,
     }
     runs = []
@@ -221,13 +225,13 @@ def test_what_a_stage_tells_of_health_is_a_table_of_arms_with_gaps_where_an_arm_
     assert (found.title, found.arms) == ("reliability:writing", ("full", "arm", "bare"))
     assert dict(found.rows) == {
         "repeat alpha": ("0.5", "0.25", "–"),
-        "canaries / empty": ("9 (4)", "9 (3/4)", "–"),
+        "null answers / empty": ("9 (4)", "9 (3/4)", "–"),
         "drift": ("–", "–", "–"),
         "flagged": ("–", "yes", "–"),
     }
     assert found.notes == (f"note: {HOSTILE}",)
     differing, same = found.compact()
-    assert [label for label, _ in differing] == ["repeat alpha", "canaries / empty", "flagged"]
+    assert [label for label, _ in differing] == ["repeat alpha", "null answers / empty", "flagged"]
     assert same == "drift –"
     (none,) = compare([result(tmp_path / "other", "full")])
     assert health_tables(none) == []

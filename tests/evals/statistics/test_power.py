@@ -1,0 +1,32 @@
+"""The minimum detectable effect is what a t test detects with 80 % power."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evals.statistics.paired import paired_difference
+from evals.statistics.power import minimum_detectable_effect
+from tests.fakes.scores import BASELINE, shifted
+
+
+def test_the_minimum_detectable_effect_is_detected_by_a_t_test_with_80_percent_power() -> None:
+    assert minimum_detectable_effect(100) == pytest.approx(0.2829, abs=1e-4)
+    effects = [minimum_detectable_effect(items) for items in range(2, 130)]
+    assert all(effect_of_fewer > effect > 0 for effect_of_fewer, effect in pairwise(effects))
+    for items, effect in enumerate(effects, start=2):
+        power = stats.nct.sf(stats.t.ppf(0.975, items - 1), items - 1, effect * items**0.5)
+        assert power == pytest.approx(0.8, abs=1e-3), items
+
+
+def test_fewer_than_two_items_detect_nothing() -> None:
+    assert minimum_detectable_effect(1) == math.inf
+
+
+def test_the_minimum_detectable_difference_is_in_the_unit_of_the_scores() -> None:
+    difference = paired_difference(shifted(1.0, 2.0, 3.0), BASELINE)
+    assert difference is not None
+    deviation = float(np.std([1.0, 2.0, 3.0] * 4, ddof=1))
+    assert difference.minimum_detectable == pytest.approx(deviation * minimum_detectable_effect(12))

@@ -1,0 +1,67 @@
+"""Paired comparison over several seeds: known cases, gaps, and the two-way error of the mean."""
+
+import numpy as np
+import pytest
+
+from evals.statistics.paired import paired_difference
+from evals.statistics.seeds import difference_over_seeds, two_way_mean_error
+from tests.fakes.scores import BASELINE, shifted
+
+ARMS = {seed: shifted(1.0 + seed, 2.0 + seed, 3.0 + seed) for seed in range(3)}
+BASELINES = dict.fromkeys(range(3), BASELINE)
+
+
+def test_the_difference_over_seeds_is_that_of_the_items_means() -> None:
+    over_seeds = difference_over_seeds(ARMS, BASELINES, margin=0.1)
+    assert over_seeds is not None
+    assert (over_seeds.mean, over_seeds.items, over_seeds.seeds) == (pytest.approx(3.0), 12, 3)
+    assert over_seeds.seed_sd == pytest.approx(1.0)
+    item_means = {item: 3.0 + (n % 3 - 1) + (BASELINE[item] or 0.0) for n, item in enumerate(BASELINE)}
+    over_items = paired_difference(item_means, BASELINE)
+    assert over_items is not None
+    assert None not in (over_seeds.low, over_seeds.high, over_items.low, over_items.high)
+    # Seeds differ, so the interval over seeds is wider.
+    assert over_seeds.high - over_seeds.low > over_items.high - over_items.low  # type: ignore[operator]
+    assert over_seeds.p_items is not None
+    assert over_seeds.p is not None
+    assert over_seeds.p_items < 0.01 < over_seeds.p
+    assert over_seeds.finding == "different"
+
+
+def test_only_seeds_and_items_that_both_arms_have_are_compared() -> None:
+    with_gap: dict[str, float | None] = {**ARMS[1], "i0": None}
+    difference = difference_over_seeds({**ARMS, 1: with_gap, 7: BASELINE}, BASELINES)
+    assert difference is not None
+    assert (difference.seeds, difference.items) == (3, 11)
+    assert difference_over_seeds({0: ARMS[0]}, BASELINES) is None
+    assert difference_over_seeds({0: ARMS[0], 1: {"other": 1.0}}, BASELINES) is None
+    assert difference_over_seeds({}, {}) is None
+
+
+def test_a_difference_outside_the_margin_is_not_equivalent() -> None:
+    """The mean difference is 3, and between 2 and 4 for the single seeds."""
+    ps = []
+    for margin in (2.5, 3.0, 3.5, 100.0):
+        difference = difference_over_seeds(ARMS, BASELINES, margin=margin)
+        assert difference is not None
+        assert difference.p_equivalent is not None
+        ps.append(difference.p_equivalent)
+    assert ps[0] > 0.6 > ps[1] > 0.4 > ps[2] > 0.05 > ps[3]
+    assert ps[1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("by", [0.0, 1.0])
+def test_without_variation_there_is_no_interval(by: float) -> None:
+    difference = difference_over_seeds({seed: shifted(by) for seed in range(2)}, BASELINES)
+    assert difference is not None
+    assert (difference.mean, difference.low, difference.p, difference.finding) == (by, None, None, None)
+
+
+def test_the_residual_is_the_lower_bound_of_the_variance_between_seeds() -> None:
+    """Both rows of the grid have the same mean, by chance. Without the bound the interval would be too narrow for new
+    seeds."""
+    grid = np.array([[1.0, -1.0, 2.0, -2.0], [-1.0, 1.0, -2.0, 2.0]])
+    error = two_way_mean_error(grid)
+    residual = float((grid**2).sum()) / 3
+    assert error.standard_error == pytest.approx((residual / grid.size) ** 0.5)
+    assert error.degrees_of_freedom == pytest.approx(1.0)
