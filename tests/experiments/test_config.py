@@ -111,7 +111,7 @@ def test_a_typo_in_a_file_fails_like_one_on_the_command_line(tmp_path: Path, mon
 def test_a_wrong_value_names_its_key() -> None:
     with pytest.raises(InputError, match=r"search\.max_edits: .*integer"):
         one("search.max_edits=many")
-    with pytest.raises(InputError, match="max_edits >= 0"):
+    with pytest.raises(InputError, match=r"search\.max_edits: Input should be greater than or equal to 0, got -1"):
         one("search.max_edits=-1")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import reer.sources.rows
+import reer.data.rows
 from reer.data.bundled import BundledTexts
 from reer.data.hub import HubSource, _flat
 from reer.data.jsonl import JsonlSource
@@ -18,7 +18,7 @@ from reer.models.protocols import Completion, Generator, Heard, Request, unheard
 from reer.taxonomy import Category, Taxonomy
 from reer.text import words
 from reer.types import Pair, RawPair
-from tests.reer.test_prompts import PROMPTS
+from tests.fakes.prompts import PROMPTS
 
 GOOD = b'{"query": "q", "answer": "a good one"}\n'
 TAXONOMY = Taxonomy("t", {"poetry": Category(True, ("poem",), ("verse",)), "others": Category(False, ())})
@@ -77,7 +77,7 @@ def test_a_bad_row_is_counted_by_its_reason_when_skipped(tmp_path: Path, reason:
 
 
 def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reer.sources.rows, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(reer.data.rows, "MAX_LINE_BYTES", 100)
     content = GOOD + b'{"query": "' + b"x" * 450 + b'", "answer": "a"}\n' + GOOD
     pairs, problems = read(tmp_path, content, "skip")
     assert [pair.where[-2:] for pair in pairs] == [":1", ":3"]
@@ -87,7 +87,7 @@ def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path, monkeypatc
 
 
 def test_an_endless_last_line_ends_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reer.sources.rows, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(reer.data.rows, "MAX_LINE_BYTES", 100)
     pairs, problems = read(tmp_path, GOOD + b"x" * 1000, "skip")
     assert (len(pairs), len(problems.drops)) == (1, 1)
 
