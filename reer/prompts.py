@@ -1,14 +1,27 @@
-"""Prompt texts as data, and how they are filled. The texts live in `conf/prompts`: they are experimental variables."""
+"""Prompt texts as data, and how they are filled. The texts are in `conf/prompts`: they are experimental variables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from reer.errors import InputError
 from reer.models.protocols import Prompt
-from reer.text import fill, language_of, slots
-from reer.types import Language, Message
+from reer.text import fill, slots
+from reer.types import Language, Message, Pair
+
+Kind = Literal["draft", "inference", "edit", "reverse", "classify"]
+
+_SLOTS = {
+    "draft": {"query", "solution", "reflection"},
+    "inference": {"query", "reflection"},
+    "edit": {"query", "solution", "before", "segment", "after", "reflection"},
+    "reverse": {"solution"},
+    "reverse_fallback": {"opening"},
+    "classify": {"query", "categories"},
+    "reflection": {"triggers"},
+}
 
 
 @dataclass(frozen=True)
@@ -16,11 +29,11 @@ class PromptTexts:
     """The texts of one language. Slots are written `{{name}}`.
 
     draft: query, solution, reflection → a first thinking (paper.md §2.1); inference: query, reflection → the user
-    turn answers are scored under (§2.2); edit: query, solution, before, segment, after, reflection → a better segment
-    (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
-    `openers` begin a draft, chosen by seed; `reflective_openers` do where reflection is asked for, if there are any
-    (small models do not reflect because they are told to, but go on in the voice they find). `edit_prefill` begins an
-    edit and ends inside `<refine>` or before it; `edit_stops` end it.
+    turn under which solutions are scored (§2.2); edit: query, solution, before, segment, after, reflection → a better
+    segment (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
+    A draft begins with one of `openers`, chosen by seed, or with one of `reflective_openers` where reflection is asked
+    for and there are any (small models do not follow the request to reflect, but continue in the style of the opener).
+    `edit_prefill` begins an edit and ends inside `<refine>` or before it; `edit_stops` are its stop strings.
     """
 
     system: str
@@ -37,58 +50,92 @@ class PromptTexts:
     edit_stops: tuple[str, ...] = ("</refine>",)
 
     def __post_init__(self) -> None:
-        wanted = {
-            "draft": {"query", "solution", "reflection"},
-            "inference": {"query", "reflection"},
-            "edit": {"query", "solution", "before", "segment", "after", "reflection"},
-            "reverse": {"solution"},
-            "reverse_fallback": {"opening"},
-            "classify": {"query", "categories"},
-            "reflection": {"triggers"},
-        }
-        for name, want in wanted.items():
+        for name, expected in _SLOTS.items():
             got = slots(getattr(self, name))
-            if got != want:
-                raise InputError(f"prompts: text {name!r} has slots {sorted(got)}, wants {sorted(want)}")
+            if got != expected:
+                raise InputError(f"prompts: text {name!r} has slots {sorted(got)}, wants {sorted(expected)}")
         if not self.openers:
             raise InputError("prompts: want at least one opener, got none")
+
+    def render(self, kind: Kind, values: Mapping[str, str], prefill: str = "") -> Prompt:
+        """The text `kind`, filled with `values`, as a user turn; the system turn comes first if there is one."""
+        system = (Message("system", self.system),) if self.system else ()
+        return Prompt((*system, Message("user", fill(getattr(self, kind), values).strip())), prefill)
 
 
 @dataclass(frozen=True)
 class Triggers:
-    """Reflection phrases per language; empty lists mean they are never asked for (paper.md §2.4)."""
+    """Reflection phrases per language; without phrases the prompts do not ask for reflection (paper.md §2.4)."""
 
     en: tuple[str, ...] = ()
     zh: tuple[str, ...] = ()
 
-    def of(self, language: Language) -> tuple[str, ...]:
-        return self.zh if language == "zh" else self.en
-
 
 @dataclass(frozen=True)
 class Prompts:
-    """All texts in both languages; a pair's query decides which is used."""
+    """The prompt texts of both languages. A pair's language decides which are used."""
 
     name: str
     en: PromptTexts
     zh: PromptTexts
 
-    def of(self, text: str) -> PromptTexts:
-        return self.zh if language_of(text) == "zh" else self.en
+    def for_language(self, language: Language) -> PromptTexts:
+        return self.zh if language == "zh" else self.en
 
-    def openers(self, language_from: str, triggers: Triggers) -> tuple[str, ...]:
+    def with_triggers(self, triggers: Triggers) -> BoundPrompts:
+        """The prompts of drafts, edits and scores, which ask for reflection with these phrases."""
+        return BoundPrompts(PairPrompts(self.en, triggers.en), PairPrompts(self.zh, triggers.zh))
+
+
+@dataclass(frozen=True)
+class BoundPrompts:
+    """Prompt texts of both languages, each bound to its reflection phrases."""
+
+    en: PairPrompts
+    zh: PairPrompts
+
+    def for_language(self, language: Language) -> PairPrompts:
+        return self.zh if language == "zh" else self.en
+
+
+@dataclass(frozen=True)
+class PairPrompts:
+    """The prompts for pairs of one language. They ask for reflection with `phrases`, or not at all if it is empty."""
+
+    texts: PromptTexts
+    phrases: tuple[str, ...]
+
+    @property
+    def openers(self) -> tuple[str, ...]:
         """The openers a draft may begin with."""
-        texts = self.of(language_from)
-        asked = bool(triggers.of(language_of(language_from)))
-        return texts.reflective_openers if asked and texts.reflective_openers else texts.openers
+        return (self.phrases and self.texts.reflective_openers) or self.texts.openers
 
-    def render(self, kind: str, language_from: str, values: Mapping[str, str], prefill: str = "") -> Prompt:
-        """The named text filled and put into a user turn, after the system turn if there is one."""
-        texts = self.of(language_from)
-        system = (Message("system", texts.system),) if texts.system else ()
-        return Prompt((*system, Message("user", fill(getattr(texts, kind), values).strip())), prefill)
+    @property
+    def reflection(self) -> str:
+        """The sentence that asks for reflection; empty if there are no phrases."""
+        return fill(self.texts.reflection, {"triggers": "; ".join(self.phrases)}) if self.phrases else ""
 
-    def reflection(self, language_from: str, triggers: Triggers) -> str:
-        """The sentence that asks for reflection, or nothing where there are no triggers."""
-        phrases = triggers.of(language_of(language_from))
-        return fill(self.of(language_from).reflection, {"triggers": "; ".join(phrases)}) if phrases else ""
+    def draft(self, pair: Pair, opener: str) -> Prompt:
+        """Asks for a first thinking that begins with `opener` (paper.md §2.1)."""
+        values = {"query": pair.query, "solution": pair.solution, "reflection": self.reflection}
+        return self.texts.render("draft", values, prefill=f"<think>\n{opener}")
+
+    def edit(self, pair: Pair, before: str, segment: str, after: str) -> Prompt:
+        """Asks for a better version of `segment`, which is marked between the text before and after it (§2.3)."""
+        values = {
+            "query": pair.query,
+            "solution": pair.solution,
+            "before": before,
+            "segment": segment,
+            "after": after,
+            "reflection": self.reflection,
+        }
+        return self.texts.render("edit", values, self.texts.edit_prefill)
+
+    def inference(self, pair: Pair, prefill: str, with_instruction: bool) -> Prompt:
+        """The context under which the solution is scored (§2.2); without the instruction the query is the whole user
+        turn."""
+        prompt = self.texts.render("inference", {"query": pair.query, "reflection": self.reflection}, prefill)
+        if with_instruction:
+            return prompt
+        return Prompt((*prompt.messages[:-1], Message("user", pair.query)), prefill)

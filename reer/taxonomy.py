@@ -10,7 +10,7 @@ from typing import ClassVar
 from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling, in_order
 from reer.prompts import Prompts
-from reer.text import words
+from reer.text import language_of, words
 
 FALLBACK = "others"
 
@@ -69,8 +69,11 @@ def classify(
     Returns the categories and how many of them the rule decided."""
     values = {"categories": ", ".join(taxonomy.categories)}
     sampling = Sampling(temperature=0, top_p=1, max_tokens=12)
-    asked = [Request(prompts.render("classify", q, {"query": q, **values}), sampling, 0) for q in queries]
-    named = [_named(reply.text, taxonomy) for reply in in_order(generator.generate(asked), len(asked))]
+    requests = [
+        Request(prompts.for_language(language_of(query)).render("classify", {"query": query, **values}), sampling, 0)
+        for query in queries
+    ]
+    named = [_named(reply.text, taxonomy) for reply in in_order(generator.generate(requests), len(requests))]
     return [name or taxonomy.by_keywords(q) for name, q in zip(named, queries, strict=True)], named.count(None)
 
 

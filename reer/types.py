@@ -1,30 +1,71 @@
-"""The records that flow through the method: small, frozen, JSON-able, standard library only."""
+"""The records that pass through the method: small, frozen, writable as JSON; only the standard library is imported."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Language = Literal["en", "zh"]
 Stopped = Literal["threshold", "budget", "exhausted", "degenerate"]
+Lost = Literal[
+    "no_tag",
+    "empty",
+    "cut_by_limit",
+    "control_tokens",
+    "unchanged",
+    "copied_solution",
+    "other_language",
+    "too_long",
+    "prompt_too_long",
+    "refused_by_server",
+    "draft_too_short",
+    "draft_single_segment",
+    "no_valid_score",
+]
+
+STOPPED: Mapping[Stopped, str] = {
+    "threshold": "The score fell below `search.threshold`, so the search ended early.",
+    "budget": "The thinking has more segments than `search.max_edits`; raise it to edit the remaining ones.",
+    "exhausted": "Every segment was edited in every pass and the score stayed above the threshold.",
+    "degenerate": "No candidate of any edit could be scored; see why the candidates were lost.",
+}
+"""Why a search ended, one sentence for each code of `Refinement.stopped`."""
+
+LOST: Mapping[Lost, str] = {
+    "no_tag": "The reply has no `<refine>` tag, so it contains no rewrite.",
+    "empty": "The `<refine>` block of the reply is empty.",
+    "cut_by_limit": "The token limit (`scale.edit_tokens`) ended the reply before its first complete sentence.",
+    "control_tokens": "The rewrite contains chat or thinking markers, which would break the training row.",
+    "unchanged": "The rewrite repeats the segment word for word.",
+    "copied_solution": "The rewrite is a passage of at least 40 characters copied from the solution.",
+    "other_language": "The rewrite is in another language than the segment.",
+    "too_long": "The rewrite has more than four times the words of the segment plus 40.",
+    "prompt_too_long": "The prompt alone fills the context of the model.",
+    "refused_by_server": "The model server rejected the prompt because of its content.",
+    "draft_too_short": "The draft has fewer tokens than `filters.draft.min_tokens`.",
+    "draft_single_segment": "The draft has fewer segments than `filters.draft.min_segments`.",
+    "no_valid_score": "The scorer returned no finite score.",
+}
+"""Why a candidate or a draft could not be used, one sentence for each code of `Candidate.lost` and `Start.lost`."""
 
 
 def content_id(*parts: str) -> str:
-    """A stable 12-digit id of texts: equal content gives equal ids on every machine."""
+    """A stable id of texts, 12 hex digits: equal content has equal ids on every machine."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8")).hexdigest()[:12]
 
 
 def item_seed(*parts: object) -> int:
-    """A seed derived from what identifies an item, so that neither order nor parallelism matters."""
+    """A 31-bit seed derived from what identifies an item, so that results do not depend on order or parallelism."""
     return int(content_id(*map(str, parts)), 16) % 2**31
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A query x and a known good solution y. `id` is a hash of both."""
+    """A query x and a known good solution y. `id` is a hash of both; `language` is that of the query and chooses the
+    prompts."""
 
     id: str
     query: str
@@ -36,7 +77,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class RawPair:
-    """A row as its source holds it: the query or the category may still be missing; a thinking may have come along."""
+    """A row as read from its source. The query or the category may be missing; `where` is the row's position in the
+    source, `thinking` the reasoning that the source provides, `votes` its vote score."""
 
     query: str | None
     solution: str
@@ -49,21 +91,21 @@ class RawPair:
 
 @dataclass(frozen=True)
 class Drop:
-    """Something left out, and why. Every stage that leaves things out writes these beside what it kept."""
+    """A dropped item and the reason. Every stage that drops items writes these beside its rows."""
 
     id: str
     reason: str
 
 
 def count_reasons(drops: Sequence[Drop]) -> dict[str, int]:
-    """How many were dropped, by reason, the most frequent first."""
+    """Number of drops per reason, the most frequent first."""
     return dict(Counter(drop.reason for drop in drops).most_common())
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A thinking for a pair, cut into segments: z(0), or one that came with the pair. `tokens` is what its generation
-    cost here."""
+    """The thinking for a pair in segments: the first draft z(0), or thinking that the source provides. `tokens` is the
+    number of tokens generated for it here."""
 
     pair_id: str
     segments: tuple[str, ...]
@@ -72,39 +114,40 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One proposed rewrite of a segment: a score, or the reason it was lost (then `score` is None)."""
+    """A proposed rewrite of a segment: it has a score, or `lost` is the reason and `score` is None (see LOST)."""
 
     text: str
     tokens: int
     score: float | None
-    lost: str | None
+    lost: Lost | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Edit:
-    """One step of the search, in pass `turn`. `chosen` is the index of the winning candidate, None if the incumbent
-    stayed; `score` is that of the thinking after the step."""
+    """One step of the search: the segment `index` in pass `pass_index`. `chosen` is the index of the winning candidate,
+    None if the segment was kept; `score` is the score of the thinking after the step."""
 
     index: int
     candidates: tuple[Candidate, ...]
     chosen: int | None
     score: float
-    turn: int = 0
+    pass_index: int = 0
 
 
 @dataclass(frozen=True)
 class Start:
-    """A further draft of a pair, or the reason it is none."""
+    """A further draft of a pair; `lost` is the reason if it cannot be used (see LOST)."""
 
     segments: tuple[str, ...]
     tokens: int
-    lost: str | None
+    lost: Lost | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Refinement:
-    """The outcome of a search: `stopped` says why it ended, and `score` never exceeds `draft_score` unless the choice
-    was left to chance. A search of several starts keeps each one's `runs`, with what its draft cost."""
+    """The result of a search. `stopped` is why it ended (see STOPPED). `score` never exceeds `draft_score`, except for
+    random search. A search with several starts keeps the result of each start in `runs`; `start_tokens` is the number
+    of tokens generated for the draft of such a run."""
 
     pair_id: str
     draft: tuple[str, ...]
@@ -115,20 +158,20 @@ class Refinement:
     stopped: Stopped
     runs: tuple[Refinement, ...] = ()
     start_tokens: int = 0
-    lost_starts: tuple[str, ...] = ()
+    lost_starts: tuple[Lost, ...] = ()
 
     def trace(self) -> tuple[Edit, ...]:
-        """All edits that were tried, in all runs."""
+        """All edits of all runs."""
         return (*self.edits, *(edit for run in self.runs for edit in run.trace()))
 
     @property
     def tokens(self) -> int:
-        """What the search generated: further drafts and all rewrites, the lost ones too."""
+        """Number of tokens the search generated: further drafts and all rewrites, including the lost ones."""
         spent = sum(candidate.tokens for edit in self.edits for candidate in edit.candidates)
         return self.start_tokens + spent + sum(run.tokens for run in self.runs)
 
 
-AnyThinking = Refinement | Trajectory  # a thinking that training may use: searched for, or adopted as it came
+AnyThinking = Refinement | Trajectory  # what training may use: thinking found by the search or provided by the source
 
 
 @dataclass(frozen=True)
@@ -141,8 +184,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Sample:
-    """One training row: a conversation ending in the assistant's turn, and where it came from. `without_thinking` rows
-    are taught as answers alone; whether they are kept is decided with their thinking, so that the rows are the same."""
+    """One training row: a conversation that ends with the assistant's turn. With `without_thinking` only the answer is
+    trained on. The length limit still counts the thinking, so that both variants keep the same rows."""
 
     id: str
     messages: tuple[Message, ...]

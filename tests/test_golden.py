@@ -52,13 +52,11 @@ def shown(prompt: Prompt) -> dict[str, Any]:
 @pytest.mark.parametrize("reflection", ["inject", "never"])
 def test_prompts_are_shown_as_they_were(texts: str, language: str, reflection: str) -> None:
     x, pair = one(f"prompts={texts}", f"reflection={reflection}"), PAIRS[language]
-    triggers = x.reflection.triggers
-    asked = {"query": pair.query, "reflection": x.prompts.reflection(pair.query, triggers)}
-    edit = {**asked, "solution": pair.solution, "before": "B", "segment": "S", "after": "A"}
-    passage = x.scorer.score.passage(pair, ("first", "second"), x.prompts, triggers)
+    bound = x.prompts.with_triggers(x.reflection.triggers)
+    passage = x.scorer.score.passage(pair, ("first", "second"), bound)
     prompts = {
-        "draft": shown(draft_prompt(pair, x.prompts, triggers, 0)[0]),
-        "edit": shown(x.prompts.render("edit", pair.query, edit, x.prompts.of(pair.query).edit_prefill)),
+        "draft": shown(draft_prompt(pair, bound, 0)[0]),
+        "edit": shown(bound.for_language(pair.language).edit(pair, "B", "S", "A")),
         "score": [shown(passage.context), passage.answer] if passage else None,
     }
     golden(f"prompts-{texts}-{reflection}-{language}", prompts)

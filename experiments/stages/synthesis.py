@@ -44,7 +44,7 @@ def draft(
     sampling = generator.sampling(max_tokens, stop=("</think>",))
     todo, kept, dropped = pairs.rows(Pair), [], []
     with replayed(ws, generator.model) as session:
-        drafter = Drafter(session, prompts, triggers, sampling, rules, generator.seed)
+        drafter = Drafter(session, prompts.with_triggers(triggers), sampling, rules, generator.seed)
         for start in range(0, len(todo), ws.runtime.width):
             part = todo[start : start + ws.runtime.width]
             more, lost = drafter.first_drafts(part)
@@ -81,7 +81,15 @@ def refine(
     """The search over every draft; `reer.search.methods` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     job = SearchJob(
-        generator, scorer, search, prompts, triggers, rules, draft_tokens, edit_tokens, ws.runtime, ws.replay.resolve()
+        generator=generator,
+        scorer=scorer,
+        search=search,
+        prompts=prompts.with_triggers(triggers),
+        rules=rules,
+        draft_tokens=draft_tokens,
+        edit_tokens=edit_tokens,
+        runtime=ws.runtime,
+        replay=ws.replay.resolve(),
     )
     todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
     drops = [Drop(pair_id, "solution_single_segment") for pair_id in todo if not job.can_score(by_id[pair_id])]

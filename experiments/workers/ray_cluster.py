@@ -1,15 +1,15 @@
-"""The search on a Ray cluster: Ray Data streams pairs through a pool of actors, each with its models loaded.
+"""The search on a Ray cluster: Ray Data sends pairs to a pool of actors that keep their models loaded.
 
-Ray only starts workers; correctness comes from the replay, which all of them share on one file system: an actor or a
-node that is lost costs the calls it had in flight, and its pairs are searched again elsewhere.
+Ray only starts workers. Correctness comes from the replay, which all workers share on one file system: losing an actor
+or a node costs the calls in flight, and its pairs are searched again elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from types import ModuleType
 
 from pydantic import TypeAdapter
 
@@ -22,30 +22,30 @@ from reer.types import Pair, Refinement
 
 
 class Searcher:
-    """An actor: loads the models once, then searches batches of pairs."""
+    """A Ray actor that loads the models once and then searches batches of pairs."""
 
     def __init__(self, job: SearchJob, noise: float) -> None:
         self.noise = noise
         self.opened = job.open()
-        self.models = self.opened.__enter__()  # the models live as long as the actor
+        self.models = self.opened.__enter__()  # closed only when the actor ends
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str] | list[int]]:
         rows = [json.loads(row) for row in batch["row"]]
         pairs = {row["pair"]["id"]: Pair(**row["pair"]) for row in rows}
         drafts = {row["pair"]["id"]: tuple(row["segments"]) for row in rows}
         before = self.models.calls
-        found = self.models.run(pairs, drafts, self.noise, lambda _: None)
+        results = self.models.run(pairs, drafts, self.noise, lambda _: None)
         calls = [self.models.calls - before, *(0 for _ in rows[1:])]
-        return {"result": [_written(result) for result in found.values()], "calls": calls}
+        return {"result": [_to_json(result) for result in results.values()], "calls": calls}
 
 
-def _written(result: Refinement | Failure) -> str:
+def _to_json(result: Refinement | Failure) -> str:
     return json.dumps({"failed": isinstance(result, Failure), "row": asdict(result)}, ensure_ascii=False)
 
 
-def _read(text: str) -> Refinement | Failure:
+def _from_json(text: str) -> Refinement | Failure:
     content = json.loads(text)
-    kind: Any = Failure if content["failed"] else Refinement
+    kind: type[Refinement] | type[Failure] = Failure if content["failed"] else Refinement
     return TypeAdapter(kind).validate_python(content["row"])
 
 
@@ -57,8 +57,8 @@ def search_on_ray(
     noise: Callable[[Callable[[], float]], float],
     on_done: Callable[[Refinement | Failure], None],
 ) -> tuple[Results, int, float]:
-    """Results in the drafts' order, how many calls were made, and the scorer's noise (`noise` is given the way to
-    measure it). Raises InputError where Ray is not installed."""
+    """Results in the order of the drafts, the number of model calls, and the scorer's noise. `noise` receives the
+    function that measures it on the cluster. Raises InputError if Ray is not installed."""
     ray = _connected(cluster)
     resources = {"num_cpus": cluster.cpus_per_actor, "num_gpus": cluster.gpus_per_actor}
     measured = noise(lambda: ray.get(ray.remote(**resources)(_measure).remote(job, dict(pairs), dict(drafts))))
@@ -71,14 +71,14 @@ def search_on_ray(
         compute=ray.data.ActorPoolStrategy(size=cluster.actors),
         **resources,
     )
-    found: Results = {}
+    results: Results = {}
     calls = 0
     for row in out.iter_rows():
-        result = _read(row["result"])
-        found[result.pair_id] = result
+        result = _from_json(row["result"])
+        results[result.pair_id] = result
         calls += int(row["calls"])
         on_done(result)
-    return {pair_id: found[pair_id] for pair_id in drafts}, calls, measured
+    return {pair_id: results[pair_id] for pair_id in drafts}, calls, measured
 
 
 def _measure(job: SearchJob, pairs: dict[str, Pair], drafts: dict[str, Segments]) -> float:
@@ -86,7 +86,8 @@ def _measure(job: SearchJob, pairs: dict[str, Pair], drafts: dict[str, Segments]
         return models.noise(pairs, drafts)
 
 
-def _connected(cluster: Cluster) -> Any:
+def _connected(cluster: Cluster) -> ModuleType:
+    """The `ray` module, connected to the cluster or to one started on this machine."""
     try:
         import ray
         import ray.data

@@ -1,21 +1,21 @@
-"""The models of a search, opened together, and a search over some pairs with them: here, or in a process elsewhere."""
+"""A search over some pairs with its models opened together: in this process, or in a worker elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from experiments.experiment import GeneratorRole, Runtime, ScorerRole
 from reer.models.protocols import Scorer
 from reer.models.replay import ReplayedGenerator, ReplayedScorer, journal_for
-from reer.prompts import Prompts, Triggers
+from reer.prompts import BoundPrompts
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure, Handlers, run_searches
-from reer.search.methods import RequestScores, Segments
-from reer.search.rewrite import Rewriter, Starter
+from reer.search.methods import RequestScores, SearchMethod, Segments
+from reer.search.rewrite import Rewriter
 from reer.search.score import NllScorer, repeat_noise
 from reer.types import Pair, Refinement
 
@@ -23,15 +23,14 @@ NOISE_DRAFTS = 2  # each is scored three times
 Results = dict[str, Refinement | Failure]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchJob:
-    """All a process needs to search: plain records, so that it can be sent anywhere."""
+    """Everything a process needs to search; it holds plain records only, so it can be sent to another process."""
 
     generator: GeneratorRole
     scorer: ScorerRole
-    search: Any  # a reer.search.SearchMethod
-    prompts: Prompts
-    triggers: Triggers
+    search: SearchMethod
+    prompts: BoundPrompts
     rules: DraftRules
     draft_tokens: int
     edit_tokens: int
@@ -40,42 +39,41 @@ class SearchJob:
 
     @contextmanager
     def open(self) -> Iterator[OpenSearch]:
-        """TrainingSetSize the models; one that writes and scores is loaded once."""
+        """Load the models; a model that both generates and scores is loaded once."""
         device = self.runtime.device
-        with ExitStack() as opened:
-            writes = opened.enter_context(self.generator.model.open(device))
-            beside = replace(device, name=self.runtime.scorer_device)
+        with ExitStack() as stack:
+            generator = stack.enter_context(self.generator.model.open(device))
+            scorer_device = replace(device, name=self.runtime.scorer_device)
             same = self.scorer.model == self.generator.model
-            scores = writes if same else opened.enter_context(self.scorer.model.open(beside))
-            writer = ReplayedGenerator(writes, journal_for(self.replay, writes.name))
-            reader = ReplayedScorer(scores, journal_for(self.replay, scores.name))
-            yield OpenSearch(self, writer, reader, scores)
+            scorer = generator if same else stack.enter_context(self.scorer.model.open(scorer_device))
+            replayed_generator = ReplayedGenerator(generator, journal_for(self.replay, generator.name))
+            replayed_scorer = ReplayedScorer(scorer, journal_for(self.replay, scorer.name))
+            yield OpenSearch(self, replayed_generator, replayed_scorer, scorer)
 
     def can_score(self, pair: Pair) -> bool:
-        """False where nothing of the solution is left to score."""
-        return self.scorer.score.passage(pair, ("",), self.prompts, self.triggers) is not None
+        """False if nothing of the solution is left to score."""
+        return self.scorer.score.passage(pair, ("",), self.prompts) is not None
 
 
 @dataclass(frozen=True)
 class OpenSearch:
-    """A search with its models loaded."""
+    """A search whose models are loaded. `bare_scorer` is the scorer without the replay."""
 
     job: SearchJob
-    writer: ReplayedGenerator
-    reader: ReplayedScorer
+    generator: ReplayedGenerator
+    scorer: ReplayedScorer
     bare_scorer: Scorer
 
     @property
     def calls(self) -> int:
-        """How many model calls were not known before."""
-        return self.writer.journal.misses + self.reader.journal.misses
+        """Number of model calls that the replay did not answer."""
+        return self.generator.journal.misses + self.scorer.journal.misses
 
     def noise(self, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments]) -> float:
-        """How much the scorer's repeats differ on a few drafts; asked of the model itself, not of the replay."""
-        surprise = self._scorer(pairs)
-        asked = [RequestScores(pair_id, (segments,)) for pair_id, segments in list(drafts.items())[:NOISE_DRAFTS]]
-        passages = [passage for passage in surprise.passages(asked) if passage is not None]
-        return repeat_noise(self.bare_scorer, surprise.surprise, passages)
+        """How much repeated scores of a few drafts differ; measured on the model itself, not on the replay."""
+        requests = [RequestScores(pair_id, (segments,)) for pair_id, segments in list(drafts.items())[:NOISE_DRAFTS]]
+        passages = [passage for passage in self._score_handler(pairs).passages(requests) if passage is not None]
+        return repeat_noise(self.bare_scorer, self.job.scorer.score, passages)
 
     def run(
         self,
@@ -84,19 +82,19 @@ class OpenSearch:
         noise: float,
         on_done: Callable[[Refinement | Failure], None],
     ) -> Results:
-        """Search from every draft; results stand in the drafts' order."""
+        """Search from every draft. Results are in the order of the drafts."""
         job, seed = self.job, self.job.generator.seed
-        method = job.search.rescaled(lambda nats: job.scorer.score.of((nats,)), noise)
-        editing = job.generator.sampling(job.edit_tokens, stop=())
-        drafting = job.generator.sampling(job.draft_tokens, stop=("</think>",))
-        drafter = Drafter(self.writer, job.prompts, job.triggers, drafting, job.rules, seed)
-        servers = Handlers(
-            Rewriter(self.writer, pairs, job.prompts, job.triggers, editing, seed),
-            self._scorer(pairs),
-            Starter(drafter, pairs),
+        method = job.search.rescaled(lambda nats: job.scorer.score.from_nats((nats,)), noise)
+        edit_sampling = job.generator.sampling(job.edit_tokens, stop=())
+        draft_sampling = job.generator.sampling(job.draft_tokens, stop=("</think>",))
+        drafter = Drafter(self.generator, job.prompts, draft_sampling, job.rules, seed)
+        handlers = Handlers(
+            rewrite=Rewriter(self.generator, pairs, job.prompts, edit_sampling, seed),
+            score=self._score_handler(pairs),
+            draft=partial(drafter.further_drafts, pairs),
         )
         searches = {pair_id: method.steps(pair_id, segments) for pair_id, segments in drafts.items()}
-        return run_searches(searches, servers, job.runtime.width, on_done)
+        return run_searches(searches, handlers, job.runtime.width, on_done)
 
-    def _scorer(self, pairs: Mapping[str, Pair]) -> NllScorer:
-        return NllScorer(self.reader, self.job.scorer.score, pairs, self.job.prompts, self.job.triggers)
+    def _score_handler(self, pairs: Mapping[str, Pair]) -> NllScorer:
+        return NllScorer(self.scorer, self.job.scorer.score, pairs, self.job.prompts)

@@ -155,13 +155,18 @@ def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Pro
     """The query each text answers, written by the model; a reply that cannot be one (under 4 or over 120 words, or
     with control tokens) is replaced by the template with the text's opening words. Returns how many were."""
     sampling = Sampling(temperature=0, top_p=1, max_tokens=120)
-    asked = [Request(prompts.render("reverse", text, {"solution": text}), sampling, 0) for text in solutions]
-    queries, templated = [], 0
-    for text, reply in zip(solutions, in_order(generator.generate(asked), len(asked)), strict=True):
+    texts = [prompts.for_language(language_of(solution)) for solution in solutions]
+    requests = [
+        Request(text.render("reverse", {"solution": solution}), sampling, 0)
+        for text, solution in zip(texts, solutions, strict=True)
+    ]
+    queries, templated = list[str](), 0
+    replies = in_order(generator.generate(requests), len(requests))
+    for text, solution, reply in zip(texts, solutions, replies, strict=True):
         query = reply.text.strip()
         if not 4 <= len(words(query)) <= 120 or control_tokens(query) or reply.stopped == "length":
-            opening = text[:80].split("\n")[0].strip()
-            query, templated = fill(prompts.of(text).reverse_fallback, {"opening": opening}), templated + 1
+            opening = solution[:80].split("\n")[0].strip()
+            query, templated = fill(text.reverse_fallback, {"opening": opening}), templated + 1
         queries.append(query)
     return queries, templated
 

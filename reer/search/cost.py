@@ -1,53 +1,53 @@
-"""What a search asks of its models, by arithmetic: calls, tokens read and written, hours.
+"""Estimates what a search costs: model calls, tokens and device-hours.
 
-Nothing is measured here: every assumption is a field, and the plan prints them. Query and template come first in every
-prompt, so they and the segments already decided are a shared beginning.
+Pure arithmetic: every assumption is a field, and the plan prints them. Query and template come first in every prompt,
+so together with the segments already edited they are a prefix that is computed once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reer.errors import InputError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
 from reer.search.methods import SearchBudget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CostAssumptions:
-    """Mean lengths in tokens, and rates in tokens per second and device. `steps` is how many segments are edited before
-    the threshold or the last segment ends a search; the search's own limit bounds it. `train_tflops` is what a device
-    attains in training, counted as 6 operations for a parameter and token. `answer_tokens` are those of a judged
-    answer, `verdict_tokens` of a judge's reply."""
+    """Mean lengths in tokens, and rates per second on one device."""
 
-    query_tokens: int
-    solution_tokens: int
-    thinking_tokens: int
-    segments: int
-    steps: int
-    rewrite_tokens: int
-    inference_template_tokens: int
-    edit_template_tokens: int
-    generator_reads_per_second: float
-    generator_writes_per_second: float
-    scorer_reads_per_second: float
-    usd_per_device_hour: float
-    public_tokens: int
-    train_tflops: float
-    answer_tokens: int
-    verdict_tokens: int
-    verdicts_per_second: float
+    query_tokens: NonNegativeInt
+    solution_tokens: PositiveInt
+    thinking_tokens: PositiveInt
+    segments: PositiveInt
+    """Segments of a thinking."""
+    steps: PositiveInt
+    """Segments edited before the threshold ends a search; also bounded by the search's own limit."""
+    rewrite_tokens: NonNegativeInt
+    inference_template_tokens: NonNegativeInt
+    edit_template_tokens: NonNegativeInt
+    generator_reads_per_second: PositiveFloat
+    """Prompt tokens the generator processes."""
+    generator_writes_per_second: PositiveFloat
+    """Tokens the generator writes."""
+    scorer_reads_per_second: PositiveFloat
+    """Tokens the scorer processes."""
+    usd_per_device_hour: NonNegativeFloat
+    public_tokens: NonNegativeInt
+    """Tokens of a public reasoning row."""
+    train_tflops: PositiveFloat
+    """Sustained training throughput of a device, at 6 floating-point operations per parameter and token."""
+    answer_tokens: NonNegativeInt
+    """Tokens of an answer to be judged."""
+    verdict_tokens: NonNegativeInt
+    """Tokens of a judge's reply."""
+    verdicts_per_second: PositiveFloat
 
-    def __post_init__(self) -> None:
-        if min(self.segments, self.steps, self.thinking_tokens, self.solution_tokens) < 1:
-            raise InputError(f"estimate: want positive lengths, got {self}")
-        rates = (self.generator_reads_per_second, self.generator_writes_per_second, self.scorer_reads_per_second)
-        if min(*rates, self.train_tflops, self.verdicts_per_second) <= 0:
-            raise InputError(f"estimate: want positive rates, got {self}")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a whole search stage with its drafts. `*_naive` is what it would be if nothing were shared."""
+    """The cost of drafts and search for all pairs. `*_naive` is the count without shared prefixes."""
 
     score_calls: int
     rewrite_calls: int
@@ -58,35 +58,36 @@ class Cost:
     written_tokens: int
     device_hours: float
 
-    def usd(self, estimate: CostAssumptions) -> float:
-        return self.device_hours * estimate.usd_per_device_hour
+    def usd(self, assumptions: CostAssumptions) -> float:
+        return self.device_hours * assumptions.usd_per_device_hour
 
 
-def search_cost(shape: SearchBudget, pairs: int, e: CostAssumptions) -> Cost:
+def search_cost(budget: SearchBudget, pairs: int, assumptions: CostAssumptions) -> Cost:
     """The cost of drafting and searching `pairs` pairs."""
-    steps = min(shape.edits, e.steps, e.segments)
-    segment = e.thinking_tokens / e.segments
-    opening = e.inference_template_tokens + e.query_tokens
-    whole = opening + e.thinking_tokens + e.solution_tokens
-    scored = whole + sum(shape.candidates * (whole - opening - i * segment) for i in range(steps))
-    calls = 1 + steps * shape.candidates
-    draft = e.edit_template_tokens + e.query_tokens + e.solution_tokens
-    rewrite = draft + e.thinking_tokens + segment  # the segment stands in the thinking and once more by itself
-    fresh = sum(rewrite - (draft + (i - 1) * segment if i else 0) for i in range(steps))
-    written = e.thinking_tokens + steps * shape.candidates * e.rewrite_tokens
-    runs = pairs * shape.starts
-    hours = (
-        (draft + fresh) / e.generator_reads_per_second
-        + written / e.generator_writes_per_second
-        + scored / e.scorer_reads_per_second
-    ) / 3600
+    thinking = assumptions.thinking_tokens
+    segment = thinking / assumptions.segments
+    steps = min(budget.edits, assumptions.steps, assumptions.segments)
+    prefix = assumptions.inference_template_tokens + assumptions.query_tokens
+    passage = prefix + thinking + assumptions.solution_tokens
+    scored = passage + sum(budget.candidates * (passage - prefix - i * segment) for i in range(steps))
+    score_calls = 1 + steps * budget.candidates
+    draft = assumptions.edit_template_tokens + assumptions.query_tokens + assumptions.solution_tokens
+    rewrite = draft + thinking + segment  # the segment is in the thinking and is repeated after it
+    read = draft + sum(rewrite - (draft + (i - 1) * segment if i else 0) for i in range(steps))
+    written = thinking + steps * budget.candidates * assumptions.rewrite_tokens
+    seconds = (
+        read / assumptions.generator_reads_per_second
+        + written / assumptions.generator_writes_per_second
+        + scored / assumptions.scorer_reads_per_second
+    )
+    runs = pairs * budget.starts
     return Cost(
-        score_calls=runs * calls,
+        score_calls=runs * score_calls,
         rewrite_calls=runs * steps,
         scored_tokens=round(runs * scored),
-        scored_tokens_naive=round(runs * calls * whole),
-        read_tokens=round(runs * (draft + fresh)),
+        scored_tokens_naive=round(runs * score_calls * passage),
+        read_tokens=round(runs * read),
         read_tokens_naive=round(runs * (draft + steps * rewrite)),
         written_tokens=round(runs * written),
-        device_hours=runs * hours,
+        device_hours=runs * seconds / 3600,
     )

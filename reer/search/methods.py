@@ -1,37 +1,38 @@
-"""The search: the segments of a thinking, one after another, replaced where a rewrite makes the solution less
-surprising. Pure control flow: it asks for starts, proposals and scores, and knows no model, tokenizer or prompt.
+"""The search: one segment of the thinking after another is replaced where a rewrite makes the solution more likely.
 
-`steps` is a generator that yields what it needs and is sent the answers, so a driver can run
-thousands of searches side by side and serve their needs in batches.
+A search is a generator: it yields a request, receives the reply, and returns a Refinement. It contains control flow
+only and knows no model, tokenizer or prompt, so a driver can run thousands of searches and batch their requests.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
-from reer.errors import InputError
-from reer.types import Candidate, Edit, Refinement, Start, Stopped, item_seed
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
+
+from reer.types import Candidate, Edit, Lost, Refinement, Start, Stopped, item_seed
 
 Segments = tuple[str, ...]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class RequestRewrites:
-    """Wanted: `n` rewrites of segment `index`, in pass `turn`. Answered with as many Candidates, unscored."""
+    """Request `n` rewrites of segment `index` in pass `pass_index`. The reply holds n candidates without a score."""
 
     pair_id: str
     segments: Segments
     index: int
     n: int
-    turn: int = 0
+    pass_index: int = 0
 
 
 @dataclass(frozen=True)
 class RequestScores:
-    """Wanted: the score of each of these thinkings. Answered with numbers, None where there is no valid score."""
+    """Request the score of each thinking. The reply holds one number per thinking, None if it has no valid score."""
 
     pair_id: str
     thinkings: tuple[Segments, ...]
@@ -39,196 +40,233 @@ class RequestScores:
 
 @dataclass(frozen=True)
 class RequestDrafts:
-    """Wanted: `n` further drafts for a pair, beside z(0). Answered with as many Starts."""
+    """Request `n` drafts of a pair in addition to z(0). The reply holds n starts."""
 
     pair_id: str
     n: int
 
 
 SearchRequest = RequestRewrites | RequestScores | RequestDrafts
-SearchReply = Sequence[Candidate] | Sequence[float | None] | Sequence[Start]
-Search = Generator[SearchRequest, Any, Refinement]
 
 
-def propose(need: RequestRewrites) -> Generator[SearchRequest, Any, Sequence[Candidate]]:
-    """Ask for rewrites."""
-    return (yield need)
+@dataclass(frozen=True)
+class SearchReply:
+    """The reply to a request; only the field of the request's kind is filled."""
+
+    candidates: Sequence[Candidate] = ()
+    scores: Sequence[float | None] = ()
+    starts: Sequence[Start] = ()
 
 
-def evaluate(need: RequestScores) -> Generator[SearchRequest, Any, Sequence[float | None]]:
-    """Ask for scores."""
-    return (yield need)
+Search = Generator[SearchRequest, SearchReply, Refinement]
 
 
-def restart(need: RequestDrafts) -> Generator[SearchRequest, Any, Sequence[Start]]:
-    """Ask for further drafts."""
-    return (yield need)
+def request_rewrites(request: RequestRewrites) -> Generator[SearchRequest, SearchReply, Sequence[Candidate]]:
+    """Request rewrites."""
+    reply = yield request
+    return _complete(reply.candidates, request.n, request)
+
+
+def request_scores(request: RequestScores) -> Generator[SearchRequest, SearchReply, Sequence[float | None]]:
+    """Request scores."""
+    reply = yield request
+    return _complete(reply.scores, len(request.thinkings), request)
+
+
+def request_drafts(request: RequestDrafts) -> Generator[SearchRequest, SearchReply, Sequence[Start]]:
+    """Request further drafts."""
+    reply = yield request
+    return _complete(reply.starts, request.n, request)
+
+
+def _complete(items: Sequence[Item], expected: int, request: SearchRequest) -> Sequence[Item]:
+    if len(items) != expected:
+        kind = type(request).__name__
+        raise ValueError(f"pair {request.pair_id}: {kind} got {len(items)} replies, wants {expected}; fix its handler")
+    return items
 
 
 class Unscorable(ValueError):
-    """The draft itself has no valid score, so no rewrite of it could be compared with anything."""
+    """The draft has no valid score, so no rewrite can be compared with it."""
 
 
 @dataclass(frozen=True)
 class SearchBudget:
-    """The most a search does for one pair: drafts, edits of each, rewrites of each edit."""
+    """The most a search does for one pair: number of starts, edits per start, and candidates per edit."""
 
     starts: int
     edits: int
     candidates: int
 
 
+@runtime_checkable
 class SearchMethod(Protocol):
-    """What every choice of `search=` can do."""
+    """A choice of `search=`."""
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
-        """The search as a conversation; returns the Refinement. Raises Unscorable if the draft has no score."""
+        """The search from `draft` as a generator. Raises Unscorable if the draft has no valid score."""
         ...
 
-    def rescaled(self, of_nats: Callable[[float], float], noise: float) -> SearchMethod:
-        """The same search with its threshold in the score's own unit, and differences up to `noise` held to be none."""
+    def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> SearchMethod:
+        """The same search with its threshold converted from nats to the unit of the score. Score differences up to
+        `noise` count as ties."""
         ...
 
     def budget(self) -> SearchBudget:
-        """What it does at most."""
+        """The upper bounds of one search."""
         ...
 
 
 @dataclass(frozen=True)
 class SegmentSearch:
-    """REER's released algorithm (paper.md §1.5): left to right over at most `max_edits` segments, `n_candidates`
-    rewrites each; the incumbent competes and only a strictly lower score wins; stop below `threshold`, in nats per
-    token.
+    """REER's released algorithm (paper.md §1.5): left to right over the segments, a candidate replaces its segment only
+    if it lowers the score of the thinking.
 
-    `max_edits=0` scores z(0) and leaves it as it is: the control without search. `passes` goes over the segments again
-    until a pass changes nothing. `min_gain` is how much lower, in the score's unit, a rewrite must be.
+    `max_edits=0` scores z(0) and leaves it unchanged: the control without search.
     """
 
-    max_edits: int
-    n_candidates: int
-    threshold: float
-    passes: int = 1
-    min_gain: float = 0.0
+    max_edits: NonNegativeInt
+    """Number of segments that may be edited in each pass, from the first one on."""
+    n_candidates: PositiveInt
+    """Rewrites requested for each edit."""
+    threshold: FiniteFloat
+    """The search stops once the score is below it, in nats per token."""
+    passes: PositiveInt = 1
+    """Passes over the segments; a pass without a change is the last."""
+    min_gain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """A candidate must lower the score by more than this, in the unit of the score."""
 
-    def __post_init__(self) -> None:
-        if self.max_edits < 0 or self.n_candidates < 1 or not math.isfinite(self.threshold):
-            raise InputError(f"search: want max_edits >= 0, n_candidates >= 1 and a finite threshold, got {self}")
-        if self.passes < 1 or not 0 <= self.min_gain < math.inf:
-            raise InputError(f"search: want passes >= 1 and a finite min_gain >= 0, got {self}")
-
-    def rescaled(self, of_nats: Callable[[float], float], noise: float) -> SegmentSearch:
-        return replace(self, threshold=of_nats(self.threshold), min_gain=max(self.min_gain, noise))
+    def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> SegmentSearch:
+        return replace(self, threshold=score_from_nats(self.threshold), min_gain=max(self.min_gain, noise))
 
     def budget(self) -> SearchBudget:
         return SearchBudget(1, self.max_edits * self.passes, self.n_candidates)
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
-        (first,) = yield from evaluate(RequestScores(pair_id, (draft,)))
-        return (yield from self.improve(pair_id, draft, _valid(pair_id, first)))
+        (draft_score,) = yield from request_scores(RequestScores(pair_id, (draft,)))
+        return (yield from self.improve(pair_id, draft, _valid(pair_id, draft_score)))
 
-    def improve(self, pair_id: str, draft: Segments, first: float) -> Search:
-        """The search from a draft whose score is known."""
-        segments, edits = draft, list[Edit]()
-        for turn in range(self.passes):
+    def improve(self, pair_id: str, draft: Segments, draft_score: float) -> Search:
+        """The search from a draft with a known score."""
+        segments, best, edits = draft, draft_score, list[Edit]()
+        for pass_index in range(self.passes):
             for index in range(min(self.max_edits, len(draft))):
-                if self._done(edits[-1].score if edits else first):
+                if self._reached(best):
                     break
-                edit = yield from self._edit(pair_id, segments, index, turn, edits[-1].score if edits else first)
+                edit = yield from self._edit(pair_id, segments, index, pass_index, best)
                 if edit.chosen is not None:
-                    segments = _with(segments, index, edit.candidates[edit.chosen].text)
+                    segments = _replaced(segments, index, edit.candidates[edit.chosen].text)
                 edits.append(edit)
-            if all(edit.chosen is None for edit in edits if edit.turn == turn):
+                best = edit.score
+            if all(edit.chosen is None for edit in edits if edit.pass_index == pass_index):
                 break
-        best = edits[-1].score if edits else first
-        return Refinement(pair_id, draft, segments, first, best, tuple(edits), self._stopped(draft, edits, best))
+        return Refinement(
+            pair_id=pair_id,
+            draft=draft,
+            segments=segments,
+            draft_score=draft_score,
+            score=best,
+            edits=tuple(edits),
+            stopped=self._stopped(draft, edits, best),
+        )
 
     def _edit(
-        self, pair_id: str, segments: Segments, index: int, turn: int, incumbent: float
-    ) -> Generator[SearchRequest, Any, Edit]:
-        candidates = yield from propose(RequestRewrites(pair_id, segments, index, self.n_candidates, turn))
-        usable = [i for i, candidate in enumerate(candidates) if candidate.lost is None]
-        thinkings = tuple(_with(segments, index, candidates[i].text) for i in usable)
-        scores = (yield from evaluate(RequestScores(pair_id, thinkings))) if thinkings else ()
-        judged = _judged(candidates, dict(zip(usable, scores, strict=True)))
-        chosen = self._choose(judged, incumbent, (pair_id, index, turn))
-        score = incumbent if chosen is None else judged[chosen].score
-        return Edit(index, judged, chosen, incumbent if score is None else score, turn)
+        self, pair_id: str, segments: Segments, index: int, pass_index: int, incumbent: float
+    ) -> Generator[SearchRequest, SearchReply, Edit]:
+        """Request candidates for one segment and their scores; `incumbent` is the score of the current segments."""
+        proposed = yield from request_rewrites(RequestRewrites(pair_id, segments, index, self.n_candidates, pass_index))
+        usable = [i for i, candidate in enumerate(proposed) if candidate.lost is None]
+        thinkings = tuple(_replaced(segments, index, proposed[i].text) for i in usable)
+        scores = (yield from request_scores(RequestScores(pair_id, thinkings))) if thinkings else ()
+        candidates = _scored(proposed, dict(zip(usable, scores, strict=True)))
+        chosen = self._choose(candidates, incumbent, (pair_id, index, pass_index))
+        after = None if chosen is None else candidates[chosen].score
+        return Edit(
+            index=index,
+            candidates=candidates,
+            chosen=chosen,
+            score=incumbent if after is None else after,
+            pass_index=pass_index,
+        )
 
     def _choose(self, candidates: Sequence[Candidate], incumbent: float, key: tuple[object, ...]) -> int | None:
-        """The lowest score under the incumbent's by more than `min_gain`, the first of equals; None keeps it."""
+        """The candidate with the lowest score, if it is more than `min_gain` below the incumbent's; the first of
+        equals. None keeps the segment."""
         bar = incumbent - self.min_gain
-        scored = [(c.score, i) for i, c in enumerate(candidates) if c.score is not None and c.score < bar]
-        return min(scored)[1] if scored else None
+        better = [(c.score, i) for i, c in enumerate(candidates) if c.score is not None and c.score < bar]
+        return min(better)[1] if better else None
 
-    def _done(self, best: float) -> bool:
+    def _reached(self, best: float) -> bool:
+        """True if the score is low enough to stop."""
         return best < self.threshold
 
     def _stopped(self, draft: Segments, edits: Sequence[Edit], best: float) -> Stopped:
-        if self._done(best):
+        if self._reached(best):
             return "threshold"
         if edits and all(c.score is None for edit in edits for c in edit.candidates):
-            return "degenerate"  # nothing that was proposed could be used
+            return "degenerate"
         return "budget" if len(draft) > self.max_edits else "exhausted"
 
 
 @dataclass(frozen=True)
 class RandomSearch(SegmentSearch):
-    """The same edits, chosen by lot among the usable rewrites and the incumbent: the control that says whether the
-    score's choice matters. Nothing stops it early, and its score may rise."""
+    """The same edits with a random choice among the usable candidates and the current segment: the control that shows
+    whether choosing by score matters. It never stops early, and its score may rise."""
 
     seed: int = 0
+    """Seed of the choices."""
 
     def _choose(self, candidates: Sequence[Candidate], incumbent: float, key: tuple[object, ...]) -> int | None:
         usable = [i for i, candidate in enumerate(candidates) if candidate.score is not None]
-        lot = item_seed(self.seed, "lot", *key) % (len(usable) + 1)
-        return None if lot == len(usable) else usable[lot]
+        draw = item_seed(self.seed, "lot", *key) % (len(usable) + 1)  # the text is part of the seed: never change it
+        return None if draw == len(usable) else usable[draw]
 
-    def _done(self, best: float) -> bool:
+    def _reached(self, best: float) -> bool:
         return False
 
 
 @dataclass(frozen=True)
 class MultiStart:
-    """Several drafts of one pair, each refined by `search`, the lowest score wins. With `max_edits: 0` it is best of n:
-    drafts alone, no edit. Every run is kept."""
+    """Several drafts of one pair, each refined by `search`; the result with the lowest score wins and all are kept.
+    With `max_edits: 0` it is best of n: drafts without edits."""
 
-    starts: int
+    starts: Annotated[int, Field(ge=2)]
+    """Number of drafts including z(0), at least 2; for one start use search=iterative."""
     search: SegmentSearch
+    """The search from each start."""
 
-    def __post_init__(self) -> None:
-        if self.starts < 2:
-            raise InputError(f"search: want starts >= 2, got {self.starts}; for one start take search=iterative")
-
-    def rescaled(self, of_nats: Callable[[float], float], noise: float) -> MultiStart:
-        return replace(self, search=self.search.rescaled(of_nats, noise))
+    def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> MultiStart:
+        return replace(self, search=self.search.rescaled(score_from_nats, noise))
 
     def budget(self) -> SearchBudget:
         return replace(self.search.budget(), starts=self.starts)
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
-        made = yield from restart(RequestDrafts(pair_id, self.starts - 1))
-        usable = [start for start in made if start.lost is None]
-        scores = yield from evaluate(RequestScores(pair_id, (draft, *(start.segments for start in usable))))
-        first = _valid(pair_id, scores[0])
-        runs = [(yield from self.search.improve(pair_id, draft, first))]
-        lost = [start.lost for start in made if start.lost]
-        for start, score in zip(usable, scores[1:], strict=True):
-            if score is None or not math.isfinite(score):
+        further = yield from request_drafts(RequestDrafts(pair_id, self.starts - 1))
+        usable = [start for start in further if start.lost is None]
+        scores = yield from request_scores(RequestScores(pair_id, (draft, *(start.segments for start in usable))))
+        first = yield from self.search.improve(pair_id, draft, _valid(pair_id, scores[0]))
+        runs = [first]
+        lost: list[Lost] = [start.lost for start in further if start.lost]
+        for start, start_score in zip(usable, scores[1:], strict=True):
+            if start_score is None or not math.isfinite(start_score):
                 lost.append("no_valid_score")
                 continue
-            run = yield from self.search.improve(pair_id, start.segments, score)
+            run = yield from self.search.improve(pair_id, start.segments, start_score)
             runs.append(replace(run, start_tokens=start.tokens))
+        return self._best_of(runs, lost)
+
+    def _best_of(self, runs: Sequence[Refinement], lost: Sequence[Lost]) -> Refinement:
+        """The run with the lowest score; a later run must be more than `min_gain` better than an earlier one."""
         best = runs[0]
         for run in runs[1:]:
             best = run if run.score < best.score - self.search.min_gain else best
-        return Refinement(
-            pair_id,
-            draft,
-            best.segments,
-            first,
-            best.score,
-            (),
-            best.stopped,
+        return replace(
+            runs[0],
+            segments=best.segments,
+            score=best.score,
+            edits=(),
+            stopped=best.stopped,
             runs=tuple(runs),
             lost_starts=tuple(lost),
         )
@@ -236,18 +274,18 @@ class MultiStart:
 
 def _valid(pair_id: str, score: float | None) -> float:
     if score is None or not math.isfinite(score):
-        raise Unscorable(f"pair {pair_id}: the draft's score is {score}")
+        raise Unscorable(f"pair {pair_id}: the score of the draft is {score}, not a finite number")
     return score
 
 
-def _with(segments: Segments, index: int, text: str) -> Segments:
+def _replaced(segments: Segments, index: int, text: str) -> Segments:
     return (*segments[:index], text, *segments[index + 1 :])
 
 
-def _judged(candidates: Sequence[Candidate], scores: dict[int, float | None]) -> tuple[Candidate, ...]:
-    """Candidates with their scores; NaN, infinities and missing scores are losses, never numbers."""
-    judged = list(candidates)
-    for i, score in scores.items():
-        valid = score is not None and math.isfinite(score)
-        judged[i] = replace(candidates[i], score=score) if valid else replace(candidates[i], lost="no_valid_score")
-    return tuple(judged)
+def _scored(candidates: Sequence[Candidate], scores: Mapping[int, float | None]) -> tuple[Candidate, ...]:
+    """Candidates with their scores; NaN, infinite and missing scores make a candidate lost."""
+    scored = list(candidates)
+    for i, value in scores.items():
+        valid = value is not None and math.isfinite(value)
+        scored[i] = replace(candidates[i], score=value) if valid else replace(candidates[i], lost="no_valid_score")
+    return tuple(scored)

@@ -1,73 +1,63 @@
-"""What the search asks for, answered by models: rewrites of a segment, and the score of a thinking."""
+"""Rewrites of a segment by a generator (paper.md §2.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from reer.models.protocols import Completion, Generator, Request, Sampling, in_order
-from reer.prompts import Prompts, Triggers
-from reer.search.draft import Drafter
-from reer.search.methods import RequestDrafts, RequestRewrites
+from reer.prompts import BoundPrompts
+from reer.search.methods import RequestRewrites
 from reer.text import between_last, control_tokens, join_segments, language_of, whole_sentences, words
-from reer.types import Candidate, Pair, Start, item_seed
+from reer.types import Candidate, Lost, Pair, item_seed
 
 
+@dataclass(frozen=True)
 class Rewriter:
-    """Serves `RequestRewrites` needs: a generator asked to rewrite one marked segment (paper.md §2.3)."""
+    """Handles RequestRewrites: the generator rewrites one marked segment of the thinking."""
 
-    def __init__(
-        self,
-        generator: Generator,
-        pairs: Mapping[str, Pair],
-        prompts: Prompts,
-        triggers: Triggers,
-        sampling: Sampling,
-        seed: int,
-    ) -> None:
-        self.generator, self.pairs, self.prompts, self.triggers = generator, pairs, prompts, triggers
-        self.sampling, self.seed = sampling, seed
+    generator: Generator
+    pairs: Mapping[str, Pair]
+    prompts: BoundPrompts
+    sampling: Sampling
+    seed: int
 
-    def __call__(self, needs: Sequence[RequestRewrites]) -> list[list[Candidate]]:
-        requests = [request for need in needs for request in self._requests(need)]
-        replies = iter(in_order(self.generator.generate(requests), len(requests)))
-        return [[self._candidate(need, next(replies)) for _ in range(need.n)] for need in needs]
+    def __call__(self, requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
+        calls = [call for request in requests for call in self._calls(request)]
+        replies = iter(in_order(self.generator.generate(calls), len(calls)))
+        return [[self._candidate(request, next(replies)) for _ in range(request.n)] for request in requests]
 
-    def _requests(self, need: RequestRewrites) -> list[Request]:
-        pair, segment = self.pairs[need.pair_id], need.segments[need.index]
-        values = {
-            "query": pair.query,
-            "solution": pair.solution,
-            "before": join_segments(need.segments[: need.index]),
-            "segment": segment,
-            "after": join_segments(need.segments[need.index + 1 :]),
-            "reflection": self.prompts.reflection(pair.query, self.triggers),
-        }
-        texts = self.prompts.of(pair.query)
-        prompt = self.prompts.render("edit", pair.query, values, texts.edit_prefill)
-        sampling = replace(self.sampling, stop=texts.edit_stops)
-        again = (need.turn,) if need.turn else ()  # a later pass over the same words draws anew
+    def _calls(self, request: RequestRewrites) -> list[Request]:
+        pair, segment = self.pairs[request.pair_id], request.segments[request.index]
+        before = join_segments(request.segments[: request.index])
+        after = join_segments(request.segments[request.index + 1 :])
+        prompts = self.prompts.for_language(pair.language)
+        prompt = prompts.edit(pair, before, segment, after)
+        sampling = replace(self.sampling, stop=prompts.texts.edit_stops)
+        # A later pass over an unchanged segment needs other seeds; the first pass has none of its own.
+        later = (request.pass_index,) if request.pass_index else ()
         return [
-            Request(prompt, sampling, item_seed(self.seed, pair.id, need.index, segment, sample, *again), pair.id)
-            for sample in range(need.n)
+            Request(prompt, sampling, item_seed(self.seed, pair.id, request.index, segment, sample, *later), pair.id)
+            for sample in range(request.n)
         ]
 
-    def _candidate(self, need: RequestRewrites, reply: Completion) -> Candidate:
-        pair = self.pairs[need.pair_id]
-        text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
+    def _candidate(self, request: RequestRewrites, reply: Completion) -> Candidate:
+        pair = self.pairs[request.pair_id]
         if reply.stopped == "prompt_too_long":
             return Candidate("", 0, None, "prompt_too_long")
         if reply.stopped == "refused":
             return Candidate("", 0, None, "refused_by_server")
+        prefill = self.prompts.for_language(pair.language).texts.edit_prefill
+        text = between_last(prefill + reply.text, "<refine>", "</refine>")
         cut = reply.stopped == "length" and "</refine>" not in reply.text
         if text and cut:
             text = whole_sentences(text)
-        lost = lost_reason(text, need.segments[need.index], pair, cut)
-        return Candidate(text or "", reply.tokens, None, lost)
+        return Candidate(text or "", reply.tokens, None, lost_rewrite(text, request.segments[request.index], pair, cut))
 
 
-def lost_reason(text: str | None, segment: str, pair: Pair, cut: bool) -> str | None:
-    """Why a reply is no candidate, or None if it is one."""
+def lost_rewrite(text: str | None, segment: str, pair: Pair, cut: bool) -> Lost | None:
+    """Why a rewrite of `segment` cannot be used, or None. `text` is None if the reply has no `<refine>` tag; `cut` says
+    that the token limit ended the reply."""
     if text is None:
         return "no_tag"
     if not text:
@@ -83,15 +73,3 @@ def lost_reason(text: str | None, segment: str, pair: Pair, cut: bool) -> str | 
     if len(words(text)) > 4 * len(words(segment)) + 40:
         return "too_long"
     return None
-
-
-class Starter:
-    """Serves `RequestDrafts` needs: further drafts of a pair, numbered after z(0)."""
-
-    def __init__(self, drafter: Drafter, pairs: Mapping[str, Pair]) -> None:
-        self.drafter, self.pairs = drafter, pairs
-
-    def __call__(self, needs: Sequence[RequestDrafts]) -> list[list[Start]]:
-        wanted = [(self.pairs[need.pair_id], sample) for need in needs for sample in range(1, need.n + 1)]
-        starts = iter(self.drafter.starts(wanted))
-        return [[next(starts) for _ in range(need.n)] for need in needs]

@@ -140,19 +140,19 @@ def _assert_equal(found: dict[str, Any], candidates: Passages) -> None:
 
 
 class Recorded:
-    """Rewrites written down beforehand: paragraphs of other texts."""
+    """Handles RequestRewrites with paragraphs of other texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
 
-    def __call__(self, needs: Sequence[RequestRewrites]) -> list[list[Candidate]]:
-        return [[Candidate(self._text(need, sample), 60, None, None) for sample in range(need.n)] for need in needs]
+    def __call__(self, requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
+        return [[Candidate(self._text(r, sample), 60, None, None) for sample in range(r.n)] for r in requests]
 
-    def _text(self, need: RequestRewrites, sample: int) -> str:
-        return self.texts[int(content_id(need.pair_id, str(need.index), str(sample)), 16) % len(self.texts)]
+    def _text(self, request: RequestRewrites, sample: int) -> str:
+        return self.texts[int(content_id(request.pair_id, str(request.index), str(sample)), 16) % len(self.texts)]
 
 
-def _no_restart(needs: Sequence[Any]) -> list[Any]:
+def _no_drafts(requests: Sequence[Any]) -> list[Any]:
     raise AssertionError("the released algorithm has one start")
 
 
@@ -180,15 +180,15 @@ def whole_search(session: LocalSession, x: Any, count: int) -> None:
     """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites, each contribution alone."""
     session.scorer = PrefixScorer(session.model, 1, MEMORY_BYTES)
     pairs, drafts, texts = _material(x, count)
-    propose, timed, results, lines = Recorded(texts), Timed(), {}, []
+    rewrite, timed, results, lines = Recorded(texts), Timed(), {}, []
     for name, scorer, width in (
         ("port of the released code", ReleasedScorer(session, decode=True, head_on_answer=False), 1),
         ("no wasted decode", ReleasedScorer(session, decode=False, head_on_answer=False), 1),
         ("and the head on answers only", ReleasedScorer(session, decode=False, head_on_answer=True), 1),
         ("and beginnings shared (ours)", session, 32),
     ):
-        evaluate = NllScorer(scorer, x.scorer.score, pairs, x.prompts, x.reflection.triggers)
-        results[name] = timed.run(name, partial(_search, x, drafts, propose, evaluate, width))
+        score = NllScorer(scorer, x.scorer.score, pairs, x.prompts.with_triggers(x.reflection.triggers))
+        results[name] = timed.run(name, partial(_search, x, drafts, rewrite, score, width))
         done = scorer if isinstance(scorer, ReleasedScorer) else None
         counts = session.scorer.counts
         lines.append(
@@ -220,10 +220,11 @@ def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments],
     return pairs, drafts, paragraphs
 
 
-def _search(x: Any, drafts: dict[str, Segments], propose: Recorded, evaluate: Any, width: int) -> dict[str, Refinement]:
+def _search(x: Any, drafts: dict[str, Segments], rewrite: Recorded, score: Any, width: int) -> dict[str, Refinement]:
     method = type(x.search)(max_edits=2, n_candidates=2, threshold=0.25)
     steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in drafts.items()}
-    return run_searches(steps, Handlers(propose, evaluate, _no_restart), width, lambda _: None)  # type: ignore[return-value]
+    handlers = Handlers(rewrite=rewrite, score=score, draft=_no_drafts)
+    return run_searches(steps, handlers, width, lambda _: None)  # type: ignore[return-value]
 
 
 def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:

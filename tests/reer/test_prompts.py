@@ -1,31 +1,15 @@
-"""Prompt texts as data: their slots are checked, and what is put into them stays as it is.
-
-`PROMPTS` are small texts that the other test files use too.
-"""
+"""Prompt texts: their slots are checked, and the texts put into them are used verbatim."""
 
 from dataclasses import replace
 
 import pytest
 
 from reer.errors import InputError
-from reer.prompts import Prompts, PromptTexts, Triggers
-from reer.types import Message
+from reer.prompts import Triggers
+from reer.types import Message, Pair
+from tests.fakes.prompts import BOUND, CHINESE, ENGLISH, PROMPTS
 
-ENGLISH = PromptTexts(
-    system="Be kind.",
-    draft="Draft: {{query}} | {{solution}} | {{reflection}}",
-    openers=("Okay, I see", "Alright, now"),
-    inference="Think: {{query}} {{reflection}}",
-    edit="{{query}}|{{solution}}|{{before}}<replace>{{segment}}</replace>{{after}}{{reflection}}",
-    edit_prefill="Let me see.\n<analyze>",
-    reverse="Which request? {{solution}}",
-    reverse_fallback="Write a text that begins: {{opening}}",
-    classify="{{query}} One of {{categories}}",
-    reflection="Say {{triggers}}.",
-)
-CHINESE = replace(ENGLISH, system="", draft="稿：{{query}}{{solution}}{{reflection}}", openers=("好的，",))
-PROMPTS = Prompts("test", ENGLISH, CHINESE)
-TRIGGERS = Triggers(en=("Hmm", "Wait"), zh=("等等",))
+PAIR = Pair("p", "q", "y", "others", "en", "test")
 
 
 @pytest.mark.parametrize(
@@ -50,39 +34,46 @@ def test_at_least_one_opener_is_wanted() -> None:
         replace(ENGLISH, openers=())
 
 
-def test_the_query_decides_the_language() -> None:
-    assert PROMPTS.of("Write a poem") is ENGLISH
-    assert PROMPTS.of("写一首诗") is CHINESE
+def test_a_pairs_language_decides_the_texts() -> None:
+    assert PROMPTS.for_language("en") is BOUND.for_language("en").texts is ENGLISH
+    assert PROMPTS.for_language("zh") is BOUND.for_language("zh").texts is CHINESE
 
 
-def test_a_system_text_comes_first_and_an_empty_one_not_at_all() -> None:
-    values = {"query": "q", "reflection": ""}
-    assert PROMPTS.render("inference", "q", values).messages == (
-        Message("system", "Be kind."),
-        Message("user", "Think: q"),
-    )
-    assert [m.role for m in PROMPTS.render("inference", "诗", values).messages] == ["user"]
+def test_the_system_turn_comes_first_if_there_is_one() -> None:
+    english = BOUND.for_language("en").inference(PAIR, "", with_instruction=True)
+    assert english.messages == (Message("system", "Be kind."), Message("user", "Think: q Say Hmm; Wait."))
+    chinese = BOUND.for_language("zh").inference(PAIR, "", with_instruction=True)
+    assert [message.role for message in chinese.messages] == ["user"]
+
+
+def test_without_the_instruction_the_query_is_the_whole_user_turn() -> None:
+    prompt = BOUND.for_language("en").inference(PAIR, "<think>\n", with_instruction=False)
+    assert prompt.messages == (Message("system", "Be kind."), Message("user", "q"))
+    assert prompt.prefill == "<think>\n"
 
 
 def test_braces_in_the_texts_are_not_filled() -> None:
-    values = {"query": "{{solution}} {} %s", "solution": "{{query}}", "reflection": ""}
-    assert "Draft: {{solution}} {} %s | {{query}}" in PROMPTS.render("draft", "q", values).messages[-1].content
+    pair = replace(PAIR, query="{{solution}} {} %s", solution="{{query}}")
+    prompt = BOUND.for_language("en").draft(pair, "Okay")
+    assert "Draft: {{solution}} {} %s | {{query}}" in prompt.messages[-1].content
 
 
-def test_the_prefill_stands_apart_from_the_turns() -> None:
-    prompt = PROMPTS.render("reverse", "x", {"solution": "x"}, prefill="<think>\n")
+def test_the_prefill_is_not_part_of_the_user_turn() -> None:
+    prompt = ENGLISH.render("reverse", {"solution": "x"}, prefill="<think>\n")
     assert prompt.prefill == "<think>\n"
     assert "<think>" not in prompt.messages[-1].content
 
 
-def test_reflective_openers_stand_in_where_reflection_is_asked_for() -> None:
+def test_reflective_openers_are_used_where_reflection_is_asked_for() -> None:
     prompts = replace(PROMPTS, en=replace(ENGLISH, reflective_openers=("Hmm, so",)))
-    assert prompts.openers("q", TRIGGERS) == ("Hmm, so",)
-    assert prompts.openers("q", Triggers()) == prompts.openers("q", Triggers(zh=("等等",))) == ENGLISH.openers
-    assert prompts.openers("诗", TRIGGERS) == CHINESE.openers
+    both, only_chinese = Triggers(("Hmm",), ("等等",)), Triggers(zh=("等等",))
+    assert prompts.with_triggers(both).en.openers == ("Hmm, so",)
+    assert prompts.with_triggers(Triggers()).en.openers == ENGLISH.openers
+    assert prompts.with_triggers(only_chinese).en.openers == ENGLISH.openers
+    assert prompts.with_triggers(both).zh.openers == CHINESE.openers
 
 
-def test_without_triggers_reflection_is_not_asked_for() -> None:
-    assert PROMPTS.reflection("q", TRIGGERS) == "Say Hmm; Wait."
-    assert PROMPTS.reflection("诗", TRIGGERS) == "Say 等等."
-    assert PROMPTS.reflection("q", Triggers()) == ""
+def test_without_triggers_the_prompts_do_not_ask_for_reflection() -> None:
+    assert BOUND.en.reflection == "Say Hmm; Wait."
+    assert BOUND.zh.reflection == "Say 等等."
+    assert PROMPTS.with_triggers(Triggers()).en.reflection == ""

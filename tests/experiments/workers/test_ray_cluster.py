@@ -30,7 +30,15 @@ def x() -> Experiment:
 
 def job_of(x: Experiment, replay: Path) -> SearchJob:
     return SearchJob(
-        x.generator, x.scorer, x.search, x.prompts, x.reflection.triggers, x.filters.draft, 400, 200, x.runtime, replay
+        generator=x.generator,
+        scorer=x.scorer,
+        search=x.search,
+        prompts=x.prompts.with_triggers(x.reflection.triggers),
+        rules=x.filters.draft,
+        draft_tokens=400,
+        edit_tokens=200,
+        runtime=x.runtime,
+        replay=replay,
     )
 
 
@@ -43,8 +51,7 @@ def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tupl
     ]
     drafter = Drafter(
         ScriptedSession(0),
-        x.prompts,
-        x.reflection.triggers,
+        x.prompts.with_triggers(x.reflection.triggers),
         x.generator.sampling(400, stop=("</think>",)),
         x.filters.draft,
         0,

@@ -8,7 +8,7 @@ import pytest
 from reer.curation.filters import Filters, leak, measures, still_thinking
 from reer.errors import InputError
 from reer.search.draft import DraftRules
-from reer.types import Pair, Refinement
+from reer.types import Pair, Trajectory
 
 FILTERS = Filters(
     draft=DraftRules(0, 1),
@@ -26,8 +26,8 @@ CALM = "The task asks for a short piece about a harbour, and I see it in winter 
 )
 
 
-def refined(thinking: str) -> Refinement:
-    return Refinement("p", (thinking,), (thinking,), 1.0, 1.0, (), "exhausted")
+def refined(thinking: str) -> Trajectory:
+    return Trajectory("p", (thinking,), 0)
 
 
 @pytest.mark.parametrize(

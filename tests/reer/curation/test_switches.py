@@ -18,7 +18,7 @@ from reer.curation.switches import (
 from reer.errors import InputError
 from reer.prompts import Triggers
 from reer.text import join_segments, words
-from reer.types import Drop, Pair, Refinement
+from reer.types import Drop, Pair, Trajectory
 
 MARKERS = (
     r"\bhmm+\b",
@@ -71,16 +71,16 @@ sentences = st.lists(fragments, max_size=14).flatmap(
 )
 
 
-def row(id: str, *segments: str, category: str = "others") -> tuple[Pair, Refinement]:
-    return Pair(id, "q", "y", category, "en", "test"), Refinement(id, segments, segments, 1.0, 1.0, (), "exhausted")
+def row(id: str, *segments: str, category: str = "others") -> tuple[Pair, Trajectory]:
+    return Pair(id, "q", "y", category, "en", "test"), Trajectory(id, segments, 0)
 
 
-def of_lengths(*sizes: int) -> list[tuple[Pair, Refinement]]:
+def of_lengths(*sizes: int) -> list[tuple[Pair, Trajectory]]:
     return [row(f"r{i}", " ".join(["word"] * size)) for i, size in enumerate(sizes)]
 
 
 def run(
-    rows: list[tuple[Pair, Refinement]],
+    rows: list[tuple[Pair, Trajectory]],
     reflection: Reflection = KEEP,
     length: TrajectoryLength = FULL,
     categories: Categories = ALL,

@@ -1,15 +1,31 @@
-"""The plan's arithmetic, against sums made by hand."""
-
-from dataclasses import replace
+"""The cost estimate against sums made by hand."""
 
 import pytest
 
-from reer.errors import InputError
+from experiments.config import compose_plans, experiment_from
 from reer.search.cost import CostAssumptions, search_cost
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
-from tests.fakes.plans import compose
+from tests.fakes.fields import assert_field_refuses
 
-ASSUMED = CostAssumptions(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5)
+ASSUMED = CostAssumptions(
+    query_tokens=250,
+    solution_tokens=2000,
+    thinking_tokens=2200,
+    segments=12,
+    steps=8,
+    rewrite_tokens=500,
+    inference_template_tokens=1150,
+    edit_template_tokens=640,
+    generator_reads_per_second=5500,
+    generator_writes_per_second=1300,
+    scorer_reads_per_second=16000,
+    usd_per_device_hour=2.5,
+    public_tokens=6000,
+    train_tflops=270,
+    answer_tokens=2500,
+    verdict_tokens=250,
+    verdicts_per_second=5,
+)
 RELEASED = SegmentSearch(10, 2, 0.25).budget()
 
 
@@ -25,8 +41,9 @@ def test_twenty_thousand_pairs_cost_what_the_published_arithmetic_says() -> None
     assert cost.usd(ASSUMED) == pytest.approx(220, rel=0.03)
 
 
-def test_the_default_of_the_plan_is_that_arithmetic() -> None:
-    assert compose("scale=paper").estimate == ASSUMED
+def test_the_paper_scale_uses_these_assumptions() -> None:
+    (plan,) = compose_plans(["scale=paper"], multirun=False)
+    assert experiment_from(plan).estimate == ASSUMED
 
 
 def test_without_edits_a_draft_is_written_and_scored_once() -> None:
@@ -35,19 +52,17 @@ def test_without_edits_a_draft_is_written_and_scored_once() -> None:
     assert cost.scored_tokens == cost.scored_tokens_naive == 10 * 5600
 
 
-def test_the_shape_of_every_search() -> None:
+def test_the_budget_of_every_search_method() -> None:
     assert SegmentSearch(10, 2, 0.25, passes=3).budget() == SearchBudget(1, 30, 2)
     assert RandomSearch(10, 2, 0.25).budget() == SearchBudget(1, 10, 2)
     assert MultiStart(21, SegmentSearch(0, 2, 0.25)).budget() == SearchBudget(21, 0, 2)
 
 
-def test_more_starts_cost_as_much_more() -> None:
+def test_cost_grows_in_proportion_to_the_starts() -> None:
     one, three = (search_cost(SearchBudget(starts, 10, 2), 100, ASSUMED) for starts in (1, 3))
     assert three.device_hours == pytest.approx(3 * one.device_hours)
 
 
-def test_lengths_and_rates_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="positive lengths"):
-        replace(ASSUMED, segments=0)
-    with pytest.raises(InputError, match="positive rates"):
-        replace(ASSUMED, scorer_reads_per_second=0)
+@pytest.mark.parametrize("field", ["segments", "steps", "scorer_reads_per_second", "train_tflops"])
+def test_a_length_or_rate_of_zero_is_refused_with_its_field(field: str) -> None:
+    assert_field_refuses(ASSUMED, field, 0)

@@ -1,17 +1,19 @@
-"""First thinkings: prompts and seeds that depend on the pair alone, and drafts that are no starting point."""
+"""Drafts: prompts and seeds depend on the pair alone, and drafts that cannot be used have a reason."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reer.errors import InputError
 from reer.models.protocols import Completion, Request, Sampling
 from reer.models.scripted import ScriptedSession
-from reer.search.draft import Drafter, DraftRules, draft_prompt, drop_reason, thinking_of
+from reer.search.draft import Drafter, DraftRules, draft_prompt, lost_draft, thinking_of
+from reer.search.methods import RequestDrafts
 from reer.types import Drop, Pair, item_seed
-from tests.reer.test_prompts import ENGLISH, PROMPTS, TRIGGERS
+from tests.fakes.fields import assert_field_refuses
+from tests.fakes.prompts import BOUND, ENGLISH
 
 SAMPLING = Sampling(0.7, 0.95, 400, stop=("</think>",))
 PAIRS = [Pair(f"id{i}", f"Write about boat number {i}", "A boat.", "others", "en", "test") for i in range(6)]
@@ -19,7 +21,7 @@ RULES = DraftRules(min_tokens=1, min_segments=2)
 
 
 class Says:
-    """A generator with one answer to everything, which remembers what it was asked."""
+    """A generator that always gives the same reply; `asked` lists its requests."""
 
     name = "says"
 
@@ -34,44 +36,44 @@ class Says:
 
 @settings(deadline=None)
 @given(st.integers(), st.text(), st.integers(0, 99))
-def test_an_item_seed_is_a_stable_31_bit_number(seed: int, id: str, sample: int) -> None:
-    assert item_seed(seed, id, sample) == item_seed(seed, id, sample)
-    assert 0 <= item_seed(seed, id, sample) < 2**31
+def test_an_item_seed_is_a_31_bit_number(seed: int, item_id: str, sample: int) -> None:
+    assert 0 <= item_seed(seed, item_id, sample) < 2**31
 
 
 def test_item_seeds_are_the_same_on_every_machine_and_differ_by_every_part() -> None:
     assert item_seed(0, "pair", "draft") == 1874363542
-    seeds = {item_seed(s, id, role, n) for s in (0, 1) for id in ("a", "b") for role in ("x", "y") for n in range(9)}
+    parts = product((0, 1), ("a", "b"), ("x", "y"), range(9))
+    seeds = {item_seed(*part) for part in parts}
     assert len(seeds) == 72
 
 
-def test_the_prompt_puts_a_chosen_opener_into_the_models_mouth() -> None:
-    prompt, opener = draft_prompt(PAIRS[0], PROMPTS, TRIGGERS, seed=0)
+def test_the_thinking_begins_with_a_chosen_opener() -> None:
+    prompt, opener = draft_prompt(PAIRS[0], BOUND, seed=0)
     assert prompt.prefill == f"<think>\n{opener}"
     assert opener in ENGLISH.openers
     assert "Say Hmm; Wait." in prompt.messages[-1].content
 
 
 def test_all_openers_are_used_over_many_seeds() -> None:
-    assert {draft_prompt(PAIRS[0], PROMPTS, TRIGGERS, seed)[1] for seed in range(20)} == set(ENGLISH.openers)
+    assert {draft_prompt(PAIRS[0], BOUND, seed)[1] for seed in range(20)} == set(ENGLISH.openers)
 
 
-def test_every_pair_is_asked_under_its_own_seed() -> None:
+def test_every_pair_has_its_own_seed() -> None:
     writer = Says("x")
-    Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, RULES, 0).first_drafts(PAIRS)
+    Drafter(writer, BOUND, SAMPLING, RULES, 0).first_drafts(PAIRS)
     assert len({request.seed for request in writer.asked}) == len(PAIRS)
 
 
 def test_the_order_of_pairs_changes_no_draft() -> None:
-    forth, _ = Drafter(ScriptedSession(0), PROMPTS, TRIGGERS, SAMPLING, RULES, 3).first_drafts(PAIRS)
-    back, _ = Drafter(ScriptedSession(0), PROMPTS, TRIGGERS, SAMPLING, RULES, 3).first_drafts(PAIRS[::-1])
+    forth, _ = Drafter(ScriptedSession(0), BOUND, SAMPLING, RULES, 3).first_drafts(PAIRS)
+    back, _ = Drafter(ScriptedSession(0), BOUND, SAMPLING, RULES, 3).first_drafts(PAIRS[::-1])
     assert forth == back[::-1]
     assert all(len(draft.segments) >= 2 for draft in forth)
 
 
 def test_a_draft_begins_with_its_opener_and_ends_before_the_closing_tag() -> None:
     writer = Says(f" that {'a' * 120}.\n\n{'b' * 120}.\n</think>\n\nThe answer.")
-    (draft,), _ = Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, RULES, 0).first_drafts(PAIRS[:1])
+    (draft,), _ = Drafter(writer, BOUND, SAMPLING, RULES, 0).first_drafts(PAIRS[:1])
     assert draft.segments[0].startswith(ENGLISH.openers)
     assert draft.segments[-1] == "b" * 120 + "."
     assert draft.tokens == 200
@@ -96,28 +98,36 @@ def test_a_draft_cut_by_its_limit_loses_its_unfinished_sentence(text: str, stopp
     [(99, 5, "draft_too_short"), (100, 1, "draft_single_segment"), (100, 0, "draft_single_segment"), (100, 2, None)],
 )
 def test_why_a_draft_is_dropped(tokens: int, segments: int, reason: str | None) -> None:
-    assert drop_reason(Says("", tokens).reply, ["s"] * segments, DraftRules(100, 2)) == reason
+    assert lost_draft(Says("", tokens).reply, ["s"] * segments, DraftRules(100, 2)) == reason
 
 
-def test_a_pair_whose_prompt_fills_the_context_is_dropped_for_that() -> None:
-    assert drop_reason(Says("", 0, stopped="prompt_too_long").reply, [], DraftRules(100, 2)) == "prompt_too_long"
+def test_a_prompt_that_fills_the_context_is_the_reason_of_a_drop() -> None:
+    assert lost_draft(Says("", 0, stopped="prompt_too_long").reply, [], DraftRules(100, 2)) == "prompt_too_long"
 
 
 def test_dropped_drafts_are_listed_with_their_pair() -> None:
-    kept, dropped = Drafter(Says("short", tokens=0), PROMPTS, TRIGGERS, SAMPLING, RULES, 0).first_drafts(PAIRS[:2])
+    kept, dropped = Drafter(Says("short", tokens=0), BOUND, SAMPLING, RULES, 0).first_drafts(PAIRS[:2])
     assert kept == []
     assert dropped == [Drop("id0", "draft_too_short"), Drop("id1", "draft_too_short")]
 
 
-@pytest.mark.parametrize("bad", [(-1, 1), (0, 0)])
-def test_impossible_rules_are_refused(bad: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=r"filters\.draft"):
-        DraftRules(*bad)
+@pytest.mark.parametrize(("field", "value"), [("min_tokens", -1), ("min_segments", 0)])
+def test_a_rule_out_of_range_is_refused_with_its_field(field: str, value: int) -> None:
+    assert_field_refuses(RULES, field, value)
 
 
-def test_further_drafts_of_a_pair_draw_anew_and_z0_keeps_its_own_seed() -> None:
+def test_further_drafts_are_numbered_after_the_first() -> None:
+    writer = Says(f" {'a' * 120}.\n\n{'b' * 120}.")
+    drafter = Drafter(writer, BOUND, SAMPLING, DraftRules(0, 2), 0)
+    pairs = {pair.id: pair for pair in PAIRS}
+    (three, one) = drafter.further_drafts(pairs, [RequestDrafts("id0", 3), RequestDrafts("id1", 1)])
+    assert (len(three), len(one), len({request.seed for request in writer.asked})) == (3, 1, 4)
+    assert all(start.lost is None and len(start.segments) == 2 for start in three)
+
+
+def test_each_draft_of_a_pair_has_its_own_seed_and_z0_keeps_its() -> None:
     writer = Says(f" that {'a' * 120}.\n\n{'b' * 120}.")
-    drafter = Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, RULES, 4)
+    drafter = Drafter(writer, BOUND, SAMPLING, RULES, 4)
     drafter.first_drafts(PAIRS[:1])
     drafter.starts([(PAIRS[0], sample) for sample in range(4)])
     seeds = [request.seed for request in writer.asked]

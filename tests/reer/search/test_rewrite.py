@@ -1,4 +1,4 @@
-"""What the search asks, answered by models: requests, reasons a reply is no candidate, and the score of a thinking."""
+"""Rewrites and scores by models: their requests, why a reply is lost, and how a score is computed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from reer.errors import InputError
 from reer.models.protocols import Completion, Nats, Passage, Request, Sampling
 from reer.models.scripted import ScriptedSession
-from reer.search.draft import Drafter, DraftRules
-from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores
-from reer.search.rewrite import Rewriter, Starter, lost_reason
+from reer.search.methods import RequestRewrites, RequestScores
+from reer.search.rewrite import Rewriter, lost_rewrite
 from reer.search.score import NllScorer, ScoreMetric, repeat_noise
 from reer.types import Pair
-from tests.reer.test_prompts import PROMPTS, TRIGGERS
+from tests.fakes.prompts import BOUND, PROMPTS, TRIGGERS
 
 SOLUTION = f"The harbour wakes before the town does. {'a' * 90}\n\nThen the boats go out. {'b' * 100}"
 PAIR = Pair("p", "Write about a harbour", SOLUTION, "others", "en", "test")
@@ -25,6 +24,7 @@ PAIRS = {pair.id: pair for pair in (PAIR, SHORT)}
 SAMPLING = Sampling(0.7, 0.95, 300, stop=("</refine>",))
 SEGMENTS = ("First I look at the task.", "Then I plan the piece.", "At last I check it.")
 AS_RELEASED = ScoreMetric("clipped_nll", 2.0, skip_first_segment=True, wrap_in_instruction=True)
+NLL = ScoreMetric("nll", None, skip_first_segment=False, wrap_in_instruction=True)
 AS_WRITTEN = ScoreMetric("perplexity", None, skip_first_segment=False, wrap_in_instruction=False)
 
 
@@ -48,7 +48,7 @@ class Says:
 
 
 def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
-    return Rewriter(model, PAIRS, PROMPTS, TRIGGERS, SAMPLING, seed)
+    return Rewriter(model, PAIRS, BOUND, SAMPLING, seed)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
         ("I plan it with care.", False, None),
     ],
 )
-def test_why_a_reply_is_no_candidate(text: str | None, cut: bool, reason: str | None) -> None:
-    assert lost_reason(text, "I plan it.", PAIR, cut) == reason
+def test_why_a_rewrite_is_lost(text: str | None, cut: bool, reason: str | None) -> None:
+    assert lost_rewrite(text, "I plan it.", PAIR, cut) == reason
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,15 @@ def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost
         ("no tag", "", "no_tag"),
     ],
 )
-def test_a_reply_cut_by_its_limit_counts_by_its_whole_sentences(reply: str, text: str, lost: str | None) -> None:
+def test_a_reply_cut_by_its_limit_keeps_its_complete_sentences(reply: str, text: str, lost: str | None) -> None:
     ((candidate,),) = rewriter(Says(reply, stopped="length"))([RequestRewrites("p", SEGMENTS, 1, 1)])
     assert (candidate.text, candidate.lost) == (text, lost)
 
 
-def test_the_prompt_texts_say_what_ends_an_edit() -> None:
+def test_the_stop_strings_of_an_edit_come_from_the_prompt_texts() -> None:
     model = Says("x")
     stops = replace(PROMPTS, en=replace(PROMPTS.en, edit_stops=("</refine>", "\n\n")))
-    Rewriter(model, PAIRS, stops, TRIGGERS, SAMPLING, 0)([RequestRewrites("p", SEGMENTS, 1, 1)])
+    Rewriter(model, PAIRS, stops.with_triggers(TRIGGERS), SAMPLING, 0)([RequestRewrites("p", SEGMENTS, 1, 1)])
     assert model.asked[0].sampling == replace(SAMPLING, stop=("</refine>", "\n\n"))
 
 
@@ -119,17 +119,17 @@ def test_the_marked_segment_stands_between_what_is_before_and_after() -> None:
     assert asked.prefill.endswith("<analyze>")
 
 
-def test_every_sample_has_its_own_seed_and_company_changes_none() -> None:
+def test_every_sample_has_its_own_seed_whatever_shares_its_batch() -> None:
     alone, together = Says("x"), Says("x")
-    need, other = RequestRewrites("p", SEGMENTS, 1, 3), RequestRewrites("s", SEGMENTS, 0, 2)
-    rewriter(alone)([need])
-    answers = rewriter(together)([other, need])
-    assert [len(answer) for answer in answers] == [2, 3]
+    request, other = RequestRewrites("p", SEGMENTS, 1, 3), RequestRewrites("s", SEGMENTS, 0, 2)
+    rewriter(alone)([request])
+    replies = rewriter(together)([other, request])
+    assert [len(reply) for reply in replies] == [2, 3]
     assert together.asked[2:] == alone.asked
     assert len({request.seed for request in together.asked}) == 5
 
 
-def test_more_candidates_contain_the_fewer() -> None:
+def test_more_candidates_include_those_of_fewer() -> None:
     two, four = Says("x"), Says("x")
     rewriter(two)([RequestRewrites("p", SEGMENTS, 1, 2)])
     rewriter(four)([RequestRewrites("p", SEGMENTS, 1, 4)])
@@ -143,32 +143,32 @@ def test_the_scripted_model_gives_usable_candidates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("surprise", "score"),
-    [(AS_RELEASED, 1.5), (AS_WRITTEN, math.exp(3.0)), (ScoreMetric("nll", None, False, True), 3.0)],
+    ("metric", "score"),
+    [(AS_RELEASED, 1.5), (AS_WRITTEN, math.exp(3.0)), (NLL, 3.0)],
 )
-def test_the_score_is_the_mean_clipped_or_exponentiated(surprise: ScoreMetric, score: float) -> None:
-    assert surprise.of([1.0, 5.0]) == pytest.approx(score)
+def test_the_score_is_the_mean_clipped_or_exponentiated(metric: ScoreMetric, score: float) -> None:
+    assert metric.from_nats([1.0, 5.0]) == pytest.approx(score)
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 50), min_size=1))
 def test_a_clipped_score_is_bounded_by_the_clip_and_by_the_plain_mean(nats: list[float]) -> None:
-    clipped, plain = AS_RELEASED.of(nats), ScoreMetric("nll", None, False, True).of(nats)
+    clipped, plain = AS_RELEASED.from_nats(nats), NLL.from_nats(nats)
     assert clipped <= min(2.0, plain + 1e-9)
 
 
-def test_not_a_number_stays_one_under_a_clip() -> None:
-    assert math.isnan(AS_RELEASED.of([1.0, math.nan]))
+def test_nan_stays_nan_under_a_clip() -> None:
+    assert math.isnan(AS_RELEASED.from_nats([1.0, math.nan]))
 
 
 @pytest.mark.parametrize(("metric", "clip"), [("nll", 2.0), ("perplexity", 1.0), ("clipped_nll", None)])
-def test_a_clip_goes_with_its_metric_alone(metric: str, clip: float | None) -> None:
+def test_a_clip_is_for_the_clipped_metric_only(metric: str, clip: float | None) -> None:
     with pytest.raises(InputError, match="clip goes with clipped_nll alone"):
         ScoreMetric(metric, clip, True, True)  # type: ignore[arg-type]
 
 
 def test_context_and_answer_hold_the_whole_solution_once() -> None:
-    passage = AS_RELEASED.passage(PAIR, SEGMENTS, PROMPTS, TRIGGERS)
+    passage = AS_RELEASED.passage(PAIR, SEGMENTS, BOUND)
     assert passage is not None
     assert (
         passage.context.prefill
@@ -179,83 +179,73 @@ def test_context_and_answer_hold_the_whole_solution_once() -> None:
 
 
 def test_as_written_scores_all_of_the_solution_under_the_bare_query() -> None:
-    passage = AS_WRITTEN.passage(PAIR, SEGMENTS, PROMPTS, TRIGGERS)
+    passage = AS_WRITTEN.passage(PAIR, SEGMENTS, BOUND)
     assert passage is not None
     assert passage.answer == SOLUTION
     assert passage.context.messages[-1].content == PAIR.query
 
 
 def test_a_solution_of_one_segment_leaves_nothing_to_score_after_its_first() -> None:
-    assert AS_RELEASED.passage(SHORT, SEGMENTS, PROMPTS, TRIGGERS) is None
-    assert AS_WRITTEN.passage(SHORT, SEGMENTS, PROMPTS, TRIGGERS) is not None
+    assert AS_RELEASED.passage(SHORT, SEGMENTS, BOUND) is None
+    assert AS_WRITTEN.passage(SHORT, SEGMENTS, BOUND) is not None
 
 
-def test_scores_come_back_in_the_order_asked_with_gaps_where_nothing_can_be_scored() -> None:
-    scorer = NllScorer(Says(), AS_RELEASED, PAIRS, PROMPTS, TRIGGERS)
-    needs = [
+def test_scores_are_in_the_order_of_the_requests_with_none_for_what_cannot_be_scored() -> None:
+    scorer = NllScorer(Says(), AS_RELEASED, PAIRS, BOUND)
+    requests = [
         RequestScores("p", (("a b",), ("aaaa bbbb",))),
         RequestScores("s", (SEGMENTS,)),
         RequestScores("p", (("a bbb",),)),
     ]
-    assert scorer(needs) == [[1.0, 2.0], [None], [1.5]]
+    assert scorer(requests) == [[1.0, 2.0], [None], [1.5]]
 
 
-def test_a_scorer_is_not_asked_what_cannot_be_scored() -> None:
+def test_passages_that_cannot_be_scored_are_not_sent_to_the_scorer() -> None:
     model = Says()
-    assert NllScorer(model, AS_RELEASED, PAIRS, PROMPTS, TRIGGERS)([RequestScores("s", (SEGMENTS,))]) == [[None]]
+    assert NllScorer(model, AS_RELEASED, PAIRS, BOUND)([RequestScores("s", (SEGMENTS,))]) == [[None]]
     assert model.scored == []
 
 
-def test_a_rewrite_without_room_is_lost_for_that() -> None:
+def test_a_rewrite_whose_prompt_fills_the_context_is_lost() -> None:
     ((candidate,),) = rewriter(Says(stopped="prompt_too_long"))([RequestRewrites("p", SEGMENTS, 0, 1)])
     assert (candidate.lost, candidate.score) == ("prompt_too_long", None)
 
 
 class PromptTooLong(Says):
-    """A scorer whose context holds nothing."""
+    """A scorer for which every passage exceeds the context."""
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         yield from enumerate([None for _ in passages])
 
 
-def test_a_thinking_that_the_scorers_context_cannot_hold_has_no_score() -> None:
-    scorer = NllScorer(PromptTooLong(), AS_WRITTEN, PAIRS, PROMPTS, TRIGGERS)
+def test_a_passage_that_exceeds_the_scorers_context_has_no_score() -> None:
+    scorer = NllScorer(PromptTooLong(), AS_WRITTEN, PAIRS, BOUND)
     assert scorer([RequestScores("p", (SEGMENTS,))]) == [[None]]
 
 
 def test_a_threshold_in_nats_has_a_value_in_each_metric() -> None:
-    assert AS_RELEASED.of((0.25,)) == 0.25
-    assert AS_WRITTEN.of((0.25,)) == pytest.approx(1.2840254)
-    assert AS_WRITTEN.of((1e4,)) == math.inf
+    assert AS_RELEASED.from_nats((0.25,)) == 0.25
+    assert AS_WRITTEN.from_nats((0.25,)) == pytest.approx(1.2840254)
+    assert AS_WRITTEN.from_nats((1e4,)) == math.inf
 
 
-def test_a_rewrite_in_a_later_pass_draws_anew_and_the_first_pass_as_ever() -> None:
-    first, later = ([Says(), RequestRewrites("p", SEGMENTS, 0, 2, turn)] for turn in (0, 1))
-    for model, need in (first, later):
-        rewriter(model)([need])  # type: ignore[arg-type, list-item]
-    seeds = [request.seed for model, _ in (first, later) for request in model.asked]  # type: ignore[union-attr]
-    assert len(set(seeds)) == 4
-
-
-def test_further_starts_are_drafts_numbered_after_the_first() -> None:
-    writer = Says(f" {'a' * 120}.\n\n{'b' * 120}.")
-    starter = Starter(Drafter(writer, PROMPTS, TRIGGERS, SAMPLING, DraftRules(0, 2), 0), PAIRS)
-    (starts, one) = starter([RequestDrafts("p", 3), RequestDrafts("s", 1)])
-    assert (len(starts), len(one), len({request.seed for request in writer.asked})) == (3, 1, 4)
-    assert all(start.lost is None and len(start.segments) == 2 for start in starts)
+def test_rewrites_in_a_later_pass_have_seeds_of_their_own() -> None:
+    model = Says()
+    rewriter(model)([RequestRewrites("p", SEGMENTS, 0, 2, pass_index) for pass_index in (0, 1)])
+    assert len({request.seed for request in model.asked}) == 4
 
 
 class Noisy(Says):
-    """A scorer whose repeats differ by the number of passages asked together."""
+    """A scorer whose scores depend on the size of the batch."""
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         yield from enumerate([(1.0 + len(passages) / 100,) for _ in passages])
 
 
-def test_the_noise_of_a_scorer_is_measured_in_the_scores_unit() -> None:
+def test_the_noise_of_a_scorer_is_in_the_unit_of_the_score() -> None:
     passages = [
-        AS_WRITTEN.passage(PAIR, SEGMENTS, PROMPTS, TRIGGERS),
-        AS_WRITTEN.passage(PAIR, ("x",), PROMPTS, TRIGGERS),
+        AS_WRITTEN.passage(PAIR, SEGMENTS, BOUND),
+        AS_WRITTEN.passage(PAIR, ("x",), BOUND),
     ]
     asked = [passage for passage in passages if passage is not None]
     assert repeat_noise(Says(), AS_RELEASED, asked) == 0.0
