@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, identity_frame
+from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, Response, Verdict, identity_frame
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.replies import STRICT, Malformed, Reader
@@ -85,8 +85,8 @@ class PairwiseBenchmark:
             made.append(JudgeCall(item.id, place, Prompt((Message("user", asked),))))
         return made
 
-    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
-        better = read.object(reply).get("better")
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
+        better = reader.parse_object(reply).get("better")
         if better == "tie":
             return {"win": 0.5}
         if better not in ORDERS:
@@ -97,7 +97,7 @@ class PairwiseBenchmark:
         wins = [verdict.scores["win"] for verdict in verdicts if verdict.scores]
         return {"win": statistics.fmean(wins) if len(wins) == len(ORDERS) else None}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
         return {}
 
 

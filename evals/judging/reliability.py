@@ -57,7 +57,7 @@ class ReliabilityChecks:
 
     @property
     def anchor_benchmark(self) -> WritingPrompts:
-        return WritingPrompts(self.anchor_prompt, 0.0, 1.0, 0.0)
+        return WritingPrompts(judge_prompt=self.anchor_prompt, temperature=0.0, top_p=1.0, min_coverage=0.0)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def canaries(judged: Judged, count: int) -> dict[str, Judged]:
         texts["other_answer"] = lambda item: next(answer for answer in answers if answer != own[item.id])
     made: dict[str, Judged] = {}
     for kind, text in texts.items():
-        responses = [Response(item.id, text(item), None, text(item), True, False, 0) for item in items]
+        responses = [Response.of_text(item.id, text(item)) for item in items]
         made[kind] = Judged(judged.benchmark, items, responses, ())
     return made
 
@@ -157,9 +157,7 @@ def anchors(benchmark: WritingPrompts) -> Judged:
     """The fixed answers, whose verdicts should be the same tomorrow."""
     rows = _anchor_rows()
     items = [Item(r["id"], r["prompt"], r["language"], "anchor", None, tuple(r["rubric"])) for r in rows]
-    return Judged(
-        benchmark, items, [Response(r["id"], r["answer"], None, r["answer"], True, False, 0) for r in rows], ()
-    )
+    return Judged(benchmark, items, [Response.of_text(r["id"], r["answer"]) for r in rows], ())
 
 
 def _anchor_rows() -> list[dict[str, Any]]:
