@@ -1,13 +1,14 @@
-"""The shape of a judged benchmark, and what becomes of its records: scores with their coverage."""
+"""The types of a judged benchmark: items, responses, judge calls, verdicts; and scores aggregated to measures."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
@@ -17,7 +18,8 @@ from reer.types import Language
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt of a benchmark. `length` is the number of words it asks for, where it does."""
+    """One prompt of a benchmark. `length` is the number of words that it asks for, None if it asks for none. `rubric`
+    holds the criteria by which a judge grades the answer."""
 
     id: str
     prompt: str
@@ -30,11 +32,13 @@ class Item:
 View = Literal["answer", "official"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Response:
-    """What the model under test wrote: `text` whole, then its parts. `truncated` means that the token limit, or the
-    model's context, ended it; `closed` is False when thinking was opened and never ended (the answer is then empty).
-    `stopped` is why the model ended, as its backend says; None where nobody generated it here."""
+    """The output of the model under test: the full `text`, and its thinking and answer.
+
+    `truncated` is True if the token limit or the model's context ended it; `closed` is False if thinking was opened but
+    not closed (the answer is then empty). `stopped` is the finish reason that the backend reported, None if there was
+    no generation."""
 
     item_id: str
     text: str
@@ -47,12 +51,27 @@ class Response:
 
     @classmethod
     def read(cls, item_id: str, text: str, truncated: bool, tokens: int, stopped: str | None = None) -> Response:
-        """Thinking and answer taken apart by their tags."""
+        """A model's output, with thinking and answer separated at their tags."""
         thinking, answer, closed = split_thinking(text)
-        return cls(item_id, text, thinking, answer, closed, truncated, tokens, stopped)
+        return cls(
+            item_id=item_id,
+            text=text,
+            thinking=thinking,
+            answer=answer,
+            closed=closed,
+            truncated=truncated,
+            tokens=tokens,
+            stopped=stopped,
+        )
+
+    @classmethod
+    def of_text(cls, item_id: str, text: str) -> Response:
+        """A text that no model generated here, taken as the whole answer; tags in it are not interpreted."""
+        return cls(item_id=item_id, text=text, thinking=None, answer=text, closed=True, truncated=False, tokens=0)
 
     def shown(self, judge_sees: View) -> str:
-        """What is judged: the `answer`, or with `official` all of it, as scripts that know no thinking see it."""
+        """The text that is judged: the `answer`, or with `official` the full text, as upstream scripts that do not
+        separate thinking see it."""
         return self.answer if judge_sees == "answer" else self.text
 
 
@@ -67,9 +86,9 @@ class JudgeCall:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's reply. `scores` is None when it holds none: then `why` says so, and it is counted, never averaged.
-    `earlier` are the replies to the same question that were no verdict, in order; `records` names the judgements that
-    hold all of it."""
+    """The outcome of one judge call. `scores` is None if no reply could be parsed: then `why` holds the reason, and the
+    verdict is counted as unscored, never averaged. `reply` is the last reply, `earlier` the unparsable ones before it,
+    in order; `records` are the keys of all judgements involved."""
 
     item_id: str
     criterion: str
@@ -82,17 +101,28 @@ class Verdict:
 
     @property
     def replies(self) -> tuple[str, ...]:
-        """All that the judge was brought to say to this question."""
+        """All replies of the judge to this call, in order."""
         return (*self.earlier, self.reply)
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A score of a benchmark. `value` is the mean over the items that have one, None if there is none or coverage
-    is under the benchmark's minimum; `low` and `high` bound it by the worst and best the missing items could be, which
-    are `worst` and `best` (None where nobody says)."""
+class MeasureName(NamedTuple):
+    """What a measure is called: the benchmark and one of its metrics (`writing`, `quality`)."""
 
-    name: str
+    benchmark: str
+    metric: str
+
+    def __str__(self) -> str:
+        return f"{self.benchmark}/{self.metric}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One score of a benchmark. `value` is the mean over scored items; None if there are none, or if coverage is below
+    the benchmark's minimum. `low` and `high` bound the mean over all items: they count each unscored item as `worst`
+    or `best`, the ends of the metric's range (None if the range is unknown)."""
+
+    benchmark: str
+    metric: str
     value: float | None
     mean_of_scored: float | None
     low: float | None
@@ -103,18 +133,23 @@ class Measure:
     best: float | None = None
 
     @property
+    def name(self) -> MeasureName:
+        return MeasureName(self.benchmark, self.metric)
+
+    @property
     def coverage(self) -> float:
+        """The share of items that are scored."""
         return self.scored / self.total if self.total else 0.0
 
 
 def version_of(name: str, sha256: Mapping[str, str]) -> str:
-    """A benchmark's name with a hash of the files it is made of."""
+    """A benchmark's name with a hash of its files, given as file name → sha256."""
     digests = "\n".join(f"{file} {digest}" for file, digest in sorted(sha256.items()))
     return f"{name}@{hashlib.sha256(digests.encode()).hexdigest()[:12]}"
 
 
-def in_turn(groups: Sequence[Sequence[Item]]) -> list[Item]:
-    """Items of groups taken in turn, so that a limit on items cuts every group alike."""
+def interleaved(groups: Sequence[Sequence[Item]]) -> list[Item]:
+    """The items of all groups, one from each group in turn, so that a limit on items shortens all groups alike."""
     return [item for row in zip_longest(*groups) for item in row if item is not None]
 
 
@@ -122,34 +157,35 @@ Frame = Callable[[str], str]
 
 
 def identity_frame(text: str) -> str:
-    """The frame that upstream puts around a text to be judged: none."""
+    """Puts nothing around the text to be judged, as upstream does."""
     return text
 
 
+@runtime_checkable
 class Benchmark(Protocol):
-    """Items, generation settings, judge prompts, parsing and per-item scores; nothing else."""
+    """A judged benchmark: items, generation settings, judge prompts, parsing of replies and scores per item."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def min_coverage(self) -> float:
-        """Under this share of scored items a headline is withheld."""
+        """The share of items that must be scored; below it no headline value is reported."""
         ...
 
     @property
     def version(self) -> str:
-        """Its name with a hash of its data and prompts."""
+        """The name with a hash of data and prompts."""
         ...
 
     @property
     def judge_sampling(self) -> Sampling | None:
-        """How its authors' judge samples; None where nobody says."""
+        """How the judge of the benchmark's authors samples; None if they do not state it."""
         ...
 
     @property
     def grades(self) -> tuple[int, ...] | None:
-        """The grades, if a verdict is one of them and no more."""
+        """All possible grades if a verdict is a single integer grade, else None."""
         ...
 
     @property
@@ -157,42 +193,102 @@ class Benchmark(Protocol):
         """Worst and best value of each metric."""
         ...
 
-    def sampling(self, max_tokens: int) -> Sampling: ...
+    def sampling(self, max_tokens: int) -> Sampling:
+        """How the model under test samples, with at most `max_tokens` per response."""
+        ...
 
     def items(self) -> list[Item]: ...
 
     def shown(self, response: Response) -> str:
-        """What of a response is judged."""
+        """The text of a response that is judged."""
         ...
 
     def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
-        """What the judge is asked, `frame` around the text that is judged."""
+        """The questions to the judge; `frame` is applied to the text that is judged."""
         ...
 
-    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]: ...
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
+        """The scores in a judge's reply. Raises Malformed with the reason if there are none."""
+        ...
 
+    def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+        """Metric → score of one item; None if the verdicts leave it unscored."""
+        ...
+
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+        """The numbers that the benchmark's own scripts compute from these records, with failures handled as those
+        scripts do; empty if there are no such scripts."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedBenchmark(ABC):
+    """Base of the judged benchmarks that an experiment can choose. `items_limit` keeps the first items only;
+    `temperature` is that of the model under test."""
+
+    name: ClassVar[str]
+
+    temperature: float
+    min_coverage: float
+    items_limit: int | None = None
+
+    @property
+    def version(self) -> str:
+        return version_of(self.name, self.file_sha256)
+
+    @property
+    def judge_sampling(self) -> Sampling | None:
+        return None
+
+    @property
+    def grades(self) -> tuple[int, ...] | None:
+        return None
+
+    @property
+    @abstractmethod
+    def file_sha256(self) -> Mapping[str, str]:
+        """File name → sha256 of the data and prompts."""
+
+    @property
+    @abstractmethod
+    def ranges(self) -> Mapping[str, tuple[float, float]]: ...
+
+    @abstractmethod
+    def sampling(self, max_tokens: int) -> Sampling: ...
+
+    @abstractmethod
+    def items(self) -> list[Item]: ...
+
+    def shown(self, response: Response) -> str:
+        return response.answer
+
+    @abstractmethod
+    def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]: ...
+
+    @abstractmethod
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]: ...
+
+    @abstractmethod
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]: ...
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
-        """The numbers the benchmark's own scripts would compute from these records, failures treated as theirs treat
-        them; empty where there are no such scripts."""
-        ...
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+        return {}
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedResponse:
     """A response with the verdicts on it."""
 
     response: Response
     verdicts: tuple[Verdict, ...]
 
 
-def judged_by_item(responses: Sequence[Response], verdicts: Sequence[Verdict]) -> dict[str, Judged]:
-    """Responses and their verdicts by item."""
-    found: dict[str, list[Verdict]] = {response.item_id: [] for response in responses}
+def judged_by_item(responses: Sequence[Response], verdicts: Sequence[Verdict]) -> dict[str, JudgedResponse]:
+    """Responses with their verdicts, by item id."""
+    by_item: dict[str, list[Verdict]] = {response.item_id: [] for response in responses}
     for verdict in verdicts:
-        found[verdict.item_id].append(verdict)
-    return {response.item_id: Judged(response, tuple(found[response.item_id])) for response in responses}
+        by_item[verdict.item_id].append(verdict)
+    return {response.item_id: JudgedResponse(response, tuple(by_item[response.item_id])) for response in responses}
 
 
 ItemScores = dict[str, dict[str, float | None]]
@@ -201,30 +297,38 @@ ItemScores = dict[str, dict[str, float | None]]
 def item_scores(
     benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response], verdicts: Sequence[Verdict]
 ) -> ItemScores:
-    """metric → item id → score, None where the judge failed. An item the model left empty is its failure, not the
-    judge's: it scores the worst value, so that silence never raises a mean."""
+    """Metric → item id → score, None if the judge failed. If the model returned nothing, that is its own failure, not
+    the judge's: the item scores the worst value, so that an empty answer never raises a mean."""
     judged = judged_by_item(responses, verdicts)
     table: ItemScores = {}
     for item in items:
         response = judged[item.id].response
         for metric, score in benchmark.scores(item, response, judged[item.id].verdicts).items():
-            nothing = score is None and not benchmark.shown(response).strip()
-            table.setdefault(metric, {})[item.id] = benchmark.ranges[metric][0] if nothing else score
+            empty = score is None and not benchmark.shown(response).strip()
+            table.setdefault(metric, {})[item.id] = benchmark.ranges[metric][0] if empty else score
     return table
 
 
 def measures(benchmark: Benchmark, table: ItemScores) -> list[Measure]:
-    """The strict aggregation: means over scored items with coverage and bounds; a headline only if enough is scored."""
-    return [_measure(name, list(scores.values()), benchmark) for name, scores in table.items()]
+    """Means over scored items with coverage and bounds; a headline value only if enough items are scored."""
+    return [_measure(metric, list(scores.values()), benchmark) for metric, scores in table.items()]
 
 
-def _measure(name: str, scores: Sequence[float | None], benchmark: Benchmark) -> Measure:
-    worst, best = benchmark.ranges[name]
+def _measure(metric: str, scores: Sequence[float | None], benchmark: Benchmark) -> Measure:
+    worst, best = benchmark.ranges[metric]
     known = [score for score in scores if score is not None]
     missing = len(scores) - len(known)
     mean = math.fsum(known) / len(known) if known else None
-    low = (math.fsum(known) + missing * worst) / len(scores) if scores else None
-    high = (math.fsum(known) + missing * best) / len(scores) if scores else None
-    enough = bool(scores) and len(known) >= benchmark.min_coverage * len(scores)
-    headline = mean if enough else None
-    return Measure(f"{benchmark.name}/{name}", headline, mean, low, high, len(known), len(scores), worst, best)
+    covered = bool(scores) and len(known) >= benchmark.min_coverage * len(scores)
+    return Measure(
+        benchmark=benchmark.name,
+        metric=metric,
+        value=mean if covered else None,
+        mean_of_scored=mean,
+        low=(math.fsum(known) + missing * worst) / len(scores) if scores else None,
+        high=(math.fsum(known) + missing * best) / len(scores) if scores else None,
+        scored=len(known),
+        total=len(scores),
+        worst=worst,
+        best=best,
+    )

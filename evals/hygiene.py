@@ -1,7 +1,7 @@
-"""Answer hygiene: what is plainly wrong with an answer, whatever a judge thinks of it, and what needs no judge.
+"""Answer hygiene: obvious defects of answers (loops, cut endings, wrong language) and statistics that need no judge.
 
-An arm may gain or lose by loops, lost endings or the wrong language alone. These rules count that; they would rather
-miss a bad answer than accuse a good one.
+An arm can gain or lose by such defects alone. The rules count them, and prefer missing a bad answer to flagging a good
+one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import eq
-from typing import Any
 
 from evals.benchmark import Item, ItemScores, Response
 from evals.benchmarks.length import length_score
@@ -23,17 +22,17 @@ from reer.types import Language
 
 FLAGS = ("empty", "truncated", "unclosed", "loops", "wrong_language")
 
-REPEATS, RUN_WORDS = 4, 50  # "row, row, row" is short, and a chorus hardly comes four times in a row
-AGAIN_WORDS = 100  # nobody says a whole paragraph twice in a row
-COUNTED_WORDS = 8  # a sentence; rows of forms ("Week 3: breakfast, lunch, dinner") are shorter
+MIN_REPEATS, MIN_LOOP_WORDS = 4, 50  # "row, row, row" is shorter; a chorus rarely comes four times in a row
+MIN_DOUBLED_WORDS = 100  # no author repeats a whole paragraph at once
+MIN_SENTENCE_WORDS = 8  # rows of forms ("Week 3: breakfast, lunch, dinner") are shorter
 GRAM = 8
 _MARKER = re.compile(r"^[ \t]*(?:\d+[.)、．]|[-*+•])[ \t]+|^[ \t]*\d+[、．]", re.M)
 _TABLE_ROW = re.compile(r"^.*[|\t].*$", re.M)
-# No digits and no other signs: rules, blanks, banners and tables are made of them.
+# Without digits and other signs, which rules, blanks, banners and tables consist of.
 _SIGNS = re.compile(r"([^\W\d_]{1,8}?|[!?！？\u2600-\u27bf\ufe0f\U0001f300-\U0001faff]{1,4}?)\1{49}")
 
-REQUEST_CHARS = 300  # a long prompt says what it wants before or after its material
-FEWEST_WORDS = 10  # under these an answer is a name, a number or a heading: no language to speak of
+REQUEST_CHARS = 300  # a long prompt states its request before or after its material
+MIN_LANGUAGE_WORDS = 10  # a shorter answer is a name, a number or a heading, whose language is undefined
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.S)
 _QUOTED = re.compile(r'“[^”]*”|「[^」]*」|『[^』]*』|《[^》]*》|"[^"\n]*"|^[ \t]*>.*$', re.M)
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f]")
@@ -42,13 +41,14 @@ _ASKS_FOR_OTHER = {
     "zh": re.compile(r"英文|英语|英語|双语|雙語|翻译|翻譯|\benglish\b", re.I),
 }
 
-WINDOW = 50  # words over which distinct-n is taken
+WINDOW = 50  # words per window of distinct-n
 
 
 @dataclass(frozen=True)
 class Hygiene:
-    """One response. `words` are its answer's. `distinct_1` and `distinct_2` are None for an answer under `WINDOW`
-    words; `length_score` is S_l of LongBench-Write in [0, 100], None where the item asks for no length."""
+    """The flags and statistics of one response. `words` counts the answer only. `distinct_1` and `distinct_2` are None
+    for an answer of fewer than `WINDOW` words; `length_score` is S_l of LongBench-Write in [0, 100], None if the item
+    asks for no length."""
 
     item_id: str
     empty: bool
@@ -63,12 +63,12 @@ class Hygiene:
 
     @property
     def clean(self) -> bool:
-        """True without any of the flags."""
+        """True if no flag is set."""
         return not any(getattr(self, flag) for flag in FLAGS)
 
 
 def hygiene(item: Item, response: Response) -> Hygiene:
-    """The flags and numbers of one response. Thinking that loops counts too: it is why an answer never came."""
+    """The flags and statistics of one response. A loop in the thinking counts too: it is why no answer followed."""
     answer = response.answer
     return Hygiene(
         item.id,
@@ -85,67 +85,67 @@ def hygiene(item: Item, response: Response) -> Hygiene:
 
 
 def loops(text: str) -> bool:
-    """True if the text says one thing over and over, anywhere in it, in one of four ways:
+    """True if the text repeats itself in a row, anywhere in it, in one of four ways:
 
-    - one sequence of words at least 4 times in a row, over at least 50 words;
-    - one passage of at least 100 words twice in a row;
-    - one sentence of at least 8 words at least 4 times in a row, over at least 50 words, only its numbers changing
+    - a sequence of words at least 4 times, over at least 50 words;
+    - a passage of at least 100 words twice;
+    - a sentence of at least 8 words at least 4 times, over at least 50 words, in which only numbers change
       ("Day 1: …", "Day 2: …"), outside of code and table rows;
-    - up to 8 letters, or up to 4 exclamation or question marks or emoji, 50 times with nothing between.
+    - up to 8 letters, or up to 4 exclamation or question marks or emoji, 50 times without anything between them.
 
-    Words are those of `reer.text.words` (a Chinese character is one), without what marks list items. A refrain comes
-    back after other words and a list's or table's rows differ, so none of them repeats *in a row*; a share of repeated
-    n-grams would take them for loops. Missed: loops whose wording drifts.
+    Words are those of `reer.text.words` (a Chinese character is one), without the markers of list items. Other words
+    separate the repeats of a refrain, and the rows of a list or table differ, so none of these repeats *in a row*; a
+    share of repeated n-grams would count them as loops. Not detected: loops whose wording drifts.
     """
-    said = [word for word in words(_MARKER.sub("", text)) if any(map(str.isalnum, word))]
+    spoken = [word for word in words(_MARKER.sub("", text)) if any(map(str.isalnum, word))]
     prose = [word for word in words(_TABLE_ROW.sub("", _CODE.sub("", text))) if any(map(str.isalpha, word))]
     return (
-        any(_often(period, run) or run - period >= max(AGAIN_WORDS, period) for period, run in _runs(said))
-        or any(_often(period, run) and period >= COUNTED_WORDS for period, run in _runs(prose))
+        any(_is_loop(period, run) or run - period >= max(MIN_DOUBLED_WORDS, period) for period, run in _runs(spoken))
+        or any(_is_loop(period, run) and period >= MIN_SENTENCE_WORDS for period, run in _runs(prose))
         or _SIGNS.search(text) is not None
     )
 
 
-def _often(period: int, run: int) -> bool:
-    return run >= max(REPEATS * period, RUN_WORDS)
+def _is_loop(period: int, run: int) -> bool:
+    return run >= max(MIN_REPEATS * period, MIN_LOOP_WORDS)
 
 
 def _runs(tokens: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """(period, length) of stretches in which every token equals the one a period before it, the first period counted
-    in; those of numbers alone are left out. Periods are looked for among distances at which 8 tokens come again at
-    least 8 times: in a loop of 50 words all but the first period's do."""
+    """(period, length) of runs in which every token equals the token one period earlier, the first period included;
+    runs of numbers alone are left out. Candidate periods are distances at which the same 8 tokens recur at least 8
+    times: in a loop of 50 words, all positions after the first period do."""
     last: dict[tuple[str, ...], int] = {}
     distances: Counter[int] = Counter()
-    for at in range(len(tokens) - GRAM + 1):
-        gram = tuple(tokens[at : at + GRAM])
+    for start in range(len(tokens) - GRAM + 1):
+        gram = tuple(tokens[start : start + GRAM])
         if gram in last:
-            distances[at - last[gram]] += 1
-        last[gram] = at
+            distances[start - last[gram]] += 1
+        last[gram] = start
     for period in sorted(distance for distance, count in distances.items() if count >= GRAM):
-        at = 0
-        for same, stretch in groupby(map(eq, tokens[period:], tokens)):
-            size = sum(1 for _ in stretch)
-            if same and not all(map(str.isnumeric, tokens[at : at + period])):
-                yield period, period + size
-            at += size
+        start = 0
+        for same, run in groupby(map(eq, tokens[period:], tokens)):
+            length = sum(1 for _ in run)
+            if same and not all(map(str.isnumeric, tokens[start : start + period])):
+                yield period, period + length
+            start += length
 
 
 def wrong_language(item: Item, answer: str) -> bool:
-    """True if an answer is not in the language of its item, told by script.
+    """True if an answer is not in the language of its item, judged by its script.
 
-    `reer.text.language_of` takes one ideograph for Chinese, which suits prompts; an answer may quote. So code, links
-    and quoted passages are left out, and of the remaining words with letters (an ideograph is one) at least half must
-    be ideographs for a Chinese item, and in Latin letters for an English one. Never flagged: fewer than 10 such words,
-    and items that name the other language or translation at either end (between stands material), or an English one
-    that holds ideographs. Missed: French for English, mostly Japanese for Chinese.
+    `reer.text.language_of` treats one ideograph as Chinese, which suits prompts; an answer may quote. Code, links and
+    quoted passages are therefore left out, and of the remaining words with letters (an ideograph is one) at least half
+    must be ideographs for a Chinese item, and in Latin letters for an English one. Never flagged: fewer than 10 such
+    words; items that name the other language or translation in their first or last 300 characters (the middle is
+    material); and English items that contain ideographs. Not detected: French for English, mostly Japanese for Chinese.
     """
     mixed = item.language == "en" and language_of(item.prompt) == "zh"
     request = f"{item.prompt[:REQUEST_CHARS]}\n{item.prompt[-REQUEST_CHARS:]}"
     if mixed or _ASKS_FOR_OTHER[item.language].search(request):
         return False
-    plain = _QUOTED.sub(" ", _CODE.sub(" ", answer))
-    scripts = [_script(word) for word in words(plain) if any(map(str.isalpha, word))]
-    return len(scripts) >= FEWEST_WORDS and scripts.count(item.language) < len(scripts) / 2
+    prose = _QUOTED.sub(" ", _CODE.sub(" ", answer))
+    scripts = [_script(word) for word in words(prose) if any(map(str.isalpha, word))]
+    return len(scripts) >= MIN_LANGUAGE_WORDS and scripts.count(item.language) < len(scripts) / 2
 
 
 def _script(word: str) -> Language | None:
@@ -155,39 +155,100 @@ def _script(word: str) -> Language | None:
 
 
 def distinct(text: str, n: int) -> float | None:
-    """distinct-n (Li et al. 2016, arXiv:1510.03055): the share of different n-grams among all, in (0, 1]. It falls with
-    length by itself, so it is the mean over consecutive whole windows of 50 words; None for a text without one."""
+    """distinct-n (Li et al. 2016, arXiv:1510.03055): the share of distinct n-grams among all, in (0, 1]. Since it falls
+    with length, it is the mean over consecutive full windows of 50 words; None for a text of fewer words."""
     tokens = words(text)
     windows = [tokens[start : start + WINDOW] for start in range(0, len(tokens) - WINDOW + 1, WINDOW)]
     shares = [len(ngrams(window, n)) / (WINDOW - n + 1) for window in windows]
     return math.fsum(shares) / len(shares) if shares else None
 
 
-def summary(rows: Sequence[Hygiene]) -> dict[str, Any]:
-    """Over all responses: each flag's count and share, the words, and the means of what needs no judge, each with how
-    many answers it is a mean of. A mean over nothing is None."""
-    found: dict[str, Any] = {"rows": len(rows), "clean": sum(row.clean for row in rows)}
-    found |= {flag: sum(getattr(row, flag) for row in rows) for flag in FLAGS}
-    found |= {f"share_{name}": found[name] / len(rows) if rows else None for name in ("clean", *FLAGS)}
+@dataclass(frozen=True, kw_only=True)
+class HygieneSummary:
+    """All responses of one benchmark: how many have each flag, the shares of them, and means of what needs no judge.
+
+    A mean is over the answers that have the statistic (`answers_with_…`); shares and means of nothing are None."""
+
+    rows: int
+    clean: int
+    empty: int
+    truncated: int
+    unclosed: int
+    loops: int
+    wrong_language: int
+    share_clean: float | None
+    share_empty: float | None
+    share_truncated: float | None
+    share_unclosed: float | None
+    share_loops: float | None
+    share_wrong_language: float | None
+    mean_words: float | None
+    median_words: float | None
+    mean_distinct_1: float | None
+    answers_with_distinct_1: int
+    mean_distinct_2: float | None
+    answers_with_distinct_2: int
+    mean_length_score: float | None
+    answers_with_length_score: int
+
+
+def summary(rows: Sequence[Hygiene]) -> HygieneSummary:
+    """The counts, shares and means over all responses of a benchmark."""
+    flags = {flag: sum(getattr(row, flag) for row in rows) for flag in FLAGS}
+    clean = sum(row.clean for row in rows)
+    shares = {f"share_{name}": _share(count, len(rows)) for name, count in {"clean": clean, **flags}.items()}
     lengths = [row.words for row in rows]
-    found["mean_words"] = statistics.fmean(lengths) if lengths else None
-    found["median_words"] = statistics.median(lengths) if lengths else None
-    for name in ("distinct_1", "distinct_2", "length_score"):
-        known = [value for row in rows if (value := getattr(row, name)) is not None]
-        found[f"mean_{name}"] = statistics.fmean(known) if known else None
-        found[f"answers_with_{name}"] = len(known)
-    return found
+    distinct_1, distinct_2, length_scores = (
+        [value for value in column if value is not None]
+        for column in (
+            [row.distinct_1 for row in rows],
+            [row.distinct_2 for row in rows],
+            [row.length_score for row in rows],
+        )
+    )
+    return HygieneSummary(
+        rows=len(rows),
+        clean=clean,
+        **flags,
+        **shares,
+        mean_words=_mean(lengths),
+        median_words=statistics.median(lengths) if lengths else None,
+        mean_distinct_1=_mean(distinct_1),
+        answers_with_distinct_1=len(distinct_1),
+        mean_distinct_2=_mean(distinct_2),
+        answers_with_distinct_2=len(distinct_2),
+        mean_length_score=_mean(length_scores),
+        answers_with_length_score=len(length_scores),
+    )
 
 
-def clean_scores(name: str, table: ItemScores, rows: Sequence[Hygiene]) -> dict[str, Mapping[str, Any]]:
-    """Each measure of a benchmark over the clean answers alone: the mean (None without any) and of how many items.
+def _share(count: int, total: int) -> float | None:
+    return count / total if total else None
 
-    It tells whether an arm's score is its writing's or its accidents'. Arms have other clean items: what is left is a
-    choice of easier ones, and two arms' means compare only over items clean in both.
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+@dataclass(frozen=True)
+class CleanScore:
+    """A measure over clean answers only: their mean score, None if there are none, and their number."""
+
+    benchmark: str
+    metric: str
+    mean: float | None
+    items: int
+
+
+def clean_scores(benchmark: str, table: ItemScores, rows: Sequence[Hygiene]) -> list[CleanScore]:
+    """Each measure of a benchmark over its clean answers only.
+
+    It shows whether an arm's score comes from its writing or from its defects. The clean items of two arms differ, and
+    tend to be the easier ones: their means are comparable only over items that are clean in both.
     """
     clean = {row.item_id for row in rows if row.clean}
-    found = {}
-    for metric, scores in table.items():
-        known = [score for id, score in scores.items() if id in clean and score is not None]
-        found[f"{name}/{metric}"] = {"mean": statistics.fmean(known) if known else None, "items": len(known)}
-    return found
+    scores = []
+    for metric, column in table.items():
+        known = [score for item_id, score in column.items() if item_id in clean and score is not None]
+        scores.append(CleanScore(benchmark, metric, _mean(known), len(known)))
+    return scores

@@ -1,7 +1,7 @@
-"""What a judge's reply says: one strict reading and one lenient, both by a JSON parser and nothing else.
+"""Parses judges' replies: a strict and a lenient reader, both based on a JSON parser alone.
 
-A reply may quote the text under judgement, and that text may hold grades. So the last verdict counts, and a reply in
-which something verdict-like does not parse is no verdict at all.
+A reply may quote the judged text, and that text may contain grades. The last verdict therefore counts, and a reply in
+which anything that looks like a verdict does not parse is no verdict at all.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ _BACKSLASH = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 
 
 class Malformed(ValueError):
-    """A judge's reply that is no verdict; the message is the reason that is counted."""
+    """A judge's reply holds no verdict; the message is the reason under which it is counted."""
 
 
 class Reader(Protocol):
-    """A way to read replies. Each raises Malformed with the reason."""
+    """A way to parse replies. All methods raise Malformed with the reason."""
 
-    def object(self, reply: str) -> dict[str, Any]: ...
+    def parse_object(self, reply: str) -> dict[str, Any]: ...
 
-    def list(self, reply: str) -> list[Any]: ...
+    def parse_list(self, reply: str) -> list[Any]: ...
 
-    def grade(self, value: Any, low: int, high: int) -> float: ...
+    def grade(self, value: object, low: int, high: int) -> float: ...
 
 
 @dataclass(frozen=True)
 class Strict:
-    """The last JSON object or list of a reply, prose or a fence around it allowed; grades are integers in range."""
+    """The last JSON object or list of a reply, with prose or a code fence around it; grades are integers in range."""
 
-    def object(self, reply: str) -> dict[str, Any]:
+    def parse_object(self, reply: str) -> dict[str, Any]:
         return strict_object(reply)
 
-    def list(self, reply: str) -> list[Any]:
+    def parse_list(self, reply: str) -> list[Any]:
         return strict_list(reply)
 
-    def grade(self, value: Any, low: int, high: int) -> float:
+    def grade(self, value: object, low: int, high: int) -> float:
         return float(whole_number(value, low, high))
 
 
 @dataclass(frozen=True)
 class Lenient(Strict):
-    """What stands between the first opening and the last closing bracket, with raw line breaks in strings allowed and
-    backslashes that escape nothing taken as themselves (judges quote LaTeX and paths). A reply that says two things
-    does not parse, and is no verdict."""
+    """The text from the first opening to the last closing bracket. Raw line breaks in strings are accepted, and a
+    backslash that escapes nothing counts as a backslash (judges quote LaTeX and paths). A reply with two verdicts does
+    not parse, and is no verdict."""
 
-    def object(self, reply: str) -> dict[str, Any]:
+    def parse_object(self, reply: str) -> dict[str, Any]:
         return _outermost(reply, "{", "}", "no_json_object", "broken_json_object")
 
-    def list(self, reply: str) -> list[Any]:
+    def parse_list(self, reply: str) -> list[Any]:
         return _outermost(reply, "[", "]", "no_json_list", "broken_json_list")
 
 
@@ -62,7 +62,7 @@ class Lenient(Strict):
 class Expected(Strict):
     """Grades that are expected values: any finite number in range."""
 
-    def grade(self, value: Any, low: int, high: int) -> float:
+    def grade(self, value: object, low: int, high: int) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise Malformed("score_not_a_number")
         if not low <= value <= high:
@@ -74,12 +74,12 @@ STRICT = Strict()
 READERS: Mapping[str, Reader] = {"strict": STRICT, "lenient": Lenient()}
 
 
-def _outermost(reply: str, opening: str, closing: str, none: str, broken: str) -> Any:
+def _outermost(reply: str, opening: str, closing: str, absent: str, broken: str) -> Any:
     start, end = reply.find(opening), reply.rfind(closing)
     if not 0 <= start < end:
-        raise Malformed(none)
-    text = _BACKSLASH.sub(lambda found: found[0] if found[1] else r"\\", reply[start : end + 1])
-    decoder = json.JSONDecoder(strict=False, parse_constant=_refuse, object_pairs_hook=_unique)
+        raise Malformed(absent)
+    text = _BACKSLASH.sub(lambda match: match[0] if match[1] else r"\\", reply[start : end + 1])
+    decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     try:
         return decoder.decode(text)
     except Malformed:
@@ -89,69 +89,69 @@ def _outermost(reply: str, opening: str, closing: str, none: str, broken: str) -
 
 
 def strict_object(reply: str) -> dict[str, Any]:
-    """The last JSON object of a reply. Never evaluated; NaN, infinities and repeated keys are refused, and so is a
-    reply with an object that does not parse: what stands inside may be quoted from the text under judgement.
+    """The last JSON object of a reply. Nothing is evaluated; NaN, infinities and repeated keys are refused. So is a
+    reply that contains any object that does not parse: its inner objects may be quotes from the judged text.
 
     Raises Malformed with the reason.
     """
-    found: list[dict[str, Any]] = []
-    at = reply.find("{")
-    while at >= 0:
-        decoded = _decode(reply, at)
+    last: dict[str, Any] | None = None
+    start = reply.find("{")
+    while start >= 0:
+        decoded = _decode(reply, start)
         if decoded:
-            found.append(decoded[0])
-        elif _OPENS_KEY.match(reply, at + 1):
+            last = decoded[0]
+        elif _OPENS_KEY.match(reply, start + 1):
             raise Malformed("broken_json_object")
-        at = reply.find("{", decoded[1] if decoded else at + 1)
-    if not found:
+        start = reply.find("{", decoded[1] if decoded else start + 1)
+    if last is None:
         raise Malformed("no_json_object")
-    return found[-1]
+    return last
 
 
 def strict_list(reply: str) -> list[Any]:
-    """The last JSON list of a reply, under the same rules, with prose or a fence around it.
+    """The last JSON list of a reply, with prose or a code fence around it, under the same rules.
 
-    One that does not parse, or that stands in an object, spoils the whole reply: what is inside may be quoted from
-    the text under judgement.
+    A list that does not parse, or that is inside an object, invalidates the whole reply: it may be a quote from the
+    judged text.
 
     Raises Malformed with the reason.
     """
-    found: list[Any] | None = None
+    last: list[Any] | None = None
     end = 0
-    while (at := reply.find("[", end)) >= 0:
-        decoded = None if "{" in reply[end:at] else _decode(reply, at)
+    while (start := reply.find("[", end)) >= 0:
+        decoded = None if "{" in reply[end:start] else _decode(reply, start)
         if decoded is None:
             raise Malformed("broken_json_list")
-        found, end = decoded
-    if found is None:
+        last, end = decoded
+    if last is None:
         raise Malformed("no_json_list")
-    return found
+    return last
 
 
-def _decode(reply: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value that begins at a place of a text, and where it ends; None if none does. A ValueError that is no
-    JSONDecodeError comes from an integer of more than 4,300 digits."""
-    decoder = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
+def _decode(reply: str, start: int) -> tuple[Any, int] | None:
+    """The JSON value that begins at an offset and the offset of its end; None if there is none. A ValueError that is
+    not a JSONDecodeError comes from an integer of more than 4,300 digits."""
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     try:
-        return decoder.raw_decode(reply, at)
+        return decoder.raw_decode(reply, start)
     except Malformed:
         raise
     except (ValueError, RecursionError):
         return None
 
 
-def _refuse(constant: str) -> float:
+def _refuse_constant(constant: str) -> float:
     raise Malformed("not_a_number")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise Malformed("repeated_key")
     return dict(pairs)
 
 
-def whole_number(value: Any, low: int, high: int) -> int:
-    """An integer in range (7.0 counts, "7", 7.5 and true do not); raises Malformed."""
+def whole_number(value: object, low: int, high: int) -> int:
+    """An integer in range: 7.0 is accepted; "7", 7.5 and true are not. Raises Malformed."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         raise Malformed("score_not_an_integer")
     if not low <= value <= high:

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from evals.benchmark import JudgedBenchmark
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment
 from experiments.store.stages import PACKAGES
@@ -173,7 +174,7 @@ def looks(x: Experiment) -> Iterator[Check]:
         except PackageNotFoundError:
             yield Check(package, "not installed", "installed", False, "pip install -e . -c constraints.txt")
     for name, benchmark in x.benchmark.items():
-        if hasattr(benchmark, "items"):
+        if isinstance(benchmark, JudgedBenchmark):
             yield _benchmark(name, benchmark)
     key = bool(os.environ.get("WANDB_API_KEY"))
     yield Check(
@@ -185,9 +186,9 @@ def looks(x: Experiment) -> Iterator[Check]:
     )
 
 
-def _benchmark(name: str, benchmark: object) -> Check:
+def _benchmark(name: str, benchmark: JudgedBenchmark) -> Check:
     try:
-        count = len(benchmark.items())  # pyright: ignore[reportAttributeAccessIssue]
+        count = len(benchmark.items())
     except InputError as error:
         return Check(f"benchmark {name}", "not readable", "its files", False, str(error))
     return Check(f"benchmark {name}", f"{count} items", "its files", True)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from evals.benchmarks.data_files import DataFiles
-from evals.benchmarks.download import Seen, fetch, state
+from evals.benchmarks.download import OnProgress, fetch, file_states
 from experiments.report import terminal as show
 from reer.errors import InputError
 
@@ -63,8 +63,8 @@ def listing(known: dict[str, DataFiles]) -> None:
     """What can be fetched: licence, size, caution, and whether it is there."""
     rows = []
     for name, data in known.items():
-        states = list(state(data).values())
-        counts = [f"{states.count(which)} {which}" for which in ("there", "missing", "other") if which in states]
+        states = list(file_states(data).values())
+        counts = [f"{states.count(state)} {state}" for state in ("present", "missing", "different") if state in states]
         rows.append((name, f"{data.upstream}\n{data.folder}", data.licence, _size(data), "\n".join(counts)))
     show.table("reer fetch BENCHMARK", ("benchmark", "from, into", "licence", "MB", "files"), rows)
     for name, data in known.items():
@@ -91,7 +91,7 @@ def bring(name: str, data: DataFiles) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[Seen]:
+def _bars() -> Iterator[OnProgress]:
     """A bar for each upstream file, on a terminal; its length is known where the server says it."""
     columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     terminal = show.console.is_terminal

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evals.benchmark import JudgedBenchmark
 from experiments import doctor
 from experiments.config import experiment_from
 from experiments.experiment import Experiment
@@ -27,7 +28,7 @@ def preflight(x: Experiment) -> dict[str, Step]:
     steps = pipeline(x)
     check_name(x, steps)
     for benchmark in x.benchmark.values():
-        if hasattr(benchmark, "items"):
+        if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
     doctor.require(x)
     return steps

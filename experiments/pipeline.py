@@ -7,8 +7,7 @@ mixture does not use: an arm without synthetic data never asks for a search.
 
 from __future__ import annotations
 
-from evals.benchmark import Benchmark
-from evals.lm_eval.harness import LmEval
+from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.store.stages import Step
@@ -123,7 +122,7 @@ def training_rows(exp: Experiment) -> dict[str, Step]:
     return {name: step for name, step in steps.items() if step.fingerprint in used}
 
 
-def scores(exp: Experiment, trained: Step, name: str, benchmark: Benchmark | LmEval) -> dict[str, Step]:
+def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> dict[str, Step]:
     """The scores of the trained model on one benchmark, and what says how far they can be trusted."""
     if isinstance(benchmark, LmEval):
         return {f"harness:{name}": evaluation.harness(label=name, trained=trained, benchmark=benchmark)}

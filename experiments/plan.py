@@ -52,7 +52,7 @@ def judge_cost(benchmark: Benchmark, judge: Judge, health: ReliabilityChecks, e:
     """The cost of one verdict for each call, with those that tell of the judge's health; replies that must be asked for
     again come on top, and what is on record already is not paid again."""
     items = benchmark.items()
-    calls = [call for item in items for call in benchmark.calls(item, Response(item.id, "", None, "-", True, False, 1))]
+    calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
     asked = sum(len(words(message.content)) for call in calls for message in call.prompt.messages)
     more = health.calls(len(items), len(calls)) if calls else 0
     count = len(calls) + more

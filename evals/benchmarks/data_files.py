@@ -1,4 +1,4 @@
-"""A benchmark's own files: read at run time, pinned by content, never kept in the project."""
+"""A benchmark's own files: read at run time, pinned by content, never contained in the project."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ from reer.errors import InputError
 FROM_GITHUB = "https://raw.githubusercontent.com"
 
 
-@dataclass(frozen=True)
-class Source:
-    """What a local file is made of. `how` is one of `extract.WAYS`, `files` names the upstream files by what they are
-    to it, and `sha256` what each of them must be, where that is known: what is made of them always is. `take` and
-    `label` are a way's own settings, `size_bytes` about what is downloaded, `otherwise` what to do without the file."""
+@dataclass(frozen=True, kw_only=True)
+class UpstreamFiles:
+    """The upstream files that a local file is made from."""
 
-    how: str
+    method: str
+    """How the local file is made: a name in `extract.EXTRACTORS`."""
     files: Mapping[str, str]
+    """Upstream paths by their role in the method."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    take: Mapping[str, str] = field(default_factory=dict)
-    label: Mapping[str, str] = field(default_factory=dict)
+    """By role, the sha256 of an upstream file, if it is known; the local file's own sha256 is always checked."""
+    constants: Mapping[str, str] = field(default_factory=dict)
+    """Method `texts` and `weights`: key in the local file → name of the constant in the Python file."""
+    header: Mapping[str, str] = field(default_factory=dict)
+    """Method `texts`: entries written before the constants."""
     size_bytes: int | None = None
+    """Approximate size of the download."""
     otherwise: str = ""
+    """What a user can do if the file cannot be made, for the error message."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class DataFiles:
-    """Files below a folder and the sha256 each must have (unpacked, where it lies there as `.gz`). What they are is
-    identity; where they are is not, so an experiment can be planned without them. Where they come from is not either:
-    the repository `upstream` at `commit`, its `licence` and a `caution` about it, by local name the `sources`, and the
-    `mirror` they are downloaded from. `name` is what `reer fetch` calls the benchmark."""
+    """Files below a folder and the sha256 that each must have (of its content, if it is stored as `.gz`).
+
+    Only the sha256 identify a result. The location does not, so that an experiment can be planned without the files;
+    neither does their origin: the repository `upstream` at `commit`, its `licence`, a `caution` for users, the
+    `sources` by local file name, and the `mirror` to download from. `name` is the benchmark's name for `reer fetch`."""
 
     folder: str = field(metadata={"identity": False})
     sha256: dict[str, str]
@@ -46,36 +52,36 @@ class DataFiles:
     commit: str = field(default="", metadata={"identity": False})
     licence: str = field(default="", metadata={"identity": False})
     caution: str = field(default="", metadata={"identity": False})
-    sources: dict[str, Source] = field(default_factory=dict, metadata={"identity": False})
+    sources: dict[str, UpstreamFiles] = field(default_factory=dict, metadata={"identity": False})
     mirror: str = field(default=FROM_GITHUB, metadata={"identity": False})
     name: str = field(default="", metadata={"identity": False})
 
     @property
     def origin(self) -> str:
-        """Repository and commit, as messages name them."""
+        """Repository and commit, for messages."""
         return f"{self.upstream} at {self.commit}" if self.commit else self.upstream
 
     def read(self, name: str) -> bytes:
-        """A file's bytes, read from the disk once. Raises InputError if it is missing or other than pinned."""
+        """A file's content; cached after the first read. Raises InputError if it is missing or not the pinned one."""
         path = Path(self.folder) / name
         try:
             return _pinned(path, self.sha256[name])
         except FileNotFoundError:
-            first = f"run `reer fetch {self.name}` with the same data.folder, or " if self.name else ""
+            command = f"run `reer fetch {self.name}` with the same data.folder, or " if self.name else ""
             raise InputError(
-                f"benchmark file {path} is not there; {first}get it from {self.origin} and set the benchmark's "
+                f"benchmark file {path} is missing; {command}get it from {self.origin} and set the benchmark's "
                 "data.folder, or leave this benchmark out"
             ) from None
-        except _Altered as found:
+        except _WrongSha256 as error:
             raise InputError(
-                f"benchmark file {path} has sha256 {found}, pinned is {self.sha256[name]} ({self.origin}); "
-                "another version is another benchmark: pin its sha256 in the configuration if that is meant"
+                f"benchmark file {path} has sha256 {error}, pinned is {self.sha256[name]} ({self.origin}); "
+                "another version is another benchmark: pin its sha256 in the configuration if you want that one"
             ) from None
 
-    def found(self, name: str) -> str | None:
-        """The sha256 of a file as it lies there now, None where it does not."""
+    def actual_sha256(self, name: str) -> str | None:
+        """The sha256 of a file's present content, None if the file is missing."""
         try:
-            return hashlib.sha256(_unpacked(Path(self.folder) / name)).hexdigest()
+            return hashlib.sha256(_content(Path(self.folder) / name)).hexdigest()
         except FileNotFoundError:
             return None
 
@@ -84,27 +90,27 @@ class DataFiles:
         return self.read(name).decode("utf-8")
 
     def lines(self, name: str) -> list[str]:
-        """The lines of a file that hold anything, cut at `\\n` alone."""
+        """The lines of a file that are not blank, split at `\\n` only."""
         return [line for line in self.text(name).split("\n") if line.strip()]
 
 
-class _Altered(Exception):
-    """A file has this sha256, not the pinned one."""
+class _WrongSha256(Exception):
+    """A file's content is not the pinned one; the message is its sha256."""
 
 
 @lru_cache(maxsize=64)
 def _pinned(path: Path, sha256: str) -> bytes:
-    """The bytes with this sha256 at a path. Kept, since a judge's prompt is asked for once an item: whatever becomes of
-    the file, these stay the bytes that were pinned."""
-    content = _unpacked(path)
+    """The content with this sha256 at a path. It is cached because a judge prompt is needed for every item; a later
+    change of the file does not change what was read."""
+    content = _content(path)
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
-        raise _Altered(digest)
+        raise _WrongSha256(digest)
     return content
 
 
-def _unpacked(path: Path) -> bytes:
-    """A file's bytes, or those of its `.gz`. Raises FileNotFoundError, and InputError for a broken `.gz`."""
+def _content(path: Path) -> bytes:
+    """A file's bytes, or those inside its `.gz`. Raises FileNotFoundError, and InputError for a broken `.gz`."""
     if path.is_file():
         return path.read_bytes()
     packed = path.with_name(path.name + ".gz")
@@ -114,5 +120,5 @@ def _unpacked(path: Path) -> bytes:
         return gzip.decompress(packed.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
-            f"benchmark file {packed} cannot be unpacked: {error}; take it away and get it again"
+            f"benchmark file {packed} cannot be decompressed: {error}; delete it and fetch it again"
         ) from None

@@ -1,7 +1,7 @@
-"""A benchmark's own files from its repository: the pinned commit, each file checked before it is there.
+"""Downloads a benchmark's own files from its repository at the pinned commit and checks each before it is stored.
 
-What is there and right stays; what is there and other is never replaced; a file appears whole or not at all, so a
-fetch that was killed goes on by being repeated.
+A correct file is kept, a file with other content is never replaced, and a file appears completely or not at all: an
+interrupted download resumes when the command is repeated.
 """
 
 from __future__ import annotations
@@ -13,28 +13,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
 
-from evals.benchmarks.data_files import DataFiles, Source
-from evals.benchmarks.extract import WAYS, derive
+from evals.benchmarks.data_files import DataFiles, UpstreamFiles
+from evals.benchmarks.extract import EXTRACTORS, extract
 from reer.errors import Incomplete, InputError
 from reer.files import write_atomic
 
-RETRIED = {408, 425, 429, 500, 502, 503, 504}
-HERE = ("127.0.0.1", "localhost", "::1")
+if TYPE_CHECKING:
+    import httpx
 
-Seen = Callable[[str, int, int | None], None]  # an upstream file, how many bytes are here, how many there are
+RETRY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+FileState = Literal["present", "missing", "different"]
+OnProgress = Callable[[str, int, int | None], None]  # upstream path, bytes received, bytes in total if known
 
 
-def unseen(file: str, here: int, there: int | None) -> None:
-    """Progress nobody looks at."""
+def no_progress(path: str, received: int, total: int | None) -> None:
+    """Reports nothing."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How patient and how greedy: `timeout_seconds` bounds one wait for bytes, `file_seconds` one attempt at a file,
-    `total_bytes` all that one fetch downloads. Pauses double from `pause_seconds`."""
+class DownloadLimits:
+    """`timeout_seconds` bounds one wait for bytes, `file_seconds` one attempt at a file, `total_bytes` everything that
+    one call downloads. The pause between attempts doubles, starting at `pause_seconds`."""
 
     attempts: int = 5
     timeout_seconds: float = 30.0
@@ -43,147 +47,152 @@ class Limits:
     pause_seconds: float = 1.0
 
 
-LIMITS = Limits()
+DEFAULT_LIMITS = DownloadLimits()
 
 
-class Interrupted(Exception):
-    """A download that another attempt may bring to its end."""
+class Retryable(Exception):
+    """A download failed in a way that another attempt may not."""
 
 
-def state(data: DataFiles) -> dict[str, str]:
-    """By local name: `there`, `missing`, or `other` for a file with another sha256 than the pinned one."""
-    found = {name: data.found(name) for name in data.sha256}
-    return {
-        name: "missing" if digest is None else "there" if digest == data.sha256[name] else "other"
-        for name, digest in found.items()
-    }
+def file_states(data: DataFiles) -> dict[str, FileState]:
+    """The state of each local file: `different` is a file whose sha256 is not the pinned one."""
+    return {name: _state(data.actual_sha256(name), pinned) for name, pinned in data.sha256.items()}
 
 
-def fetch(data: DataFiles, seen: Seen = unseen, limits: Limits = LIMITS) -> list[str]:
-    """Bring the files that are missing; returns their names. Raises InputError before anything is downloaded if a file
-    is there with other content or has no source, and after the rest is there if one is not what was pinned; Incomplete
-    if the server cannot be had."""
-    states = state(data)
-    other = [str(Path(data.folder) / name) for name, which in states.items() if which == "other"]
-    if other:
+def _state(actual: str | None, pinned: str) -> FileState:
+    if actual is None:
+        return "missing"
+    return "present" if actual == pinned else "different"
+
+
+def fetch(data: DataFiles, on_progress: OnProgress = no_progress, limits: DownloadLimits = DEFAULT_LIMITS) -> list[str]:
+    """Download the missing files; returns their names.
+
+    Raises InputError before any download if a file has other content or no source, and after the other files are
+    stored if one is not the pinned one; Incomplete if the server cannot be reached."""
+    states = file_states(data)
+    different = [str(Path(data.folder) / name) for name, state in states.items() if state == "different"]
+    if different:
         raise InputError(
-            f"{', '.join(other)}: there, but not what is pinned ({data.origin}); nothing was downloaded or replaced: "
-            "take them away and fetch again, or pin their sha256 if another version is meant"
+            f"{', '.join(different)}: present, but not the pinned content ({data.origin}); nothing was downloaded or "
+            "replaced: move them away and fetch again, or pin their sha256 if you want that version"
         )
-    missing = [name for name, which in states.items() if which == "missing"]
+    missing = [name for name, state in states.items() if state == "missing"]
     sources = {name: _source(data, name) for name in missing}
     if not missing:
         return []
-    wrong = []
-    with _connect(data, seen, limits) as upstream:
+    errors = []
+    with _connect(data, on_progress, limits) as upstream:
         for name, source in sources.items():
             try:
                 write_atomic(Path(data.folder) / name, _content(data, name, source, upstream))
             except InputError as error:
-                wrong.append(f"{error}; {source.otherwise}" if source.otherwise else str(error))
-    if wrong:
-        raise InputError("\n".join([*wrong, f"the other {len(missing) - len(wrong)} missing files were fetched"]))
+                errors.append(f"{error}; {source.otherwise}" if source.otherwise else str(error))
+    if errors:
+        raise InputError("\n".join([*errors, f"the other {len(missing) - len(errors)} missing files were fetched"]))
     return missing
 
 
-def _source(data: DataFiles, name: str) -> Source:
-    """Where a file comes from, with everything checked that becomes a path or an address."""
+def _source(data: DataFiles, name: str) -> UpstreamFiles:
+    """The upstream files of a local file, with everything checked that becomes a path or an address."""
     if name not in data.sources:
-        raise InputError(f"{name} is pinned, but data.sources does not say where it comes from; put it there by hand")
+        raise InputError(f"{name} is pinned, but data.sources does not say where it comes from; add the file by hand")
     source = data.sources[name]
-    if source.how not in WAYS:
-        raise InputError(f"data.sources: {name}: how: got {source.how!r}, want one of {', '.join(WAYS)}")
+    if source.method not in EXTRACTORS:
+        raise InputError(f"data.sources: {name}: method: got {source.method!r}, want one of {', '.join(EXTRACTORS)}")
     for path in (name, *source.files.values()):
         if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)*", path) or ".." in PurePosixPath(path).parts:
             raise InputError(f"data.sources: {name}: want relative paths of letters, digits and . _ + -, got {path!r}")
     return source
 
 
-def _content(data: DataFiles, name: str, source: Source, upstream: Upstream) -> bytes:
-    """A local file's content, checked. Raises InputError if it, or what it is made of, is not what is pinned."""
+def _content(data: DataFiles, name: str, source: UpstreamFiles, upstream: UpstreamConnection) -> bytes:
+    """A local file's content. Raises InputError if it, or an upstream file it is made from, is not the pinned one."""
     contents = {}
     for role, path in source.files.items():
         contents[role] = upstream.get(path)
         if role in source.sha256:
             _check(f"{path} ({data.origin})", contents[role], source.sha256[role])
-    content = derive(name, source, contents)
+    content = extract(name, source, contents)
     _check(f"{name}, made of {', '.join(source.files.values())} ({data.origin}),", content, data.sha256[name])
     return content
 
 
-def _check(what: str, content: bytes, pinned: str) -> None:
+def _check(file: str, content: bytes, pinned: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != pinned:
-        raise InputError(f"{what} has sha256 {digest} ({len(content):,} bytes), pinned is {pinned}; it was not kept")
+        raise InputError(f"{file} has sha256 {digest} ({len(content):,} bytes), pinned is {pinned}; it was not stored")
 
 
-class Upstream:
+class UpstreamConnection:
     """An open connection to the files of one commit."""
 
-    def __init__(self, base: str, http: Any, seen: Seen, limits: Limits) -> None:
-        self.base, self.http, self.seen, self.limits = base, http, seen, limits
-        self.room = limits.total_bytes
+    def __init__(self, base_url: str, client: httpx.Client, on_progress: OnProgress, limits: DownloadLimits) -> None:
+        self.base_url, self.client, self.on_progress, self.limits = base_url, client, on_progress, limits
+        self.bytes_left = limits.total_bytes
 
     def get(self, path: str) -> bytes:
-        """A file's bytes. Raises InputError if it is refused or too big, Incomplete when no attempt ends well."""
-        why = ""
+        """A file's bytes. Raises InputError if it is refused or too big, Incomplete if every attempt fails."""
+        reason = ""
         for attempt in range(self.limits.attempts):
             if attempt:
                 time.sleep(self.limits.pause_seconds * 2 ** (attempt - 1))
             try:
                 return self._attempt(path)
-            except Interrupted as error:
-                why = str(error)
+            except Retryable as error:
+                reason = str(error)
         raise Incomplete(
-            f"{self.base}/{path}: not had in {self.limits.attempts} attempts; last: {why}. What came before it is "
-            "kept; the same command goes on from here, and data.mirror names another server"
+            f"{self.base_url}/{path}: {self.limits.attempts} attempts failed, the last with: {reason}. Files before it "
+            "are stored; repeat the command to resume, or set data.mirror to another server"
         )
 
     def _attempt(self, path: str) -> bytes:
         import httpx
 
-        ends_at = time.monotonic() + self.limits.file_seconds
+        deadline = time.monotonic() + self.limits.file_seconds
         received = bytearray()
         try:
-            with self.http.stream("GET", f"{self.base}/{quote(path)}") as reply:
-                self._accept(path, reply)
+            with self.client.stream("GET", f"{self.base_url}/{quote(path)}") as reply:
+                self._check_status(path, reply)
                 length = reply.headers.get("content-length", "")
-                there = int(length) if length.isdecimal() and "content-encoding" not in reply.headers else None
+                total = int(length) if length.isdecimal() and "content-encoding" not in reply.headers else None
                 for chunk in reply.iter_bytes():
                     received += chunk
-                    self.room -= len(chunk)
-                    self._bounds(path, ends_at)
-                    self.seen(path, len(received), there)
+                    self.bytes_left -= len(chunk)
+                    self._check_limits(path, deadline)
+                    self.on_progress(path, len(received), total)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Interrupted(f"{type(error).__name__}: {error}") from None
+            raise Retryable(f"{type(error).__name__}: {error}") from None
         return bytes(received)
 
-    def _accept(self, path: str, reply: Any) -> None:
-        if reply.status_code in RETRIED:
-            raise Interrupted(f"HTTP {reply.status_code}")
+    def _check_status(self, path: str, reply: httpx.Response) -> None:
+        url = f"{self.base_url}/{path}"
+        if reply.status_code in RETRY_STATUSES:
+            raise Retryable(f"HTTP {reply.status_code}")
         if reply.is_redirect:
-            raise InputError(f"{self.base}/{path}: redirected elsewhere, which is not followed; set data.mirror to it")
+            raise InputError(f"{url}: the server redirects, which is not followed; set data.mirror to the new address")
         if reply.status_code != 200:
-            raise InputError(f"{self.base}/{path}: HTTP {reply.status_code}; check upstream, commit and data.mirror")
+            raise InputError(f"{url}: HTTP {reply.status_code}; check upstream, commit and data.mirror")
 
-    def _bounds(self, path: str, ends_at: float) -> None:
-        if self.room < 0:
-            raise InputError(f"{path}: more than {self.limits.total_bytes:,} bytes in one fetch; it was not kept")
-        if time.monotonic() > ends_at:
-            raise Interrupted(f"not all there after {self.limits.file_seconds:g} s")
+    def _check_limits(self, path: str, deadline: float) -> None:
+        if self.bytes_left < 0:
+            raise InputError(f"{path}: more than {self.limits.total_bytes:,} bytes in one fetch; it was not stored")
+        if time.monotonic() > deadline:
+            raise Retryable(f"not complete after {self.limits.file_seconds:g} s")
 
 
 @contextmanager
-def _connect(data: DataFiles, seen: Seen, limits: Limits) -> Iterator[Upstream]:
-    """Open the pinned commit. Raises InputError for an address that is no plain https one."""
+def _connect(data: DataFiles, on_progress: OnProgress, limits: DownloadLimits) -> Iterator[UpstreamConnection]:
+    """Connect to the pinned commit. Raises InputError unless the mirror is a plain https address."""
     import httpx
 
     mirror = urlsplit(data.mirror)
-    safe = mirror.scheme == "https" or (mirror.scheme == "http" and mirror.hostname in HERE)
+    safe = mirror.scheme == "https" or (mirror.scheme == "http" and mirror.hostname in LOOPBACK)
     if not safe or not mirror.hostname or mirror.query or mirror.fragment or mirror.username or mirror.password:
-        raise InputError(f"data.mirror: want https://HOST[/PATH] (http for this machine alone), got {data.mirror!r}")
+        raise InputError(f"data.mirror: want https://HOST[/PATH] (http for this machine only), got {data.mirror!r}")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", data.upstream) or not re.fullmatch(r"[0-9a-f]{40}", data.commit):
         raise InputError(f"data.upstream, data.commit: want OWNER/NAME and 40 hex digits, got {data.origin!r}")
     timeout = httpx.Timeout(limits.timeout_seconds, connect=min(10.0, limits.timeout_seconds))
-    with httpx.Client(timeout=timeout, follow_redirects=False) as http:
-        yield Upstream(f"{data.mirror.rstrip('/')}/{data.upstream}/{data.commit}", http, seen, limits)
+    with httpx.Client(timeout=timeout, follow_redirects=False) as client:
+        base_url = f"{data.mirror.rstrip('/')}/{data.upstream}/{data.commit}"
+        yield UpstreamConnection(base_url, client, on_progress, limits)

@@ -1,7 +1,7 @@
 """HelloBench (Quehry/HelloBench d403282): 647 English prompts in five tasks, each judged in one call by a checklist.
 
-Items, checklists, weights and the judge's prompt are read from the benchmark's own files at run time; none of it is
-kept here.
+Items, checklists, weights and the judge prompt are read from the benchmark's own files at run time; the project
+contains none of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, View, identity_frame, in_turn, version_of
+from evals.benchmark import (
+    Frame,
+    Item,
+    JudgeCall,
+    JudgedBenchmark,
+    JudgedResponse,
+    Response,
+    Verdict,
+    View,
+    identity_frame,
+    interleaved,
+)
 from evals.benchmarks.data_files import DataFiles
 from evals.replies import STRICT, Malformed, Reader
 from reer.errors import InputError
@@ -27,63 +38,53 @@ PROMPT, WEIGHTS = "judge_prompt.json", "checklist_weights.json"
 Weights = Mapping[str, Sequence[float]]
 
 
-@dataclass(frozen=True)
-class HelloBench:
-    """`data` names `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
-    `checklist_weights.json` (those of results/scripts/compute.py). `tokenize` shows the judge the answer as nltk's
-    words, as upstream does, without its line breaks; `items_limit` takes from the tasks in turn.
-    `judge_sees` `official` shows thinking too, as upstream would. `columns` are other names of tasks, as a paper's
-    table has them."""
+@dataclass(frozen=True, kw_only=True)
+class HelloBench(JudgedBenchmark):
+    """`data` must hold `main_data/<task>.jsonl`, `judge_prompt.json` (the two constants of llm_judge.py) and
+    `checklist_weights.json` (those of results/scripts/compute.py).
+
+    `tokenize` shows the judge the answer as nltk's word tokens, without its line breaks, as upstream does.
+    `items_limit` takes from the tasks in turn. `judge_sees` `official` shows thinking too, as upstream does.
+    `columns` maps other names, such as those of a paper's table, to tasks."""
+
+    name = "hellobench"
 
     data: DataFiles
     tasks: tuple[str, ...]
     tokenize: bool
-    temperature: float
-    min_coverage: float
-    items_limit: int | None = None
     judge_sees: View = "answer"
     columns: dict[str, str] = field(default_factory=dict, metadata={"identity": False})
 
     def __post_init__(self) -> None:
-        strange = set(self.columns.values()) - set(TASKS)
-        if strange:
-            raise InputError(f"benchmark.hellobench.columns: {sorted(strange)} are no tasks; want {', '.join(TASKS)}")
+        unknown = set(self.columns.values()) - set(TASKS)
+        if unknown:
+            raise InputError(f"benchmark.hellobench.columns: got {sorted(unknown)}; want tasks of {', '.join(TASKS)}")
         if not self.tasks or set(self.tasks) - set(TASKS) or len(set(self.tasks)) < len(self.tasks):
-            got = ", ".join(self.tasks) or "none"
-            raise InputError(
-                f"benchmark.hellobench.tasks: got {got}; want one or more, each once, of {', '.join(TASKS)}"
-            )
+            got, known = ", ".join(self.tasks) or "none", ", ".join(TASKS)
+            raise InputError(f"benchmark.hellobench.tasks: got {got}; want one or more of {known}, each once")
 
     @property
-    def name(self) -> str:
-        return "hellobench"
-
-    @property
-    def version(self) -> str:
-        return version_of(self.name, self.data.sha256)
+    def file_sha256(self) -> Mapping[str, str]:
+        return self.data.sha256
 
     @property
     def judge_sampling(self) -> Sampling:
-        """Of llm_judge.py at d403282, which adds a seed of 42: ours are one for each question."""
+        """From llm_judge.py at d403282; its seed of 42 is replaced by one seed per question."""
         return Sampling(0.8, 1.0, 4096)
-
-    @property
-    def grades(self) -> None:
-        return None
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return dict.fromkeys(self.tasks, (0.0, 100.0))
 
     def _rows_file(self, task: str) -> str:
-        """The task's file; the published summarization file is known from a reconstruction only."""
+        """The task's file. The summarization file is only available as a reconstruction."""
         names = (f"main_data/{task}.jsonl", f"main_data/{task}.reconstructed.jsonl")
-        found = next((name for name in names if name in self.data.sha256), None)
-        if found is None:
+        pinned = next((name for name in names if name in self.data.sha256), None)
+        if pinned is None:
             raise InputError(
                 f"benchmark.hellobench.data.sha256 pins no {names[0]}; add it, or leave the task {task} out"
             )
-        return found
+        return pinned
 
     def _weights(self) -> Weights:
         weights: Weights = json.loads(self.data.text(WEIGHTS))
@@ -94,9 +95,9 @@ class HelloBench:
 
     def items(self) -> list[Item]:
         if self.tokenize:
-            as_words("")  # missing nltk data shows here, not after hours of generation
+            as_words("")  # missing nltk data fails here, not after hours of generation
         weights = self._weights()
-        return in_turn([self._items(task, weights) for task in self.tasks])[: self.items_limit]
+        return interleaved([self._items(task, weights) for task in self.tasks])[: self.items_limit]
 
     def _items(self, task: str, weights: Weights) -> list[Item]:
         items = []
@@ -128,12 +129,12 @@ class HelloBench:
         messages = (Message("system", template["system"]), Message("user", text))
         return [JudgeCall(item.id, item.category.partition("/")[2], Prompt(messages))]
 
-    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
-        """Grades by place in the checklist of the call's category."""
-        entries = read.list(reply)
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
+        """Grades by position in the checklist of the call's category."""
+        entries = reader.parse_list(reply)
         if len(entries) != len(self._weights()[call.criterion]):
             raise Malformed("wrong_number_of_scores")
-        return {str(place): _grade(place, entry) for place, entry in enumerate(entries)}
+        return {str(position): _grade(position, entry) for position, entry in enumerate(entries)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         task, _, kind = item.category.partition("/")
@@ -141,28 +142,28 @@ class HelloBench:
         if not grades:
             return {task: None}
         weights = self._weights()[kind]
-        return {task: weighted([grades[str(place)] for place in range(len(weights))], weights)}
+        return {task: weighted([grades[str(position)] for position in range(len(weights))], weights)}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
-        """Raw means by task with their average, and the same on the scale of the official tables."""
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+        """Raw means by task with their average, both also on the scale of the official tables."""
         weights = self._weights()
-        read = [(item.category.partition("/"), v.replies) for item in items for v in by_item[item.id].verdicts]
+        replies = [(item.category.partition("/"), v.replies) for item in items for v in by_item[item.id].verdicts]
         grades = [
             (task, kind, scores)
-            for (task, _, kind), replies in read
-            if (scores := official_scores(replies, len(weights[kind])))
+            for (task, _, kind), texts in replies
+            if (scores := official_scores(texts, len(weights[kind])))
         ]
         raw = official(grades, weights)
         named = {column: raw[task] for column, task in self.columns.items() if task in raw}
         return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}, **named}
 
 
-def _grade(place: int, entry: Any) -> float:
-    """The grade in one entry of the judge's list. Weights go by place, so an entry that names another place than its
-    own is refused (upstream counts it for the wrong question); "0.75" counts, as the prompt's own example quotes it."""
+def _grade(position: int, entry: object) -> float:
+    """The grade in one entry of the judge's list. Weights are assigned by position, so an entry with another position's
+    id is refused (upstream counts it for the wrong question). "0.75" is accepted: the prompt quotes it so."""
     if not isinstance(entry, dict):
         raise Malformed("entry_not_an_object")
-    if str(entry.get("checklist_id")) != str(place):
+    if str(entry.get("checklist_id")) != str(position):
         raise Malformed("not_in_checklist_order")
     score = entry.get("evaluation_score")
     if isinstance(score, bool) or not isinstance(score, int | float | str):
@@ -177,8 +178,8 @@ def _grade(place: int, entry: Any) -> float:
 
 
 def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
-    """What llm_judge.py stores of these replies: of the first that is a list of so many entries, else of the last that
-    is a list at all; None where it stores nothing or its run ends. It deletes fences, line breaks and backslashes."""
+    """The grades that llm_judge.py stores for these replies: those of the first list with `count` entries, else of the
+    last list of any length; None if it stores nothing or stops. It deletes code fences, line breaks and backslashes."""
     stored: Any = []
     for reply in replies:
         text = re.sub(r"```json|```python|```|\n|\\", "", reply)
@@ -195,7 +196,7 @@ def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
 
 
 def as_words(text: str) -> str:
-    """The text as llm_judge.py shows it: the first 16,000 of nltk's word tokens, with single spaces.
+    """The text as llm_judge.py shows it: the first 16,000 of nltk's word tokens, joined by single spaces.
 
     Raises InputError if nltk or its data is missing.
     """
@@ -206,27 +207,28 @@ def as_words(text: str) -> str:
     except (ImportError, LookupError) as error:
         missing = "nltk" if isinstance(error, ImportError) else "punkt_tab"
         raise InputError(
-            f"benchmark.hellobench.tokenize=true wants nltk and its data punkt_tab, got no {missing}; "
-            "install nltk and run `python -m nltk.downloader punkt_tab`, or name a folder that has the data in "
-            "NLTK_DATA, or set tokenize=false (the judge then sees the answer as written, unlike upstream's)"
+            f"benchmark.hellobench.tokenize=true needs nltk and its data punkt_tab, got no {missing}; "
+            "install nltk and run `python -m nltk.downloader punkt_tab`, or set NLTK_DATA to a folder with the data, "
+            "or set tokenize=false (the judge then sees the answer as written, unlike upstream)"
         ) from None
     return " ".join(words[:16000])
 
 
 def weighted(scores: Sequence[float], weights: Sequence[float]) -> float:
-    """The 0-100 score of an item: its grades weighted by place in the checklist."""
+    """The 0-100 score of an item: its grades, weighted by position in the checklist."""
     return math.fsum(score * weight for score, weight in zip(scores, weights, strict=True))
 
 
 def rescaled(score: float) -> float:
-    """The scale of the official tables (results/scripts/compute.py): 75 is 0, 100 is 100, 0 is -300."""
+    """A raw score on the scale of the official tables (results/scripts/compute.py): 75 → 0, 100 → 100, 0 → -300."""
     return (score - 75) * 4
 
 
 def official(judged: Iterable[tuple[str, str, Sequence[float]]], weights: Weights) -> dict[str, float]:
-    """Raw task means of (task, category, grades) and, if all five tasks are there, their unweighted `average`.
+    """Raw task means of (task, category, grades) and, if all five tasks are present, their unweighted `average`.
 
-    As results/scripts/compute.py does it: grades of the wrong number or outside 0..1 are left out, uncounted.
+    As in results/scripts/compute.py, items with the wrong number of grades or a grade outside 0..1 are left out without
+    being counted.
     """
     scored: dict[str, list[float]] = {}
     for task, category, grades in judged:

@@ -1,4 +1,4 @@
-"""LongBench-Write's rule for length (LongWriter 3fcfdff, evaluation/eval_length.py): no judge, any language."""
+"""LongBench-Write's length score by rule (LongWriter 3fcfdff, evaluation/eval_length.py): no judge, any language."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _LATIN = re.compile(r"\b[a-zA-Z]+\b")
 
 
 def count_units(text: str) -> int:
-    """Ideographs plus runs of ASCII letters at word boundaries, as upstream counts; digits count nothing."""
+    """Ideographs plus runs of ASCII letters at word boundaries, as upstream counts; digits are not counted."""
     return len(_IDEOGRAPH.findall(text)) + len(_LATIN.findall(text))
 
 
 def length_score(required: int, text: str) -> float:
-    """S_l in [0, 100]: 100 at the required length, 0 from four times and from a third of it. An empty text scores 0
-    (upstream divides by zero there)."""
+    """S_l in [0, 100] of a text that should have `required` units: 100 at that length, 0 from four times and below a
+    third of it. An empty text scores 0 (upstream divides by zero)."""
     written = count_units(text)
     if written == 0:
         return 0.0

@@ -1,6 +1,6 @@
-"""LongBench-Write (LongWriter 3fcfdff): 120 prompts, length score by rule, quality in six dimensions by a judge.
+"""LongBench-Write (LongWriter 3fcfdff): 120 prompts, a length score by rule, quality in six dimensions by a judge.
 
-Items and the judge's prompt are read from the benchmark's own files at run time; none of it is kept here.
+Items and the judge prompt are read from the benchmark's own files at run time; the project contains neither.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, View, identity_frame, version_of
+from evals.benchmark import (
+    Frame,
+    Item,
+    JudgeCall,
+    JudgedBenchmark,
+    JudgedResponse,
+    Response,
+    Verdict,
+    View,
+    identity_frame,
+)
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.length import length_score
 from evals.replies import STRICT, Malformed, Reader
@@ -21,34 +31,26 @@ from reer.types import Message
 DIMENSIONS = ("Relevance", "Accuracy", "Coherence", "Clarity", "Breadth and Depth", "Reading Experience")
 
 
-@dataclass(frozen=True)
-class LongBenchWrite:
-    """`data` names `longbench_write.jsonl` and `judge.txt` of the upstream repository. `judged` False scores the length
-    alone and asks no judge. `judge_sees` `official` judges and measures thinking too, as upstream would."""
+@dataclass(frozen=True, kw_only=True)
+class LongBenchWrite(JudgedBenchmark):
+    """`data` must hold `longbench_write.jsonl` and `judge.txt` of the upstream repository. With `judged` False only the
+    length is scored and no judge is asked. With `judge_sees` `official`, thinking is judged and measured too, as the
+    upstream scripts do."""
+
+    name = "longbench_write"
 
     data: DataFiles
     judged: bool
-    temperature: float
-    min_coverage: float
-    items_limit: int | None = None
     judge_sees: View = "answer"
 
     @property
-    def name(self) -> str:
-        return "longbench_write"
-
-    @property
-    def version(self) -> str:
-        return version_of(self.name, self.data.sha256)
+    def file_sha256(self) -> Mapping[str, str]:
+        return self.data.sha256
 
     @property
     def judge_sampling(self) -> Sampling:
-        """Of evaluation/eval_quality.py at 3fcfdff."""
+        """From evaluation/eval_quality.py at 3fcfdff."""
         return Sampling(0.5, 1.0, 1024)
-
-    @property
-    def grades(self) -> None:
-        return None
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
@@ -76,12 +78,11 @@ class LongBenchWrite:
         text = (head + item.prompt + tail.replace("$RESPONSE$", frame(self.shown(response)), 1)).strip()
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
 
-    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
-        verdict = read.object(reply)
-        missing = [name for name in DIMENSIONS if name not in verdict]
-        if missing:
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
+        verdict = reader.parse_object(reply)
+        if not set(DIMENSIONS) <= verdict.keys():
             raise Malformed("missing_dimension")
-        return {name: read.grade(verdict[name], 1, 5) for name in DIMENSIONS}
+        return {name: reader.grade(verdict[name], 1, 5) for name in DIMENSIONS}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         s_l = length_score(item.length or 1, self.shown(response))
@@ -91,28 +92,28 @@ class LongBenchWrite:
         s_q = math.fsum((grade - 1) * 25 for grade in grades.values()) / len(DIMENSIONS) if grades else None
         return {"S_l": s_l, "S_q": s_q, "mean_S_q_S_l": None if s_q is None else (s_q + s_l) / 2}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
-        """S_l over all rows; S_q and its dimensions over the rows of which a reply could be read as eval_quality.py
-        reads it. Their mean is the paper's overall, which no script computes."""
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+        """S_l over all rows; S_q and its dimensions over the rows with a reply that eval_quality.py can parse. The mean
+        of S_l and S_q is the paper's overall score, which no upstream script computes."""
         s_l = [length_score(item.length or 1, self.shown(by_item[item.id].response)) for item in items]
-        found = {"S_l": math.fsum(s_l) / len(s_l)} if s_l else {}
-        read = [official_grades(v.replies) for item in items for v in by_item[item.id].verdicts]
-        grades = [grade for grade in read if grade]
+        length = {"S_l": math.fsum(s_l) / len(s_l)} if s_l else {}
+        parsed = [official_grades(verdict.replies) for item in items for verdict in by_item[item.id].verdicts]
+        grades = [grade for grade in parsed if grade]
         if not grades:
-            return found
-        means = {name: (math.fsum(g[name] for g in grades) / len(grades) - 1) * 25 for name in DIMENSIONS}
+            return length
+        means = {name: (math.fsum(grade[name] for grade in grades) / len(grades) - 1) * 25 for name in DIMENSIONS}
         s_q = math.fsum(means.values()) / len(means)
-        return {**found, "S_q": s_q, "mean_S_q_S_l": (s_q + found["S_l"]) / 2, **means}
+        return {**length, "S_q": s_q, "mean_S_q_S_l": (s_q + length["S_l"]) / 2, **means}
 
 
 def official_grades(replies: Sequence[str]) -> dict[str, float] | None:
-    """The grades in the first reply that eval_quality.py could read: between a json fence's marks if there is one, with
-    every line break deleted; any value counts that is a number, 9 and "4" too. None if there is no such reply."""
+    """The grades in the first reply that eval_quality.py can parse, None if there is no such reply. The script takes
+    the text inside a json code fence if there is one, deletes every line break and accepts any number, 9 or "4" too."""
     for reply in replies:
         text = reply.split("```json\n")[1].split("\n```")[0] if "```json\n" in reply else reply
         try:
-            found = json.loads(text.replace("\n", ""))
-            return {name: float(found[name]) for name in DIMENSIONS}
+            grades = json.loads(text.replace("\n", ""))
+            return {name: float(grades[name]) for name in DIMENSIONS}
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return None

@@ -1,6 +1,6 @@
 """WritingBench (X-PLUG/WritingBench ae2d517): 1,000 queries in six domains, each judged by five criteria of its own.
 
-Queries, criteria and the judge's prompt are read from the benchmark's own files at run time; none of it is kept here.
+Queries, criteria and the judge prompt are read from the benchmark's own files at run time; the project contains none.
 """
 
 from __future__ import annotations
@@ -9,9 +9,19 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, identity_frame, in_turn, version_of
+from evals.benchmark import (
+    Frame,
+    Item,
+    JudgeCall,
+    JudgedBenchmark,
+    JudgedResponse,
+    Response,
+    Verdict,
+    View,
+    identity_frame,
+    interleaved,
+)
 from evals.benchmarks.data_files import DataFiles
 from evals.replies import STRICT, Malformed, Reader
 from reer.errors import InputError
@@ -28,39 +38,37 @@ DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports th
 }
 QUERIES = "benchmark_all.jsonl"
 PROMPT = "judge_prompt.json"
+STRIPPED = "json|```"  # upstream strips these characters, in any order, from both ends of a reply
 REQUIREMENTS = "requirement_index.json"
-Requirements = Mapping[str, Mapping[str, Sequence[str]]]  # style, format, length → item → names of its criteria on it
+Requirements = Mapping[
+    str, Mapping[str, Sequence[str]]
+]  # style, format, length → item id → names of its criteria on it
 
 
-@dataclass(frozen=True)
-class WritingBench:
-    """`data` names `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is the
-    parsed `answer`, or the whole reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
+@dataclass(frozen=True, kw_only=True)
+class WritingBench(JudgedBenchmark):
+    """`data` must hold `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is
+    the parsed `answer`, or the full reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
     turn."""
 
+    name = "writingbench"
+
     data: DataFiles
-    judge_sees: Literal["answer", "official"]
-    temperature: float
+    judge_sees: View
     top_p: float
     top_k: int
-    min_coverage: float
-    items_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.judge_sees not in ("answer", "official"):
             raise InputError(f"benchmark.writingbench.judge_sees: got {self.judge_sees!r}; want answer or official")
 
     @property
-    def name(self) -> str:
-        return "writingbench"
-
-    @property
-    def version(self) -> str:
-        return version_of(self.name, self.data.sha256)
+    def file_sha256(self) -> Mapping[str, str]:
+        return self.data.sha256
 
     @property
     def judge_sampling(self) -> Sampling:
-        """Of evaluator/claude.py at ae2d517."""
+        """From evaluator/claude.py at ae2d517."""
         return Sampling(1.0, 0.95, 2048)
 
     @property
@@ -79,7 +87,7 @@ class WritingBench:
         for number, line in enumerate(self.data.lines(QUERIES), start=1):
             item = _item(line, f"{QUERIES}:{number}")
             domains[item.category.partition("/")[0]].append(item)
-        return in_turn(list(domains.values()))[: self.items_limit]
+        return interleaved(list(domains.values()))[: self.items_limit]
 
     def shown(self, response: Response) -> str:
         return response.answer if self.judge_sees == "answer" else after_thinking(response.text)
@@ -94,36 +102,37 @@ class WritingBench:
             calls.append(JudgeCall(item.id, criterion["name"], Prompt(messages)))
         return calls
 
-    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
-        """A score and its reason, both required as upstream requires them."""
-        verdict = read.object(reply)
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
+        """The score; a reason is required too, as it is upstream."""
+        verdict = reader.parse_object(reply)
         if not isinstance(verdict.get("reason"), str):
             raise Malformed("no_reason")
-        return {"score": read.grade(verdict.get("score"), 1, 10)}
+        return {"score": reader.grade(verdict.get("score"), 1, 10)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         grades = [verdict.scores["score"] for verdict in verdicts if verdict.scores]
         mean = math.fsum(grades) / len(grades) if len(grades) == len(item.rubric) else None
         return {"overall": mean, code_of(item.category): mean}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
-        """All that calculate_scores.py makes of these replies, on the scale of 1 to 10 and as the leaderboard shows it.
-        Where a script would end, a criterion is left out; without `requirement_index.json` so are the requirements."""
-        read = {
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+        """All numbers that calculate_scores.py computes from these replies, on the scale of 1 to 10 and times ten as on
+        the leaderboard. A criterion is left out where an upstream script would stop with an error, and the scores by
+        requirement are left out without `requirement_index.json`."""
+        parsed = {
             item.id: {v.criterion: score for v in by_item[item.id].verdicts if (score := official_score(v.replies))}
             for item in items
         }
-        means = official(read, {item.id: item.category for item in items}, self._requirements())
+        means = official(parsed, {item.id: item.category for item in items}, self._requirements())
         return {**means, **{f"{name}_x10": value * 10 for name, value in means.items()}}
 
     def _requirements(self) -> Requirements:
         if REQUIREMENTS not in self.data.sha256:
             return {}
-        found = json.loads(self.data.text(REQUIREMENTS))
-        return {kind: {_id(index): names for index, names in rows.items()} for kind, rows in found.items()}
+        index = json.loads(self.data.text(REQUIREMENTS))
+        return {kind: {_item_id(query): names for query, names in rows.items()} for kind, rows in index.items()}
 
 
-def _id(index: int | str) -> str:
+def _item_id(index: int | str) -> str:
     return f"wb-{int(index):04d}"
 
 
@@ -133,49 +142,52 @@ def code_of(category: str) -> str:
 
 
 def _item(line: str, where: str) -> Item:
-    """A row as an Item; its criteria are kept as JSON, since the prompt shows them whole."""
+    """A row as an Item; its criteria are kept as JSON, since the prompt shows them in full."""
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise InputError(f"{where}: want a JSON object, got none: {error}; fetch the file again") from None
+        raise InputError(f"{where}: want a JSON object, got invalid JSON: {error}; fetch the file again") from None
     if not isinstance(row, dict) or not {"checklist", "domain2"} <= set(row) or row.get("domain1") not in DOMAINS:
         raise InputError(
             f"{where}: want an object with `checklist`, `domain2` and one of the six domains as `domain1`, got "
-            f"{line[:80]!r}; the benchmark's first version (1,239 queries with `criteria`) is another one: "
-            "`reer fetch writingbench` brings the file at ae2d517"
+            f"{line[:80]!r}; the benchmark's first version (1,239 queries with `criteria`) has another format: "
+            "`reer fetch writingbench` downloads the file at ae2d517"
         )
     rubric = tuple(json.dumps(criterion, ensure_ascii=False) for criterion in row["checklist"])
     category = f"{row['domain1']}/{row['domain2']}"
-    return Item(_id(row["index"]), row["query"], row["lang"], category, None, rubric)
+    return Item(_item_id(row["index"]), row["query"], row["lang"], category, None, rubric)
 
 
 def after_thinking(text: str) -> str:
-    """The reply as evaluate_benchmark.py judges it: without all up to the first `</think>` that two line breaks follow.
-    Thinking that ends otherwise, or never, stays in."""
+    """The reply as evaluate_benchmark.py judges it: the text after the first `</think>` that is followed by two line
+    breaks. Thinking that ends in another way, or does not end, is kept."""
     head, mark, tail = text.partition("</think>\n\n")
     return tail if mark else head
 
 
 def official_score(replies: Sequence[str]) -> float | None:
-    """The score in the first reply that evaluate_benchmark.py could read: without the characters of `json|```` at its
-    ends it is a JSON object with a score of 1 to 10 (true counts 1) and a reason. None where its run would end."""
+    """The score in the first reply that evaluate_benchmark.py can parse: a JSON object, once the characters of
+    `json|```` are stripped from both ends, with a score of 1 to 10 (true counts as 1) and a reason. None where the
+    upstream run would stop."""
     for reply in replies:
         try:
-            found = json.loads(reply.strip("json|```"))  # noqa: B005  # characters, as upstream strips them
+            verdict = json.loads(reply.strip(STRIPPED))
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict) and isinstance(found.get("reason"), str) and found.get("score") in range(1, 11):
-            return float(found["score"])
+        if not isinstance(verdict, dict) or not isinstance(verdict.get("reason"), str):
+            continue
+        if verdict.get("score") in range(1, 11):
+            return float(verdict["score"])
     return None
 
 
 def official(
     scores: Mapping[str, Mapping[str, float]], categories: Mapping[str, str], requirements: Requirements
 ) -> dict[str, float]:
-    """As calculate_scores.py does it, from scores by query and criterion; a query without scores is left out.
+    """The means of calculate_scores.py, from scores by query and criterion; a query without scores is left out.
 
-    `overall` is the mean of all criterion scores; a domain's code, and `code/sub-domain`, the mean of its queries'
-    means; `style_R` that over the queries with a requirement of style, `style_C` the mean of all scores on it.
+    `overall` is the mean of all criterion scores; a domain's code, and `code/sub-domain`, is the mean of its queries'
+    means; `style_R` is that mean over the queries with a style requirement, `style_C` the mean of all scores on it.
     """
     scored = {query: values for query, values in scores.items() if values}
     every = [score for values in scored.values() for score in values.values()]

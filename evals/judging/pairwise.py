@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from evals.benchmark import Frame, Item, JudgeCall, Judged, Response, Verdict, identity_frame
+from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, Response, Verdict, identity_frame
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import STRICT, Malformed, Reader
@@ -89,8 +89,8 @@ class PairwiseBenchmark:
             calls.append(JudgeCall(item.id, position, Prompt((Message("user", text),))))
         return calls
 
-    def parse(self, call: JudgeCall, reply: str, read: Reader = STRICT) -> dict[str, float]:
-        winner = read.object(reply).get("better")
+    def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
+        winner = reader.parse_object(reply).get("better")
         if winner == "tie":
             return {"win": 0.5}
         if winner not in POSITIONS:
@@ -101,7 +101,7 @@ class PairwiseBenchmark:
         wins = [verdict.scores["win"] for verdict in verdicts if verdict.scores]
         return {"win": statistics.fmean(wins) if len(wins) == len(POSITIONS) else None}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, Judged]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
         return {}
 
 

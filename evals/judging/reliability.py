@@ -68,7 +68,7 @@ class ReliabilityChecks:
 
     @property
     def anchor_benchmark(self) -> WritingPrompts:
-        return WritingPrompts(self.anchor_prompt, 0.0, 1.0, 0.0)
+        return WritingPrompts(judge_prompt=self.anchor_prompt, temperature=0.0, top_p=1.0, min_coverage=0.0)
 
 
 @dataclass(frozen=True)
@@ -179,13 +179,9 @@ def null_answers(answers: JudgedAnswers, count: int) -> dict[str, JudgedAnswers]
     if len(set(nonempty)) > 1:
         texts["other_answer"] = lambda item: next(answer for answer in nonempty if answer != own[item.id])
     return {
-        kind: JudgedAnswers(answers.benchmark, items, [_response(item.id, text(item)) for item in items])
+        kind: JudgedAnswers(answers.benchmark, items, [Response.of_text(item.id, text(item)) for item in items])
         for kind, text in texts.items()
     }
-
-
-def _response(item_id: str, answer: str) -> Response:
-    return Response(item_id, answer, thinking=None, answer=answer, closed=True, truncated=False, tokens=0)
 
 
 def null_answer_scores(answers: JudgedAnswers, count: int, session: JudgeSession) -> dict[str, NullAnswerScore]:
@@ -224,7 +220,7 @@ def anchors(benchmark: WritingPrompts) -> JudgedAnswers:
     """The fixed answers, whose verdicts should not change over time."""
     rows = _anchor_rows()
     items = [Item(r["id"], r["prompt"], r["language"], "anchor", None, tuple(r["rubric"])) for r in rows]
-    return JudgedAnswers(benchmark, items, [_response(r["id"], r["answer"]) for r in rows])
+    return JudgedAnswers(benchmark, items, [Response.of_text(r["id"], r["answer"]) for r in rows])
 
 
 def _anchor_rows() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""lm-eval tasks on a trained model: declared tasks, its own scoring, scalars into the same record."""
+"""Runs lm-eval tasks on a trained model: its tasks and its scoring, with the results as measures."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from evals.benchmark import ItemScores, Measure
-from evals.lm_eval.loading import Chosen, load
+from evals.benchmark import ItemScores, JudgedBenchmark, Measure
+from evals.lm_eval.loading import LoadedTasks, load
 from evals.lm_eval.thinking import CLOSING_TAG, thinking_model
 from reer.errors import InputError
 from reer.models.local.model import pick_device
 from reer.models.protocols import Device
 
+NAME = "lm_eval"
 BUNDLED = Path(__file__).parents[1] / "data" / "lm_tasks"
-Unclosed = Mapping[tuple[str, int], list[bool]]  # by task and document, one for each reply
+Unclosed = Mapping[tuple[str, int], list[bool]]  # (task, document) → for each reply, whether its thinking is unclosed
 
 
 @dataclass(frozen=True)
 class LmEval:
-    """Tasks, tags or groups by name: lm-eval's own, or those of `folder` (YAML files beside their data; relative data
-    paths are read from there). `limit` bounds documents per task, the first ones; `max_tokens` takes the place of what
-    tasks state. Everything else is as a task states it; one that states no stop strings has none.
+    """Tasks, tags or groups by name: lm-eval's own, or those in `folder` (YAML files with their data; relative data
+    paths are relative to the folder). `limit` keeps the first documents of each task; `max_tokens` replaces the limit
+    that tasks state. Everything else is as the task states it; a task without stop strings has none.
 
-    With `think_end_token` (a closing tag such as `</think>`) tasks that generate run with the chat template's thinking
-    on and are scored on what follows the tag; see `evals.lm_eval.thinking`. A reply cut inside its thinking is an empty
-    answer, where lm-eval scores it whole, and its share is a measure of its own, `<task>/thinking_unclosed`. Tasks that
-    rate given texts run without, since lm-eval refuses to rate with thinking on.
+    With `think_end_token` (a closing tag such as `</think>`), tasks that generate run with the chat template's thinking
+    enabled and are scored on the text after the tag; see `evals.lm_eval.thinking`. A reply that ends inside its
+    thinking is an empty answer (lm-eval would score it in full), and the share of such replies is a separate measure,
+    `<task>/thinking_unclosed`. Tasks that rate given texts run without thinking, since lm-eval refuses to enable it.
     """
 
     tasks: tuple[str, ...]
@@ -44,16 +45,16 @@ class LmEval:
 
     def __post_init__(self) -> None:
         if not self.tasks:
-            raise InputError("benchmark lm_eval: want at least one task name, got none")
+            raise InputError("benchmark lm_eval: tasks: want at least one task name, got none")
         if self.think_end_token is not None and not CLOSING_TAG.fullmatch(self.think_end_token):
             raise InputError(
-                f"benchmark lm_eval: think_end_token wants a closing tag, got {self.think_end_token!r}; give one such "
-                "as </think>: without its slash it is what opens the thinking"
+                f"benchmark lm_eval: think_end_token: want a closing tag such as </think>, got {self.think_end_token!r}; "
+                "the opening tag is derived from it"
             )
 
     @property
     def name(self) -> str:
-        return "lm_eval"
+        return NAME
 
     def _folder(self) -> Path:
         return Path(self.folder) if self.folder else BUNDLED
@@ -66,35 +67,35 @@ class LmEval:
         return {"data": data, "settings": settings + thinking}
 
     def evaluate(self, model: Path, device: Device) -> tuple[list[Measure], ItemScores]:
-        """Run the tasks on the model in a folder: a Measure for each metric of each task, and each document's value."""
-        # Its progress bars and remarks ignore the switches that quiet libraries; errors still come through.
+        """Run the tasks on the model in a folder. Returns a measure per metric of each task, and the documents' values."""
+        # lm-eval's progress bars and remarks ignore the usual switches; exceptions still propagate.
         with redirect_stderr(io.StringIO()):
             chosen = load(self.tasks, self._folder())
             out, replies = self._run(chosen, model, device)
         _free(pick_device(device))
-        lost, shares = _unclosed(replies)
-        found = [measure for name in chosen.names for measure in _measures(name, out)]
+        unclosed, shares = _unclosed(replies)
+        measures = [measure for name in chosen.names for measure in _measures(name, out)]
         table = {k: v for name in chosen.names if name in out["samples"] for k, v in _documents(name, out).items()}
-        return found + lost, table | shares
+        return measures + unclosed, table | shares
 
-    def _run(self, chosen: Chosen, model: Path, device: Device) -> tuple[dict[str, Any], Unclosed]:
-        """lm-eval's own output for both kinds of tasks, on one loaded model, which nobody holds when this returns; and
-        which replies never came to an answer."""
+    def _run(self, chosen: LoadedTasks, model: Path, device: Device) -> tuple[dict[str, Any], Unclosed]:
+        """lm-eval's output for both kinds of tasks on one loaded model, and which replies have unclosed thinking. No
+        reference to the model is kept."""
         from lm_eval.models.huggingface import HFLM
 
         rows = device.generate_rows
         lm = cast(Any, HFLM)(pretrained=str(model), dtype="auto", batch_size=rows, device=pick_device(device))
-        if chosen.writing and lm.max_length <= self.max_tokens:
+        if chosen.generating and lm.max_length <= self.max_tokens:
             raise InputError(
-                f"benchmark lm_eval: max_tokens is {self.max_tokens}, and the model's whole context {lm.max_length}; "
-                "set max_tokens to less, so that the prompt has room"
+                f"benchmark lm_eval: max_tokens: want less than the model's context of {lm.max_length}, got "
+                f"{self.max_tokens}; lower it to leave room for the prompt"
             )
         rated = self._evaluated(lm, chosen.rating, chosen.manager)
-        if chosen.writing and self.think_end_token is not None:
+        if chosen.generating and self.think_end_token is not None:
             lm = thinking_model(lm, self.think_end_token, rows)
-        written = self._evaluated(lm, chosen.writing, chosen.manager)
-        out = {part: {**rated[part], **written[part]} for part in ("results", "samples")}
-        return out, lm.unclosed if chosen.writing and self.think_end_token is not None else {}
+        generated = self._evaluated(lm, chosen.generating, chosen.manager)
+        out = {part: {**rated[part], **generated[part]} for part in ("results", "samples")}
+        return out, lm.unclosed if chosen.generating and self.think_end_token is not None else {}
 
     def _evaluated(self, lm: Any, tasks: tuple[Any, ...], manager: Any) -> dict[str, Any]:
         from lm_eval import simple_evaluate
@@ -114,8 +115,11 @@ class LmEval:
         )
 
 
+AnyBenchmark = JudgedBenchmark | LmEval  # an experiment's choices, distinguished by isinstance
+
+
 def _free(device: str) -> None:
-    """Give the memory of a model that nobody holds any more back; lm-eval's objects refer to each other in circles."""
+    """Release the memory of an unreferenced model; lm-eval's objects contain reference cycles."""
     gc.collect()
     if device.startswith("cuda"):
         import torch
@@ -124,62 +128,74 @@ def _free(device: str) -> None:
 
 
 def _measures(name: str, out: Mapping[str, Any]) -> list[Measure]:
-    """Of a task, or of a group that lm-eval aggregates."""
+    """The measures of a task, or of a group that lm-eval aggregates."""
     documents = _document_count(name, out)
     measures = []
     for metric, value in out["results"][name].items():
-        metric, _, kept_by = metric.partition(",")
-        if isinstance(value, int | float) and kept_by and not metric.endswith("_stderr"):
+        metric, _, answer_filter = metric.partition(",")
+        if isinstance(value, int | float) and answer_filter and not metric.endswith("_stderr"):
             number = _number(value)
-            scored = documents - _unscored(name, metric, kept_by, out) if number is not None else 0
-            called = f"lm_eval/{_called(name, metric, kept_by)}"
-            measures.append(Measure(called, number, number, number, number, scored, documents))
+            scored = documents - _unscored(name, metric, answer_filter, out) if number is not None else 0
+            measures.append(_measure(_metric_name(name, metric, answer_filter), number, scored, documents))
     return measures
 
 
+def _measure(metric: str, value: float | None, scored: int, total: int) -> Measure:
+    """A value that lm-eval aggregated: its range is unknown, so no bounds are added for unscored documents."""
+    return Measure(
+        benchmark=NAME,
+        metric=metric,
+        value=value,
+        mean_of_scored=value,
+        low=value,
+        high=value,
+        scored=scored,
+        total=total,
+    )
+
+
 def _number(value: float) -> float | None:
-    """lm-eval's way to say that there is none is NaN."""
+    """lm-eval reports a missing value as NaN."""
     return None if math.isnan(value) else float(value)
 
 
-def _unscored(name: str, metric: str, kept_by: str, out: Mapping[str, Any]) -> int:
-    """Documents of a task without a score for a metric, which its `nanmean` leaves out."""
+def _unscored(name: str, metric: str, answer_filter: str, out: Mapping[str, Any]) -> int:
+    """How many documents of a task have no score for a metric; its `nanmean` leaves them out."""
     if name not in out["samples"]:
         return 0  # a group
-    values = [s[metric] for s in out["samples"][name] if s["filter"] == kept_by and metric in s["metrics"]]
+    values = [s[metric] for s in out["samples"][name] if s["filter"] == answer_filter and metric in s["metrics"]]
     return sum(isinstance(value, float) and math.isnan(value) for value in values)
 
 
 def _document_count(name: str, out: Mapping[str, Any]) -> int:
-    """A task keeps one sample for each document and answer filter; a group says how many documents it has."""
+    """A task has one sample per document and answer filter; a group states its number of documents."""
     if name in out["samples"]:
         return len({sample["doc_id"] for sample in out["samples"][name]})
-    group = out["results"][name]  # without this count where lm-eval aggregates nothing
+    group = out["results"][name]  # lm-eval omits the count if it aggregates nothing
     return int(group["sample_len"]) if "sample_len" in group else 0
 
 
-def _called(task: str, metric: str, kept_by: str) -> str:
-    """`task/metric`, with the answer filter that lm-eval applied where there is one (`exact_match@strict-match`)."""
-    return f"{task}/{metric}" if kept_by == "none" else f"{task}/{metric}@{kept_by}"
+def _metric_name(task: str, metric: str, answer_filter: str) -> str:
+    """`task/metric`, with the answer filter that lm-eval applied, if any (`exact_match@strict-match`)."""
+    return f"{task}/{metric}" if answer_filter == "none" else f"{task}/{metric}@{answer_filter}"
 
 
 def _documents(task: str, out: dict[str, Any]) -> ItemScores:
-    """metric → document → value, where lm-eval keeps one number per document."""
+    """Metric → document → value, for metrics with one number per document."""
     table: ItemScores = {}
     for sample in out["samples"][task]:
         for metric in sample["metrics"]:
             if isinstance(sample[metric], int | float):
-                column = table.setdefault(_called(task, metric, sample["filter"]), {})
+                column = table.setdefault(_metric_name(task, metric, sample["filter"]), {})
                 column[f"{task}-{sample['doc_id']}"] = _number(sample[metric])
     return table
 
 
 def _unclosed(replies: Unclosed) -> tuple[list[Measure], ItemScores]:
-    """The share of each document's replies, and of each task's documents, that are thinking without an answer."""
+    """Per document the share of replies that are thinking without an answer, and its mean per task."""
     table: ItemScores = {}
-    for (task, document), lost in replies.items():
-        share = math.fsum(lost) / len(lost)
+    for (task, document), unclosed in replies.items():
+        share = math.fsum(unclosed) / len(unclosed)
         table.setdefault(f"{task}/thinking_unclosed", {})[f"{task}-{document}"] = share
     means = {name: math.fsum(v or 0.0 for v in column.values()) / len(column) for name, column in table.items()}
-    found = [Measure(f"lm_eval/{k}", m, m, m, m, len(table[k]), len(table[k])) for k, m in means.items()]
-    return found, table
+    return [_measure(name, mean, len(table[name]), len(table[name])) for name, mean in means.items()], table

@@ -1,4 +1,4 @@
-"""lm-eval's tasks, as they are to be run: data found beside their files, and no stop string that nobody stated."""
+"""Loads lm-eval tasks: data paths relative to the task's file, and no stop strings except stated ones."""
 
 from __future__ import annotations
 
@@ -12,76 +12,77 @@ from reer.errors import InputError
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Tasks by name in the order they were asked for, groups and tags with their members. `writing` are lm-eval's own
-    objects for those that generate, `rating` for those that score given texts."""
+class LoadedTasks:
+    """Task names in the requested order, groups and tags with their members; lm-eval's objects for the tasks that
+    generate (`generating`) and for those that score given texts (`rating`)."""
 
     names: tuple[str, ...]
-    writing: tuple[Any, ...]
+    generating: tuple[Any, ...]
     rating: tuple[Any, ...]
     manager: Any  # lm_eval.tasks.TaskManager
 
 
-def load(names: Sequence[str], folder: Path) -> Chosen:
-    """Load tasks by name: those of the folder, else lm-eval's own. Raises InputError for a name that nobody has, and
-    for a task whose code wants a package that is not here."""
+def load(names: Sequence[str], folder: Path) -> LoadedTasks:
+    """Load tasks by name: those in the folder, else lm-eval's own. Raises InputError for an unknown name, and for a task
+    whose code needs a package that is not installed."""
     try:
         return _load(names, folder)
     except ImportError as error:
         raise InputError(
-            f"benchmark lm_eval: a task of {', '.join(names)} wants its own packages, got: {error}; lm-eval has extras "
-            "for its tasks (`pip install 'lm_eval[ifeval]'`), or leave the task out"
+            f"benchmark lm_eval: a task of {', '.join(names)} needs a package that is not installed: {error}; lm-eval "
+            "has extras for its tasks (`pip install 'lm_eval[ifeval]'`); install one, or leave the task out"
         ) from None
 
 
-def _load(names: Sequence[str], folder: Path) -> Chosen:
+def _load(names: Sequence[str], folder: Path) -> LoadedTasks:
     manager, local = _manager(names, folder)
-    found: list[str] = []
-    writing: list[Any] = []
+    loaded_names: list[str] = []
+    generating: list[Any] = []
     rating: list[Any] = []
     for name in names:
         loaded = manager.load([name])
         groups, tasks = loaded["groups"], loaded["tasks"]
         for task in tasks.values():
-            _state_until(task, local)
+            _clear_default_until(task, local)
         if name in groups:
-            (writing if _all_write(name, tasks.values()) else rating).append(groups[name])
+            (generating if _all_generate(name, tasks.values()) else rating).append(groups[name])
         else:
-            writing += [task for task in tasks.values() if _writes(task)]
-            rating += [task for task in tasks.values() if not _writes(task)]
-        found += [*groups, *tasks]
-    return Chosen(tuple(dict.fromkeys(found)), tuple(writing), tuple(rating), manager)
+            generating += [task for task in tasks.values() if _generates(task)]
+            rating += [task for task in tasks.values() if not _generates(task)]
+        loaded_names += [*groups, *tasks]
+    return LoadedTasks(tuple(dict.fromkeys(loaded_names)), tuple(generating), tuple(rating), manager)
 
 
-def _writes(task: Any) -> bool:
+def _generates(task: Any) -> bool:
     return task.OUTPUT_TYPE == "generate_until"
 
 
-def _all_write(group: str, tasks: Iterable[Any]) -> bool:
-    kinds = {_writes(task) for task in tasks}
+def _all_generate(group: str, tasks: Iterable[Any]) -> bool:
+    kinds = {_generates(task) for task in tasks}
     if len(kinds) > 1:
         raise InputError(
-            f"benchmark lm_eval: want groups of one kind, got {group}, with tasks that generate and tasks that rate; "
-            "name its tasks one by one, since thinking is for the first only"
+            f"benchmark lm_eval: group {group} has tasks that generate and tasks that rate; want groups of one kind, "
+            "since only generating tasks can think: list its tasks by name"
         )
     return kinds == {True}
 
 
 def _manager(names: Sequence[str], folder: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """The task manager, and the folder's own tasks by name with their data paths absolute."""
+    """The task manager, and the configurations of the folder's tasks by name, with absolute data paths."""
     from lm_eval.tasks import TaskManager
 
-    own = TaskManager(include_path=str(folder), include_defaults=False)
-    known = set(names) <= set(own.all_tasks)
-    manager = own if known else TaskManager(include_path=str(folder), include_defaults=True)
+    in_folder = TaskManager(include_path=str(folder), include_defaults=False)
+    known = set(names) <= set(in_folder.all_tasks)
+    manager = in_folder if known else TaskManager(include_path=str(folder), include_defaults=True)
     for name in names:
         if name not in manager.task_index:
-            near = ", ".join(difflib.get_close_matches(name, manager.all_tasks, n=3)) or "none that is near"
+            near = ", ".join(difflib.get_close_matches(name, manager.all_tasks, n=3))
+            hint = f" (did you mean {near}?)" if near else ""
             raise InputError(
-                f"benchmark lm_eval: want the name of a task of {folder} or of lm-eval, got {name!r} ({near}); "
-                "`lm-eval ls tasks` shows lm-eval's"
+                f"benchmark lm_eval: want the name of a task in {folder} or of lm-eval, got {name!r}{hint}; "
+                "`lm-eval ls tasks` lists lm-eval's"
             )
-    files = {name: own.task_index[name].yaml_path for name in own.all_subtasks}
+    files = {name: in_folder.task_index[name].yaml_path for name in in_folder.all_subtasks}
     local = {name: _configuration(file, folder) for name, file in files.items() if file}
     for name, configuration in local.items():
         manager.task_index[name] = replace(manager.task_index[name], yaml_path=None, cfg=configuration)
@@ -89,12 +90,14 @@ def _manager(names: Sequence[str], folder: Path) -> tuple[Any, dict[str, dict[st
 
 
 def _configuration(file: Path, folder: Path) -> dict[str, Any]:
-    """A task file with what it includes, its data paths no longer relative to the working directory."""
+    """The content of a task file and its includes, with absolute data paths."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     task: dict[str, Any] = load_yaml(file)
     given = task.get("dataset_kwargs") or {}
-    if "data_files" in given and "/" not in str(task.get("dataset_path")):  # with a slash, the paths are a repository's
+    if "data_files" in given and "/" not in str(
+        task.get("dataset_path")
+    ):  # with a slash, the paths are inside a repository
         task["dataset_kwargs"] = {**given, "data_files": _absolute(given["data_files"], folder)}
     return task
 
@@ -107,9 +110,9 @@ def _absolute(files: Any, folder: Path) -> Any:
     return files if "://" in files else str((folder / files).resolve())
 
 
-def _state_until(task: Any, local: Mapping[str, dict[str, Any]]) -> None:
-    """Let a generation end where the model ends it, unless the task itself says otherwise: lm-eval's default would cut
-    it at the first blank line (`TaskConfig.__post_init__` of 0.4.13)."""
+def _clear_default_until(task: Any, local: Mapping[str, dict[str, Any]]) -> None:
+    """Remove lm-eval's default stop string, unless the task itself states stop strings: it would cut every generation at
+    the first blank line (`TaskConfig.__post_init__` of 0.4.13)."""
     if task.OUTPUT_TYPE != "generate_until" or _states_until(task, local):
         return
     if (task.config.generation_kwargs or {}).get("until") == [task.config.fewshot_delimiter]:
@@ -117,7 +120,7 @@ def _state_until(task: Any, local: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _states_until(task: Any, local: Mapping[str, dict[str, Any]]) -> bool:
-    """Whether the task's own file, or one it includes, has the key."""
+    """Whether the task's own file, or a file it includes, has the key `until`."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     source = (task.config.metadata or {}).get("config_source")

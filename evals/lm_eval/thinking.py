@@ -1,7 +1,8 @@
-"""A model under lm-eval that thinks before it answers: thinking taken out, and what never came to an answer counted.
+"""An lm-eval model that thinks before it answers: thinking is removed, and replies without an answer are counted.
 
-lm-eval (0.4.13) drops all up to the thinking's end, but gives back whole what was cut inside it (its issue 3382), so
-thinking is scored as an answer; and a stop string ends the thinking as it ends the answer. Here neither happens.
+lm-eval (0.4.13) removes the text up to the end of the thinking, but keeps a reply that ends inside its thinking in full
+(its issue 3382), so thinking is scored as an answer; and a stop string inside the thinking ends the reply. This module
+fixes both.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ CLOSING_TAG = re.compile(r"</\w+>")
 
 
 def thinking_model(loaded: Any, think_end_token: str, rows: int) -> Any:
-    """A second lm-eval model around the weights of the first, with `enable_thinking` and `think_end_token` set.
+    """A second lm-eval model on the weights of the first, with `enable_thinking` and `think_end_token` set.
 
-    Its replies are what follows the last `think_end_token`, cut at the task's stop strings. One whose thinking was
-    opened, by the template or by the model, and never closed is empty, as it is for the judged benchmarks; `unclosed`
-    says so by task and document. Raises InputError where decoding would lose the token.
+    Its replies are the text after the last `think_end_token`, cut at the task's stop strings. If thinking was opened, by
+    the template or the model, and not closed, the reply is empty, as for the judged benchmarks, and `unclosed` records
+    it by task and document. Raises InputError if decoding would drop the token.
     """
     if think_end_token in loaded.tokenizer.all_special_tokens:
         raise InputError(
-            f"benchmark lm_eval: want a think_end_token that stays in decoded text, got {think_end_token}, a special "
-            "token of this tokenizer; mark it there as not special, or set think_end_token to null"
+            f"benchmark lm_eval: want a think_end_token that decoding keeps, got {think_end_token}, a special token of "
+            "this tokenizer; mark it as not special there, or set think_end_token to null"
         )
     made: Any = _thinking_class()
     return made(
@@ -42,38 +43,38 @@ def thinking_model(loaded: Any, think_end_token: str, rows: int) -> Any:
 
 @cache
 def _thinking_class() -> type:
-    """Made when it is used: the class it extends is heavy to import."""
+    """The class is defined on first use, since its base class is slow to import."""
     from lm_eval.models.huggingface import HFLM
     from lm_eval.models.utils import postprocess_generated_text
 
     class Thinking(cast(Any, HFLM)):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            # Checked above by lm-eval, then kept from it: whether thinking ended shows in the raw reply alone.
+            # lm-eval has validated the token; it is then hidden from it, since only the raw reply shows unclosed thinking.
             self.closing, self.think_end_token = str(self.think_end_token), None
             self.unclosed: dict[tuple[str, int], list[bool]] = {}
 
         def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-            replies = super().generate_until([_unstopped(request) for request in requests], disable_tqdm)
+            replies = super().generate_until([_without_stop_strings(request) for request in requests], disable_tqdm)
             return [self._answer(request, reply) for request, reply in zip(requests, replies, strict=True)]
 
         def _answer(self, request: Any, reply: str) -> str:
             context, settings = request.args
-            lost = never_closed(context, reply, self.closing)
-            self.unclosed.setdefault((request.task_name, request.doc_id), []).append(lost)
-            return "" if lost else postprocess_generated_text(reply, settings["until"], self.closing)
+            unclosed = never_closed(context, reply, self.closing)
+            self.unclosed.setdefault((request.task_name, request.doc_id), []).append(unclosed)
+            return "" if unclosed else postprocess_generated_text(reply, settings["until"], self.closing)
 
     return Thinking
 
 
-def _unstopped(request: Any) -> Any:
-    """The request without its stop strings, which end answers: thinking may well hold them."""
+def _without_stop_strings(request: Any) -> Any:
+    """The request without stop strings: they end answers, and thinking may contain them."""
     context, settings = request.args
     return replace(request, arguments=(context, {**settings, "until": []}))
 
 
 def never_closed(context: str, reply: str, closing: str) -> bool:
-    """Whether a reply is thinking to its end: opened by the prompt's last words or its own first, and not closed."""
+    """True if a reply is thinking to its end: opened at the end of the prompt or at its own start, and not closed."""
     opening = closing.replace("/", "")
     opened = context.rstrip().endswith(opening) or reply.lstrip().startswith(opening)
     return opened and closing not in reply

@@ -238,6 +238,6 @@ def item_table(result: Result) -> ItemScores:
     for name, step in result.steps.items():
         if "measures" in step["metrics"]:
             scores = json.loads((Path(step["path"]) / "scores.json").read_text(encoding="utf-8"))
-            prefix = step["metrics"]["measures"][0]["name"].split("/")[0] if step["metrics"]["measures"] else name
+            prefix = step["metrics"]["measures"][0]["benchmark"] if step["metrics"]["measures"] else name
             table |= {f"{prefix}/{metric}": column for metric, column in scores.items()}
     return table

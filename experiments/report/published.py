@@ -42,7 +42,7 @@ def source() -> str:
 def published(result: Result, measure: Mapping[str, Any]) -> Published | None:
     """The paper's value of this arm and measure. None at another scale, for another arm, and where the measure was
     taken on fewer items than the benchmark has."""
-    column = table()["columns"].get(measure["name"]) if result.scale == SCALE else None
+    column = table()["columns"].get(f"{measure['benchmark']}/{measure['metric']}") if result.scale == SCALE else None
     if column is None or measure["total"] != column["items"]:
         return None
     value = table()["arms"].get(result.name, {}).get(column["column"])

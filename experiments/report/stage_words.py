@@ -30,7 +30,7 @@ def one_line(metrics: Mapping[str, Any]) -> str:
     ):
         if key in metrics and metrics[key] not in ({}, None):
             parts.append(f"{key.replace('_', ' ')} {number(metrics[key])}")
-    parts += [f"{m['name']} {score(m)}" for m in metrics.get("measures", ())]
+    parts += [f"{m['benchmark']}/{m['metric']} {score(m)}" for m in metrics.get("measures", ())]
     return ", ".join(parts)
 
 
@@ -69,7 +69,7 @@ def measured(name: str, metrics: Mapping[str, Any]) -> str:
         return "\n".join(_health(metrics))
     if "measures" in metrics:
         unscored, official = metrics.get("unscored"), metrics.get("official")
-        lines = [f"{m['name']} {score(m)}" for m in metrics["measures"]]
+        lines = [f"{m['benchmark']}/{m['metric']} {score(m)}" for m in metrics["measures"]]
         short = {k: v for k, v in (official or {}).items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
         lines += [f"by the benchmark's own scripts {number(short)}"] if short else []
         if metrics.get("judge_usd"):

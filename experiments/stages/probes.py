@@ -182,7 +182,7 @@ def hygiene(ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: An
     rows = [hygiene_of(item, response) for item, response in zip(benchmark.items(), responses, strict=True)]
     table = json.loads((graded.path / "scores.json").read_text(encoding="utf-8"))
     write_rows(ws.folder / "rows.jsonl", [{**plain(row), "clean": row.clean} for row in rows])
-    return {**summary(rows), "clean_scores": clean_scores(benchmark.name, table, rows)}
+    return {**plain(summary(rows)), "clean_scores": [plain(s) for s in clean_scores(benchmark.name, table, rows)]}
 
 
 @stage(version=1)

@@ -109,7 +109,11 @@ class Result:
 
     def measures(self) -> dict[str, Mapping[str, Any]]:
         """All measures of all benchmarks by name."""
-        return {m["name"]: m for step in self.steps.values() for m in step["metrics"].get("measures", ())}
+        return {
+            f"{m['benchmark']}/{m['metric']}": m
+            for step in self.steps.values()
+            for m in step["metrics"].get("measures", ())
+        }
 
 
 def write_result(x: Experiment, artifacts: Mapping[str, Artifact], tracked: str | None) -> Result:

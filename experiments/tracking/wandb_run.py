@@ -206,7 +206,11 @@ def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         if key == "measures":
             for measure in value:
                 named = {"": measure["value"], "coverage": measure["coverage"], "of_scored": measure["mean_of_scored"]}
-                flat |= {f"{measure['name']}/{k}".rstrip("/"): v for k, v in named.items() if v is not None}
+                flat |= {
+                    f"{measure['benchmark']}/{measure['metric']}/{k}".rstrip("/"): v
+                    for k, v in named.items()
+                    if v is not None
+                }
         elif isinstance(value, Mapping):
             flat |= scalars(value, f"{prefix}{key}/")
         elif isinstance(value, int | float):

@@ -40,7 +40,9 @@ from tests.benchmarks.work import environment
 from tests.conftest import pinned
 
 COUNT, LIMIT, LATENCY_SECONDS, FAILING = 1000, 32, 0.2, 0.05
-BENCH = WritingPrompts("{{prompt}}\n{{answer}}\n{{rubric}}", 0.7, 0.95, 0.98)
+BENCH = WritingPrompts(
+    judge_prompt="{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 ITEMS = [Item(f"i{n:04d}", f"Write text {n}.", "en", "c", 100, ("Is it good?",)) for n in range(COUNT)]
 ANSWERS = [Response.read(item.id, f"A text for {item.id}. " * 100, False, 400) for item in ITEMS]
 
@@ -151,7 +153,14 @@ def whole_benchmark(folder: Path) -> None:
     """All of WritingBench, answers of 600 words, judged by a model that is a script."""
     data = pinned(folder)
     names = ("benchmark_all.jsonl", "judge_prompt.json", "requirement_index.json")
-    bench = WritingBench(replace(data, sha256={n: data.sha256[n] for n in names}), "answer", 0.7, 0.8, 20, 0.98)
+    bench = WritingBench(
+        data=replace(data, sha256={n: data.sha256[n] for n in names}),
+        judge_sees="answer",
+        temperature=0.7,
+        top_p=0.8,
+        top_k=20,
+        min_coverage=0.98,
+    )
     began = time.perf_counter()
     items = bench.items()
     responses = [Response.read(item.id, "A sentence of six words here. " * 100, False, 800) for item in items]

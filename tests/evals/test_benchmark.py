@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.benchmark import Item, JudgeCall, Response, Verdict, in_turn, item_scores, measures
+from evals.benchmark import Item, JudgeCall, Response, Verdict, interleaved, item_scores, measures
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
@@ -50,8 +50,8 @@ class Bench:
         return {"grade": verdicts[0].scores["grade"] if verdicts and verdicts[0].scores else None}
 
 
-def item(id: str) -> Item:
-    return Item(id, "p", "en", "c", 100, ("a?", "b?"))
+def item(item_id: str) -> Item:
+    return Item(item_id, "p", "en", "c", 100, ("a?", "b?"))
 
 
 def measure(*scores: float | None, min_coverage: float = 0.75) -> Any:
@@ -61,7 +61,8 @@ def measure(*scores: float | None, min_coverage: float = 0.75) -> Any:
 
 def test_a_measure_of_everything_scored_is_its_mean() -> None:
     found = measure(4.0, 8.0)
-    assert (found.name, found.value, found.low, found.high, found.coverage) == ("bench/grade", 6.0, 6.0, 6.0, 1.0)
+    assert (str(found.name), found.value, found.low, found.high) == ("bench/grade", 6.0, 6.0, 6.0)
+    assert found.coverage == 1.0
 
 
 def test_missing_scores_are_counted_and_bound_the_mean() -> None:
@@ -99,8 +100,8 @@ def test_verdicts_find_their_items_in_any_order() -> None:
 
 def test_a_limit_cuts_every_group_alike() -> None:
     groups = [[item("a0"), item("a1"), item("a2")], [item("b0")], [item("c0"), item("c1")]]
-    assert [i.id for i in in_turn(groups)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
-    assert in_turn([]) == []
+    assert [i.id for i in interleaved(groups)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
+    assert interleaved([]) == []
 
 
 def test_a_response_is_taken_apart_once() -> None:
@@ -149,7 +150,9 @@ def test_a_whole_number_is_in_range_or_refused(value: int) -> None:
             whole_number(value, 1, 10)
 
 
-WRITING = WritingPrompts("{{prompt}}|{{rubric}}|{{answer}}", 0.7, 0.95, 0.98)
+WRITING = WritingPrompts(
+    judge_prompt="{{prompt}}|{{rubric}}|{{answer}}", temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 
 
 def test_the_bundled_items_are_whole() -> None:
@@ -197,7 +200,7 @@ def longbench(tmp_path: Path) -> LongBenchWrite:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
     (tmp_path / "longbench_write.jsonl").write_text(lines, encoding="utf-8")
     (tmp_path / "judge.txt").write_text("Q: $INST$\nA: $RESPONSE$\n")
-    return LongBenchWrite(pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
+    return LongBenchWrite(data=pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
 
 
 def test_a_pinned_file_may_lie_there_packed(tmp_path: Path) -> None:
@@ -215,7 +218,7 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.txt is not there; get it from up"):
+    with pytest.raises(InputError, match=r"a\.txt is missing; get it from up"):
         DataFiles(str(tmp_path), {"a.txt": "0"}, "up").read("a.txt")
 
 

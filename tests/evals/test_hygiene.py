@@ -1,4 +1,4 @@
-"""What is plainly wrong with an answer, and what must not be taken for it."""
+"""Obvious defects of answers, and texts that must not be flagged as one."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evals.benchmark import Item, Response
-from evals.hygiene import Hygiene, clean_scores, distinct, hygiene, loops, summary, wrong_language
+from evals.hygiene import CleanScore, Hygiene, clean_scores, distinct, hygiene, loops, summary, wrong_language
 from reer.types import Language
 
 STORY = (
@@ -81,16 +81,16 @@ SOUND = {
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_what_is_said_over_and_over_is_a_loop(name: str) -> None:
+def test_a_text_that_repeats_itself_in_a_row_is_a_loop(name: str) -> None:
     assert loops(LOOPS[name])
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_refrains_lists_tables_and_forms_are_none(name: str) -> None:
+def test_refrains_lists_tables_and_forms_are_not_loops(name: str) -> None:
     assert not loops(SOUND[name])
 
 
-def test_a_loop_begins_at_four_times_and_fifty_words() -> None:
+def test_a_loop_needs_four_repeats_and_fifty_words() -> None:
     line = "the rope was wet and the lamp was out and nobody on the quay asked for her name"
     assert len(line.split()) * 3 > 50
     assert not loops("Say it. " + f"{line}. " * 3)
@@ -100,8 +100,8 @@ def test_a_loop_begins_at_four_times_and_fifty_words() -> None:
     assert loops(f"{short}. " * 10)
 
 
-def test_texts_that_people_wrote_do_not_loop(shared: Path) -> None:
-    """Of human texts the rules may accuse one: a comment that its author pasted twice is in the whole file."""
+def test_human_texts_do_not_loop(shared: Path) -> None:
+    """At most one human text may be flagged: the file has a comment that its author pasted twice."""
     lines = (shared / "pairs" / "scale_open.jsonl").read_text(encoding="utf-8").split("\n")[::12]
     texts = [json.loads(line)["answer"] for line in lines if line]
     assert len(texts) > 300
@@ -151,7 +151,7 @@ def test_an_answer_in_another_script_is_in_the_wrong_language(name: str) -> None
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_quotes_code_short_answers_and_wishes_are_not(name: str) -> None:
+def test_quotes_code_short_answers_and_requested_languages_are_not_flagged(name: str) -> None:
     assert not wrong_language(*RIGHT[name])
 
 
@@ -176,7 +176,7 @@ FLAGGED = [
 
 
 @pytest.mark.parametrize(("response", "flags"), FLAGGED)
-def test_each_fault_has_its_flag(response: Response, flags: set[str]) -> None:
+def test_each_defect_sets_its_flag(response: Response, flags: set[str]) -> None:
     row = hygiene(item("en"), response)
     assert {
         flag for flag in ("empty", "truncated", "unclosed", "loops", "wrong_language") if getattr(row, flag)
@@ -194,7 +194,7 @@ def test_distinct_n_falls_with_repetition_and_not_with_length() -> None:
     assert distinct(" ".join(words[:49]), 1) is None
 
 
-def test_the_length_score_needs_an_asked_for_length() -> None:
+def test_the_length_score_needs_a_requested_length() -> None:
     assert hygiene(item("en", length=4), read("one two three four")).length_score == 100
     assert hygiene(item("en", length=4), read("")).length_score == 0
     assert hygiene(item("en"), read("one two three four")).length_score is None
@@ -204,20 +204,20 @@ def rows(*responses: Response) -> list[Hygiene]:
     return [hygiene(Item(f"i{n}", "p", "en", "c", 50), response) for n, response in enumerate(responses)]
 
 
-def test_the_summary_counts_every_answer_and_says_what_a_mean_is_of() -> None:
+def test_the_summary_counts_every_answer_and_the_basis_of_each_mean() -> None:
     found = summary(rows(read(STORY), read("short"), read("", truncated=True)))
-    assert (found["rows"], found["clean"], found["empty"], found["truncated"]) == (3, 2, 1, 1)
-    assert found["share_clean"] == pytest.approx(2 / 3)
-    assert found["median_words"] == 1
-    assert found["mean_words"] == pytest.approx((len(STORY.split()) + 1) / 3)
-    assert (found["answers_with_distinct_1"], found["answers_with_length_score"]) == (1, 3)
-    assert summary([])["share_clean"] is None
+    assert (found.rows, found.clean, found.empty, found.truncated) == (3, 2, 1, 1)
+    assert found.share_clean == pytest.approx(2 / 3)
+    assert found.median_words == 1
+    assert found.mean_words == pytest.approx((len(STORY.split()) + 1) / 3)
+    assert (found.answers_with_distinct_1, found.answers_with_length_score) == (1, 3)
+    assert summary([]).share_clean is None
 
 
 def test_clean_scores_leave_out_flagged_and_unscored_items() -> None:
     found = rows(read(STORY), read("", truncated=True), read("short"), read("shorter"))
     table = {"quality": {"i0": 8.0, "i1": 1.0, "i2": None, "i3": 4.0}, "length": dict.fromkeys(("i1",), 0.0)}
-    assert clean_scores("writing", table, found) == {
-        "writing/quality": {"mean": 6.0, "items": 2},
-        "writing/length": {"mean": None, "items": 0},
-    }
+    assert clean_scores("writing", table, found) == [
+        CleanScore("writing", "quality", 6.0, 2),
+        CleanScore("writing", "length", None, 0),
+    ]

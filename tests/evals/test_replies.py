@@ -44,7 +44,7 @@ OBJECTS: list[tuple[str, object, object]] = [
 
 def outcome(reader: object, reply: str) -> object:
     try:
-        return reader.object(reply).get("score")  # type: ignore[attr-defined]
+        return reader.parse_object(reply).get("score")  # type: ignore[attr-defined]
     except Malformed as reason:
         return str(reason)
 
@@ -66,9 +66,9 @@ def test_each_reader_has_a_stated_outcome(reply: str, strict: object, lenient: o
 def test_lists_are_read_by_the_same_rule(reply: str, outcome: object) -> None:
     if isinstance(outcome, str):
         with pytest.raises(Malformed, match=outcome):
-            LENIENT.list(reply)
+            LENIENT.parse_list(reply)
     else:
-        assert LENIENT.list(reply) == outcome
+        assert LENIENT.parse_list(reply) == outcome
 
 
 @pytest.mark.parametrize("grade", ["7", True, None, 7.5, [7], 0, 11, float("inf"), float("nan")])

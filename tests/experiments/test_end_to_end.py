@@ -85,7 +85,7 @@ def test_an_offline_wandb_run_holds_config_summary_curves_and_tables(sweep: Path
     metrics = {name: step["metrics"] for name, step in result["steps"].items()}
     for stage, key in (("refine", "score_refined"), ("train", "last_loss"), ("train", "mean_loss_last_quarter")):
         assert read["summary"][f"{stage}/{key}"] == pytest.approx(metrics[stage][key])
-    (measure,) = [m for m in metrics["grade:writing"]["measures"] if m["name"] == "writing/quality"]
+    (measure,) = [m for m in metrics["grade:writing"]["measures"] if m["metric"] == "quality"]
     assert read["summary"]["grade/writing/writing/quality"] == pytest.approx(measure["value"]), "the mean, not a row"
     assert {"digest/refine", "digest/train"} <= read["summary"].keys()
     assert "train/loss" not in read["summary"]

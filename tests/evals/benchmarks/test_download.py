@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from evals.benchmarks.data_files import DataFiles, Source
-from evals.benchmarks.download import Limits, fetch, state
-from evals.benchmarks.extract import derive
+from evals.benchmarks.data_files import DataFiles, UpstreamFiles
+from evals.benchmarks.download import DownloadLimits, fetch, file_states
+from evals.benchmarks.extract import extract
 from experiments.cli import main
 from experiments.fetch import benchmarks
 from experiments.store.fingerprint import encode
@@ -27,7 +27,7 @@ from reer.errors import Incomplete, InputError
 from tests.conftest import REPOSITORY
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-QUICK = Limits(attempts=3, timeout_seconds=0.5, pause_seconds=0.01)
+QUICK = DownloadLimits(attempts=3, timeout_seconds=0.5, pause_seconds=0.01)
 Act = Callable[[BaseHTTPRequestHandler], None]
 Files = dict[str, bytes | Sequence[Act]]
 
@@ -61,7 +61,7 @@ class Mirror:
         self.asked: list[str] = []
         self.url = ""
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def reply_to(self, handler: BaseHTTPRequestHandler) -> None:
         self.asked.append(handler.path.split("/", 4)[-1])
         acts = self.acts.setdefault(handler.path, [sends(b"none", 404)])
         (acts.pop(0) if len(acts) > 1 else acts[0])(handler)
@@ -80,7 +80,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                mirror.answer(self)
+                mirror.reply_to(self)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -105,7 +105,9 @@ def copies(folder: Path, mirror: Mirror | str, **contents: bytes) -> DataFiles:
         {f"in/{name}.txt": sha256(content) for name, content in contents.items()},
         "owner/name",
         COMMIT,
-        sources={f"in/{name}.txt": Source("copy", {"text": f"data/{name}.txt"}) for name in contents},
+        sources={
+            f"in/{name}.txt": UpstreamFiles(method="copy", files={"text": f"data/{name}.txt"}) for name in contents
+        },
         mirror=mirror if isinstance(mirror, str) else mirror.url,
         name="made_up",
     )
@@ -135,8 +137,8 @@ def test_what_is_there_and_other_is_neither_replaced_nor_fetched_around(serve: S
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/b.txt").write_bytes(b"mine\n")
-    assert state(data) == {"in/a.txt": "missing", "in/b.txt": "other"}
-    with pytest.raises(InputError, match=r"in/b\.txt: there, but not what is pinned.*take them away"):
+    assert file_states(data) == {"in/a.txt": "missing", "in/b.txt": "different"}
+    with pytest.raises(InputError, match=r"in/b\.txt: present, but not the pinned content.*move them away"):
         fetch(data, limits=QUICK)
     assert (tmp_path / "in/b.txt").read_bytes() == b"mine\n"
     assert mirror.asked == []
@@ -147,7 +149,7 @@ def test_what_is_not_pinned_is_not_kept_but_the_rest_is(serve: Serve, tmp_path: 
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
     with pytest.raises(InputError, match=r"in/a\.txt, made of data/a\.txt .* has sha256 .* \(4 bytes\), pinned is"):
         fetch(data, limits=QUICK)
-    assert state(data) == {"in/a.txt": "missing", "in/b.txt": "there"}
+    assert file_states(data) == {"in/a.txt": "missing", "in/b.txt": "present"}
 
 
 @pytest.mark.parametrize(
@@ -169,16 +171,16 @@ def test_a_download_that_breaks_is_tried_again(serve: Serve, tmp_path: Path, bad
 def test_attempts_end_and_what_came_before_is_kept(serve: Serve, tmp_path: Path) -> None:
     mirror = serve({"data/a.txt": b"one\n", "data/b.txt": [sends(b"t", Content_Length="4")]})
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
-    with pytest.raises(Incomplete, match=r"data/b\.txt: not had in 3 attempts; last: RemoteProtocolError"):
+    with pytest.raises(Incomplete, match=r"data/b\.txt: 3 attempts failed, the last with: RemoteProtocolError"):
         fetch(data, limits=QUICK)
-    assert state(data) == {"in/a.txt": "there", "in/b.txt": "missing"}
+    assert file_states(data) == {"in/a.txt": "present", "in/b.txt": "missing"}
     assert mirror.asked == ["data/a.txt", *["data/b.txt"] * 3]
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (sends(b"", 302, Location="https://elsewhere.invalid/x"), "redirected elsewhere"),
+        (sends(b"", 302, Location="https://elsewhere.invalid/x"), "the server redirects"),
         (sends(b"none", 404), "HTTP 404"),
         (sends(b"no", 403), "HTTP 403"),
         (sends(b"x" * 5000), "more than 4,000 bytes in one fetch"),
@@ -206,7 +208,7 @@ def test_a_server_that_drips_is_left(serve: Serve, tmp_path: Path) -> None:
                 time.sleep(0.02)
 
     limits = replace(QUICK, attempts=1, file_seconds=0.1)
-    with pytest.raises(Incomplete, match=r"not all there after 0\.1 s"):
+    with pytest.raises(Incomplete, match=r"not complete after 0\.1 s"):
         fetch(copies(tmp_path, serve({"data/a.txt": [drips]}), a=b"1"), limits=limits)
 
 
@@ -223,9 +225,9 @@ def test_a_mirror_is_https_or_this_machine(tmp_path: Path, mirror: str) -> None:
 @pytest.mark.parametrize("local", [True, False])
 def test_paths_stay_below_the_folder_and_the_commit(tmp_path: Path, path: str, local: bool) -> None:
     name, file = (path, "a") if local else ("a", path)
-    sources = {name: Source("copy", {"text": file})}
+    sources = {name: UpstreamFiles(method="copy", files={"text": file})}
     data = DataFiles(str(tmp_path / "sub/in"), {name: sha256(b"1")}, "owner/name", COMMIT, sources=sources)
-    with pytest.raises(InputError, match=r"want relative paths|there, but not"):
+    with pytest.raises(InputError, match=r"want relative paths|present, but not"):
         fetch(data, limits=QUICK)
 
 
@@ -233,7 +235,10 @@ def test_paths_stay_below_the_folder_and_the_commit(tmp_path: Path, path: str, l
     ("change", "why"),
     [
         ({"sources": {}}, "does not say where it comes from"),
-        ({"sources": {"in/a.txt": Source("run", {"text": "data/a.txt"})}}, "want one of copy, texts"),
+        (
+            {"sources": {"in/a.txt": UpstreamFiles(method="run", files={"text": "data/a.txt"})}},
+            "want one of copy, texts",
+        ),
         ({"commit": "main"}, "40 hex digits"),
         ({"upstream": "name"}, "OWNER/NAME"),
     ],
@@ -246,10 +251,10 @@ def test_an_upstream_that_is_not_stated_is_not_guessed(tmp_path: Path, change: d
 KILLED = """
 import sys
 from evals.benchmarks.download import fetch
-from evals.benchmarks.data_files import DataFiles, Source
+from evals.benchmarks.data_files import DataFiles, UpstreamFiles
 folder, mirror, commit, *digests = sys.argv[1:]
 names = ["in/a.txt", "in/b.txt"]
-sources = {n: Source("copy", {"text": n.replace("in", "data")}) for n in names}
+sources = {n: UpstreamFiles(method="copy", files={"text": n.replace("in", "data")}) for n in names}
 fetch(DataFiles(folder, dict(zip(names, digests)), "owner/name", commit, sources=sources, mirror=mirror))
 """
 
@@ -264,16 +269,21 @@ def test_a_killed_fetch_goes_on(serve: Serve, tmp_path: Path) -> None:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert state(data) == {"in/a.txt": "there", "in/b.txt": "missing"}
+    assert file_states(data) == {"in/a.txt": "present", "in/b.txt": "missing"}
     assert fetch(data, limits=QUICK) == ["in/b.txt"]
     assert mirror.asked == ["data/a.txt", "data/b.txt", "data/b.txt"]
 
 
-PROMPT = Source("texts", {"python": "judge.py"}, take={"system": "SYS", "user": "USER"}, label={"source": "made up"})
+PROMPT = UpstreamFiles(
+    method="texts",
+    files={"python": "judge.py"},
+    constants={"system": "SYS", "user": "USER"},
+    header={"source": "made up"},
+)
 
 
 def made(python: str) -> dict[str, str]:
-    return json.loads(derive("p.json", PROMPT, {"python": python.encode()}))
+    return json.loads(extract("p.json", PROMPT, {"python": python.encode()}))
 
 
 @pytest.mark.parametrize(
@@ -316,7 +326,7 @@ def test_string_constants_are_read(expression: str, text: str) -> None:
     ],
 )
 def test_anything_that_would_have_to_run_is_refused(expression: str, why: str) -> None:
-    with pytest.raises(InputError, match=rf"p\.json cannot be made of judge\.py: SYS wants a string constant, {why}"):
+    with pytest.raises(InputError, match=rf"p\.json cannot be made from judge\.py: SYS: want a string constant, {why}"):
         made(f"OTHER = 'o'\nSYS = {expression}\nUSER = 'u'\n")
 
 
@@ -344,24 +354,24 @@ def test_python_whose_constants_are_not_plain_to_see_is_refused(python: str, why
 
 @pytest.mark.parametrize("literal", ["{'a': [1.0, f()]}", "[1.0]", "{'a': [True]}", "{'a': ['x']}", "{1: [1.0]}"])
 def test_weights_are_lists_of_numbers_by_name(literal: str) -> None:
-    source = Source("weights", {"python": "w.txt"}, take={"weights": "W"})
-    assert derive("w", source, {"python": b"W = {'a': [1.5]}"}) == b'{\n "a": [\n  1.5\n ]\n}'
-    with pytest.raises(InputError, match=r"w cannot be made of w\.txt"):
-        derive("w", source, {"python": f"W = {literal}".encode()})
+    source = UpstreamFiles(method="weights", files={"python": "w.txt"}, constants={"weights": "W"})
+    assert extract("w", source, {"python": b"W = {'a': [1.5]}"}) == b'{\n "a": [\n  1.5\n ]\n}'
+    with pytest.raises(InputError, match=r"w cannot be made from w\.txt"):
+        extract("w", source, {"python": f"W = {literal}".encode()})
 
 
 @pytest.mark.parametrize("rows", [b'{"index": 1}', b"[1]", b"{", b"\xff", b"[" * 100_000])
 def test_rows_of_another_form_are_refused(rows: bytes) -> None:
-    source = Source("criteria", {"style": "s_C.jsonl"})
+    source = UpstreamFiles(method="criteria", files={"style": "s_C.jsonl"})
     good = b'{"index": 7, "checklist": [{"name": "\xe7\xae\x80"}]}\n'
-    assert json.loads(derive("i", source, {"style": good})) == {"style": {"7": ["简"]}}
-    with pytest.raises(InputError, match=r"i cannot be made of s_C\.jsonl"):
-        derive("i", source, {"style": rows})
+    assert json.loads(extract("i", source, {"style": good})) == {"style": {"7": ["简"]}}
+    with pytest.raises(InputError, match=r"i cannot be made from s_C\.jsonl"):
+        extract("i", source, {"style": rows})
 
 
 def test_a_derived_file_is_checked_before_and_after(serve: Serve, tmp_path: Path) -> None:
     python = b"SYS = 's'\nUSER = 'u'\n"
-    content = derive("p.json", PROMPT, {"python": python})
+    content = extract("p.json", PROMPT, {"python": python})
 
     def data(folder: str, upstream: bytes, result: bytes) -> DataFiles:
         source = replace(PROMPT, sha256={"python": sha256(upstream)}, otherwise="do without")
@@ -371,9 +381,9 @@ def test_a_derived_file_is_checked_before_and_after(serve: Serve, tmp_path: Path
         )
 
     assert fetch(data("good", python, content), limits=QUICK) == ["p.json"]
-    with pytest.raises(InputError, match=r"^judge\.py .*it was not kept; do without"):
+    with pytest.raises(InputError, match=r"^judge\.py .*it was not stored; do without"):
         fetch(data("before", b"other", content), limits=QUICK)
-    with pytest.raises(InputError, match=r"^p\.json, made of judge\.py .*it was not kept; do without"):
+    with pytest.raises(InputError, match=r"^p\.json, made of judge\.py .*it was not stored; do without"):
         fetch(data("after", python, b"other"), limits=QUICK)
 
 
@@ -389,7 +399,7 @@ def test_a_file_that_was_read_is_not_read_again(tmp_path: Path) -> None:
     assert data.text("in/a.txt") == "one\n"
     (tmp_path / "in/a.txt").write_bytes(b"two\n")
     assert data.text("in/a.txt") == "one\n"  # what was pinned, whatever became of the file
-    assert state(data) == {"in/a.txt": "other"}
+    assert file_states(data) == {"in/a.txt": "different"}
     with pytest.raises(InputError, match="pinned is"):
         replace(data, sha256={"in/a.txt": sha256(b"three\n")}).text("in/a.txt")
 
@@ -506,6 +516,6 @@ def test_the_pinned_benchmarks_are_fetched_to_the_byte(
     mirror = serve(build(shared / "benchmarks" / name), pinned.upstream, pinned.commit)
     data = replace(pinned, folder=str(tmp_path), mirror=mirror.url)
     assert fetch(data) == list(data.sha256)
-    assert set(state(data).values()) == {"there"}
+    assert set(file_states(data).values()) == {"present"}
     assert fetch(data) == []
     assert len(mirror.asked) == sum(len(source.files) for source in data.sources.values())

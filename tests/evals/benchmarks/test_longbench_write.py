@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evals.benchmark import Judged, Response, Verdict, item_scores, judged_by_item
+from evals.benchmark import JudgedResponse, Response, Verdict, item_scores, judged_by_item
 from evals.benchmarks.length import length_score
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite, official_grades
 from tests.conftest import pinned
@@ -42,7 +42,7 @@ def test_the_means_are_over_all_rows_for_length_and_over_read_rows_for_quality(
     rows: list[dict[str, Any]], shared: Path
 ) -> None:
     benchmark = LongBenchWrite(
-        pinned(shared / "benchmarks" / "longbench_write"), judged=True, temperature=0.5, min_coverage=0.98
+        data=pinned(shared / "benchmarks" / "longbench_write"), judged=True, temperature=0.5, min_coverage=0.98
     )
     items = benchmark.items()[: len(rows)]
     responses = [Response.read(item.id, row["answer"], False, 1) for item, row in zip(items, rows, strict=True)]
@@ -82,7 +82,7 @@ def test_without_any_verdict_there_is_a_length_score_alone(tmp_path: Path) -> No
     line = json.dumps({"prompt": "Write.", "type": "News", "length": 3})
     (tmp_path / "longbench_write.jsonl").write_text(line + "\n")
     (tmp_path / "judge.txt").write_text("$INST$ $RESPONSE$")
-    benchmark = LongBenchWrite(pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
+    benchmark = LongBenchWrite(data=pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
     (item,) = benchmark.items()
-    by_item = {item.id: Judged(Response.read(item.id, "one two three", False, 3), ())}
+    by_item = {item.id: JudgedResponse(Response.read(item.id, "one two three", False, 3), ())}
     assert benchmark.official([item], by_item) == {"S_l": 100.0}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-from evals.benchmark import JudgeCall, Judged, Response, Verdict, item_scores, measures
+from evals.benchmark import JudgeCall, JudgedResponse, Response, Verdict, item_scores, measures
 from evals.benchmarks.writingbench import WritingBench, after_thinking, code_of, official, official_score
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
@@ -53,7 +53,7 @@ def row(index: int, domain: str, *names: str) -> dict[str, Any]:
     return {
         "index": index,
         "domain1": domain,
-        "domain2": "BatchLedger",
+        "domain2": "Notes",
         "lang": "en",
         "query": f"Q{index} {{response}}",
         "checklist": checklist,
@@ -74,7 +74,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bench(folder: Path, judge_sees: Literal["answer", "official"] = "answer") -> WritingBench:
-    return WritingBench(pinned(folder), judge_sees, 0.7, 0.8, 20, 0.98)
+    return WritingBench(
+        data=pinned(folder), judge_sees=judge_sees, temperature=0.7, top_p=0.8, top_k=20, min_coverage=0.98
+    )
 
 
 def real(judge_sees: Literal["answer", "official"] = "official") -> WritingBench:
@@ -88,7 +90,7 @@ def test_items_come_from_the_domains_in_turn(folder: Path) -> None:
     assert [item.id for item in items] == ["wb-0003", "wb-0001", "wb-0002"]
     assert [item.id for item in replace(bench(folder), items_limit=2).items()] == ["wb-0003", "wb-0001"]
     assert (items[0].category, items[0].language, items[0].prompt) == (
-        "Finance & Business/BatchLedger",
+        "Finance & Business/Notes",
         "en",
         "Q3 {response}",
     )
@@ -186,21 +188,21 @@ def test_a_query_counts_overall_and_for_its_own_domain(folder: Path) -> None:
     items = benchmark.items()
     responses = [Response.read(item.id, "text", False, 1) for item in items]
     grades: dict[str, list[float | None]] = {"wb-0001": [4, 8], "wb-0002": [9], "wb-0003": [10, None]}
-    verdicts = [verdict(id, score) for id, scores in grades.items() for score in scores]
+    verdicts = [verdict(item_id, score) for item_id, scores in grades.items() for score in scores]
     table = item_scores(benchmark, items, responses, verdicts)
     assert table == {
         "overall": {"wb-0003": None, "wb-0001": 6.0, "wb-0002": 9.0},
         "B": {"wb-0003": None},
         "E": {"wb-0001": 6.0, "wb-0002": 9.0},
     }
-    found = {measure.name: measure for measure in measures(benchmark, table)}
+    found = {str(measure.name): measure for measure in measures(benchmark, table)}
     assert found["writingbench/E"].value == 7.5
     assert found["writingbench/overall"].value is None
     assert (found["writingbench/B"].low, found["writingbench/B"].high) == (1.0, 10.0)
 
 
-def verdict(id: str, score: float | None) -> Verdict:
-    return Verdict(id, "c", None if score is None else {"score": score}, "", None, 1)
+def verdict(item_id: str, score: float | None) -> Verdict:
+    return Verdict(item_id, "c", None if score is None else {"score": score}, "", None, 1)
 
 
 def test_a_query_that_was_not_judged_is_unscored(folder: Path) -> None:
@@ -214,7 +216,7 @@ def test_a_missing_or_changed_file_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match=r"benchmark_all\.jsonl has sha256 .* pinned is"):
         benchmark.items()
     (folder / "benchmark_all.jsonl").unlink()
-    with pytest.raises(InputError, match=r"benchmark_all\.jsonl is not there; get it from a test"):
+    with pytest.raises(InputError, match=r"benchmark_all\.jsonl is missing; get it from a test"):
         benchmark.items()
 
 
@@ -324,7 +326,9 @@ def test_conforms_to_the_official_means() -> None:
     benchmark = real()
     items = [item for item in benchmark.items() if item.id in judged]
     response = Response.read("", "text", False, 1)
-    means = benchmark.official(items, {id: Judged(response, tuple(found)) for id, found in judged.items()})
+    means = benchmark.official(
+        items, {item_id: JudgedResponse(response, tuple(verdicts)) for item_id, verdicts in judged.items()}
+    )
     assert {name: means[name] for name in OFFICIAL} == pytest.approx(OFFICIAL, rel=0, abs=1e-9)
     assert sum("/" in name and not name.endswith("_x10") for name in means) == 20
     assert means["style_C_x10"] == pytest.approx(46.666666666666664, rel=0, abs=1e-9)
@@ -336,9 +340,9 @@ def test_the_suite_gives_the_official_means_too() -> None:
     benchmark = real()
     items = [item for item in benchmark.items() if item.id in rows]
     responses = [Response.read(item.id, "text", False, 1) for item in items]
-    verdicts = [verdict(id, found[0]) for id, scores in rows.items() for found in scores.values()]
+    verdicts = [verdict(item_id, stored[0]) for item_id, scores in rows.items() for stored in scores.values()]
     table = item_scores(benchmark, items, responses, verdicts)
-    got = {measure.name.removeprefix("writingbench/"): measure.value for measure in measures(benchmark, table)}
+    got = {measure.metric: measure.value for measure in measures(benchmark, table)}
     assert got == pytest.approx(MEANS, rel=0, abs=1e-9)
 
 

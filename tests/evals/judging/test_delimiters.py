@@ -12,7 +12,9 @@ from evals.benchmarks.writingbench import WritingBench
 from evals.judging.delimiters import delimited_calls, neutralise
 from tests.conftest import pinned
 
-BENCH = WritingPrompts("Judge:\n{{prompt}}\n{{answer}}\n{{rubric}}", 0.7, 0.95, 0.98)
+BENCH = WritingPrompts(
+    judge_prompt="Judge:\n{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 ITEM = Item("i0", "Write.", "en", "c", 100, ("good?",))
 
 
@@ -40,7 +42,15 @@ def test_delimiters_depend_on_answer_and_item_only() -> None:
 
 
 def test_each_criterion_has_its_own_delimiters(shared: Path) -> None:
-    bench = WritingBench(pinned(shared / "benchmarks" / "writingbench"), "answer", 0.7, 0.8, 20, 0.98, 1)
+    bench = WritingBench(
+        data=pinned(shared / "benchmarks" / "writingbench"),
+        judge_sees="answer",
+        temperature=0.7,
+        top_p=0.8,
+        top_k=20,
+        min_coverage=0.98,
+        items_limit=1,
+    )
     (item,) = bench.items()
     calls = delimited_calls(bench, item, Response.read(item.id, "A text.", False, 1))
     assert len({mark(call.prompt.messages[-1].content) for call in calls}) == 5

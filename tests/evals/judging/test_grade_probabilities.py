@@ -29,7 +29,9 @@ from reer.types import Message
 from tests.conftest import pinned
 
 GRADES = tuple(range(1, 11))
-BENCH = WritingPrompts("{{prompt}}\n{{answer}}\n{{rubric}}", 0.7, 0.95, 0.98)
+BENCH = WritingPrompts(
+    judge_prompt="{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 ITEM = Item("i", "Write.", "en", "c", 100, ("good?",))
 REQUEST = Request(Prompt((Message("user", "?"),), '{"score": '), Sampling(0.5, 1.0, 8), 0)
 
@@ -90,7 +92,9 @@ def test_no_share_underflows() -> None:
 
 
 def test_a_benchmark_with_other_verdicts_refuses_it(tmp_path: Path, shared: Path) -> None:
-    longbench = LongBenchWrite(pinned(shared / "benchmarks" / "longbench_write"), True, 0.5, 0.98)
+    longbench = LongBenchWrite(
+        data=pinned(shared / "benchmarks" / "longbench_write"), judged=True, temperature=0.5, min_coverage=0.98
+    )
     with (
         JudgeSession(judge(Believes({})), Judgements(tmp_path), Device()) as session,
         pytest.raises(InputError, match="one grade"),

@@ -22,7 +22,9 @@ from reer.models.scripted import ScriptedModel
 from reer.models.services.openai import ChatServer
 from reer.types import Message
 
-BENCH = WritingPrompts("{{prompt}}\n{{answer}}\n{{rubric}}", 0.7, 0.95, 0.98)
+BENCH = WritingPrompts(
+    judge_prompt="{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 ITEMS = [Item(f"i{n}", f"prompt {n}", "en", "c", 100, ("good?",)) for n in range(6)]
 ANSWERS = [Response.read(item.id, f"text {item.id}", False, 1) for item in ITEMS]
 

@@ -35,7 +35,9 @@ from evals.judging.verdicts import judge_all
 from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Request
 
-BENCH = WritingPrompts("{{prompt}}\n[{{answer}}]\n{{rubric}}", 0.7, 0.95, 0.98)
+BENCH = WritingPrompts(
+    judge_prompt="{{prompt}}\n[{{answer}}]\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 ITEMS = [Item(f"i{n}", f"Prompt number {n}.", "en", "c", 100, ("good?",)) for n in range(10)]
 ANSWERS = [Response.read(item.id, "word " * 2**n, False, 1) for n, item in enumerate(ITEMS)]
 CHECKS = ReliabilityChecks(2, 5, True, "{{prompt}}\n[{{answer}}]\n{{rubric}}")

@@ -25,7 +25,9 @@ from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import Message
 from tests.conftest import pinned
 
-BENCH = WritingPrompts('{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', 0.7, 0.95, 0.98)
+BENCH = WritingPrompts(
+    judge_prompt='{{prompt}}\n{{answer}}\n{{rubric}}\n{"score": <1-10>}', temperature=0.7, top_p=0.95, min_coverage=0.98
+)
 JUDGE = Judge(name="test", model=ScriptedModel(), temperature=0.5, top_p=0.9, max_tokens=100, attempts=3)
 CALL = JudgeCall("i", "quality", Prompt((Message("user", "?"),)))
 NONE, BROKEN = "no_json_object", "broken_json_object"
@@ -278,7 +280,9 @@ def test_scored_verdicts_have_no_reason() -> None:
 @pytest.mark.parametrize(("judge_sees", "requests"), [("answer", 0), ("official", 1)])
 def test_the_official_view_judges_unclosed_thinking(shared: Path, judge_sees: View, requests: int) -> None:
     folder = pinned(shared / "benchmarks" / "longbench_write")
-    longbench = LongBenchWrite(folder, True, 0.5, 0.98, 1, judge_sees)
+    longbench = LongBenchWrite(
+        data=folder, judged=True, temperature=0.5, min_coverage=0.98, items_limit=1, judge_sees=judge_sees
+    )
     (first,) = longbench.items()
     response = Response.read(first.id, "<think>only a plan of seven words here", True, 8, "length")
     session = Scripted(lambda text, attempt: json.dumps(dict.fromkeys(DIMENSIONS, 3)))

@@ -1,4 +1,4 @@
-"""lm-eval on a real model: answers apart from thinking, nothing cut that no task cuts, and its output as measures."""
+"""lm-eval on a real model: thinking is removed, only stated stop strings cut, and its output becomes measures."""
 
 import gc
 import json
@@ -11,14 +11,14 @@ import pytest
 
 from evals.benchmark import Measure
 from evals.lm_eval.harness import LmEval, _documents, _measures
-from evals.lm_eval.loading import _state_until
+from evals.lm_eval.loading import _clear_default_until
 from evals.lm_eval.thinking import never_closed
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Device
 
 CPU = Device("cpu", generate_rows=4)
-KNOWN = {  # what the model below says to each question: it closes its thinking, does without, or never ends it
+KNOWN = {  # question → reply of the model below: thinking closed, no thinking, thinking not closed
     "ab": "<think>\nq\n\nStop: r\n</think>\n\none\n\ntwo",
     "cd": "one\n\ntwo",
     "ef": "<think>\none\n\ntwo one",
@@ -27,7 +27,7 @@ KNOWN = {  # what the model below says to each question: it closes its thinking,
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny random model after it has learned three replies by heart."""
+    """The tiny random model, trained until it memorises three replies."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -91,10 +91,10 @@ def thinking(folder: Path) -> LmEval:
 
 
 def values(found: list[Measure]) -> dict[str, float | None]:
-    return {measure.name.removeprefix("lm_eval/"): measure.value for measure in found}
+    return {measure.metric: measure.value for measure in found}
 
 
-def test_a_task_is_scored_on_what_follows_the_thinking(model: Path, thinking: LmEval) -> None:
+def test_a_task_is_scored_on_the_text_after_the_thinking(model: Path, thinking: LmEval) -> None:
     found, table = thinking.evaluate(model, CPU)
     assert table["said/exact_match"] == {"said-0": 1.0, "said-1": 1.0, "said-2": 0.0}
     assert table["said/thinking_unclosed"] == {"said-0": 0.0, "said-1": 0.0, "said-2": 1.0}
@@ -103,7 +103,7 @@ def test_a_task_is_scored_on_what_follows_the_thinking(model: Path, thinking: Lm
 
 
 def test_lm_eval_alone_would_have_cut_at_the_first_blank_line(model: Path, folder: Path) -> None:
-    """What `until` at its default does to the same task and model, and what becomes of unclosed thinking."""
+    """The effect of the default `until` on the same task and model, and of unclosed thinking."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -126,38 +126,38 @@ def test_lm_eval_alone_would_have_cut_at_the_first_blank_line(model: Path, folde
     assert replies == {0: "<think>\nq", 1: "one", 2: "<think>\none"}
     task = manager.load(["alone"])["tasks"]["alone"]
     assert task.config.generation_kwargs["until"] == ["\n\n"]
-    _state_until(task, {})
-    assert task.config.generation_kwargs["until"] == [], "and so for a task of lm-eval's own, known by its file alone"
+    _clear_default_until(task, {})
+    assert task.config.generation_kwargs["until"] == [], (
+        "the same holds for a task of lm-eval itself, of which only the file is known"
+    )
 
 
 @pytest.mark.parametrize("task", ["cut", "blank"])
-def test_stop_strings_that_a_task_states_end_its_answers_and_no_thinking(
-    model: Path, thinking: LmEval, task: str
-) -> None:
+def test_stated_stop_strings_end_answers_but_not_thinking(model: Path, thinking: LmEval, task: str) -> None:
     _, table = replace(thinking, tasks=(task,)).evaluate(model, CPU)
     assert list(table[f"{task}/exact_match"].values()) == [1.0, 1.0, 0.0]
 
 
-def test_rating_tasks_run_without_thinking_beside_the_others(model: Path, thinking: LmEval) -> None:
+def test_rating_tasks_run_without_thinking(model: Path, thinking: LmEval) -> None:
     found, table = replace(thinking, tasks=("rated", "said"), limit=2).evaluate(model, CPU)
     assert list(values(found)) == ["rated/acc", "said/exact_match", "said/thinking_unclosed"]
     assert table["said/exact_match"] == {"said-0": 1.0, "said-1": 1.0}
     assert set(table["rated/acc"].values()) <= {0.0, 1.0}
 
 
-def test_a_group_has_a_measure_of_its_own(model: Path, thinking: LmEval) -> None:
+def test_a_group_has_its_own_measure(model: Path, thinking: LmEval) -> None:
     found, _ = replace(thinking, tasks=("both",)).evaluate(model, CPU)
-    (whole,) = [measure for measure in found if measure.name == "lm_eval/both/exact_match"]
+    (whole,) = [measure for measure in found if measure.metric == "both/exact_match"]
     assert (whole.value, whole.total) == (pytest.approx(2 / 3), 6)
 
 
-def test_without_a_token_for_its_end_thinking_is_part_of_the_answer(model: Path, thinking: LmEval) -> None:
+def test_without_think_end_token_thinking_is_part_of_the_answer(model: Path, thinking: LmEval) -> None:
     found, table = replace(thinking, think_end_token=None).evaluate(model, CPU)
     assert list(values(found)) == ["said/exact_match"]
     assert list(table["said/exact_match"].values()) == [0.0, 1.0, 0.0]
 
 
-def test_nothing_of_the_model_stays(model: Path, thinking: LmEval) -> None:
+def test_the_model_is_released(model: Path, thinking: LmEval) -> None:
     from transformers import PreTrainedModel
 
     def alive() -> int:
@@ -172,23 +172,23 @@ def test_nothing_of_the_model_stays(model: Path, thinking: LmEval) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({"tasks": ("sadi",)}, "got 'sadi' .*said", marks=pytest.mark.slow),  # lists all of lm-eval's
-        ({"tasks": ("mixed",)}, "groups of one kind, got mixed"),
-        ({"max_tokens": 8192}, "max_tokens is 8192, and the model's whole context 8192"),
-        ({"think_end_token": "<|im_end|>"}, "wants a closing tag"),
+        pytest.param({"tasks": ("sadi",)}, "got 'sadi' .*said", marks=pytest.mark.slow),  # indexes all tasks of lm-eval
+        ({"tasks": ("mixed",)}, "group mixed has .* want groups of one kind"),
+        ({"max_tokens": 8192}, "want less than the model's context of 8192, got 8192"),
+        ({"think_end_token": "<|im_end|>"}, "want a closing tag"),
         ({"tasks": ()}, "at least one task"),
     ],
 )
-def test_what_cannot_run_is_refused_by_name(
+def test_invalid_settings_are_refused_with_a_reason(
     model: Path, thinking: LmEval, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         replace(thinking, **change).evaluate(model, CPU)
 
 
-def test_a_task_whose_code_lacks_a_package_says_so(model: Path, thinking: LmEval, folder: Path) -> None:
+def test_a_missing_package_of_a_task_is_reported(model: Path, thinking: LmEval, folder: Path) -> None:
     (folder / "words.py").write_text("import absent_from_everywhere\n")
-    with pytest.raises(InputError, match=r"a task of said wants its own packages.*absent_from_everywhere"):
+    with pytest.raises(InputError, match=r"a task of said needs a package.*absent_from_everywhere"):
         thinking.evaluate(model, CPU)
 
 
@@ -219,11 +219,11 @@ def test_a_token_that_decoding_drops_is_refused(model: Path, thinking: LmEval, t
         ("Q", "", False),
     ],
 )
-def test_thinking_is_lost_that_was_opened_and_never_closed(context: str, reply: str, lost: bool) -> None:
+def test_thinking_that_is_opened_and_not_closed_is_detected(context: str, reply: str, lost: bool) -> None:
     assert never_closed(context, reply, "</think>") is lost
 
 
-def test_what_is_at_its_default_leaves_fingerprints_alone(folder: Path) -> None:
+def test_settings_at_their_default_do_not_change_the_identity(folder: Path) -> None:
     plain = LmEval(("everyday",))
     assert plain.identity() == {"data": "b81b7d4fdbf3f940", "settings": [["everyday"], None, False, 2048]}
     assert replace(plain, think_end_token="</think>").identity() != plain.identity()
@@ -257,8 +257,8 @@ OUT = {
 }
 
 
-def test_each_answer_filter_is_a_measure_of_its_own() -> None:
-    found = {m.name: (m.value, m.scored, m.total) for m in _measures("sums", OUT)}
+def test_each_answer_filter_has_its_own_measure() -> None:
+    found = {str(m.name): (m.value, m.scored, m.total) for m in _measures("sums", OUT)}
     assert found == {
         "lm_eval/sums/exact_match@strict-match": (0.5, 2, 2),
         "lm_eval/sums/exact_match@flexible-extract": (1.0, 2, 2),
@@ -266,7 +266,7 @@ def test_each_answer_filter_is_a_measure_of_its_own() -> None:
     }
 
 
-def test_documents_are_kept_apart_by_filter() -> None:
+def test_document_values_are_separated_by_filter() -> None:
     assert _documents("sums", OUT) == {
         "sums/exact_match@strict-match": {"sums-0": 1.0, "sums-1": 0.0},
         "sums/exact_match@flexible-extract": {"sums-0": 1.0, "sums-1": 1.0},

@@ -1,4 +1,4 @@
-"""The judged benchmarks through lm-eval: what it aggregates is what this project makes of the same records."""
+"""The judged benchmarks through lm-eval: its aggregates equal this project's own from the same records."""
 
 import json
 import math
@@ -34,7 +34,7 @@ SCRIPTED = {
 
 
 def stated(task: str) -> dict[str, Any]:
-    """A task's file, and what it includes, without lm-eval."""
+    """The content of a task's file and its include, read without lm-eval."""
 
     class Plain(yaml.SafeLoader): ...
 
@@ -44,7 +44,7 @@ def stated(task: str) -> dict[str, Any]:
 
 
 def given(task: str, **metadata: Any) -> dict[str, Any]:
-    """What lm-eval hands to a task's `custom_dataset`."""
+    """The arguments that lm-eval passes to a task's `custom_dataset`."""
     content = stated(task)
     return {**content["metadata"], "judge": SCRIPTED, **metadata, **content["dataset_kwargs"]}
 
@@ -75,29 +75,29 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(records: Path) -> dict[str, Any]:
-    """The random model's texts under a judge some of whose replies cannot be read."""
+    """The random model's texts under a judge with some unparsable replies."""
     judge = {**SCRIPTED, "stop": ["7", "5"]}
-    return run({"judge": judge, "records": str(records), "pretrained": "what lm-eval adds"})
+    return run({"judge": judge, "records": str(records), "pretrained": "added by lm-eval"})
 
 
-def test_lm_evals_aggregate_is_ours_from_the_same_records(out: dict[str, Any], records: Path) -> None:
+def test_lm_eval_aggregates_as_this_project_does_from_the_same_records(out: dict[str, Any], records: Path) -> None:
     samples = out["samples"]["reer_writing"]
     settings = Settings.read(json.loads(samples[0]["doc"]["settings"]))
     bench, items = settings.benchmark, settings.benchmark.items()
     responses = [Response.read(s["doc"]["id"], s["resps"][0][0], False, 0) for s in samples]
     with JudgeSession(settings.judge, Judgements(records), Device()) as session:
         verdicts = judge_all(bench, items, responses, session)
-        assert session.asked == 0, "all of it is on record"
-    ours = {measure.name: measure for measure in measures(bench, item_scores(bench, items, responses, verdicts))}
-    theirs = out["results"]["reer_writing"]
-    quality = ours["writing/quality"]
-    assert 0 < quality.scored < quality.total == len(samples) == 14, "some verdicts could be read, some not"
-    assert theirs["quality,judged"] == pytest.approx(quality.mean_of_scored)
-    assert theirs["length,judged"] == pytest.approx(ours["writing/length"].mean_of_scored)
-    assert theirs["judge_ok,judged"] == pytest.approx(quality.coverage)
+        assert session.asked == 0, "every judgement is on record"
+    by_metric = {measure.metric: measure for measure in measures(bench, item_scores(bench, items, responses, verdicts))}
+    aggregated = out["results"]["reer_writing"]
+    quality = by_metric["quality"]
+    assert 0 < quality.scored < quality.total == len(samples) == 14, "some verdicts parsed, some did not"
+    assert aggregated["quality,judged"] == pytest.approx(quality.mean_of_scored)
+    assert aggregated["length,judged"] == pytest.approx(by_metric["length"].mean_of_scored)
+    assert aggregated["judge_ok,judged"] == pytest.approx(quality.coverage)
 
 
-def test_each_sample_says_what_the_judge_said(out: dict[str, Any]) -> None:
+def test_each_sample_contains_its_verdict(out: dict[str, Any]) -> None:
     for sample in out["samples"]["reer_writing"]:
         (verdict,) = sample["filtered_resps"][0]["verdicts"]
         assert set(sample["metrics"]) == {"quality", "length", "judge_ok"}
@@ -112,11 +112,11 @@ def test_each_sample_says_what_the_judge_said(out: dict[str, Any]) -> None:
         }
 
 
-def test_replies_and_measures_are_kept_beside_the_records(out: dict[str, Any], records: Path) -> None:
+def test_replies_and_measures_are_stored_with_the_records(out: dict[str, Any], records: Path) -> None:
     (replies,), (scores,) = (list((records / "lm_eval").glob(f"*.{kind}.json")) for kind in ("responses", "scores"))
     assert len(json.loads(replies.read_text())) == 14
     found = json.loads(scores.read_text())
-    quality = next(m for m in found["measures"] if m["name"] == "writing/quality")
+    quality = next(m for m in found["measures"] if (m["benchmark"], m["metric"]) == ("writing", "quality"))
     assert quality["value"] is None, "too few are scored for a headline"
     assert quality["low"] < quality["mean_of_scored"] < quality["high"]
     assert sum(found["unscored"].values()) == quality["total"] - quality["scored"]
@@ -133,8 +133,8 @@ ITEM = Item("i", "p", "en", "c", 100, ("good?",))
         ({"length": {"i": 50.0}, "quality": {"other": 3.0}}, {"quality": None, "length": 50.0, "judge_ok": 1.0}),
     ],
 )
-def test_every_metric_is_there_and_only_what_the_judge_owes_is_missed(table: Any, wanted: dict[str, Any]) -> None:
-    found = scores_of(ITEM, WritingPrompts("", 0.7, 0.95, 0.98), table)
+def test_every_metric_is_present_and_judge_ok_counts_the_items_own_metrics(table: Any, wanted: dict[str, Any]) -> None:
+    found = scores_of(ITEM, WritingPrompts(judge_prompt="", temperature=0.7, top_p=0.95, min_coverage=0.98), table)
     assert {name: None if math.isnan(score) else score for name, score in found.items()} == wanted
 
 
@@ -144,26 +144,30 @@ def test_several_replies_to_a_document_are_refused(tmp_path: Path) -> None:
         judged([["a", "b"]], [rows[0]])
 
 
-def test_an_empty_answer_has_the_worst_score_and_is_not_the_judges_fault(tmp_path: Path) -> None:
+def test_an_empty_answer_gets_the_worst_score_and_judge_ok(tmp_path: Path) -> None:
     rows = documents(**given("reer_writing", records=str(tmp_path)))["test"]
     (found,) = judged([["<think>never ends"]], [rows[0]])
     assert found["scores"] == {"quality": 1.0, "length": 0.0, "judge_ok": 1.0}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_is_the_benchmark_that_experiments_run(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two files that state a benchmark's settings, here and in conf, may not drift apart."""
+def test_a_task_has_the_settings_of_the_benchmark_in_conf(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two files with a benchmark's settings, the task's and the one in conf, must agree."""
     from experiments.store.fingerprint import encode
 
     content = given(task)
     name = content["benchmark"]["kind"]
-    theirs, mine = compose("scale=smoke", f"benchmark=[{name}]").benchmark[name], Settings.read(content).benchmark
-    assert encode(mine) == encode(theirs)
-    most = stated(task)["generation_kwargs"]
-    sampling = mine.sampling(10**6 if name != "writing" else most["max_gen_toks"])
-    assert (most["temperature"], most["top_p"], most["top_k"]) == (sampling.temperature, sampling.top_p, sampling.top_k)
-    assert (most["until"], most["do_sample"], most["max_gen_toks"]) == ([], True, sampling.max_tokens)
-    assert [m["metric"] for m in stated(task)["metric_list"]] == [*mine.ranges, "judge_ok"]
+    in_conf, in_task = compose("scale=smoke", f"benchmark=[{name}]").benchmark[name], Settings.read(content).benchmark
+    assert encode(in_task) == encode(in_conf)
+    generation = stated(task)["generation_kwargs"]
+    sampling = in_task.sampling(10**6 if name != "writing" else generation["max_gen_toks"])
+    assert (generation["temperature"], generation["top_p"], generation["top_k"]) == (
+        sampling.temperature,
+        sampling.top_p,
+        sampling.top_k,
+    )
+    assert (generation["until"], generation["do_sample"], generation["max_gen_toks"]) == ([], True, sampling.max_tokens)
+    assert [m["metric"] for m in stated(task)["metric_list"]] == [*in_task.ranges, "judge_ok"]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -171,7 +175,7 @@ def test_a_task_loads_with_its_documents(task: str, shared: Path, tmp_path: Path
     from lm_eval.tasks import TaskManager
 
     name = stated(task)["dataset_kwargs"]["benchmark"]["kind"]
-    if name == "hellobench":  # a user's own file on top of ours, since nltk's data may be missing here
+    if name == "hellobench":  # a user's file that includes the task, since nltk's data may be missing
         own = {"benchmark": {**stated(task)["dataset_kwargs"]["benchmark"], "tokenize": False}}
         (tmp_path / "own.yaml").write_text(
             f"include: {FOLDER / task}.yaml\ntask: {task}\ndataset_kwargs: {json.dumps(own)}\n"
@@ -199,10 +203,10 @@ def test_a_task_loads_with_its_documents(task: str, shared: Path, tmp_path: Path
         ),
         ({"judge": {**SCRIPTED, "max_tokens": "many"}}, r"judge\.max_tokens"),
         ({"judge": stated("reer_writing")["metadata"]["judge"]}, "environment variable OPENAI_API_KEY, got none"),
-        ({"data": {"longbench_write": "/nowhere"}}, "/nowhere/longbench_write.jsonl is not there"),
+        ({"data": {"longbench_write": "/nowhere"}}, "/nowhere/longbench_write.jsonl is missing"),
     ],
 )
-def test_what_cannot_judge_is_refused_before_anything_is_generated(
+def test_invalid_settings_are_refused_before_generation(
     change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -210,7 +214,7 @@ def test_what_cannot_judge_is_refused_before_anything_is_generated(
         documents(**given("reer_longbench_write", **change))
 
 
-def test_a_local_judge_is_described_to_its_weights() -> None:
+def test_a_local_judge_is_built_with_its_weights() -> None:
     chat = {"kind": "local", "dtype": "float32", "checkpoint": {"kind": "folder", "path": str(TinyModel().fetch())}}
     found = Settings.read(given("reer_writing", judge={**SCRIPTED, "model": chat}))
     assert found.judge.model.name.startswith("folder@")

@@ -22,7 +22,17 @@ SCORES = {"a": 1.0, "b": 3.0, "c": 4.0}
 
 def measure(value: float | None, name: str = "writing/quality", **more: Any) -> dict[str, Any]:
     """As a result holds it; worst and best are absent, as in results of before they were written."""
-    old = {"name": name, "value": value, "mean_of_scored": 3.0, "low": 1, "high": 9, "scored": 3, "total": 3}
+    benchmark, _, metric = name.partition("/")
+    old = {
+        "benchmark": benchmark,
+        "metric": metric,
+        "value": value,
+        "mean_of_scored": 3.0,
+        "low": 1,
+        "high": 9,
+        "scored": 3,
+        "total": 3,
+    }
     return old | {"coverage": 1.0} | more
 
 
@@ -85,7 +95,7 @@ def graded(
     mean = sum(scores.values()) / len(scores)
     told = measure(mean, of, total=len(scores), scored=len(scores), worst=1.0, best=10.0) | more
     step = made.steps["grade:writing"]
-    (Path(step["path"]) / "scores.json").write_text(json.dumps({told["name"].split("/")[1]: scores}))
+    (Path(step["path"]) / "scores.json").write_text(json.dumps({told["metric"]: scores}))
     steps = {"grade:writing": {**step, "metrics": {"measures": [told]}}, "render": made.steps["render"]}
     return replace(made, seed=seed, scale=scale, steps=steps, identity={**made.identity, "seed": seed})
 
@@ -124,7 +134,20 @@ def test_a_measure_whose_range_is_unknown_is_never_called_equivalent(tmp_path: P
 
 
 def test_a_measure_is_recorded_with_the_range_that_the_margin_is_taken_of() -> None:
-    assert {"worst", "best"} <= plain(Measure("b/m", 5.0, 5.0, 5.0, 5.0, 1, 1, 1.0, 10.0)).keys()
+    assert {"worst", "best"} <= plain(
+        Measure(
+            benchmark="b",
+            metric="m",
+            value=5.0,
+            mean_of_scored=5.0,
+            low=5.0,
+            high=5.0,
+            scored=1,
+            total=1,
+            worst=1.0,
+            best=10.0,
+        )
+    ).keys()
 
 
 def test_several_seeds_are_compared_one_by_one_and_once_over_all(tmp_path: Path) -> None:

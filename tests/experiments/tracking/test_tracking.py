@@ -22,7 +22,7 @@ def test_tags_name_the_arm_and_the_scale_and_fit(x: Experiment) -> None:
 
 
 def test_metrics_are_flat_numbers_and_a_withheld_headline_is_absent() -> None:
-    measure = {"name": "writing/quality", "value": None, "mean_of_scored": 4.0, "coverage": 0.5}
+    measure = {"benchmark": "writing", "metric": "quality", "value": None, "mean_of_scored": 4.0, "coverage": 0.5}
     flat = scalars({"rows": 3, "dropped": {"too_long": 2}, "score": None, "measures": [measure]})
     assert flat == {
         "rows": 3,
