@@ -13,8 +13,8 @@ from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
 from experiments.report import terminal as show
-from experiments.report.stage_words import number
-from experiments.report.wording import difference_text
+from experiments.report.formatting import difference_text
+from experiments.stages import evaluation
 from experiments.store.runs import Result, find_run, read_result
 from reer.errors import InputError
 from reer.files import plain, read_rows, write_json, write_rows
@@ -31,7 +31,7 @@ def duel(arguments: Sequence[str]) -> int:
     x = experiment_from(plan)
     arm, opponent = (_result(x, name) for name in names)
     for benchmark in x.benchmark:
-        if arm.folder(f"generate:{benchmark}") and opponent.folder(f"generate:{benchmark}"):
+        if arm.folder_of(evaluation.generate, benchmark) and opponent.folder_of(evaluation.generate, benchmark):
             _played(x, benchmark, arm, opponent)
     return 0
 
@@ -45,7 +45,7 @@ def _result(x: Experiment, name: str) -> Result:
 
 
 def _answers(result: Result, benchmark: str) -> list[Response]:
-    folder = result.folder(f"generate:{benchmark}")
+    folder = result.folder_of(evaluation.generate, benchmark)
     return read_rows(folder / "rows.jsonl", Response) if folder else []
 
 
@@ -55,7 +55,7 @@ def _played(x: Experiment, benchmark: str, arm: Result, opponent: Result) -> Non
     with JudgeSession(x.judge, records, x.runtime.device, x.budget.usd) as session:
         answers = _answers(arm, benchmark), _answers(opponent, benchmark)
         with show.Progress(f"{arm.name} against {opponent.name}", 1) as progress:
-            progress.started(benchmark)
+            progress.started(evaluation.generate.named(benchmark))
             found, verdicts = judge_pairs(
                 x.pairwise, items, *answers, session, lambda n: progress.advance("verdicts", n, 2 * len(items))
             )
@@ -68,12 +68,12 @@ def _played(x: Experiment, benchmark: str, arm: Result, opponent: Result) -> Non
 
 def _show(title: str, found: Outcome, caution: str) -> None:
     apart = ("difference", "unscored", "first_place")
-    counts = {key: str(value) for key, value in asdict(found).items() if key not in apart}
-    show.table(title, tuple(counts), [tuple(counts.values())])
+    columns = {key: str(value) for key, value in asdict(found).items() if key not in apart}
+    show.table(title, tuple(columns), [tuple(columns.values())])
     if found.first_place is not None:
         show.line(f"the first place wins oftener by {found.first_place:+.3g}; pairs that flipped with it count as ties")
     show.line(f"mean win from one half: {difference_text(found.difference) or 'none judged'}")
     if found.unscored:
-        show.line(f"unscored {number(found.unscored)}")
+        show.line(f"unscored {counts(found.unscored)}")
     if caution:
         show.line(caution)

@@ -1,4 +1,4 @@
-"""What stages measure of their rows."""
+"""The metrics that synthesis computes from its rows."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from experiments.stages.synthesis import mean_gains
 from reer.types import Edit, Refinement
 
 
-def test_gains_are_told_by_segment() -> None:
+def test_gains_are_averaged_by_segment() -> None:
     edits = (Edit(0, (), 0, 0.5), Edit(1, (), None, 0.5), Edit(2, (), 1, 0.4))
     row = Refinement("p", ("a",), ("b",), 0.9, 0.4, edits, "exhausted")
     other = Refinement("q", ("a",), ("b",), 0.6, 0.4, (Edit(0, (), 0, 0.4),), "exhausted")
