@@ -14,9 +14,10 @@ from experiments.plan import judge_costs
 from experiments.report import terminal as show
 from experiments.report.compare import compare
 from experiments.report.html import report_name, write_html
-from experiments.report.stage_words import number
+from experiments.stages import evaluation, synthesis, training
 from experiments.store.runs import Result, all_results, find_run, read_result
-from experiments.store.stages import Step, Store
+from experiments.store.step import Step
+from experiments.store.store import Store
 from reer.training.cost import TrainingSetSize
 
 ABOUT = """REER ablations: search, train, judge, compare.
@@ -98,14 +99,14 @@ def _plan(arguments: Sequence[str]) -> int:
             status = store.status(step)
             if status != "cached":
                 owner = claimed.setdefault(step.fingerprint, x.name)
-                if name == "refine" and owner == x.name and x.scale.pairs:
+                if name == synthesis.refine.named() and owner == x.name and x.scale.pairs:
                     searches.append(x)
-                if name.startswith("grade:") and x not in judged:
+                if name.stage == evaluation.grade.name and x not in judged:
                     judged.append(x)
-                if name == "train" and owner == x.name:
+                if name == training.train.named() and owner == x.name:
                     trainings.append((x, _rendered(store, step)))
                 status = status if owner == x.name else f"with {owner}"
-            cells.append((name, status))
+            cells.append((str(name), status))
         rows.append((f"{x.name} s{x.seed}", cells))
     cached = sum(status == "cached" for _, cells in rows for _, status in cells)
     show.plan(rows, {"stages in all": executions, "cached": cached, "to compute": len(claimed)})
@@ -124,8 +125,11 @@ def _rendered(store: Store, train: Step) -> TrainingSetSize | None:
     found = store.find(train.inputs["rendered"])
     if found is None:
         return None
-    tokens = found.metrics["trained_tokens"] + found.metrics["masked_tokens"]
-    return TrainingSetSize(found.metrics["rows"], tokens, found.metrics["longest_row_tokens"])
+    metrics = found.metrics
+    if not isinstance(metrics, training.RenderMetrics | training.MatchMetrics):
+        return None
+    tokens = metrics.trained_tokens + metrics.masked_tokens
+    return TrainingSetSize(metrics.rows, tokens, metrics.longest_row_tokens)
 
 
 def _adopt(arguments: Sequence[str]) -> int:
@@ -135,9 +139,8 @@ def _adopt(arguments: Sequence[str]) -> int:
     given = [a for a in arguments if not a.startswith("-")]
     (plan,) = compose_plans(["thinking=from_source", *given], multirun=False)
     x = experiment_from(plan)
-    found = Store(x.runtime.store, x.runtime).build(training_rows(x)["source_thinking"])
-    dropped = number(found.metrics["dropped"])
-    show.line(f"{found.metrics['rows']} trajectories adopted from {x.source.name}, left out {dropped}: {found.path}")
+    found = Store(x.runtime.store, x.runtime).build(training_rows(x)[synthesis.source_thinking.named()])
+    show.line(f"{x.source.name}: {found.metrics.headline()}, used as the thinking of the pairs: {found.path}")
     show.line(f"Train on them: reer run {' '.join(['thinking=from_source', *given])}, or with sweep=ablations")
     return 0
 
@@ -172,8 +175,8 @@ def _results(parsed: argparse.Namespace) -> list[Result]:
 
 def _stale(result: Result) -> str:
     """Why a result no longer stands; empty where it does."""
-    rebuilt = ", ".join(result.rebuilt())
-    return rebuilt and f"{rebuilt} gone or built anew since; run it again"
+    rebuilt = ", ".join(map(str, result.stale_steps()))
+    return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
 
 
 def _status(parsed: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from evals.benchmark import JudgedBenchmark
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment
-from experiments.store.stages import PACKAGES
+from experiments.store.provenance import PACKAGES
 from reer.data.hub import HubSource
 from reer.data.public import PublicRows
 from reer.errors import InputError

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from experiments.config import experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import terminal as show
+from experiments.report.confounds import confounds
 from experiments.store.runs import Result, check_name, is_current, read_result, write_lock, write_result
-from experiments.store.stages import Artifact, Monitor, Step, Store
-from experiments.tracking.wandb_run import NullTracker, open_tracking
+from experiments.store.step import Artifact, Step, StepName, Steps
+from experiments.store.store import Monitor, Store
+from experiments.tracking.tracker import NullTracker, Tracker
+from experiments.tracking.wandb_run import flat, open_tracking
 from reer.errors import Incomplete, InputError
 
 
-def preflight(x: Experiment) -> dict[str, Step]:
+def preflight(x: Experiment) -> Steps:
     """Everything that can be known to be wrong before any work: names, keys, files, parallelism."""
     steps = pipeline(x)
     check_name(x, steps)
@@ -46,23 +50,26 @@ def execute(plan: Mapping[str, Any]) -> Result:
     exit_code = 1
     try:
         artifacts = _build(x, steps, tracker)
-        result = write_result(x, artifacts, tracked or tracker.where)
-        tracker.summary({"confounds": result.confounds})
+        result = write_result(x, artifacts, tracked or tracker.where, confounds)
+        tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
         exit_code = 0
     finally:
         tracker.finish(exit_code)
     return result
 
 
-def _build(x: Experiment, steps: dict[str, Step], tracker: NullTracker) -> dict[str, Artifact]:
+def _build(x: Experiment, steps: Steps, tracker: Tracker) -> dict[StepName, Artifact]:
     names = {step.fingerprint: name for name, step in steps.items()}
     with show.Progress(x.run_name, len(names)) as progress:
 
+        def started(step: Step) -> None:
+            progress.started(names[step.fingerprint])
+
         def ended(step: Step, artifact: Artifact, cached: bool) -> None:
             progress.ended(names[step.fingerprint], artifact, cached)
-            tracker.stage(names[step.fingerprint], step, artifact, cached)
+            tracker.stage(names[step.fingerprint], artifact)
 
-        monitor = Monitor(progress.advance, tracker.curve, lambda s: progress.started(names[s.fingerprint]), ended)
+        monitor = Monitor(progress=progress.advance, curve=tracker.curve, started=started, ended=ended)
         store = Store(x.runtime.store, x.runtime, monitor, x.runtime.judgements_folder, x.budget.usd)
         return {name: store.build(step) for name, step in steps.items()}
 

@@ -1,61 +1,82 @@
 """Read this first: one experiment, straight down.
 
 Calling a stage describes a step and runs nothing. A step's arguments identify its result, so two arms whose steps are
-equal share them, and an ablation costs only what comes after the part it changes. `data.choose` leaves out what the
-mixture does not use: an arm without synthetic data never asks for a search.
+equal share them, and an ablation costs only the stages from the changed part on. `data.choose` leaves out the parts
+that the mixture does not use: an arm without synthetic data never starts a search. `label` and `hint` name a step for
+people and never identify it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.stages import data, evaluation, probes, synthesis, training
-from experiments.store.stages import Step
+from experiments.store.step import Step, Steps
 
 
-def pipeline(exp: Experiment) -> dict[str, Step]:
+def pipeline(exp: Experiment) -> Steps:
     """All steps by name, in order: from pairs to grades (paper.md §1–5)."""
-    steps = training_rows(exp)
-    rendered = steps["render"]
+    steps, arm = training_rows(exp), f"{exp.data.name}-s{exp.seed}"
+    mixed, rendered = steps[training.mix.named()], steps[training.render.named()]
+    rows = rendered
     if exp.matched_to is not None:
-        target = training_rows(exp.matched_to)
-        shared = {step.fingerprint for step in steps.values()}
-        steps |= {f"matched_to:{name}": step for name, step in target.items() if step.fingerprint not in shared}
-        rendered = steps["match"] = training.match(
-            rendered=rendered, target=target["render"], match=exp.match, global_batch=exp.train.global_batch
+        others = training_rows(exp.matched_to)
+        own = {step.fingerprint for step in steps.values()}
+        steps |= by_name(_of_other_arm(step) for step in others.values() if step.fingerprint not in own)
+        rows = training.match(
+            hint=f"{exp.match.by}-{exp.matched_to.name}",
+            rendered=rendered,
+            target=others[training.render.named()],
+            match=exp.match,
+            global_batch=exp.train.global_batch,
         )
-    trained = steps["train"] = training.train(
-        rendered=rendered, student=exp.student.checkpoint, recipe=exp.train, seed=exp.seed
+        steps |= by_name([rows])
+    trained = training.train(
+        hint=arm,
+        rendered=rows,
+        student=exp.student.checkpoint,
+        recipe=exp.train,
+        seed=exp.seed,
     )
-    steps["termination"] = probes.termination(
+    termination = probes.termination(
+        hint=arm,
         trained=trained,
-        mixed=steps["mix"],
-        rendered=steps["render"],
+        mixed=mixed,
+        rendered=rendered,
         samples=exp.scale.termination_samples,
         seed=exp.seed,
         precision=exp.train.precision,
     )
-    held_out = steps["held_out"] = probes.held_out(
+    held_out = probes.held_out(
+        hint=exp.source.name,
         source=exp.source,
         pairs=exp.scale.pairs,
         min_words=exp.scale.min_words,
         max_words=exp.scale.solution_words,
         texts=exp.scale.held_out_texts,
     )
-    steps["perplexity"] = probes.perplexity(
-        trained=trained, held_out=held_out, chat_format=exp.train.chat_format, precision=exp.train.precision
+    perplexity = probes.perplexity(
+        hint=arm,
+        trained=trained,
+        held_out=held_out,
+        chat_format=exp.train.chat_format,
+        precision=exp.train.precision,
     )
-    if "pairs" in steps:
-        steps["overlap"] = probes.overlap(pairs=steps["pairs"], benchmarks=exp.benchmark)
+    steps |= by_name([trained, termination, held_out, perplexity])
+    if (pairs := steps.get(data.pairs.named())) is not None:
+        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmark)])
     for name, benchmark in exp.benchmark.items():
-        steps |= scores(exp, trained, name, benchmark)
+        steps |= by_name(scores(exp, trained, name, benchmark))
     return steps
 
 
-def training_rows(exp: Experiment) -> dict[str, Step]:
+def training_rows(exp: Experiment) -> Steps:
     """From pairs to the rows that are trained on, which is the last step (paper.md §1–3)."""
-    prompting = {"prompts": exp.prompts, "triggers": exp.reflection.triggers}
     pairs = data.pairs(
+        hint=exp.source.name,
         source=exp.source,
         taxonomy=exp.taxonomy,
         prompts=exp.prompts,
@@ -65,27 +86,35 @@ def training_rows(exp: Experiment) -> dict[str, Step]:
         max_words=exp.scale.solution_words,
     )
     drafts = synthesis.draft(
+        hint=exp.prompts.name,
         pairs=pairs,
         generator=exp.generator,
+        prompts=exp.prompts,
+        triggers=exp.reflection.triggers,
         rules=exp.filters.draft,
         max_tokens=exp.scale.draft_tokens,
-        **prompting,
     )
+    budget = exp.search.budget()
     refined = synthesis.refine(
+        hint=f"{type(exp.search).__name__}-{budget.starts}x{budget.edits}x{budget.candidates}",
         pairs=pairs,
         drafts=drafts,
         generator=exp.generator,
         scorer=exp.scorer,
         search=exp.search,
+        prompts=exp.prompts,
+        triggers=exp.reflection.triggers,
         rules=exp.filters.draft,
         draft_tokens=exp.scale.draft_tokens,
         edit_tokens=exp.scale.edit_tokens,
-        **prompting,
     )
-    from_source = synthesis.source_thinking(pairs=pairs)
+    from_source = synthesis.source_thinking(hint=exp.source.name, pairs=pairs)
     thinking = exp.thinking.choose(searched=refined, from_source=from_source)
-    filtered = synthesis.filter(pairs=pairs, thinking=thinking, filters=exp.filters)
+    filtered = synthesis.filter_trajectories(
+        hint=exp.thinking.name, pairs=pairs, thinking=thinking, filters=exp.filters
+    )
     curated = synthesis.curate(
+        hint=f"{exp.reflection.name}-{exp.trajectory.name}-{exp.categories.name}",
         pairs=pairs,
         filtered=filtered,
         reflection=exp.reflection,
@@ -93,39 +122,33 @@ def training_rows(exp: Experiment) -> dict[str, Step]:
         categories=exp.categories,
         taxonomy=exp.taxonomy,
     )
-    public = data.public(source=exp.public)
+    public = data.public(hint=exp.public.name, source=exp.public)
+    parts = exp.data.choose(synthetic=curated, public=public)
     mixed = training.mix(
-        **exp.data.choose(synthetic=curated, public=public),
+        hint=exp.data.name,
+        synthetic=parts.get("synthetic"),
+        public=parts.get("public"),
         seed=exp.data.seed,
         synthetic_rows=exp.scale.synthetic_rows,
         public_rows=exp.scale.public_rows,
         without_thinking=exp.data.without_thinking,
     )
     rendered = training.render(
+        hint=exp.data.name,
         mixed=mixed,
         student=exp.student.checkpoint,
         chat_format=exp.train.chat_format,
         max_length=exp.scale.train_tokens,
     )
-    steps = {
-        "pairs": pairs,
-        "draft": drafts,
-        "refine": refined,
-        "source_thinking": from_source,
-        "filter": filtered,
-        "curate": curated,
-        "public": public,
-        "mix": mixed,
-        "render": rendered,
-    }
     used = {step.fingerprint for step in rendered.upstream()}
-    return {name: step for name, step in steps.items() if step.fingerprint in used}
+    steps = [pairs, drafts, refined, from_source, filtered, curated, public, mixed, rendered]
+    return by_name(step for step in steps if step.fingerprint in used)
 
 
-def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> dict[str, Step]:
-    """The scores of the trained model on one benchmark, and what says how far they can be trusted."""
+def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> list[Step]:
+    """The scores of the trained model on one benchmark, and the probes that show how far they can be trusted."""
     if isinstance(benchmark, LmEval):
-        return {f"harness:{name}": evaluation.harness(label=name, trained=trained, benchmark=benchmark)}
+        return [evaluation.harness(label=name, trained=trained, benchmark=benchmark)]
     answers = evaluation.generate(
         label=name,
         trained=trained,
@@ -135,16 +158,23 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
         precision=exp.train.precision,
     )
     graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=exp.judge)
-    return {
-        f"generate:{name}": answers,
-        f"grade:{name}": graded,
-        f"hygiene:{name}": probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark),
-        f"reliability:{name}": probes.reliability(
-            label=name,
-            answers=answers,
-            graded=graded,
-            benchmark=benchmark,
-            judge=exp.judge,
-            checks=exp.reliability,
-        ),
-    }
+    hygiene = probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark)
+    reliability = probes.reliability(
+        label=name,
+        answers=answers,
+        graded=graded,
+        benchmark=benchmark,
+        judge=exp.judge,
+        checks=exp.reliability,
+    )
+    return [answers, graded, hygiene, reliability]
+
+
+def by_name(steps: Iterable[Step]) -> Steps:
+    """Steps by their name, in the given order."""
+    return {step.name: step for step in steps}
+
+
+def _of_other_arm(step: Step) -> Step:
+    """A step of the arm that this one is matched to, named so that it is not taken for this arm's own."""
+    return replace(step, name=step.stage.named("matched_to"))

@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         if len(results) + len(missing) > 1:
             for comparison in comparisons:
                 show.comparison(comparison)
-        root = Path(results[0].steps["render"]["path"]).parents[2]
+        root = next(Path(step.path) for step in results[0].steps.values()).parents[2]
         show.where(write_html(comparisons, root / report_name(results)))
     for name in missing:
         show.error(f"{name} did not finish; the same command goes on from here")

@@ -1,27 +1,27 @@
-"""The records of a comparison: arms beside their baseline at one scale and seed, and over the seeds of a scale."""
+"""Comparisons as records: arms beside their baseline at one scale and seed, and over the seeds of a scale."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from evals.benchmark import ItemScores
+from evals.benchmark import ItemScores, Measure
 from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
+from experiments.report.confounds import confounds
+from experiments.report.measures import item_table, measures_of
 from experiments.report.published import Published, published, source
+from experiments.stages import training
 from experiments.store.fingerprint import difference
-from experiments.store.runs import Result, confounds
+from experiments.store.runs import Counts, Result
 from reer.errors import InputError
 
 AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
-Measured = Mapping[str, Any]  # as evals.benchmark.Measure is written
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,26 @@ class Cell:
     """One measure of one arm and its paired difference from the baseline: None for the baseline itself, and where
     either side's score is withheld. `published` is the paper's value where it has one for this very arm."""
 
-    measure: Measured | None
+    measure: Measure | None
     difference: Difference | None
     published: Published | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One row of the comparison: what was changed, what came with it, what it scored."""
+    """One row of the comparison: the changed configuration, confounds and scores. `no_op` means that the arm should
+    change the training rows and trained on the tokens of the baseline."""
 
     result: Result
     is_baseline: bool
     changed: tuple[str, ...]
-    confounds: Mapping[str, Any]
+    confounds: Counts
     cells: Mapping[str, Cell]
-    idle: bool
+    no_op: bool
+
+    @property
+    def name(self) -> str:
+        return self.result.name
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,10 @@ class SeedsArm:
     cells: Mapping[str, SeedsCell]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeedsComparison:
-    """Arms of one scale that were run with several seeds, as their baseline was, which comes first. `left_out` says
-    which are not here because their seeds are no repetitions of one configuration."""
+    """Arms of one scale that were run with several seeds, like their baseline, which comes first. `left_out` names the
+    arms whose seeds are not repetitions of one configuration, with the reason."""
 
     scale: str
     seeds: tuple[int, ...]
@@ -85,9 +90,9 @@ class SeedsComparison:
     left_out: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Arms of one scale and seed, the baseline first. The last seed's holds what there is to say over all seeds."""
+    """Arms of one scale and seed, the baseline first. The comparison of the last seed also holds that over seeds."""
 
     scale: str
     seed: int
@@ -96,13 +101,13 @@ class Comparison:
     cautions: tuple[str, ...]
     over_seeds: SeedsComparison | None = None
 
-    def counted(self) -> list[str]:
-        """The confounds that any arm has counted."""
+    def reported_confounds(self) -> list[str]:
+        """The confounds that any arm reports."""
         labels = dict.fromkeys(label for arm in self.arms for label in arm.confounds)
         return [label for label in labels if any(arm.confounds.get(label) is not None for arm in self.arms)]
 
 
-Row = TypeVar("Row", Arm, SeedsArm)
+AnyArm = TypeVar("AnyArm", Arm, SeedsArm)
 
 
 def compare(results: Sequence[Result]) -> list[Comparison]:
@@ -112,132 +117,125 @@ def compare(results: Sequence[Result]) -> list[Comparison]:
     scales: dict[str, dict[int, list[Result]]] = {}
     for result in results:
         scales.setdefault(result.scale, {}).setdefault(result.seed, []).append(result)
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for scale, seeds in scales.items():
         of_scale = [_comparison(scale, seed, group) for seed, group in seeds.items()]
-        found += [*of_scale[:-1], replace(of_scale[-1], over_seeds=_over_seeds(of_scale))]
-    return found
+        comparisons += [*of_scale[:-1], replace(of_scale[-1], over_seeds=_over_seeds(of_scale))]
+    return comparisons
 
 
 def _comparison(scale: str, seed: int, results: Sequence[Result]) -> Comparison:
-    common = set.intersection(*(set(r.name.split("+")[1:]) for r in results))  # what all arms are crossed with
+    common = set.intersection(*(set(r.name.split("+")[1:]) for r in results))  # overrides that all arms share
     baseline = next((r for r in results if r.name == "+".join([r.baseline, *sorted(common)])), None)
     ordered = sorted(results, key=lambda r: (r is not baseline,))
-    names = tuple(dict.fromkeys(name for r in ordered for name in r.measures()))
+    names = tuple(dict.fromkeys(name for r in ordered for name in measures_of(r)))
     arms = _corrected([_arm(r, baseline, names) for r in ordered], names)
     cautions = [r.caution for r in ordered if r.caution]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
-    return Comparison(scale, seed, names, arms, tuple(dict.fromkeys(cautions)))
+    unique = tuple(dict.fromkeys(cautions))
+    return Comparison(scale=scale, seed=seed, measures=names, arms=arms, cautions=unique)
 
 
-def _corrected(arms: Sequence[Row], names: Sequence[str]) -> tuple[Row, ...]:
-    """The arms with each measure's p's corrected for how many arms it is read of."""
-    rows: list[dict[str, Any]] = [dict(arm.cells) for arm in arms]
+def _corrected(arms: Sequence[AnyArm], names: Sequence[str]) -> tuple[AnyArm, ...]:
+    """The arms with the p-values of each measure corrected for the number of arms."""
+    rows = [dict(arm.cells) for arm in arms]
     for name in names:
-        told = [(row, d) for row in rows if (d := row[name].difference) is not None]
-        for (row, _), d in zip(told, correct_family([d for _, d in told]), strict=True):
+        family = [(row, d) for row in rows if (d := row[name].difference) is not None]
+        for (row, _), d in zip(family, correct_family([d for _, d in family]), strict=True):
             row[name] = replace(row[name], difference=d)
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
 
 
 def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
-    is_baseline = result is baseline
-    changed: list[str] = []
-    if baseline is not None and not is_baseline:
-        changed = [d for d in difference(dict(baseline.identity), dict(result.identity)) if not d.startswith("name:")]
-    against = baseline if baseline is not None and not is_baseline else None
+    against = None if baseline is result else baseline
+    lines = difference(dict(against.identity), dict(result.identity)) if against else []
     tables = [item_table(run) if run else {} for run in (result, against)]
-    cells = {name: _cell(name, result, against, tables) for name in names}
     return Arm(
-        result, is_baseline, tuple(changed), confounds(result), cells, against is not None and idle(result, against)
+        result=result,
+        is_baseline=result is baseline,
+        changed=tuple(line for line in lines if not line.startswith("name:")),
+        confounds=confounds(result),
+        cells={name: _cell(name, result, against, tables) for name in names},
+        no_op=against is not None and no_op(result, against),
     )
 
 
 def _cell(name: str, result: Result, against: Result | None, tables: Sequence[ItemScores]) -> Cell:
-    measures = [run.measures().get(name) if run else None for run in (result, against)]
-    measure, shown = measures[0], all(_headline(m) is not None for m in measures)
-    mine, theirs = (table.get(name, {}) for table in tables)
-    change = paired_difference(mine, theirs, margin=_margin(measure)) if shown else None
+    measures = [measures_of(run).get(name) if run else None for run in (result, against)]
+    measure, comparable = measures[0], all(_score(m) is not None for m in measures)
+    of_arm, of_baseline = (table.get(name, {}) for table in tables)
+    change = paired_difference(of_arm, of_baseline, margin=_margin(measure)) if comparable else None
     return Cell(measure, change, published(result, measure) if measure else None)
 
 
-def _headline(measure: Measured | None) -> float | None:
-    return measure["value"] if measure else None
+def _score(measure: Measure | None) -> float | None:
+    return measure.value if measure else None
 
 
-def _margin(measure: Measured | None) -> float | None:
-    """What counts as no difference in this measure; None where its record does not say its range."""
-    return equivalence_margin(measure.get("worst"), measure.get("best")) if measure else None
+def _margin(measure: Measure | None) -> float | None:
+    """The largest difference that counts as none in this measure; None where its range is unknown."""
+    return equivalence_margin(measure.worst, measure.best) if measure else None
 
 
-def _over_seeds(found: Sequence[Comparison]) -> SeedsComparison | None:
+def _over_seeds(comparisons: Sequence[Comparison]) -> SeedsComparison | None:
     """The comparison over the seeds of one scale; None without a baseline and an arm that share two."""
-    names = tuple(dict.fromkeys(name for c in found for name in c.measures))
+    names = tuple(dict.fromkeys(name for c in comparisons for name in c.measures))
     runs: dict[str, dict[int, Result]] = {}
-    for arm, seed in ((arm, c.seed) for c in found for arm in c.arms):
-        runs.setdefault(arm.result.name, {})[seed] = arm.result
-    baselines = {c.arms[0].result.name for c in found if c.arms[0].is_baseline}
+    for arm, seed in ((arm, c.seed) for c in comparisons for arm in c.arms):
+        runs.setdefault(arm.name, {})[seed] = arm.result
+    baselines = {c.arms[0].name for c in comparisons if c.arms[0].is_baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
     shared = {name: by_seed for name, by_seed in runs.items() if len(by_seed.keys() & runs[base].keys()) > 1}
-    mixed = {name: what for name, by_seed in shared.items() if (what := _not_one(by_seed.values()))}
+    mixed = {name: lines for name, by_seed in shared.items() if (lines := _seed_differences(by_seed.values()))}
     left_out = tuple(
-        f"{name}: not compared over seeds, which are not of one configuration ({what})" for name, what in mixed.items()
+        f"{name}: left out of the comparison over seeds, whose runs differ in their configuration ({lines})"
+        for name, lines in mixed.items()
     )
     kept = {name: by_seed for name, by_seed in shared.items() if name not in mixed}
     if len(shared) < 2:
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
     arms = _corrected([_seeds_arm(name, kept[name], name == base, kept[base], names) for name in order], names)
-    return SeedsComparison(found[0].scale, tuple(sorted(runs[base])), names, arms, left_out)
+    return SeedsComparison(
+        scale=comparisons[0].scale, seeds=tuple(sorted(runs[base])), measures=names, arms=arms, left_out=left_out
+    )
 
 
-def _not_one(results: Iterable[Result]) -> str:
-    """What differs between runs that should differ by their seed alone; empty if nothing does."""
+def _seed_differences(results: Iterable[Result]) -> str:
+    """What differs, beside the seed, between runs that should differ by their seed alone; empty if nothing does."""
     first, *others = ({key: value for key, value in r.identity.items() if key != "seed"} for r in results)
     return "; ".join(dict.fromkeys(line for other in others for line in difference(first, other)[:3]))
 
 
 def _seeds_arm(
-    name: str, mine: Mapping[int, Result], is_baseline: bool, theirs: Mapping[int, Result], names: Sequence[str]
+    name: str, runs: Mapping[int, Result], is_baseline: bool, baseline: Mapping[int, Result], names: Sequence[str]
 ) -> SeedsArm:
-    return SeedsArm(
-        name, is_baseline, {measure: _seeds_cell(measure, mine, {} if is_baseline else theirs) for measure in names}
-    )
+    against = {} if is_baseline else baseline
+    return SeedsArm(name, is_baseline, {measure: _seeds_cell(measure, runs, against) for measure in names})
 
 
-def _seeds_cell(name: str, mine: Mapping[int, Result], theirs: Mapping[int, Result]) -> SeedsCell:
-    """A seed at which either side's score is withheld is not among those compared."""
-    shown = [
-        {s: r for s, r in runs.items() if _headline(r.measures().get(name)) is not None} for runs in (mine, theirs)
+def _seeds_cell(name: str, runs: Mapping[int, Result], against: Mapping[int, Result]) -> SeedsCell:
+    """Seeds at which the score of either side is withheld are not compared."""
+    scored = [
+        {s: m for s, r in side.items() if (m := measures_of(r).get(name)) and m.value is not None}
+        for side in (runs, against)
     ]
-    values = tuple(_headline(r.measures()[name]) or 0.0 for r in shown[0].values())
-    both = sorted(shown[0].keys() & shown[1].keys())
+    values = tuple(measure.value or 0.0 for measure in scored[0].values())
+    both = sorted(scored[0].keys() & scored[1].keys())
     if not both:
         return SeedsCell(values, None)
-    tables = [{seed: item_table(runs[seed]).get(name, {}) for seed in both} for runs in shown]
-    margin = _margin(mine[both[0]].measures()[name])
-    return SeedsCell(values, difference_over_seeds(tables[0], tables[1], margin=margin))
+    tables = [{seed: item_table(side[seed]).get(name, {}) for seed in both} for side in (runs, against)]
+    return SeedsCell(values, difference_over_seeds(tables[0], tables[1], margin=_margin(scored[0][both[0]])))
 
 
-def idle(result: Result, baseline: Result) -> bool:
-    """True if an arm that changes what is trained on ended up training on the baseline's very tokens."""
-    later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    return not later and training_data(result) == training_data(baseline)
+def no_op(result: Result, baseline: Result) -> bool:
+    """True if an arm that should change the training rows trained on the tokens of the baseline."""
+    changed_later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
+    return not changed_later and training_data(result) == training_data(baseline)
 
 
 def training_data(result: Result) -> str | None:
-    """sha256 of the rows a run trained on: an ablation that left them as they were did not bite."""
-    folder = result.folder("match") or result.folder("render")
+    """sha256 of the rows a run trained on."""
+    folder = result.folder_of(training.match) or result.folder_of(training.render)
     return hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest() if folder else None
-
-
-def item_table(result: Result) -> ItemScores:
-    """measure name → item → score, over all benchmarks of a run."""
-    table: ItemScores = {}
-    for name, step in result.steps.items():
-        if "measures" in step["metrics"]:
-            scores = json.loads((Path(step["path"]) / "scores.json").read_text(encoding="utf-8"))
-            prefix = step["metrics"]["measures"][0]["benchmark"] if step["metrics"]["measures"] else name
-            table |= {f"{prefix}/{metric}": column for metric, column in scores.items()}
-    return table

@@ -1,4 +1,4 @@
-"""What the paper reports of an arm, to stand beside our own number at the paper's scale and nowhere else."""
+"""Scores that the paper reports for an arm, shown beside a score of this project at the paper's scale only."""
 
 from __future__ import annotations
 
@@ -6,47 +6,75 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from pydantic import TypeAdapter
+
+from evals.benchmark import Measure
 from experiments.store.runs import Result
 
 TABLE = Path(__file__).parent / "published.yaml"
 SCALE = "paper"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
-    """A value in our measure's unit, the paper's column it stands in and its judge; `our_judge` graded ours."""
+    """A published value in the unit of our measure, its column in the paper and its judge; `judge_here` graded ours."""
 
     value: float
     column: str
     judge: str
-    our_judge: str
+    judge_here: str
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the paper's tables: its judge, the full number of items, and how many of its points make one of our
+    unit."""
+
+    column: str
+    judge: str
+    items: int
+    unit: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """The published numbers: their source, columns by our measure, and values by arm and column."""
+
+    source: str
+    columns: Mapping[str, Column]
+    arms: Mapping[str, Mapping[str, float]]
+
+
 @cache
-def table() -> Mapping[str, Any]:
-    """The published numbers with their source, read once."""
+def table() -> PublishedTable:
+    """The published numbers, read once."""
     import yaml
 
-    content: Mapping[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    return content
+    return TypeAdapter(PublishedTable).validate_python(yaml.safe_load(TABLE.read_text(encoding="utf-8")))
 
 
 def source() -> str:
-    """Where the numbers are from, and why they are no comparison."""
-    return str(table()["source"])
+    """Where the numbers are from, and why they are not comparable."""
+    return table().source
 
 
-def published(result: Result, measure: Mapping[str, Any]) -> Published | None:
-    """The paper's value of this arm and measure. None at another scale, for another arm, and where the measure was
-    taken on fewer items than the benchmark has."""
-    column = table()["columns"].get(f"{measure['benchmark']}/{measure['metric']}") if result.scale == SCALE else None
-    if column is None or measure["total"] != column["items"]:
+def published(result: Result, measure: Measure) -> Published | None:
+    """The paper's value for this arm and measure. None at another scale, for another arm, and where the measure has
+    fewer items than the benchmark."""
+    column = table().columns.get(str(measure.name)) if result.scale == SCALE else None
+    if column is None or measure.total != column.items:
         return None
-    value = table()["arms"].get(result.name, {}).get(column["column"])
-    if value is None:
+    value = table().arms.get(result.name, {}).get(column.column)
+    judge = result.identity["judge"]
+    if value is None or not isinstance(judge, dict):
         return None
-    ours = str(result.identity["judge"]["name"])  # type: ignore[index, call-overload]  # a part, encoded
-    return Published(value / column["unit"], column["column"], column["judge"], ours, column.get("note", ""))
+    return Published(
+        value=value / column.unit,
+        column=column.column,
+        judge=column.judge,
+        judge_here=str(judge["name"]),
+        note=column.note,
+    )

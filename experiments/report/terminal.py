@@ -1,36 +1,44 @@
-"""What people see in the terminal: progress, the summary of a run, plans and tables."""
+"""Terminal output: progress, the summary of a run, plans and tables.
+
+Tables fit the terminal (80 columns where there is none): wide ones are split by arms, and names wrap at separators.
+"""
 
 from __future__ import annotations
 
-import sys
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from evals.statistics.paired import Difference
 from experiments import doctor
 from experiments.experiment import Experiment
 from experiments.plan import JudgeCost
-from experiments.report import wording
-from experiments.report.compare import Cell, Comparison, SeedsComparison
-from experiments.report.stage_words import measured, number, one_line
-from experiments.report.tables import StageTable, health_tables
-from experiments.report.wording import score
+from experiments.report import formatting
+from experiments.report.compare import Comparison, SeedsComparison
+from experiments.report.measures import metrics_in
+from experiments.report.tables import ProbeTable, probe_tables
+from experiments.report.views import confound_table
+from experiments.stages.evaluation import score_text
+from experiments.store.metrics import FilteredRowMetrics, RowMetrics
 from experiments.store.runs import Result
-from experiments.store.stages import Artifact
+from experiments.store.step import Artifact, StepName
 from reer.errors import InputError
 from reer.search.cost import search_cost as cost_of
 from reer.training.cost import TrainingSetSize
 
-ARMS_ABREAST = 6  # in a table as wide as a terminal
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+NAME_WIDTH = 24  # characters of a row's label before it wraps
+ARM_WIDTH = 13  # characters of an arm's name at the head of a column
+PADDING = 2  # columns between two cells
+console = Console(highlight=False)
 
 
 class Progress:
@@ -46,7 +54,7 @@ class Progress:
             TimeRemainingColumn(),
         )
         self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.task: Any = None
+        self.task: TaskID | None = None
         self.last_line = 0.0
 
     def __enter__(self) -> Progress:
@@ -57,13 +65,13 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def started(self, name: str) -> None:
+    def started(self, name: StepName) -> None:
         self.began = self.last_line = time.monotonic()
         if not console.is_terminal:
-            console.print(f"  …       {escape(name)}")
+            console.print(f"  …       {escape(str(name))}")
 
     def advance(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` things of the running stage."""
+        """Show that the running stage has done `done` of `total`."""
         seconds = time.monotonic() - self.began
         rate = f"{done / seconds:.2g}/s" if seconds else ""
         if self.task is None:
@@ -74,92 +82,90 @@ class Progress:
             left = (total - done) * seconds / max(done, 1)
             console.print(f"          {what} {done}/{total}, {rate}, about {left:.0f} s left")
 
-    def ended(self, name: str, artifact: Artifact, cached: bool) -> None:
+    def ended(self, name: StepName, artifact: Artifact, cached: bool) -> None:
         self.done += 1
         if self.task is not None:
             self.bars.remove_task(self.task)
             self.task = None
         took = "cached " if cached else f"{time.monotonic() - self.began:5.1f} s"
-        console.print(f"  {took} {escape(name):<18} {escape(one_line(artifact.metrics))}")
+        console.print(f"  {took} {escape(str(name)):<18} {escape(artifact.metrics.headline())}", soft_wrap=True)
 
 
 def summary(result: Result) -> None:
-    """The end of a run: counts by stage, drops by reason, scores before and after, losses, benchmarks, where it is."""
-    table = Table(
-        "stage", "rows", "left out, by reason", "measured", title=escape(result.run_name), title_justify="left"
-    )
-    for name, step in result.steps.items():
-        metrics = step["metrics"]
-        dropped = "\n".join(f"{reason} {n}" for reason, n in metrics.get("dropped", {}).items())
-        table.add_row(escape(name), str(metrics.get("rows", "")), escape(dropped), escape(measured(name, metrics)))
-    console.print(table)
+    """The end of a run: rows and drops of each stage, its metrics, and where the run is tracked."""
+    rows: list[tuple[str, ...]] = []
+    for name, metrics in metrics_in(result).items():
+        kept = str(metrics.rows) if isinstance(metrics, RowMetrics) else ""
+        dropped = metrics.dropped if isinstance(metrics, FilteredRowMetrics) else {}
+        reasons = "\n".join(f"{reason} {count}" for reason, count in dropped.items())
+        rows.append((str(name), kept, reasons, "\n".join(metrics.summary())))
+    table(result.run_name, ("stage", "rows", "dropped", "result"), rows)
     if result.caution:
         console.print(f"[yellow]{escape(result.caution)}[/]")
-    console.print(f"W&B run: {escape(result.tracked or 'none')}", soft_wrap=True)
+    line(f"W&B run: {result.tracked or 'none'}")
 
 
 def plan(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], distinct: Mapping[str, int]) -> None:
     """Arms by stages: what is cached, what would run, what an arm before it computes."""
-    names = list(dict.fromkeys(name for _, cells in rows for name, _ in cells))
-    table = Table("stage", *(escape(arm) for arm, _ in rows), title="plan", title_justify="left")
-    for name in names:
-        table.add_row(escape(name), *(dict(cells).get(name, "–") for _, cells in rows))
-    console.print(table)
+    names = dict.fromkeys(name for _, cells in rows for name, _ in cells)
+    statuses = [(name, *(dict(cells).get(name, "–") for _, cells in rows)) for name in names]
+    table_by_arms("plan", [arm for arm, _ in rows], statuses, head="stage")
     console.print(", ".join(f"{count} {what}" for what, count in distinct.items()))
 
 
-def search_cost(run_name: str, x: Experiment) -> None:
-    """What the search of a run would ask of its models, and what that reckons with."""
-    e, pairs = x.estimate, x.scale.pairs or 0
-    cost = cost_of(x.search.budget(), pairs, e)
+def search_cost(run_name: str, exp: Experiment) -> None:
+    """The estimated cost of a run's search, and the assumptions of that estimate."""
+    assumptions, pairs = exp.estimate, exp.scale.pairs or 0
+    cost = cost_of(exp.search.budget(), pairs, assumptions)
     line(
         f"{run_name}: drafts and search of {pairs} pairs: {cost.score_calls:,} score calls, {cost.rewrite_calls:,} "
-        f"rewrite calls; {_tokens(cost.scored_tokens)} tokens scored ({_tokens(cost.scored_tokens_naive)} if nothing "
-        f"were shared), {_tokens(cost.read_tokens)} read to write ({_tokens(cost.read_tokens_naive)}), "
-        f"{_tokens(cost.written_tokens)} written; about {cost.device_hours:.3g} device-hours, {cost.usd(e):.3g} usd"
+        f"rewrite calls; {_tokens(cost.scored_tokens)} tokens scored ({_tokens(cost.scored_tokens_naive)} without "
+        f"prefix sharing), {_tokens(cost.read_tokens)} prompt tokens ({_tokens(cost.read_tokens_naive)}), "
+        f"{_tokens(cost.written_tokens)} generated; about {cost.device_hours:.3g} device-hours, "
+        f"{cost.usd(assumptions):.3g} USD"
     )
-    assumed = ", ".join(f"{field.name} {getattr(e, field.name):g}" for field in fields(e))
-    line(f"  reckoned with (estimate.NAME=… sets each): {assumed}")
+    assumed = ", ".join(f"{field.name} {getattr(assumptions, field.name):g}" for field in fields(assumptions))
+    line(f"  assumptions (estimate.NAME=… sets each): {assumed}")
 
 
-def training_cost(run_name: str, x: Experiment, load: TrainingSetSize | None) -> None:
-    """What a training would ask of its devices. `load` is what was rendered, where that is known already."""
-    cost = doctor.training_cost_of(x, load)
+def training_cost(run_name: str, exp: Experiment, load: TrainingSetSize | None) -> None:
+    """The estimated cost of a training. `load` is the size of the rendered rows, where these exist already."""
+    cost = doctor.training_cost_of(exp, load)
     if cost is None:
-        line(f"{run_name}: training: the student's size is not stated, so nothing can be reckoned")
+        line(f"{run_name}: training: no estimate, since the student's size is not stated")
         return
-    rows, parallelism = load or doctor.training_set_size(x), x.runtime.parallelism
+    rows, parallelism = load or doctor.training_set_size(exp), exp.runtime.parallelism
     parts = ", ".join(f"{what} {gib:.3g}" for what, gib in cost.gib.items())
     room = f" of {parallelism.device_gib:g}" if parallelism.device_gib is not None else ""
     line(
-        f"{run_name}: training: {rows.rows:,} rows x {x.train.epochs:g} epochs in batches of {x.train.global_batch} "
-        f"({parallelism.micro_batch} x {parallelism.processes} processes x "
-        f"{parallelism.accumulation(x.train.global_batch)}): "
+        f"{run_name}: training: {rows.rows:,} rows x {exp.train.epochs:g} epochs in batches of "
+        f"{exp.train.global_batch} ({parallelism.micro_batch} x {parallelism.processes} processes x "
+        f"{parallelism.accumulation(exp.train.global_batch)}): "
         f"{cost.steps:,} steps, {_tokens(cost.tokens)} tokens; about {cost.device_gib:.3g}{room} GiB on each device "
         f"({parts}); {cost.device_hours:.3g} device-hours, {cost.device_hours / parallelism.processes:.3g} h, "
-        f"{cost.device_hours * x.estimate.usd_per_device_hour:.3g} usd"
+        f"{cost.device_hours * exp.estimate.usd_per_device_hour:.3g} USD"
     )
-    known = "as rendered" if load else "by the estimate"
-    line(f"  reckoned with: lengths {known}, longest row {rows.longest:,}, train_tflops {x.estimate.train_tflops:g}")
+    known = "as rendered" if load else "from the estimate"
+    line(f"  assumptions: lengths {known}, longest row {rows.longest:,}, train_tflops {exp.estimate.train_tflops:g}")
 
 
-def judge_cost(run_name: str, found: JudgeCost | InputError) -> None:
-    """What judging one benchmark would ask of its judge."""
-    if isinstance(found, InputError):
-        line(f"{run_name}: judging: cannot be counted here: {found}")
+def judge_cost(run_name: str, cost: JudgeCost | InputError) -> None:
+    """The estimated cost of judging one benchmark, or why there is no estimate."""
+    if isinstance(cost, InputError):
+        line(f"{run_name}: judging: no estimate: {cost}")
         return
     line(
-        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls and {found.health_calls:,} "
-        f"for the judge's health, {_tokens(found.read_tokens)} tokens read, {_tokens(found.written_tokens)} written; "
-        f"about {found.seconds / 60:.3g} min, {found.usd:.3g} usd; shows differences of {found.detectable:.2g} "
-        "standard deviations"
+        f"{run_name}: judging {cost.name}: {cost.items:,} items, {cost.calls:,} calls and {cost.health_calls:,} "
+        f"for the judge's reliability, {_tokens(cost.read_tokens)} prompt tokens, {_tokens(cost.written_tokens)} "
+        f"generated; about {cost.seconds / 60:.3g} min, {cost.usd:.3g} USD; minimum detectable effect: "
+        f"{cost.detectable:.2g} SD (80 % power)"
     )
 
 
-def checks(found: Sequence[doctor.Check]) -> None:
-    """A doctor's table: what is there, what is wanted, and what to do where they differ."""
-    rows = [("ok" if c.ok else "MEND", c.what, c.found, c.wanted, "" if c.ok else c.advice) for c in found]
-    table("doctor", ("", "what", "found", "wanted", "what to do"), rows)
+def checks(results: Sequence[doctor.Check]) -> None:
+    """The checks of this machine: what was found, what is wanted, and what to do where they differ."""
+    rows = [("ok" if c.ok else "FAIL", c.what, c.found, c.wanted, "" if c.ok else c.advice) for c in results]
+    table("doctor", ("", "check", "found", "wanted", "what to do"), rows)
 
 
 def _tokens(count: int) -> str:
@@ -167,84 +173,119 @@ def _tokens(count: int) -> str:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table."""
-    shown = Table(*head, title=title, title_justify="left")
-    for row in rows:
-        shown.add_row(*(escape(cell) for cell in row))
+    """A plain table with its title above. The first column holds names, which wrap at separators."""
+    console.print(f"\n[bold]{escape(title)}[/]")
+    shown = Table(*(escape(text) for text in head), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for label, *cells in rows:
+        shown.add_row(escape(folded(label, NAME_WIDTH)), *(escape(cell) for cell in cells))
     console.print(shown)
 
 
+def table_by_arms(title: str, arms: Sequence[str], rows: Sequence[Sequence[str]], head: str = "") -> None:
+    """A table with one column per arm, split into several where the terminal is too narrow for all arms."""
+    names = [folded(arm, ARM_WIDTH) for arm in arms]
+    lines = [folded(row[0], NAME_WIDTH).split("\n") for row in rows]
+    left = max((len(text) for label in lines for text in label), default=0)
+    widths = [
+        max(len(text) for text in [*names[i].split("\n"), *(row[i + 1] for row in rows)]) for i in range(len(arms))
+    ]
+    for part in parts(widths, console.width - left):
+        table(title, (head, *names[part]), [(row[0], *row[1:][part]) for row in rows])
+
+
+def parts(widths: Sequence[int], room: int) -> list[slice]:
+    """Consecutive columns that fit into `room` characters together with their padding; at least one in each part."""
+    slices: list[slice] = []
+    start, used = 0, 0
+    for i, width in enumerate(widths):
+        if i > start and used + width + PADDING > room:
+            slices.append(slice(start, i))
+            start, used = i, 0
+        used += width + PADDING
+    return [*slices, slice(start, len(widths))] if widths else []
+
+
+def folded(name: str, width: int) -> str:
+    """A name in lines of at most `width` characters, broken after separators; a longer piece stays whole."""
+    lines = [""]
+    for piece in re.findall(r"[^\s_/+=.:-]*[\s_/+=.:-]*", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(text.rstrip() for text in lines)
+
+
 def comparison(c: Comparison) -> None:
-    """Arms side by side: scores with paired differences, what came with each arm, what was changed, warnings, and the
-    same over seeds."""
-    base = c.arms[0].result.name
-    rows = [(arm.result.name, *(_cell(arm.cells[name]) for name in c.measures)) for arm in c.arms]
-    title = (
-        f"scale {c.scale}, seed {c.seed}: score (scored/all, and its bounds); below it the paired difference from "
-        f"{base}, 95 % interval, p (corrected for the arms), items, ≥ what they could show; then what may be said "
-        f"(equivalent: within {wording.EQUIVALENCE})"
+    """Arms side by side: scores with paired differences, confounds, probes, changed configuration, cautions, and the
+    comparison over seeds."""
+    base = c.arms[0].name
+    for name in c.measures:
+        _measure(c, name)
+    line(
+        f"score: value (scored/all items, and its bounds where some are missing); difference: paired with {base}, 95 % "
+        "interval; p (corrected by Holm for all arms); n: items, ≥ the difference they can detect; equivalent: within "
+        f"{formatting.EQUIVALENCE}"
     )
-    table(title, ("arm", *c.measures), rows)
-    _confounds(c)
-    for found in health_tables(c):
-        _stage_table(found)
+    confounds = confound_table(c)
+    table_by_arms(f"confounds, scale {c.scale}, seed {c.seed}", confounds.columns[1:], confounds.rows)
+    for probe in probe_tables(c):
+        _probe(probe)
     for arm in c.arms:
         for changed in arm.changed:
-            line(f"{arm.result.name}: {changed}")
+            line(f"{arm.name}: {changed}")
     for arm in c.arms:
-        if arm.idle:
-            line(f"{arm.result.name}: trained on the very same tokens as {base}: this ablation changed nothing here")
+        if arm.no_op:
+            line(f"{arm.name}: trained on the same tokens as {base}: this ablation changed nothing")
     for caution in c.cautions:
         line(caution)
     if c.over_seeds:
         _over_seeds(c.over_seeds)
 
 
-def _cell(cell: Cell) -> str:
-    measured = score(cell.measure) if cell.measure else "not run"
-    d = cell.difference
-    texts = (measured, wording.published_text(cell.published), wording.difference_text(d), wording.finding_text(d))
-    return "\n".join(filter(None, texts))
+def _measure(c: Comparison, name: str) -> None:
+    """One measure: a row for each arm."""
+    rows: list[tuple[str, ...]] = []
+    for arm in c.arms:
+        cell = arm.cells[name]
+        texts = [score_text(cell.measure) if cell.measure else "not run", formatting.published_text(cell.published)]
+        rows.append((arm.name, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
+    table(f"{name}, scale {c.scale}, seed {c.seed}", ("arm", "score", "difference", "p", "n", "conclusion"), rows)
+
+
+def _difference_cells(d: Difference | None) -> tuple[str, str, str, str]:
+    if d is None:
+        return "", "", "", ""
+    return formatting.change_text(d), formatting.p_text(d), formatting.sample_text(d), formatting.finding_text(d)
 
 
 def _over_seeds(c: SeedsComparison) -> None:
-    rows = []
-    for arm in c.arms:
-        cells = [(arm.cells[name], arm.cells[name].difference) for name in c.measures]
-        texts = [(wording.seeds_text(cell), wording.difference_text(d), wording.finding_text(d)) for cell, d in cells]
-        rows.append((arm.name, *("\n".join(filter(None, lines)) for lines in texts)))
-    if rows:
-        table(
-            f"scale {c.scale}, over seeds {', '.join(map(str, c.seeds))}: mean ± deviation between seeds; below it the "
-            f"difference from {rows[0][0]}, interval and p for new seeds and items (items alone: for these models), sd "
-            "of the difference between seeds, ≥ what so many could show",
-            ("arm", *c.measures),
-            rows,
-        )
-    for said in c.left_out:
-        line(said)
-
-
-def _stage_table(found: StageTable) -> None:
-    differing, same = found.compact()
-    for start in range(0, len(found.arms), ARMS_ABREAST):
-        part = slice(start, start + ARMS_ABREAST)
-        if differing:
-            table(found.title, ("", *found.arms[part]), [(label, *cells[part]) for label, cells in differing])
-    if same:
-        line(f"{found.title}, the same in all arms: {same}")
-    for note in found.notes:
-        line(note)
-
-
-def _confounds(c: Comparison) -> None:
-    for start in range(0, len(c.arms), ARMS_ABREAST):
-        arms = c.arms[start : start + ARMS_ABREAST]
-        found = [
-            (label, *("–" if (told := arm.confounds[label]) is None else number(told) for arm in arms))
-            for label in c.counted()
+    seeds = ", ".join(map(str, c.seeds))
+    for name in c.measures if c.arms else ():
+        rows = [
+            (arm.name, formatting.seeds_text(cell), *_difference_cells(cell.difference))
+            for arm in c.arms
+            if (cell := arm.cells[name])
         ]
-        table("what came with it", ("", *(arm.result.name for arm in arms)), found)
+        head = ("arm", "mean ± sd", "difference", "p", "n", "conclusion")
+        table(f"{name}, scale {c.scale}, over seeds {seeds}", head, rows)
+    if c.arms:
+        line(
+            f"mean ± standard deviation between seeds; difference from {c.arms[0].name}, interval and p for new seeds "
+            "and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the difference that "
+            "this many seeds and items can detect"
+        )
+    for reason in c.left_out:
+        line(reason)
+
+
+def _probe(probe: ProbeTable) -> None:
+    differing, same = probe.compact()
+    if differing:
+        table_by_arms(probe.title, probe.arms, [(label, *cells) for label, cells in differing])
+    if same:
+        line(f"{probe.title}, the same in all arms: {'; '.join(same)}")
+    for note in probe.notes:
+        line(note)
 
 
 def line(text: str) -> None:
@@ -252,7 +293,7 @@ def line(text: str) -> None:
 
 
 def error(text: str) -> None:
-    """An error for a person: no traceback, what to do is in the text."""
+    """An error for the user, without a traceback: the text contains what to do."""
     Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
 

@@ -3,58 +3,85 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
-from experiments.store.stages import Metrics, Workspace, stage
-from experiments.workers.models import replayed
-from reer.data.pairs import Selection, complete, select
+from experiments.store.metrics import FilteredRowMetrics, counts
+from experiments.store.step import stage
+from experiments.store.workspace import Workspace
+from reer.data.pairs import Selection, Source, complete, select
+from reer.data.public import PublicRows
 from reer.data.rows import Problems
 from reer.files import write_json, write_rows
+from reer.models.protocols import Model
 from reer.prompts import Prompts
 from reer.taxonomy import Taxonomy
 from reer.types import count_reasons
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsMetrics(FilteredRowMetrics):
+    """Pairs by category and language, and how missing queries and categories were filled. `literature_arts` is how
+    many are on that side of the taxonomy, `came_with_thinking` how many had a thinking in their source."""
+
+    queries_reversed: int
+    queries_by_template: int
+    categories_by_model: int
+    categories_by_rule: int
+    categories: Mapping[str, int]
+    literature_arts: int
+    languages: Mapping[str, int]
+    came_with_thinking: int
+
+    def summary(self) -> tuple[str, ...]:
+        return (f"{self.literature_arts} literature/arts, {len(self.categories)} categories; {counts(self.languages)}",)
 
 
 @stage(version=2)
 def pairs(
     ws: Workspace,
     *,
-    source: Any,
+    source: Source,
     taxonomy: Taxonomy,
     prompts: Prompts,
-    classifier: Any,
+    classifier: Model,
     pairs: int | None,
     min_words: int,
     max_words: int,
-) -> Metrics:
-    """Raw rows → Pairs. Everything that can be wrong with the input is found before a model is loaded."""
+) -> PairsMetrics:
+    """Raw rows → Pairs. All errors of the input are found before a model is loaded."""
     problems = Problems(source.on_bad_row)
     raw = select(source.rows(problems), Selection(pairs, min_words, max_words), source.min_votes, problems)
     with ExitStack() as opened:
-        done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(replayed(ws, classifier)))
+        done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(ws.replayed(classifier)))
     write_rows(ws.folder / "rows.jsonl", done.pairs)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
     write_json(ws.folder / "thinking.json", done.thinking)
-    filled = asdict(done)
-    del filled["pairs"], filled["thinking"]
-    return {
-        "rows": len(done.pairs),
-        "dropped": count_reasons(problems.drops),
-        **filled,
-        "categories": dict(Counter(pair.category for pair in done.pairs).most_common()),
-        "literature_arts": sum(taxonomy.is_literature_arts(pair.category) for pair in done.pairs),
-        "languages": dict(Counter(pair.language for pair in done.pairs)),
-        "came_with_thinking": len(done.thinking),
-    }
+    return PairsMetrics(
+        rows=len(done.pairs),
+        dropped=count_reasons(problems.drops),
+        queries_reversed=done.queries_reversed,
+        queries_by_template=done.queries_by_template,
+        categories_by_model=done.categories_by_model,
+        categories_by_rule=done.categories_by_rule,
+        categories=dict(Counter(pair.category for pair in done.pairs).most_common()),
+        literature_arts=sum(taxonomy.is_literature_arts(pair.category) for pair in done.pairs),
+        languages=dict(Counter(pair.language for pair in done.pairs)),
+        came_with_thinking=len(done.thinking),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicMetrics(FilteredRowMetrics):
+    """Public rows that became samples."""
 
 
 @stage(version=1)
-def public(ws: Workspace, *, source: Any) -> Metrics:
+def public(ws: Workspace, *, source: PublicRows) -> PublicMetrics:
     """Public reasoning rows as samples."""
     problems = Problems(source.on_bad_row)
     rows = list(source.samples(problems))
     write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
-    return {"rows": len(rows), "dropped": count_reasons(problems.drops)}
+    return PublicMetrics(rows=len(rows), dropped=count_reasons(problems.drops))

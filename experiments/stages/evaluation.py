@@ -4,90 +4,167 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from evals.benchmark import ItemScores, Measure, Response, Verdict, item_scores, judged_by_item, measures
+from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
 from evals.judging.judge import Judge
-from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
-from experiments.store.stages import Artifact, Metrics, Workspace, stage
-from experiments.workers.models import judge_session, replayed, trained_model
-from reer.files import plain, write_json, write_rows
+from experiments.store.metrics import RowMetrics, StageMetrics, counts, number
+from experiments.store.step import Artifact, stage
+from experiments.store.workspace import Workspace
+from reer.files import write_json, write_rows
 from reer.models.local.model import DType
 from reer.models.protocols import Prompt, Request, in_order
 from reer.types import Message, item_seed
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerateMetrics(RowMetrics):
+    """The answers of the trained model to a benchmark: how many are empty, cut by the token limit, have an unclosed
+    or any thinking, and their mean length in tokens."""
+
+    empty_answers: int
+    truncated: int
+    unclosed_thinking: int
+    with_thinking: int
+    mean_tokens: float
+
+    def headline(self) -> str:
+        return (
+            f"{self.rows} answers, {number(self.mean_tokens)} tokens on average; {self.empty_answers} empty, "
+            f"{self.truncated} truncated, {self.with_thinking} with thinking"
+        )
+
+
 @stage(version=2)
 def generate(
-    ws: Workspace, *, trained: Artifact, benchmark: Any, max_tokens: int, seed: int, precision: DType
-) -> Metrics:
+    ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
+) -> GenerateMetrics:
     """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
     sampling = benchmark.sampling(max_tokens)
-    items, responses = benchmark.items(), []
-    with replayed(ws, trained_model(trained, precision)) as session:
+    items, responses = benchmark.items(), list[Response]()
+    with ws.replayed(ws.trained_model(trained, precision)) as session:
         for start in range(0, len(items), ws.runtime.width):
-            part = items[start : start + ws.runtime.width]
-            asked = [
-                Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in part
+            batch = items[start : start + ws.runtime.width]
+            requests = [
+                Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in batch
             ]
-            for item, reply in zip(part, in_order(session.generate(asked), len(asked)), strict=True):
+            replies = in_order(session.generate(requests), len(requests))
+            for item, reply in zip(batch, replies, strict=True):
                 cut = reply.stopped != "stop"
                 responses.append(Response.read(item.id, reply.text, cut, reply.tokens, reply.stopped))
-            ws.progress("answers", start + len(part), len(items))
+            ws.progress("answers", start + len(batch), len(items))
     write_rows(ws.folder / "rows.jsonl", responses)
-    return {
-        "rows": len(responses),
-        "empty_answers": sum(not r.answer.strip() for r in responses),
-        "truncated": sum(r.truncated for r in responses),
-        "unclosed_thinking": sum(not r.closed for r in responses),
-        "with_thinking": sum(bool(r.thinking) for r in responses),
-        "mean_tokens": statistics.fmean(r.tokens for r in responses),
-    }
+    return GenerateMetrics(
+        rows=len(responses),
+        empty_answers=sum(not r.answer.strip() for r in responses),
+        truncated=sum(r.truncated for r in responses),
+        unclosed_thinking=sum(not r.closed for r in responses),
+        with_thinking=sum(bool(r.thinking) for r in responses),
+        mean_tokens=statistics.fmean(r.tokens for r in responses),
+    )
+
+
+def score_text(measure: Measure) -> str:
+    """A measure with its coverage, and its least and greatest possible value where coverage is incomplete; a withheld
+    score shows the mean of the scored items in brackets."""
+    cover = f"{measure.scored}/{measure.total}{bounds_text(measure)}"
+    if measure.value is not None:
+        return f"{measure.value:.4g} ({cover})"
+    if measure.mean_of_scored is None:
+        return f"unscored (0/{measure.total})"
+    return f"withheld [{measure.mean_of_scored:.4g} of {cover}]"
+
+
+def bounds_text(measure: Measure) -> str:
+    """`, 4.1–5.9`: the score if all missing items had the worst, or the best score; empty at full coverage."""
+    if measure.scored == measure.total or measure.low is None or measure.high is None:
+        return ""
+    return f", {measure.low:.3g}–{measure.high:.3g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreMetrics(StageMetrics):
+    """The measures of a benchmark."""
+
+    measures: tuple[Measure, ...]
+
+    def headline(self) -> str:
+        return ", ".join(self.summary())
+
+    def summary(self) -> tuple[str, ...]:
+        return tuple(f"{measure.name} {score_text(measure)}" for measure in self.measures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeMetrics(ScoreMetrics):
+    """The scores that a judge gave: unscored verdicts by reason, calls repeated after an invalid reply, the numbers
+    that the benchmark's own scripts compute, and what the judgements cost (`…_here`: in this run; the others: in
+    whichever run asked first). `judge_served` are the models that servers say they answered with."""
+
+    unscored: Mapping[str, int]
+    asked_again: int
+    official: Mapping[str, float]
+    judgements: int
+    judgements_asked_here: int
+    judge_tokens_read: int
+    judge_tokens_written: int
+    judge_usd: float
+    judge_usd_paid_here: float
+    judge_seconds_median: float | None
+    judge_served: tuple[str, ...]
+
+    def summary(self) -> tuple[str, ...]:
+        totals = {k: v for k, v in self.official.items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
+        lines = list(super().summary())
+        if totals:
+            lines.append(f"by the benchmark's own scripts: {counts(totals)}")
+        if self.judge_usd:
+            lines.append(f"{self.judgements} judgements, {self.judge_usd:.4g} USD")
+        if self.unscored:
+            lines.append(f"unscored: {counts(self.unscored)}")
+        return tuple(lines)
 
 
 @stage(version=4)
-def grade(ws: Workspace, *, answers: Artifact, benchmark: Any, judge: Judge) -> Metrics:
-    """Verdicts, per-item scores, and measures with their coverage. What the authors' scripts would make of the replies
-    is told where the judge was asked in the authors' words."""
+def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Judge) -> GradeMetrics:
+    """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
+    where the judge was asked in the authors' words."""
     items, responses = benchmark.items(), answers.rows(Response)
     calls = sum(len(benchmark.calls(item, response)) for item, response in zip(items, responses, strict=True))
-    with judge_session(ws, judge) as session:
+    with ws.judge_session(judge) as session:
         verdicts = judge_all(benchmark, items, responses, session, lambda n: ws.progress("verdicts", n, calls))
-        cost = _cost(session, verdicts)
+        records = [record for v in verdicts for key in v.records if (record := session.records.find(key))]
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
-    official = {} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts))
-    reasked = sum(len(verdict.earlier) for verdict in verdicts)
-    counted = {"unscored": unscored_reasons(verdicts), "asked_again": reasked, "official": official, **cost}
-    return {**counted, **_write_scores(ws, table, measures(benchmark, table))}
+    write_json(ws.folder / "scores.json", table)
+    seconds = [record.seconds for record in records if record.seconds is not None]
+    return GradeMetrics(
+        measures=tuple(measures(benchmark, table)),
+        unscored=unscored_reasons(verdicts),
+        asked_again=sum(len(verdict.earlier) for verdict in verdicts),
+        official={} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts)),
+        judgements=len(records),
+        judgements_asked_here=session.asked,
+        judge_tokens_read=sum(record.prompt_tokens for record in records),
+        judge_tokens_written=sum(record.tokens for record in records),
+        judge_usd=math.fsum(record.usd for record in records),
+        judge_usd_paid_here=session.paid_usd,
+        judge_seconds_median=statistics.median(seconds) if seconds else None,
+        judge_served=tuple(sorted({record.served for record in records if record.served})),
+    )
 
 
-def _cost(session: JudgeSession, verdicts: Sequence[Verdict]) -> Metrics:
-    """What these judgements took, whichever run paid for them, and what this one paid."""
-    found = [record for verdict in verdicts for key in verdict.records if (record := session.records.find(key))]
-    seconds = [record.seconds for record in found if record.seconds is not None]
-    return {
-        "judgements": len(found),
-        "judgements_asked_here": session.asked,
-        "judge_tokens_read": sum(record.prompt_tokens for record in found),
-        "judge_tokens_written": sum(record.tokens for record in found),
-        "judge_usd": math.fsum(record.usd for record in found),
-        "judge_usd_paid_here": session.paid_usd,
-        "judge_seconds_median": statistics.median(seconds) if seconds else None,
-        "judge_served": sorted({record.served for record in found if record.served}),
-    }
+@dataclass(frozen=True, kw_only=True)
+class HarnessMetrics(ScoreMetrics):
+    """The measures of lm-eval tasks."""
 
 
 @stage(version=2)
-def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> Metrics:
+def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> HarnessMetrics:
     """lm-eval tasks on the trained model."""
-    found, table = benchmark.evaluate(trained.path / "model", ws.runtime.device)
-    return _write_scores(ws, table, found)
-
-
-def _write_scores(ws: Workspace, table: ItemScores, found: Sequence[Measure]) -> Metrics:
+    task_measures, table = benchmark.evaluate(trained.path / "model", ws.runtime.device)
     write_json(ws.folder / "scores.json", table)
-    return {"measures": [{**plain(measure), "coverage": measure.coverage} for measure in found]}
+    return HarnessMetrics(measures=tuple(task_measures))

@@ -1,25 +1,26 @@
-"""The stages that probe: how far answers, judge, data and model can be trusted beside the scores."""
+"""The stages that probe how far answers, judge, data and model can be trusted."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any
 
-from evals.benchmark import Response, Verdict
-from evals.hygiene import clean_scores, summary
+from evals.benchmark import Benchmark, MeasureName, Response, Verdict
+from evals.hygiene import CleanScore, HygieneSummary, clean_scores, summary
 from evals.hygiene import hygiene as hygiene_of
 from evals.judging.judge import Judge
-from evals.judging.reliability import JudgedAnswers, ReliabilityChecks, measure_reliability
+from evals.judging.reliability import JudgedAnswers, Reliability, ReliabilityChecks, measure_reliability
 from evals.lm_eval.harness import LmEval
-from experiments.store.stages import Artifact, Metrics, Workspace, stage
-from experiments.workers.models import judge_session, replayed, trained_model
-from reer.data.pairs import Selection, benchmark_overlap, select
+from evals.statistics.agreement import Agreement
+from experiments.store.metrics import Detail, FilteredRowMetrics, RowMetrics, StageMetrics, counts, number, read_metrics
+from experiments.store.step import Artifact, stage
+from experiments.store.workspace import Workspace
+from reer.data.pairs import Selection, Source, benchmark_overlap, select
 from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
@@ -31,39 +32,58 @@ from reer.training.matching import trained as trained_tokens
 from reer.types import Drop, Message, Pair, RawPair, Sample, content_id, count_reasons, item_seed
 
 
+@dataclass(frozen=True, kw_only=True)
+class OverlapMetrics(StageMetrics):
+    """How many pairs ask what a benchmark asks, by benchmark."""
+
+    overlapping_pairs: Mapping[str, int]
+
+    def headline(self) -> str:
+        return f"pairs that share their query with a benchmark: {counts(self.overlapping_pairs)}"
+
+
 @stage(version=1)
-def overlap(ws: Workspace, *, pairs: Artifact, benchmarks: Mapping[str, Any]) -> Metrics:
+def overlap(ws: Workspace, *, pairs: Artifact, benchmarks: Mapping[str, Benchmark | LmEval]) -> OverlapMetrics:
     """Which pairs ask what a benchmark asks: reported, not dropped."""
     rows = pairs.rows(Pair)
     judged = {name: benchmark for name, benchmark in benchmarks.items() if not isinstance(benchmark, LmEval)}
-    found = {name: benchmark_overlap(rows, [i.prompt for i in b.items()]) for name, b in judged.items()}
-    write_json(ws.folder / "overlap.json", found)
-    return {f"overlapping_pairs_{name}": len(ids) for name, ids in found.items()}
+    ids = {name: benchmark_overlap(rows, [i.prompt for i in b.items()]) for name, b in judged.items()}
+    write_json(ws.folder / "overlap.json", ids)
+    return OverlapMetrics(overlapping_pairs={name: len(of_benchmark) for name, of_benchmark in ids.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminationMetrics(RowMetrics):
+    """How many answers the trained model ends by itself within `cap_tokens`."""
+
+    ended: int
+    share_ended: float
+    cap_tokens: int
+
+    def headline(self) -> str:
+        return f"{self.ended} of {self.rows} answers end within {self.cap_tokens} tokens"
 
 
 @stage(version=1)
 def termination(
     ws: Workspace, *, trained: Artifact, mixed: Artifact, rendered: Artifact, samples: int, seed: int, precision: DType
-) -> Metrics:
-    """How often the trained model ends an answer by itself. It is asked what it was taught, the rows around the lower
-    quartile of length, and may use twice the tokens that the longest of them took."""
-    taught = sorted((trained_tokens(row), row.id) for row in rendered.rows(Rendered))
-    start = max(0, len(taught) // 4 - samples // 2)
-    chosen = taught[start : start + samples]
+) -> TerminationMetrics:
+    """How often the trained model ends an answer by itself. The prompts are training rows, those around the lower
+    quartile of length, and the limit is twice the tokens of the longest of them."""
+    by_length = sorted((trained_tokens(row), row.id) for row in rendered.rows(Rendered))
+    start = max(0, len(by_length) // 4 - samples // 2)
+    chosen = by_length[start : start + samples]
     prompts = {row.id: Prompt(row.messages[:-1]) for row in mixed.rows(Sample)}
     sampling = Sampling(0.7, 0.95, 2 * max(tokens for tokens, _ in chosen))
-    asked = [Request(prompts[id], sampling, item_seed(seed, id, "stop")) for _, id in chosen]
-    with replayed(ws, trained_model(trained, precision)) as session:
-        replies = in_order(session.generate(asked), len(asked))
-    rows = [{"id": id, "taught_tokens": n, **plain(r)} for (n, id), r in zip(chosen, replies, strict=True)]
+    requests = [Request(prompts[row_id], sampling, item_seed(seed, row_id, "stop")) for _, row_id in chosen]
+    with ws.replayed(ws.trained_model(trained, precision)) as session:
+        replies = in_order(session.generate(requests), len(requests))
+    rows = [{"id": row_id, "taught_tokens": n, **plain(r)} for (n, row_id), r in zip(chosen, replies, strict=True)]
     write_rows(ws.folder / "rows.jsonl", rows)
     ended = sum(reply.stopped == "stop" for reply in replies)
-    return {
-        "rows": len(replies),
-        "ended": ended,
-        "share_ended": ended / len(replies),
-        "cap_tokens": sampling.max_tokens,
-    }
+    return TerminationMetrics(
+        rows=len(replies), ended=ended, share_ended=ended / len(replies), cap_tokens=sampling.max_tokens
+    )
 
 
 @dataclass(frozen=True)
@@ -76,35 +96,50 @@ class HeldOutText:
     where: str
 
 
-@stage(version=1)
-def held_out(ws: Workspace, *, source: Any, pairs: int | None, min_words: int, max_words: int, texts: int) -> Metrics:
-    """Texts of the source that come after those the pairs are made of: the same for all arms, whatever they train on.
+@dataclass(frozen=True, kw_only=True)
+class HeldOutMetrics(FilteredRowMetrics):
+    """Held-out texts, how many were wanted, and why there are fewer (None: there are as many)."""
 
-    No model is asked, so a row without a query is none. A bad row stops nothing: the pairs' own reading stops there.
+    wanted: int
+    why: str | None
+
+    def headline(self) -> str:
+        return f"{self.rows} held-out texts" + (f" of {self.wanted} wanted: {self.why}" if self.why else "")
+
+
+@stage(version=1)
+def held_out(
+    ws: Workspace, *, source: Source, pairs: int | None, min_words: int, max_words: int, texts: int
+) -> HeldOutMetrics:
+    """Texts of the source that come after those of the pairs: the same for all arms, whatever they train on.
+
+    No model is asked, so a row without a query is dropped. Bad rows are skipped: the stage `pairs` reports them.
     """
     problems = Problems("skip")
-    if pairs is None or not texts:
-        found, why = [], "scale.pairs takes all there are" if pairs is None else "scale.held_out_texts is 0"
+    rows: list[HeldOutText] = []
+    if pairs is None:
+        why = "scale.pairs takes all texts of the source"
+    elif not texts:
+        why = "scale.held_out_texts is 0"
     else:
-        found = held_out_rows(
-            source.rows(problems), Selection(pairs, min_words, max_words), texts, source.min_votes, problems
-        )
-        why = None if len(found) == texts else f"the source holds no more beside {pairs} pairs"
-    write_rows(ws.folder / "rows.jsonl", found)
+        selection = Selection(pairs, min_words, max_words)
+        rows = held_out_rows(source.rows(problems), selection, texts, source.min_votes, problems)
+        why = None if len(rows) == texts else f"the source has no more texts beside {pairs} pairs"
+    write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
-    return {"rows": len(found), "wanted": texts, "why": why, "dropped": count_reasons(problems.drops)}
+    return HeldOutMetrics(rows=len(rows), wanted=texts, why=why, dropped=count_reasons(problems.drops))
 
 
 def held_out_rows(
     rows: Iterable[RawPair], selection: Selection, texts: int, min_votes: float | None, problems: Problems
 ) -> list[HeldOutText]:
-    """Up to so many rows behind the selected ones that pass the same rules, none of them with a query of a row before
-    it or with the text, or nearly the text, of one that was kept."""
+    """At most `texts` rows after the selected ones that pass the same rules; a row whose query an earlier row has, or
+    whose text equals or nearly equals one already kept, is dropped."""
     rest = iter(rows)
     taken = select(rest, selection, min_votes, problems)
     if len(taken) < (selection.pairs or math.inf):
         return []
-    # Selected once more with what follows, so that one account of texts seen holds all of them.
+    # The pairs are selected again together with what follows, so that duplicates are found across both.
     more = Selection(len(taken) + texts, selection.min_words, selection.max_words)
     kept = select(chain(taken, _newly_asked(rest, taken, problems)), more, min_votes, problems)[len(taken) :]
     return [HeldOutText(content_id(str(r.query), r.solution), str(r.query).strip(), r.solution, r.where) for r in kept]
@@ -122,77 +157,215 @@ def _newly_asked(rows: Iterable[RawPair], taken: Iterable[RawPair], problems: Pr
         asked.add(query)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PerplexityMetrics(StageMetrics):
+    """Nats per token of held-out texts: over all tokens alike (`nll`), and over all texts alike (`nll_mean_of_texts`),
+    which long texts do not dominate; None without a text, for the reason `why`. `too_long` texts exceed the context."""
+
+    texts: int
+    tokens: int
+    nll: float | None
+    perplexity: float | None
+    nll_mean_of_texts: float | None
+    too_long: int
+    why: str | None
+
+    def headline(self) -> str:
+        if self.nll is None:
+            return f"no held-out text: {self.why or 'all exceed the context'}"
+        return f"{self.nll:.3f} nats/token over {self.texts} held-out texts"
+
+    def details(self) -> list[Detail]:
+        return [
+            Detail("texts", str(self.texts)),
+            Detail("tokens", str(self.tokens)),
+            Detail("nll, nats/token", number(self.nll)),
+            Detail("nll, mean of texts", number(self.nll_mean_of_texts)),
+            Detail("perplexity", number(self.perplexity)),
+            Detail("texts over the context", str(self.too_long)),
+            *([Detail("no texts", self.why)] if self.why else []),
+        ]
+
+
 @stage(version=1)
 def perplexity(
-    ws: Workspace, *, trained: Artifact, held_out: Artifact, chat_format: ChatFormat, precision: DType
-) -> Metrics:
-    """The trained model's nll of each reference text, given its query, in nats per token.
+    ws: Workspace, *, trained: Artifact, held_out: Artifact[HeldOutMetrics], chat_format: ChatFormat, precision: DType
+) -> PerplexityMetrics:
+    """The trained model's nll of each held-out text, given its query, in nats per token.
 
-    The query is the user's turn in the student's own template. The text is the assistant's, rendered as a row without
-    thinking is taught: no think block, not even an empty one; an answer tag, where the format has one, is context. Only
-    the text's own tokens count. Arms taught to think first are thus read off their habit, and an arm taught answers
-    alone is not: part of the difference of two such arms is format. A text that exceeds the model's context together
-    with its query is counted (`too_long`), not cut.
+    The query is the user's turn in the student's own template. The text is the assistant's turn, rendered like a
+    training row without thinking: no think block, not even an empty one; an answer tag, where the format has one, is
+    context. Only the text's own tokens count. An arm trained to think first is thus scored in a format it was not
+    trained on, and an arm trained on answers alone is not: part of the difference between two such arms is format. A
+    text that exceeds the model's context together with its query is counted (`too_long`), not cut.
     """
     texts = held_out.rows(HeldOutText)
-    if not texts:
-        write_rows(ws.folder / "rows.jsonl", [])
-        return {**expectation([]), "too_long": 0, "why": held_out.metrics["why"]}
-    found: list[Nats | None] = []
-    with trained_model(trained, precision).open(ws.runtime.device) as session:
-        scorer = ReplayedScorer(session, journal_for(ws.replay, session.name))
-        for start in range(0, len(texts), ws.runtime.width):
-            part = [passage(row, chat_format) for row in texts[start : start + ws.runtime.width]]
-            found += in_order(scorer.score(part), len(part))
-            ws.progress("reference texts", len(found), len(texts))
+    scores: list[Nats | None] = []
+    if texts:
+        with ws.trained_model(trained, precision).open(ws.runtime.device) as session:
+            scorer = ReplayedScorer(session, journal_for(ws.replay, session.name))
+            for start in range(0, len(texts), ws.runtime.width):
+                part = [passage(row, chat_format) for row in texts[start : start + ws.runtime.width]]
+                scores += in_order(scorer.score(part), len(part))
+                ws.progress("held-out texts", len(scores), len(texts))
     rows = [
         {"id": row.id, "tokens": len(nats) if nats else None, "nll": math.fsum(nats) / len(nats) if nats else None}
-        for row, nats in zip(texts, found, strict=True)
+        for row, nats in zip(texts, scores, strict=True)
     ]
     write_rows(ws.folder / "rows.jsonl", rows)
-    return {**expectation([nats for nats in found if nats]), "too_long": found.count(None)}
+    scored = [nats for nats in scores if nats]
+    return perplexity_metrics(scored, too_long=scores.count(None), why=None if texts else held_out.metrics.why)
 
 
-def passage(row: HeldOutText, chat: ChatFormat) -> Passage:
-    """The text to be scored, behind its query and whatever the chat format puts before an answer without thinking."""
-    opening, _, _ = chat.completion("", row.text).partition(row.text)
+def passage(row: HeldOutText, chat_format: ChatFormat) -> Passage:
+    """The text to be scored, after its query and whatever the chat format puts before an answer without thinking."""
+    opening, _, _ = chat_format.completion("", row.text).partition(row.text)
     return Passage(Prompt((Message("user", row.query),), opening), row.text)
 
 
-def expectation(texts: list[Nats]) -> Metrics:
-    """Nats per token: over all tokens alike (`nll`), and over all texts alike (`nll_mean_of_texts`), which long texts
-    do not rule. Without a text, neither."""
+def perplexity_metrics(texts: Sequence[Nats], too_long: int = 0, why: str | None = None) -> PerplexityMetrics:
+    """The metrics of these texts, each given as the nats of its tokens."""
     tokens = sum(map(len, texts))
-    if not tokens:
-        return {"texts": 0, "tokens": 0}
-    nll = math.fsum(map(math.fsum, texts)) / tokens
-    return {
-        "texts": len(texts),
-        "tokens": tokens,
-        "nll": nll,
-        "perplexity": math.exp(nll),
-        "nll_mean_of_texts": statistics.fmean(math.fsum(nats) / len(nats) for nats in texts),
-    }
+    nll = math.fsum(map(math.fsum, texts)) / tokens if tokens else None
+    return PerplexityMetrics(
+        texts=len(texts) if tokens else 0,
+        tokens=tokens,
+        nll=nll,
+        perplexity=None if nll is None else math.exp(nll),
+        nll_mean_of_texts=statistics.fmean(math.fsum(n) / len(n) for n in texts) if tokens else None,
+        too_long=too_long,
+        why=why,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HygieneMetrics(HygieneSummary, StageMetrics):
+    """The summary of hygiene, and every measure over the clean answers alone."""
+
+    clean_scores: tuple[CleanScore, ...]
+
+    def headline(self) -> str:
+        flags = {
+            "empty": self.empty,
+            "truncated": self.truncated,
+            "thinking unclosed": self.unclosed,
+            "looping": self.loops,
+            "wrong language": self.wrong_language,
+        }
+        raised = {flag: count for flag, count in flags.items() if count}
+        return f"{self.clean} of {self.rows} answers clean" + (f"; {counts(raised)}" if raised else "")
+
+    def details(self) -> list[Detail]:
+        return [
+            Detail("answers", str(self.rows)),
+            Detail("clean", f"{self.clean} ({number(self.share_clean)})"),
+            Detail("empty", f"{self.empty} ({number(self.share_empty)})"),
+            Detail("truncated", f"{self.truncated} ({number(self.share_truncated)})"),
+            Detail("thinking unclosed", f"{self.unclosed} ({number(self.share_unclosed)})"),
+            Detail("looping", f"{self.loops} ({number(self.share_loops)})"),
+            Detail("wrong language", f"{self.wrong_language} ({number(self.share_wrong_language)})"),
+            Detail("words, mean", number(self.mean_words)),
+            Detail("words, median", number(self.median_words)),
+            Detail("distinct-1 (answers)", f"{number(self.mean_distinct_1)} ({self.answers_with_distinct_1})"),
+            Detail("distinct-2 (answers)", f"{number(self.mean_distinct_2)} ({self.answers_with_distinct_2})"),
+            Detail("length score (answers)", f"{number(self.mean_length_score)} ({self.answers_with_length_score})"),
+            *(
+                Detail(
+                    f"{MeasureName(score.benchmark, score.metric)} of clean answers (items)",
+                    f"{number(score.mean)} ({score.items})",
+                )
+                for score in self.clean_scores
+            ),
+        ]
 
 
 @stage(version=1)
-def hygiene(ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Any) -> Metrics:
-    """What is plainly wrong with the answers, and every measure over those with which nothing is."""
+def hygiene(ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Benchmark) -> HygieneMetrics:
+    """The plain defects of the answers, and every measure over the answers without any."""
     responses = answers.rows(Response)
     rows = [hygiene_of(item, response) for item, response in zip(benchmark.items(), responses, strict=True)]
     table = json.loads((graded.path / "scores.json").read_text(encoding="utf-8"))
     write_rows(ws.folder / "rows.jsonl", [{**plain(row), "clean": row.clean} for row in rows])
-    return {**plain(summary(rows)), "clean_scores": [plain(s) for s in clean_scores(benchmark.name, table, rows)]}
+    over_clean = tuple(clean_scores(benchmark.name, table, rows))
+    return HygieneMetrics(**asdict(summary(rows)), clean_scores=over_clean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityMetrics(Reliability, StageMetrics):
+    """The measurements of a judge's reliability on one benchmark."""
+
+    def headline(self) -> str:
+        if not self.null_answers:
+            return self.note
+        repeat = f"alpha of repeats {number(self.repeat.alpha)}" if self.repeat else ""
+        fooled = f"fooled by {', '.join(self.fooled_by)}" if self.fooled_by else "not fooled by null answers"
+        return "; ".join(
+            filter(None, [fooled, repeat, "anchors drifted" if self.anchors and self.anchors.flagged else ""])
+        )
+
+    def summary(self) -> tuple[str, ...]:
+        if not self.null_answers:
+            return (self.note,)
+        lines = [f"null answers score {counts({kind: c.score for kind, c in self.null_answers.items()})}"]
+        if self.fooled_by:
+            lines.append(f"FOOLED (no lower than the mean of the answers): {', '.join(self.fooled_by)}")
+        if self.repeat and self.repeat.items:
+            lines.append(
+                f"repeated verdicts: {number(self.repeat.exact_agreement)} equal, alpha {number(self.repeat.alpha)} "
+                f"over {self.repeat.items} items"
+            )
+        if self.second:
+            lines.append(
+                f"second judge {self.second.judge}: alpha {number(self.second.alpha)} over {self.second.items} items"
+            )
+        if self.length and self.length.slope_per_doubling is not None:
+            lines.append(
+                f"score per doubling of length {self.length.slope_per_doubling:+.2g}, p={number(self.length.p)}"
+            )
+        if self.anchors and self.anchors.flagged and self.anchors.drift is not None:
+            lines.append(f"DRIFT: anchors moved by {self.anchors.drift:+.2g} since this judge first scored them")
+        return tuple(lines)
+
+    def details(self) -> list[Detail]:
+        rows = [
+            Detail(f"null answer: {kind.replace('_', ' ')}", f"{number(c.score)} ({c.scored}/{c.items})")
+            for kind, c in self.null_answers.items()
+        ]
+        if self.null_answers:
+            rows.append(Detail("fooled by", ", ".join(self.fooled_by) or "none"))
+        if self.length:
+            rows.append(Detail("score per doubling of length", number(self.length.slope_per_doubling)))
+            rows.append(Detail("p of that slope (answers)", f"{number(self.length.p)} ({self.length.answers})"))
+        if self.repeat:
+            rows += _agreement_details("repeated verdicts", self.repeat)
+        if self.second:
+            rows += _agreement_details(f"second judge {self.second.judge}", self.second)
+        if self.anchors:
+            rows.append(Detail("anchors: drift (anchors)", f"{number(self.anchors.drift)} ({self.anchors.items})"))
+            rows.append(Detail("anchors: drift flagged", number(self.anchors.flagged)))
+            rows += [Detail(f"score of {name}", number(score)) for name, score in self.anchors.scores.items()]
+        return [*rows, Detail("note", self.note)]
+
+
+def _agreement_details(label: str, agreement: Agreement) -> list[Detail]:
+    return [
+        Detail(f"{label}: items", str(agreement.items)),
+        Detail(f"{label}: alpha", number(agreement.alpha)),
+        Detail(f"{label}: share equal", number(agreement.exact_agreement)),
+        Detail(f"{label}: mean difference", number(agreement.mean_difference)),
+        Detail(f"{label}: noise", number(agreement.noise_sd)),
+    ]
 
 
 @stage(version=1)
 def reliability(
-    ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Any, judge: Judge, checks: ReliabilityChecks
-) -> Metrics:
-    """How far the judge can be trusted with these answers. Anchors are asked anew for each run's answers."""
+    ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Benchmark, judge: Judge, checks: ReliabilityChecks
+) -> ReliabilityMetrics:
+    """How far the judge can be trusted with these answers. Anchors are judged again for each run."""
     judged = JudgedAnswers(benchmark, benchmark.items(), answers.rows(Response), graded.rows(Verdict))
     with ExitStack() as opened:
-        session = opened.enter_context(judge_session(ws, judge))
-        second = opened.enter_context(judge_session(ws, checks.second)) if checks.second else None
+        session = opened.enter_context(ws.judge_session(judge))
+        second = opened.enter_context(ws.judge_session(checks.second)) if checks.second else None
         anchors = ws.judgements / "anchors"
-        return asdict(measure_reliability(judged, checks, session, second, answers.fingerprint, anchors))
+        measured = measure_reliability(judged, checks, session, second, answers.fingerprint, anchors)
+    return read_metrics(ReliabilityMetrics, asdict(measured), "stage reliability")

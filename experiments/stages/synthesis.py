@@ -1,4 +1,4 @@
-"""The stages of synthesis: drafts, the search over them, what is kept of it, and its late switches."""
+"""The stages of synthesis: drafts, the search over them, filters, and late changes to what is kept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from experiments.experiment import GeneratorRole, ScorerRole
-from experiments.store.stages import Artifact, Metrics, Workspace, stage
-from experiments.workers.models import replayed
+from experiments.store.metrics import FilteredRowMetrics, counts, number, read_metrics
+from experiments.store.step import Artifact, stage
+from experiments.store.workspace import Workspace
 from experiments.workers.ray_cluster import search_on_ray
 from experiments.workers.search_job import Results, SearchJob
 from reer.curation.filters import Filters
@@ -20,13 +22,23 @@ from reer.curation.filters import measures as trajectory_measures
 from reer.curation.source_thinking import take_over
 from reer.curation.switches import Categories, Reflection, TrajectoryLength
 from reer.curation.switches import curate as curate_rows
-from reer.files import write_json, write_rows
+from reer.files import plain, write_json, write_rows
 from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure
 from reer.search.methods import SearchMethod
 from reer.taxonomy import Taxonomy
 from reer.types import AnyThinking, Drop, Pair, Refinement, Trajectory, count_reasons
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftMetrics(FilteredRowMetrics):
+    """First drafts: generated tokens, model calls made and replayed, and the mean number of segments."""
+
+    tokens: int
+    calls: int
+    calls_replayed: int
+    mean_segments: float
 
 
 @stage(version=1)
@@ -39,28 +51,66 @@ def draft(
     triggers: Triggers,
     rules: DraftRules,
     max_tokens: int,
-) -> Metrics:
+) -> DraftMetrics:
     """z(0) for every pair."""
     sampling = generator.sampling(max_tokens, stop=("</think>",))
-    todo, kept, dropped = pairs.rows(Pair), [], []
-    with replayed(ws, generator.model) as session:
+    todo, kept, dropped = pairs.rows(Pair), list[Trajectory](), list[Drop]()
+    with ws.replayed(generator.model) as session:
         drafter = Drafter(session, prompts.with_triggers(triggers), sampling, rules, generator.seed)
         for start in range(0, len(todo), ws.runtime.width):
-            part = todo[start : start + ws.runtime.width]
-            more, lost = drafter.first_drafts(part)
-            kept, dropped = kept + more, dropped + lost
-            ws.progress("drafts", start + len(part), len(todo))
-        calls = {"calls": session.journal.misses, "calls_replayed": session.journal.hits}
+            batch = todo[start : start + ws.runtime.width]
+            drafts, drops = drafter.first_drafts(batch)
+            kept, dropped = kept + drafts, dropped + drops
+            ws.progress("drafts", start + len(batch), len(todo))
+        calls, replayed = session.journal.misses, session.journal.hits
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
-    segments = [len(row.segments) for row in kept]
-    return {
-        "rows": len(kept),
-        "dropped": count_reasons(dropped),
-        "tokens": sum(row.tokens for row in kept),
-        **calls,
-        "mean_segments": statistics.fmean(segments) if segments else 0.0,
-    }
+    return DraftMetrics(
+        rows=len(kept),
+        dropped=count_reasons(dropped),
+        tokens=sum(row.tokens for row in kept),
+        calls=calls,
+        calls_replayed=replayed,
+        mean_segments=_mean_segments(kept),
+    )
+
+
+def _mean_segments(rows: Sequence[AnyThinking]) -> float:
+    return statistics.fmean(len(row.segments) for row in rows) if rows else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineMetrics(FilteredRowMetrics):
+    """The search: mean scores before and after, how often an edit was accepted, why candidates and starts were lost,
+    why searches stopped, and the mean gain by segment index. Scores are None without a row."""
+
+    calls: int
+    score_noise: float
+    score_draft: float | None
+    score_refined: float | None
+    improved_rows: int
+    edits: int
+    edits_accepted: int
+    candidates: int
+    candidates_lost: Mapping[str, int]
+    stopped: Mapping[str, int]
+    starts_lost: Mapping[str, int]
+    generated_tokens: int
+    mean_segments: float
+    mean_gain_by_segment: Mapping[str, float]
+
+    def headline(self) -> str:
+        if self.score_draft is None or self.score_refined is None:
+            return super().headline()
+        return f"{super().headline()}; score {self.score_draft:.4f} → {self.score_refined:.4f}"
+
+    def summary(self) -> tuple[str, ...]:
+        if self.score_draft is None or self.score_refined is None:
+            return ("no row was refined",)
+        return (
+            f"score {self.score_draft:.4f} → {self.score_refined:.4f}",
+            f"{self.edits_accepted} of {self.edits} edits accepted, candidates lost: {counts(self.candidates_lost)}",
+        )
 
 
 @stage(version=2)
@@ -68,7 +118,7 @@ def refine(
     ws: Workspace,
     *,
     pairs: Artifact,
-    drafts: Artifact,
+    drafts: Artifact[DraftMetrics],
     generator: GeneratorRole,
     scorer: ScorerRole,
     search: SearchMethod,
@@ -77,7 +127,7 @@ def refine(
     rules: DraftRules,
     draft_tokens: int,
     edit_tokens: int,
-) -> Metrics:
+) -> RefineMetrics:
     """The search over every draft; `reer.search.methods` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     job = SearchJob(
@@ -100,105 +150,137 @@ def refine(
     drops += [Drop(pair_id, r.reason) for pair_id, r in results.items() if isinstance(r, Failure)]
     write_rows(ws.folder / "rows.jsonl", refinements)
     write_rows(ws.folder / "drops.jsonl", drops)
-    measured = {"calls": calls, "score_noise": noise, **search_metrics(refinements)}
-    return {"rows": len(refinements), "dropped": count_reasons(drops), **measured}
+    return search_metrics(refinements, drops, calls=calls, noise=noise)
 
 
 def _searched(
     ws: Workspace, job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tuple[str, ...]]
 ) -> tuple[Results, int, float]:
-    """The searches, here or on a cluster; how many calls they made; the scorer's noise."""
-    seen, began = Counter[str](), time.monotonic()
+    """The searches, here or on a cluster; how many model calls they made; the scorer's noise."""
+    done, began = Counter[str](), time.monotonic()
 
-    def done(result: Refinement | Failure) -> None:
+    def on_done(result: Refinement | Failure) -> None:
         edits = result.trace() if isinstance(result, Refinement) else ()
-        written = result.tokens if isinstance(result, Refinement) else 0
-        seen.update(pairs=1, edits=len(edits), accepted=sum(e.chosen is not None for e in edits), tokens=written)
-        said = f"{seen['accepted']} of {seen['edits']} edits accepted"
-        rate = seen["tokens"] / (time.monotonic() - began)
-        ws.progress(f"searches ({said}, {rate:.0f} tokens/s written)", seen["pairs"], len(drafts))
+        tokens = result.tokens if isinstance(result, Refinement) else 0
+        done.update(pairs=1, edits=len(edits), accepted=sum(e.chosen is not None for e in edits), tokens=tokens)
+        rate = done["tokens"] / (time.monotonic() - began)
+        accepted = f"{done['accepted']} of {done['edits']} edits accepted"
+        ws.progress(f"searches ({accepted}, {rate:.0f} generated tokens/s)", done["pairs"], len(drafts))
 
     once = partial(_once, ws.folder / "noise.json")
     if ws.runtime.cluster:
-        return search_on_ray(job, ws.runtime.cluster, pairs, drafts, once, done)
+        return search_on_ray(job, ws.runtime.cluster, pairs, drafts, once, on_done)
     with job.open() as models:
         noise = once(lambda: models.noise(pairs, drafts))
-        return models.run(pairs, drafts, noise, done), models.calls, noise
+        return models.run(pairs, drafts, noise, on_done), models.calls, noise
 
 
 def _once(path: Path, measure: Callable[[], float]) -> float:
-    """What was measured once for a stage, whatever interrupted it since."""
+    """A value that is measured once per stage and read from its file after an interruption."""
     if not path.exists():
         write_json(path, {"score_noise": measure()})
     return json.loads(path.read_text(encoding="utf-8"))["score_noise"]
 
 
-def search_metrics(rows: Sequence[Refinement]) -> Metrics:
-    """Scores before and after, how often an edit was accepted, why candidates were lost, why searches ended."""
-    if not rows:
-        return {"score_draft": None, "score_refined": None}
+def search_metrics(rows: Sequence[Refinement], drops: Sequence[Drop], *, calls: int, noise: float) -> RefineMetrics:
+    """The metrics of these searches."""
     edits = [edit for row in rows for edit in row.trace()]
     candidates = [candidate for edit in edits for candidate in edit.candidates]
-    return {
-        "score_draft": statistics.fmean(row.draft_score for row in rows),
-        "score_refined": statistics.fmean(row.score for row in rows),
-        "improved_rows": sum(row.score < row.draft_score for row in rows),
-        "edits": len(edits),
-        "edits_accepted": sum(edit.chosen is not None for edit in edits),
-        "candidates": len(candidates),
-        "candidates_lost": dict(Counter(c.lost for c in candidates if c.lost).most_common()),
-        "stopped": dict(Counter(row.stopped for row in rows)),
-        "starts_lost": dict(Counter(reason for row in rows for reason in row.lost_starts).most_common()),
-        "generated_tokens": sum(row.tokens for row in rows),
-        "mean_segments": statistics.fmean(len(row.segments) for row in rows),
-        "mean_gain_by_segment": mean_gains(rows),
-    }
+    return RefineMetrics(
+        rows=len(rows),
+        dropped=count_reasons(drops),
+        calls=calls,
+        score_noise=noise,
+        score_draft=statistics.fmean(row.draft_score for row in rows) if rows else None,
+        score_refined=statistics.fmean(row.score for row in rows) if rows else None,
+        improved_rows=sum(row.score < row.draft_score for row in rows),
+        edits=len(edits),
+        edits_accepted=sum(edit.chosen is not None for edit in edits),
+        candidates=len(candidates),
+        candidates_lost=dict(Counter(c.lost for c in candidates if c.lost).most_common()),
+        stopped=dict(Counter(row.stopped for row in rows)),
+        starts_lost=dict(Counter(reason for row in rows for reason in row.lost_starts).most_common()),
+        generated_tokens=sum(row.tokens for row in rows),
+        mean_segments=_mean_segments(rows),
+        mean_gain_by_segment=mean_gains(rows),
+    )
 
 
 def mean_gains(rows: Sequence[Refinement]) -> dict[str, float]:
-    """How much the edit of each segment lowered the score, on average over the searches that came to it."""
+    """By how much the edit of each segment lowered the score, averaged over the searches that reached the segment."""
     gains: dict[int, list[float]] = {}
     for run in (run for row in rows for run in (row, *row.runs)):
         before = [run.draft_score, *(edit.score for edit in run.edits)]
         for edit, score in zip(run.edits, before, strict=False):
             gains.setdefault(edit.index, []).append(score - edit.score)
-    return {str(index): statistics.fmean(found) for index, found in sorted(gains.items())}
+    return {str(index): statistics.fmean(values) for index, values in sorted(gains.items())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceThinkingMetrics(FilteredRowMetrics):
+    """Thinking that came with the source: the mean number of segments."""
+
+    mean_segments: float
 
 
 @stage(version=1)
-def source_thinking(ws: Workspace, *, pairs: Artifact) -> Metrics:
-    """The thinking that came with the pairs, in the place of what a search would have found."""
-    came = json.loads((pairs.path / "thinking.json").read_text(encoding="utf-8"))
-    kept, dropped = take_over(pairs.rows(Pair), came)
+def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
+    """The thinking that came with the pairs, used in place of a search's result."""
+    by_pair = json.loads((pairs.path / "thinking.json").read_text(encoding="utf-8"))
+    kept, dropped = take_over(pairs.rows(Pair), by_pair)
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
-    segments = [len(row.segments) for row in kept]
-    return {
-        "rows": len(kept),
-        "dropped": count_reasons(dropped),
-        "mean_segments": statistics.fmean(segments) if kept else 0.0,
-    }
+    return SourceThinkingMetrics(rows=len(kept), dropped=count_reasons(dropped), mean_segments=_mean_segments(kept))
 
 
-@stage(version=1)
-def filter(ws: Workspace, *, pairs: Artifact, thinking: Artifact, filters: Filters) -> Metrics:
+@dataclass(frozen=True, kw_only=True)
+class FilterMetrics(FilteredRowMetrics):
+    """Filtered trajectories, and the share of 13-grams that trajectories have in common with their solution."""
+
+    mean_leak: float
+    max_leak: float
+
+
+@stage(version=1, name="filter")
+def filter_trajectories(
+    ws: Workspace, *, pairs: Artifact, thinking: Artifact[RefineMetrics | SourceThinkingMetrics], filters: Filters
+) -> FilterMetrics:
     """The paper's filters; what is dropped is listed with its reason."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     rows = thinking.rows(AnyThinking)
     reasons = {row.pair_id: filters.drop_reason(by_id[row.pair_id], row) for row in rows}
     kept = [row for row in rows if reasons[row.pair_id] is None]
     drops = [Drop(pair_id, reason) for pair_id, reason in reasons.items() if reason]
-    measured = [{"pair_id": row.pair_id, **trajectory_measures(by_id[row.pair_id], row)} for row in rows]
+    measures = [{"pair_id": row.pair_id, **trajectory_measures(by_id[row.pair_id], row)} for row in rows]
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", drops)
-    write_rows(ws.folder / "measures.jsonl", measured)
-    leaks = [row["leak"] for row in measured]
-    return {
-        "rows": len(kept),
-        "dropped": count_reasons(drops),
-        "mean_leak": statistics.fmean(leaks) if leaks else 0.0,
-        "max_leak": max(leaks, default=0.0),
-    }
+    write_rows(ws.folder / "measures.jsonl", measures)
+    leaks = [float(row["leak"]) for row in measures]
+    return FilterMetrics(
+        rows=len(kept),
+        dropped=count_reasons(drops),
+        mean_leak=statistics.fmean(leaks) if leaks else 0.0,
+        max_leak=max(leaks, default=0.0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurateMetrics(FilteredRowMetrics):
+    """Trajectories after the switches for reflection, length and categories: lengths in words, reflection markers, and
+    rows on the literature/arts side of the taxonomy. The switches promise bounds on these numbers."""
+
+    mean_words: float
+    max_words: int
+    reflection_markers: int
+    words_over_bound: int
+    literature_arts_rows: int
+    excluded_rows: int
+
+    def headline(self) -> str:
+        return (
+            f"{super().headline()}; {number(self.mean_words)} words on average, "
+            f"{self.reflection_markers} reflection markers"
+        )
 
 
 @stage(version=1)
@@ -206,22 +288,23 @@ def curate(
     ws: Workspace,
     *,
     pairs: Artifact,
-    filtered: Artifact,
+    filtered: Artifact[FilterMetrics],
     reflection: Reflection,
     trajectory: TrajectoryLength,
     categories: Categories,
     taxonomy: Taxonomy,
-) -> Metrics:
-    """Reflection, length and categories; the promises of the three parts are checked on the outcome."""
+) -> CurateMetrics:
+    """Reflection, length and categories. Raises RuntimeError when the outcome breaks a promise of these parts."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     rows = [(by_id[row.pair_id], row) for row in filtered.rows(AnyThinking)]
     out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
     for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
         if out.measured[promise.metric] > promise.at_most:
             raise RuntimeError(
-                f"an ablation did not bite: {promise.metric} is {out.measured[promise.metric]}, promised at most "
+                f"an ablation had no effect: {promise.metric} is {out.measured[promise.metric]}, wanted at most "
                 f"{promise.at_most}; look at {ws.folder}"
             )
     write_rows(ws.folder / "rows.jsonl", out.kept)
     write_rows(ws.folder / "drops.jsonl", out.dropped)
-    return {"dropped": count_reasons(out.dropped), **out.measured}
+    measured = {"dropped": count_reasons(out.dropped), **plain(out.measured)}
+    return read_metrics(CurateMetrics, measured, "stage curate")

@@ -1,17 +1,20 @@
-"""The stages of training: the mixture, its tokens, another arm's size, and the fine-tuning."""
+"""The stages of training: the mixture, its tokens, matching to another arm's size, and the fine-tuning."""
 
 from __future__ import annotations
 
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from experiments.store.stages import Artifact, Metrics, Workspace, stage
+from experiments.store.metrics import FilteredRowMetrics, RowMetrics, counts
+from experiments.store.step import Artifact, stage
+from experiments.store.workspace import Workspace
 from reer.curation.mixture import mix as mix_samples
 from reer.curation.switches import Curated
 from reer.errors import InputError
 from reer.files import write_rows
+from reer.models.local.checkpoints import Checkpoint
 from reer.text import join_segments
 from reer.training.chat_format import ChatFormat, Rendered
 from reer.training.chat_format import render as render_samples
@@ -21,89 +24,177 @@ from reer.training.recipe import Job, Recipe, steps_of
 from reer.types import Message, Sample, count_reasons
 
 
+@dataclass(frozen=True, kw_only=True)
+class MixMetrics(RowMetrics):
+    """The mixture by source, and how many of its rows are trained with their thinking."""
+
+    by_source: Mapping[str, int]
+    with_thinking: int
+
+    def headline(self) -> str:
+        return f"{self.rows} rows ({counts(self.by_source)}), {self.with_thinking} with thinking"
+
+
 @stage(version=2)
 def mix(
     ws: Workspace,
     *,
+    synthetic: Artifact | None = None,
+    public: Artifact | None = None,
     seed: int,
     synthetic_rows: int,
     public_rows: int,
     without_thinking: Sequence[str],
-    **parts: Artifact,
-) -> Metrics:
+) -> MixMetrics:
     """The training mixture, by stated sizes."""
-    samples = {
-        name: part.rows(Sample) if name == "public" else [_sample(row) for row in part.rows(Curated)]
-        for name, part in parts.items()
-    }
-    sizes = {"synthetic": synthetic_rows, "public": public_rows}
-    rows = mix_samples(samples, sizes, seed, without_thinking)
+    samples: dict[str, list[Sample]] = {}
+    if synthetic is not None:
+        samples["synthetic"] = [_sample(row) for row in synthetic.rows(Curated)]
+    if public is not None:
+        samples["public"] = public.rows(Sample)
+    rows = mix_samples(samples, {"synthetic": synthetic_rows, "public": public_rows}, seed, without_thinking)
     write_rows(ws.folder / "rows.jsonl", rows)
-    return {
-        "rows": len(rows),
-        "by_source": dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
-        "with_thinking": sum(bool(row.thinking) and not row.without_thinking for row in rows),
-    }
+    return MixMetrics(
+        rows=len(rows),
+        by_source=dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
+        with_thinking=sum(bool(row.thinking) and not row.without_thinking for row in rows),
+    )
 
 
 def _sample(row: Curated) -> Sample:
     turns = (Message("user", row.pair.query), Message("assistant", row.pair.solution))
-    return Sample(
-        row.pair.id, turns, row.pair.source, row.pair.category, join_segments(row.segments), row.pair.solution
-    )
+    thinking = join_segments(row.segments)
+    return Sample(row.pair.id, turns, row.pair.source, row.pair.category, thinking, row.pair.solution)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderMetrics(FilteredRowMetrics):
+    """Rows as tokens: how many are trained on and masked, rows cut at the length limit, and the lengths of rows.
+    `row_tokens` counts rows by the smallest power of two that is at least their length."""
+
+    trained_tokens: int
+    masked_tokens: int
+    truncated_rows: int
+    longest_row_tokens: int
+    median_row_tokens: int
+    row_tokens: Mapping[str, int]
+
+    def headline(self) -> str:
+        return f"{super().headline()}; {self.trained_tokens} trained tokens"
+
+    def summary(self) -> tuple[str, ...]:
+        return (
+            f"{self.trained_tokens} trained tokens, {self.masked_tokens} masked, {self.truncated_rows} rows truncated",
+            f"row lengths in tokens: {counts(self.row_tokens)}",
+        )
 
 
 @stage(version=2)
-def render(ws: Workspace, *, mixed: Artifact, student: Any, chat_format: ChatFormat, max_length: int) -> Metrics:
-    """Samples as tokens with labels; fails if a token were lost."""
+def render(
+    ws: Workspace, *, mixed: Artifact[MixMetrics], student: Checkpoint, chat_format: ChatFormat, max_length: int
+) -> RenderMetrics:
+    """Samples as tokens with labels; fails if the template would lose a token."""
     from transformers import AutoTokenizer
 
     out = render_samples(mixed.rows(Sample), AutoTokenizer.from_pretrained(student.fetch()), chat_format, max_length)
     if not out.rows:
-        raise InputError(f"nothing to train on: all rows were dropped ({count_reasons(out.dropped)})")
+        raise InputError(f"nothing to train on: all rows were dropped ({counts(count_reasons(out.dropped))})")
     write_rows(ws.folder / "rows.jsonl", out.rows)
     write_rows(ws.folder / "drops.jsonl", out.dropped)
     lengths = sorted(len(row.input_ids) for row in out.rows)
-    return {
-        "rows": len(out.rows),
-        "dropped": count_reasons(out.dropped),
-        "trained_tokens": out.trained_tokens,
-        "masked_tokens": out.masked_tokens,
-        "truncated_rows": out.truncated_rows,
-        "longest_row_tokens": lengths[-1],
-        "median_row_tokens": lengths[len(lengths) // 2],
-        "row_tokens": histogram(lengths),
-    }
+    return RenderMetrics(
+        rows=len(out.rows),
+        dropped=count_reasons(out.dropped),
+        trained_tokens=out.trained_tokens,
+        masked_tokens=out.masked_tokens,
+        truncated_rows=out.truncated_rows,
+        longest_row_tokens=lengths[-1],
+        median_row_tokens=lengths[len(lengths) // 2],
+        row_tokens=histogram(lengths),
+    )
+
+
+def histogram(lengths: Sequence[int]) -> dict[str, int]:
+    """Rows by the smallest power of two that is at least their length, ascending: `<= 1024` -> 4."""
+    bounds = Counter(1 << max(0, length - 1).bit_length() for length in lengths)
+    return {f"<= {bound}": bounds[bound] for bound in sorted(bounds)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchMetrics(RowMetrics):
+    """The rows of this arm after matching, beside those before and those of the target arm."""
+
+    rows_before: int
+    rows_of_target: int
+    left_out_rows: int
+    repeats_of_a_row: int
+    trained_tokens: int
+    trained_tokens_of_target: int
+    masked_tokens: int
+    longest_row_tokens: int
+
+    def headline(self) -> str:
+        return (
+            f"{self.rows} rows from {self.rows_before} (target: {self.rows_of_target}), {self.trained_tokens} trained "
+            f"tokens (target: {self.trained_tokens_of_target})"
+        )
 
 
 @stage(version=1)
-def match(ws: Workspace, *, rendered: Artifact, target: Artifact, match: Match, global_batch: int) -> Metrics:
-    """The rows of this arm, left out or repeated until they match another arm's."""
+def match(
+    ws: Workspace,
+    *,
+    rendered: Artifact[RenderMetrics],
+    target: Artifact[RenderMetrics],
+    match: Match,
+    global_batch: int,
+) -> MatchMetrics:
+    """The rows of this arm, left out or repeated until they match the target arm's."""
     have, wanted = rendered.rows(Rendered), target.rows(Rendered)
     rows = matched(have, wanted, match, global_batch)
     write_rows(ws.folder / "rows.jsonl", rows)
     times = Counter(row.id for row in rows)
-    return {
-        "rows": len(rows),
-        "rows_before": len(have),
-        "rows_of_target": len(wanted),
-        "left_out_rows": sum(row.id not in times for row in have),
-        "repeats_of_a_row": max(times.values()),
-        "trained_tokens": sum(map(trained, rows)),
-        "trained_tokens_of_target": sum(map(trained, wanted)),
-        "masked_tokens": sum(len(row.labels) - trained(row) for row in rows),
-        "longest_row_tokens": max(len(row.labels) for row in rows),
-    }
+    return MatchMetrics(
+        rows=len(rows),
+        rows_before=len(have),
+        rows_of_target=len(wanted),
+        left_out_rows=sum(row.id not in times for row in have),
+        repeats_of_a_row=max(times.values()),
+        trained_tokens=sum(map(trained, rows)),
+        trained_tokens_of_target=sum(map(trained, wanted)),
+        masked_tokens=sum(len(row.labels) - trained(row) for row in rows),
+        longest_row_tokens=max(len(row.labels) for row in rows),
+    )
 
 
-def histogram(lengths: Sequence[int]) -> dict[str, int]:
-    """How many rows are up to each power of two long, from the shortest power that holds a row."""
-    found = Counter(1 << max(0, length - 1).bit_length() for length in lengths)
-    return {f"<= {bound}": found[bound] for bound in sorted(found)}
+@dataclass(frozen=True, kw_only=True)
+class TrainMetrics(RowMetrics):
+    """The fine-tuning: optimizer steps, loss (nats per token), trained tokens over all epochs, median speed, and peak
+    memory of one device."""
+
+    steps: int
+    resumed_from_step: int
+    first_loss: float
+    last_loss: float
+    mean_loss_last_quarter: float
+    trained_tokens: int
+    tokens_per_second: float
+    memory_gib: float
+    processes: int
+
+    def headline(self) -> str:
+        return f"{self.steps} steps, loss {self.first_loss:.3f} → {self.last_loss:.3f}"
 
 
 @stage(version=2)
-def train(ws: Workspace, *, rendered: Artifact, student: Any, recipe: Recipe, seed: int) -> Metrics:
+def train(
+    ws: Workspace,
+    *,
+    rendered: Artifact[RenderMetrics | MatchMetrics],
+    student: Checkpoint,
+    recipe: Recipe,
+    seed: int,
+) -> TrainMetrics:
     """Fine-tune the student; resumes from the newest complete checkpoint."""
     rows = rendered.rows(Rendered)
     total = steps_of(len(rows), recipe)
@@ -117,15 +208,15 @@ def train(ws: Workspace, *, rendered: Artifact, student: Any, recipe: Recipe, se
     out = fine_tune(job, on_log)
     write_rows(ws.folder / "curve.jsonl", out.curve)
     losses = [row["loss"] for row in out.curve]
-    return {
-        "rows": len(rows),
-        "steps": out.steps,
-        "resumed_from_step": out.resumed_from,
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
-        "mean_loss_last_quarter": statistics.fmean(losses[-max(1, len(losses) // 4) :]),
-        "trained_tokens": int(recipe.epochs * sum(label >= 0 for row in rows for label in row.labels)),
-        "tokens_per_second": statistics.median(row["tokens_per_second"] for row in out.curve),
-        "memory_gib": max(row["memory_gib"] for row in out.curve),
-        "processes": parallelism.processes,
-    }
+    return TrainMetrics(
+        rows=len(rows),
+        steps=out.steps,
+        resumed_from_step=out.resumed_from,
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        mean_loss_last_quarter=statistics.fmean(losses[-max(1, len(losses) // 4) :]),
+        trained_tokens=int(recipe.epochs * sum(label >= 0 for row in rows for label in row.labels)),
+        tokens_per_second=statistics.median(row["tokens_per_second"] for row in out.curve),
+        memory_gib=max(row["memory_gib"] for row in out.curve),
+        processes=parallelism.processes,
+    )

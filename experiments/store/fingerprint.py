@@ -1,7 +1,7 @@
-"""What identifies a result: values as canonical JSON, and their fingerprint.
+"""The identity of a result: values as canonical JSON, and their fingerprint.
 
-Fields at their default are left out, so that a new knob orphans nothing; fields marked `identity: False` (paths,
-hosts, worker counts) never enter; what cannot be encoded faithfully is refused.
+Fields at their default are left out, so adding an option changes no existing fingerprint; fields marked
+`identity: False` (paths, hosts, worker counts) never enter; a value without a faithful encoding is refused.
 """
 
 from __future__ import annotations
@@ -9,40 +9,49 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-def encode(value: Any) -> Json:
-    """A value as JSON that is equal exactly when the value means the same. A part with an `identity()` of its own
-    gives that instead of its fields. Raises TypeError for what has no faithful encoding."""
+def encode(value: object) -> Json:
+    """A value as JSON that is equal exactly when the values mean the same. A part with an `identity()` method is
+    encoded as what that returns instead of its fields. Raises TypeError for a value without a faithful encoding."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise TypeError(f"identity: {value} has no place in a fingerprint")
+            raise TypeError(f"identity: {value} cannot be part of a fingerprint; use finite numbers")
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        own = getattr(value, "identity", None)
-        content = own() if own else {f.name: getattr(value, f.name) for f in fields(value) if _counts(f, value)}
+        own: Callable[[], Mapping[object, object]] | None = getattr(value, "identity", None)
+        content = own() if own else _identifying(value)
         return {"kind": type(value).__name__, **_encode_mapping(content)}
     if isinstance(value, Mapping):
-        return _encode_mapping(value)
+        return _encode_mapping(cast(Mapping[object, object], value))
     if isinstance(value, list | tuple):
-        return [encode(item) for item in value]
+        return [encode(item) for item in cast(Sequence[object], value)]
     raise TypeError(f"identity: cannot encode a {type(value).__name__} faithfully; use dataclasses and plain values")
 
 
-def _encode_mapping(mapping: Mapping[Any, Any]) -> dict[str, Json]:
-    if not all(isinstance(key, str) for key in mapping):
+def _encode_mapping(mapping: Mapping[object, object]) -> dict[str, Json]:
+    named = {key: item for key, item in mapping.items() if isinstance(key, str)}
+    if len(named) < len(mapping):
         raise TypeError(f"identity: keys must be text, got {list(mapping)}")
-    return {key: encode(mapping[key]) for key in sorted(mapping)}
+    return {key: encode(named[key]) for key in sorted(named)}
 
 
-def _counts(field: Field[Any], value: Any) -> bool:
+def _identifying(value: DataclassInstance) -> Mapping[object, object]:
+    return {f.name: getattr(value, f.name) for f in fields(value) if _identifies(f, value)}
+
+
+def _identifies(field: Field[object], value: object) -> bool:
+    """True for a field that enters the identity of `value`: not marked as outside it, and not at its default."""
     if not field.metadata.get("identity", True):
         return False
     default = field.default_factory() if field.default_factory is not MISSING else field.default
@@ -57,9 +66,9 @@ def fingerprint(value: Json) -> str:
 
 def difference(old: Json, new: Json, path: str = "") -> list[str]:
     """Field-by-field differences, one line each: `path: old -> new`; none exactly where the fingerprints are equal.
-    A field that only one side has stands at its default on the other."""
+    A field that only one side has is at its default on the other."""
     if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
+        lines: list[str] = []
         for key in sorted(old.keys() | new.keys()):
             where = f"{path}.{key}" if path else key
             if key in old and key in new:

@@ -1,86 +1,91 @@
 """A run's own files: the frozen plan, the lock that ties its name to its stages, and its result.
 
-`runs/<name>/<scale>/s<seed>/{plan,lock,result}.json`. The result is all a table or a report needs.
+`runs/<name>/<scale>/s<seed>/{plan,lock,result}.json`. The result is all that a table or a report needs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from experiments.experiment import Experiment
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
-from experiments.store.stages import Artifact, Step, build_of
+from experiments.store.metrics import StageMetrics, read_metrics
+from experiments.store.step import Artifact, Stage, StepName, Steps
+from experiments.store.store import build_of
 from reer.errors import InputError
 from reer.files import write_json
 
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "matched_to"}
-
-CONFOUNDS = {
-    "rows": ("train", "rows"),
-    "trained tokens": ("train", "trained_tokens"),
-    "optimizer steps": ("train", "steps"),
-    "thinking words": ("curate", "mean_words"),
-    "reflection markers": ("curate", "reflection_markers"),
-    "literature/arts rows": ("curate", "literature_arts_rows"),
-    "answers cut by the limit": ("generate", "truncated"),
-    "answers with thinking unclosed": ("generate", "unclosed_thinking"),
-    "empty answers": ("generate", "empty_answers"),
-    "answers that loop": ("hygiene", "loops"),
-    "answers in another language": ("hygiene", "wrong_language"),
-    "clean answers": ("hygiene", "clean"),
-    "share that ends by itself": ("termination", "share_ended"),
-    "nll of held-out texts, nats/token": ("perplexity", "nll"),
-}
+M = TypeVar("M", bound=StageMetrics)
+Counts = Mapping[str, float | None]  # confound -> value, None where the run has no such stage
 
 
-def identity_of(x: Experiment) -> dict[str, Json]:
-    """Everything that makes this experiment what it is."""
-    return {f.name: encode(getattr(x, f.name)) for f in fields(x) if f.name not in OUTSIDE_IDENTITY}
+def identity_of(exp: Experiment) -> dict[str, Json]:
+    """Every part of an experiment that decides its result."""
+    return {f.name: encode(getattr(exp, f.name)) for f in fields(exp) if f.name not in OUTSIDE_IDENTITY}
 
 
-def check_name(x: Experiment, steps: Mapping[str, Step]) -> None:
-    """Stop when this name already stands for another experiment, with what differs and how to go on."""
-    path = x.folder / "lock.json"
-    if x.replace or not path.exists():
+def check_name(exp: Experiment, steps: Steps) -> None:
+    """Raise InputError if this name is used by a different experiment, with the differences and two ways on."""
+    path = exp.folder / "lock.json"
+    if exp.replace or not path.exists():
         return
     lock = json.loads(path.read_text(encoding="utf-8"))
-    now = {name: step.fingerprint for name, step in steps.items()}
-    if lock["steps"] == now:
+    now, then = fingerprints(steps), lock["steps"]
+    if then == now:
         return
-    then = lock["steps"]
     moved = [f"stage {name}: {then.get(name)} -> {now.get(name)}" for name in sorted(now.keys() | then.keys())]
-    lines = difference(lock["identity"], identity_of(x)) or moved
+    lines = difference(lock["identity"], identity_of(exp)) or moved
     raise InputError(
-        f"the name {x.run_name!r} already stands for another experiment:\n  " + "\n  ".join(lines[:20]) + "\n"
-        "Give this one a name of its own (name=...), or let it take the name over (replace=true; "
-        "the older one's stages stay in the store)."
+        f"the run name {exp.run_name!r} is already used by a different experiment:\n  " + "\n  ".join(lines[:20]) + "\n"
+        "Give this one a name of its own (name=...), or let it take over the name (replace=true; the stage results of "
+        "the other experiment stay in the store)."
     )
 
 
-def write_lock(x: Experiment, steps: Mapping[str, Step], plan: Mapping[str, Any]) -> None:
-    """Freeze the plan and tie the name to its stages, before any work. A result of other stages is set aside: it no
-    longer is what this name stands for."""
-    x.folder.mkdir(parents=True, exist_ok=True)
-    before = read_result(x.folder)
+def write_lock(exp: Experiment, steps: Steps, plan: Mapping[str, object]) -> None:
+    """Freeze the plan and tie the name to its stages, before any work. A result of other stages is renamed to
+    `result.superseded-….json`."""
+    exp.folder.mkdir(parents=True, exist_ok=True)
+    before = read_result(exp.folder)
     if before is not None and not is_current(before, steps):
-        aside = fingerprint(encode({name: step["fingerprint"] for name, step in before.steps.items()}))
-        (x.folder / "result.json").rename(x.folder / f"result.superseded-{aside}.json")
-    write_json(x.folder / "plan.json", {**plan, "replace": False})
-    write_json(x.folder / "lock.json", _lock(x, steps))
+        digest = fingerprint(encode({str(name): step.fingerprint for name, step in before.steps.items()}))
+        (exp.folder / "result.json").rename(exp.folder / f"result.superseded-{digest}.json")
+    write_json(exp.folder / "plan.json", {**plan, "replace": False})
+    write_json(exp.folder / "lock.json", {"identity": identity_of(exp), "steps": fingerprints(steps)})
 
 
-def _lock(x: Experiment, steps: Mapping[str, Step]) -> dict[str, Any]:
-    return {"identity": identity_of(x), "steps": {name: step.fingerprint for name, step in steps.items()}}
+def fingerprints(steps: Steps) -> dict[str, str]:
+    """Step name, as text -> fingerprint."""
+    return {str(name): step.fingerprint for name, step in steps.items()}
 
 
 @dataclass(frozen=True)
+class StepResult:
+    """One step of a finished run: which build of which stage result, where it is, and its metrics as plain values."""
+
+    fingerprint: str
+    build: str
+    path: str
+    metrics: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Confound:
+    """A quantity that differs between arms without being the ablated part, for a run and for its baseline at the same
+    scale and seed; None where that run has no such stage or has not finished."""
+
+    here: float | None
+    baseline: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """A finished run as its result file tells it. `confounds` are what came with the arm, against its baseline's where
-    that had finished at the same scale and seed."""
+    """A finished run, as recorded in its result file."""
 
     name: str
     scale: str
@@ -88,84 +93,95 @@ class Result:
     baseline: str
     caution: str
     identity: Mapping[str, Json]
-    steps: Mapping[str, Mapping[str, Any]]
+    steps: Mapping[StepName, StepResult]
     tracked: str | None
-    confounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    confounds: Mapping[str, Confound] = field(default_factory=dict[str, Confound])
 
     @property
     def run_name(self) -> str:
         return f"{self.name}/{self.scale}/s{self.seed}"
 
-    def metrics(self, step: str) -> Mapping[str, Any]:
-        """A step's metrics; empty where this arm has no such step."""
-        return self.steps[step]["metrics"] if step in self.steps else {}
+    def read(self, name: StepName, kind: type[M]) -> M | None:
+        """The metrics of a step as a `kind`; None where this run has no such step."""
+        step = self.steps.get(name)
+        return None if step is None else read_metrics(kind, step.metrics, f"{self.run_name}: step {name}")
 
-    def folder(self, step: str) -> Path | None:
-        return Path(self.steps[step]["path"]) if step in self.steps else None
+    def metrics_of(self, stage: Stage[M], label: str = "") -> M | None:
+        """The metrics of the step of a stage; None where this run has no such step."""
+        return self.read(stage.named(label), stage.metrics)
 
-    def rebuilt(self) -> list[str]:
-        """Steps whose stage result is gone, or was built anew since this result was written."""
-        return [name for name, step in self.steps.items() if build_of(Path(step["path"])) != step["build"]]
+    def all_metrics_of(self, stage: Stage[M]) -> dict[str, M]:
+        """The metrics of all steps of a stage by label."""
+        read = {label: self.metrics_of(stage, label) for label in self.labels_of(stage)}
+        return {label: metrics for label, metrics in read.items() if metrics is not None}
 
-    def measures(self) -> dict[str, Mapping[str, Any]]:
-        """All measures of all benchmarks by name."""
-        return {
-            f"{m['benchmark']}/{m['metric']}": m
-            for step in self.steps.values()
-            for m in step["metrics"].get("measures", ())
-        }
+    def labels_of(self, stage: Stage) -> list[str]:
+        """The labels of all steps of a stage, in the order of the pipeline."""
+        return [name.label for name in self.steps if name.stage == stage.name]
 
+    def folder_of(self, stage: Stage, label: str = "") -> Path | None:
+        """The folder of a stage result; None where this run has no such step."""
+        step = self.steps.get(stage.named(label))
+        return Path(step.path) if step else None
 
-def write_result(x: Experiment, artifacts: Mapping[str, Artifact], tracked: str | None) -> Result:
-    """The run's result file, written when everything it names is complete."""
-    steps = {
-        name: {"fingerprint": a.fingerprint, "build": a.build, "path": str(a.path.resolve()), "metrics": a.metrics}
-        for name, a in artifacts.items()
-    }
-    cautions = (x.judge.caution, x.thinking.caution(x.source.name))
-    content = {
-        "name": x.name,
-        "scale": x.scale.name,
-        "seed": x.seed,
-        "baseline": x.baseline,
-        "caution": " ".join(filter(None, cautions)),
-        "identity": identity_of(x),
-        "steps": steps,
-        "tracked": tracked,
-    }
-    baseline = read_result(x.runtime.runs / x.baseline / x.scale.name / f"s{x.seed}")
-    theirs = confounds(baseline) if baseline else {}
-    mine = confounds(Result(**content))
-    content["confounds"] = {label: {"here": value, "baseline": theirs.get(label)} for label, value in mine.items()}
-    write_json(x.folder / "result.json", content)
-    return Result(**content)
+    def stale_steps(self) -> list[StepName]:
+        """Steps whose stage result was removed or rebuilt since this result was written."""
+        return [name for name, step in self.steps.items() if build_of(Path(step.path)) != step.build]
 
 
-def confounds(result: Result) -> dict[str, Any]:
-    """What a run counted of each confound, None where it has no such stage."""
-    return {label: _counted(result, stage, key) for label, (stage, key) in CONFOUNDS.items()}
+def write_result(
+    exp: Experiment,
+    artifacts: Mapping[StepName, Artifact],
+    tracked: str | None,
+    count_confounds: Callable[[Result], Counts],
+) -> Result:
+    """Write the result file of a run, once everything it names is complete."""
+    cautions = (exp.judge.caution, exp.thinking.caution(exp.source.name))
+    result = Result(
+        name=exp.name,
+        scale=exp.scale.name,
+        seed=exp.seed,
+        baseline=exp.baseline,
+        caution=" ".join(filter(None, cautions)),
+        identity=identity_of(exp),
+        steps={name: _step_result(artifact) for name, artifact in artifacts.items()},
+        tracked=tracked,
+    )
+    baseline = read_result(exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}")
+    of_baseline: Counts = count_confounds(baseline) if baseline else {}
+    pairs = {label: Confound(value, of_baseline.get(label)) for label, value in count_confounds(result).items()}
+    result = replace(result, confounds=pairs)
+    steps = {str(name): asdict(step) for name, step in result.steps.items()}
+    write_json(exp.folder / "result.json", {**asdict(replace(result, steps={})), "steps": steps})
+    return result
 
 
-def _counted(result: Result, stage: str, key: str) -> Any:
-    """What a run's stage counted, summed over benchmarks where each has such a stage."""
-    found = [
-        result.metrics(name)[key]
-        for name in result.steps
-        if name.split(":")[0] == stage and key in result.metrics(name)
-    ]
-    return sum(found) if found else None
+def _step_result(artifact: Artifact) -> StepResult:
+    metrics = asdict(cast(Any, artifact.metrics))
+    return StepResult(artifact.fingerprint, artifact.build, str(artifact.path.resolve()), metrics)
 
 
 def read_result(folder: Path) -> Result | None:
-    """The result in a run's folder, or None if the run has not finished."""
+    """The result in a run's folder, or None if the run has not finished. Raises InputError for a file of another
+    format."""
     path = folder / "result.json"
-    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        steps = {StepName.parse(name): StepResult(**step) for name, step in content.pop("steps").items()}
+        confounds = {label: Confound(**pair) for label, pair in content.pop("confounds").items()}
+        return Result(**content, steps=steps, confounds=confounds)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a result of this version of the program ({error}); run the experiment again"
+        ) from None
 
 
-def is_current(result: Result | None, steps: Mapping[str, Step]) -> bool:
+def is_current(result: Result | None, steps: Steps) -> bool:
     """True if a result is that of exactly these steps."""
-    found = {name: step["fingerprint"] for name, step in result.steps.items()} if result else {}
-    return found == {name: step.fingerprint for name, step in steps.items()}
+    have = {name: step.fingerprint for name, step in result.steps.items()} if result else {}
+    return have == {name: step.fingerprint for name, step in steps.items()}
 
 
 def all_results(runs: Path) -> list[Result]:
@@ -174,15 +190,14 @@ def all_results(runs: Path) -> list[Result]:
 
 
 def find_run(runs: Path, name: str, scale: str | None, seed: int) -> Path:
-    """The folder of one run by name. Raises InputError listing what there is when it is absent or ambiguous."""
-    found = [path.parent for path in sorted(runs.glob(f"*/*/s{seed}/plan.json")) if path.parent.parts[-3] == name]
-    if scale:
-        found = [folder for folder in found if folder.parts[-2] == scale]
-    if len(found) == 1:
-        return found[0]
+    """The folder of one run by name. Raises InputError listing all runs when it is absent or ambiguous."""
+    named = [path.parent for path in sorted(runs.glob(f"*/*/s{seed}/plan.json")) if path.parent.parts[-3] == name]
+    folders = [folder for folder in named if folder.parts[-2] == scale] if scale else named
+    if len(folders) == 1:
+        return folders[0]
     have = _names(path.parent for path in sorted(runs.glob("*/*/s*/plan.json")))
-    what = "is at several scales, add --scale" if found else "is not there"
-    raise InputError(f"run {name!r} with seed {seed} {what}; runs in {runs}:\n  {have or 'none'}")
+    problem = "exists at several scales, add --scale" if folders else "does not exist"
+    raise InputError(f"run {name!r} with seed {seed} {problem}; runs in {runs}:\n  {have or 'none'}")
 
 
 def _names(folders: Iterable[Path]) -> str:

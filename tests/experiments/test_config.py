@@ -8,6 +8,7 @@ import pytest
 
 from experiments.config import CONF, PARTS, compose_plans, decode, derived_name, experiment_from
 from experiments.pipeline import pipeline
+from experiments.store.step import StepName
 from reer.errors import InputError
 from tests.fakes.plans import compose as one
 from tests.fakes.plans import plan, plans
@@ -169,8 +170,8 @@ def test_a_value_that_looks_like_a_secret_is_refused(value: str) -> None:
 def test_any_arm_is_matched_to_the_baseline_however_it_is_chosen(arm: str) -> None:
     x = one("scale=smoke", arm, "match=steps")
     assert (x.match.by, x.matched_to.name) == ("steps", "full")
-    baseline = pipeline(one("scale=smoke"))["render"]
-    assert pipeline(x)["match"].inputs["target"].fingerprint == baseline.fingerprint
+    baseline = pipeline(one("scale=smoke"))[StepName("render")]
+    assert pipeline(x)[StepName("match")].inputs["target"].fingerprint == baseline.fingerprint
     assert "match=steps" in x.name
     named = one("scale=smoke", arm, "match=tokens", "name=mine")
     assert named.matched_to is not None
@@ -181,7 +182,7 @@ def test_the_baseline_of_a_matched_sweep_is_left_as_it_is() -> None:
     assert (x.name, x.match.by, x.matched_to) == ("full", "none", None)
     to_full = one("scale=smoke", "experiment=no_synthetic_data", "match=steps", "match.to=full")
     plain = one("scale=smoke", "experiment=no_synthetic_data", "match=steps")
-    assert pipeline(to_full)["train"].fingerprint == pipeline(plain)["train"].fingerprint
+    assert pipeline(to_full)[StepName("train")].fingerprint == pipeline(plain)[StepName("train")].fingerprint
 
 
 def test_a_limit_of_the_scale_stands_in_the_name() -> None:

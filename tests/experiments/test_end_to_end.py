@@ -162,7 +162,7 @@ def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["scale=smoke", "source=jsonl", f"source.path={file}"]
     adopted = reer(tmp_path / "out", "adopt", *given)
-    assert "2 trajectories adopted" in adopted.stdout, adopted.stdout + adopted.stderr
+    assert "2 rows" in adopted.stdout, adopted.stdout + adopted.stderr
     done = reer(tmp_path / "out", "run", *given, "thinking=from_source", "tracking=silent")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no search was made here" in " ".join(done.stdout.split())
@@ -233,7 +233,7 @@ def test_a_result_whose_stage_was_built_anew_is_not_compared(tmp_path: Path) -> 
     assert reer(tmp_path, "run", "scale=smoke", "experiment=no_synthetic_data").returncode == 0
     (trained,) = tmp_path.glob("store/train/*/record.json")
     trained.parent.rename(trained.parent.with_name("gone"))
-    assert "train gone or built anew since" in " ".join(reer(tmp_path, "status").stdout.split())
+    assert "stale: train removed or rebuilt since" in " ".join(reer(tmp_path, "status").stdout.split())
     done = reer(tmp_path, "compare")
     assert done.returncode == 2
     assert "left out: no_synthetic_data/smoke/s0" in done.stdout

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.config import experiment_from
 from experiments.pipeline import pipeline
-from tests.fakes.plans import compose, plans
+from tests.fakes.plans import plans
 
 TABLE = [
     # override, first stage rebuilt (None: nothing), stages it must share with the baseline
@@ -51,7 +51,7 @@ TABLE = [
 
 
 def steps(*overrides: str) -> dict[str, str]:
-    return {name: step.fingerprint for name, step in pipeline(compose("scale=smoke", *overrides)).items()}
+    return {str(name): step.fingerprint for name, step in pipeline(compose("scale=smoke", *overrides)).items()}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_an_override_rebuilds_from_its_stage_on(
     override: str, first: str | None, shared: list[str], baseline: dict[str, str]
 ) -> None:
     changed = steps(*override.split())
-    own = [name for name in changed if not name.startswith("matched_to:")]  # an arm it is matched to is another's
+    own = [name for name in changed if not name.endswith(":matched_to")]  # the others are of the arm it is matched to
     rebuilt = [name for name in own if changed[name] != baseline.get(name) and name != "overlap"]
     assert rebuilt[:1] == ([first] if first else [])
     assert all(changed[name] == baseline[name] for name in shared)
@@ -88,5 +88,6 @@ def test_arms_share_what_they_can() -> None:
         name: sum(name in steps and steps[name].fingerprint == full[name].fingerprint for steps in arms.values())
         for name in full
     }
+    users = {str(name): count for name, count in users.items()}
     assert [users[name] for name in ("pairs", "draft", "refine", "filter", "curate", "public")] == [5, 5, 4, 4, 1, 6]
     assert users["held_out"] == 6

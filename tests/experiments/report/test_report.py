@@ -1,74 +1,123 @@
-"""Arms side by side: what a table may and may not say."""
+"""Arms side by side: the content and the limits of the tables."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from evals.benchmark import Measure
+from experiments.report import formatting
 from experiments.report import terminal as show
-from experiments.report import wording
 from experiments.report.compare import Comparison, compare
 from experiments.report.html import write_html
 from experiments.report.published import table
-from experiments.report.tables import health_tables
-from experiments.store.runs import Result
-from reer.files import plain
+from experiments.report.tables import probe_tables
+from experiments.stages.evaluation import GenerateMetrics, GradeMetrics, score_text
+from experiments.stages.probes import Agreement, Anchors, CanaryScore, ReliabilityMetrics
+from experiments.stages.training import RenderMetrics
+from experiments.store.metrics import StageMetrics
+from experiments.store.runs import Result, StepResult
+from experiments.store.step import StepName
+from reer.errors import InputError
 
 SCORES = {"a": 1.0, "b": 3.0, "c": 4.0}
+RENDER, GRADE, RELIABILITY = StepName("render"), StepName("grade", "writing"), StepName("reliability", "writing")
 
 
-def measure(value: float | None, name: str = "writing/quality", **more: Any) -> dict[str, Any]:
-    """As a result holds it; worst and best are absent, as in results of before they were written."""
-    benchmark, _, metric = name.partition("/")
-    old = {
-        "benchmark": benchmark,
-        "metric": metric,
-        "value": value,
-        "mean_of_scored": 3.0,
-        "low": 1,
-        "high": 9,
-        "scored": 3,
-        "total": 3,
-    }
-    return old | {"coverage": 1.0} | more
+def measure(value: float | None, name: str = "writing/quality", **changes: Any) -> Measure:
+    """A measure whose range is unknown."""
+    return replace(Measure(name, value, 3.0, 1, 9, 3, 3), **changes)
+
+
+def step(metrics: StageMetrics, path: Path | str = "") -> StepResult:
+    return StepResult("f", "b", str(path), asdict(cast(Any, metrics)))
+
+
+def rendered() -> RenderMetrics:
+    return RenderMetrics(
+        rows=3,
+        dropped={},
+        trained_tokens=30,
+        masked_tokens=9,
+        truncated_rows=0,
+        longest_row_tokens=13,
+        median_row_tokens=13,
+        row_tokens={"<= 16": 3},
+    )
+
+
+def grades(*measures: Measure) -> GradeMetrics:
+    return GradeMetrics(
+        measures=measures,
+        unscored={},
+        asked_again=0,
+        official={},
+        judgements=3,
+        judgements_asked_here=3,
+        judge_tokens_read=1,
+        judge_tokens_written=1,
+        judge_usd=0.0,
+        judge_usd_paid_here=0.0,
+        judge_seconds_median=None,
+        judge_served=(),
+    )
+
+
+def generated(truncated: int) -> GenerateMetrics:
+    return GenerateMetrics(
+        rows=9, empty_answers=truncated, truncated=truncated, unclosed_thinking=0, with_thinking=0, mean_tokens=9.0
+    )
 
 
 def result(
-    root: Path, name: str, rows: str = "same", value: float | None = 3.0, cut: tuple[int, int] = (1, 2), **parts: Any
+    root: Path, name: str, rows: str = "same", value: float | None = 3.0, cut: tuple[int, ...] = (), **parts: Any
 ) -> Result:
-    """A run with one graded benchmark, two generated ones, and its training rows."""
-    folders = {step: root / name / step for step in ("render", "grade:writing")}
+    """A run with one graded benchmark, generated ones with `cut` truncated answers, and its training rows."""
+    folders = {name_: root / name / name_.stage for name_ in (RENDER, GRADE)}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    (folders["render"] / "rows.jsonl").write_text(rows)
-    (folders["grade:writing"] / "scores.json").write_text(json.dumps({"quality": SCORES}))
-    steps: dict[str, Any] = {
-        "render": {"path": str(folders["render"]), "metrics": {"rows": 3}},
-        "grade:writing": {"path": str(folders["grade:writing"]), "metrics": {"measures": [measure(value)]}},
-    }
-    for number, truncated in enumerate(cut):
-        steps[f"generate:b{number}"] = {"path": "", "metrics": {"truncated": truncated}}
-    return Result(name, "smoke", 0, "full", "", {"search": "x", "judge": "j", **parts}, steps, None)
+    (folders[RENDER] / "rows.jsonl").write_text(rows)
+    (folders[GRADE] / "scores.json").write_text(json.dumps({"quality": SCORES}))
+    steps = {RENDER: step(rendered(), folders[RENDER]), GRADE: step(grades(measure(value)), folders[GRADE])}
+    steps |= {StepName("generate", f"b{number}"): step(generated(truncated)) for number, truncated in enumerate(cut)}
+    return Result(
+        name=name,
+        scale="smoke",
+        seed=0,
+        baseline="full",
+        caution="",
+        identity={"search": "x", "judge": "j", **parts},
+        steps=steps,
+        tracked=None,
+    )
 
 
-def test_an_arm_that_trained_on_the_baselines_tokens_is_called_out(tmp_path: Path) -> None:
-    runs = [result(tmp_path, "full"), result(tmp_path, "idle", search="y"), result(tmp_path, "bit", rows="other")]
+def test_an_arm_that_trained_on_the_tokens_of_the_baseline_is_reported(tmp_path: Path) -> None:
+    runs = [
+        result(tmp_path, "full"),
+        result(tmp_path, "without-effect", search="y"),
+        result(tmp_path, "bit", rows="other"),
+    ]
     (comparison,) = compare(runs)
-    assert [arm.idle for arm in comparison.arms] == [False, True, False]
+    assert [arm.no_op for arm in comparison.arms] == [False, True, False]
 
 
-def test_another_judge_or_student_on_the_same_tokens_is_no_idle_arm(tmp_path: Path) -> None:
+def test_another_judge_or_student_on_the_same_tokens_is_no_arm_without_effect(tmp_path: Path) -> None:
     (comparison,) = compare([result(tmp_path, "full"), result(tmp_path, "judged", judge="k")])
-    assert [arm.idle for arm in comparison.arms] == [False, False]
+    assert [arm.no_op for arm in comparison.arms] == [False, False]
 
 
-def test_answers_cut_short_stand_among_the_confounds_summed_over_benchmarks(tmp_path: Path) -> None:
-    (comparison,) = compare([result(tmp_path, "full"), result(tmp_path, "cut", cut=(5, 6))])
-    assert [arm.confounds["answers cut by the limit"] for arm in comparison.arms] == [3, 11]
-    assert comparison.arms[0].confounds["empty answers"] is None
+def test_truncated_answers_are_a_confound_summed_over_benchmarks(tmp_path: Path) -> None:
+    (comparison,) = compare([result(tmp_path, "full", cut=(1, 2)), result(tmp_path, "cut", cut=(5, 6))])
+    assert [arm.confounds["truncated answers"] for arm in comparison.arms] == [3, 11]
+    assert comparison.arms[0].confounds["optimizer steps"] is None
+    assert comparison.reported_confounds() == [
+        "truncated answers",
+        "answers with unclosed thinking",
+        "empty answers",
+    ]
 
 
 def test_a_withheld_headline_has_no_difference(tmp_path: Path) -> None:
@@ -93,10 +142,10 @@ def graded(
     """A run whose one measure has these scores, range 1 to 10."""
     made = result(root / f"{scale}-s{seed}", name)
     mean = sum(scores.values()) / len(scores)
-    told = measure(mean, of, total=len(scores), scored=len(scores), worst=1.0, best=10.0) | more
-    step = made.steps["grade:writing"]
-    (Path(step["path"]) / "scores.json").write_text(json.dumps({told["metric"]: scores}))
-    steps = {"grade:writing": {**step, "metrics": {"measures": [told]}}, "render": made.steps["render"]}
+    changes = {"total": len(scores), "scored": len(scores), "worst": 1.0, "best": 10.0, **more}
+    folder = Path(made.steps[GRADE].path)
+    (folder / "scores.json").write_text(json.dumps({of.split("/")[1]: scores}))
+    steps = {GRADE: step(grades(measure(mean, of, **changes)), folder), RENDER: made.steps[RENDER]}
     return replace(made, seed=seed, scale=scale, steps=steps, identity={**made.identity, "seed": seed})
 
 
@@ -106,7 +155,7 @@ def varied(by: float, noise: float = 0.0, items: int = 40) -> dict[str, float]:
 
 def findings(comparison: Comparison) -> dict[str, str]:
     cells = {arm.result.name: arm.cells["writing/quality"] for arm in comparison.arms}
-    return {name: wording.finding_text(cell.difference) for name, cell in cells.items()}
+    return {name: formatting.finding_text(cell.difference) for name, cell in cells.items()}
 
 
 def test_a_difference_is_different_equivalent_or_undecided_and_never_no_effect(tmp_path: Path) -> None:
@@ -126,28 +175,11 @@ def test_a_measure_whose_range_is_unknown_is_never_called_equivalent(tmp_path: P
     arms = [graded(tmp_path, name, varied(0, n), worst=None, best=None) for n, name in ((0, "full"), (0.1, "same"))]
     (comparison,) = compare(arms)
     assert findings(comparison)["same"] == "undecided"
-    for arm in arms:
-        for key in ("worst", "best"):
-            del arm.steps["grade:writing"]["metrics"]["measures"][0][key]
-    (old,) = compare(arms)
-    assert findings(old)["same"] == "undecided"
 
 
-def test_a_measure_is_recorded_with_the_range_that_the_margin_is_taken_of() -> None:
-    assert {"worst", "best"} <= plain(
-        Measure(
-            benchmark="b",
-            metric="m",
-            value=5.0,
-            mean_of_scored=5.0,
-            low=5.0,
-            high=5.0,
-            scored=1,
-            total=1,
-            worst=1.0,
-            best=10.0,
-        )
-    ).keys()
+def test_a_measure_is_recorded_with_the_range_from_which_its_margin_is_computed() -> None:
+    (recorded,) = step(grades(measure(3.0, worst=1.0, best=10.0))).metrics["measures"]  # type: ignore[misc, attr-defined]
+    assert (recorded["worst"], recorded["best"]) == (1.0, 10.0)
 
 
 def test_several_seeds_are_compared_one_by_one_and_once_over_all(tmp_path: Path) -> None:
@@ -163,9 +195,9 @@ def test_several_seeds_are_compared_one_by_one_and_once_over_all(tmp_path: Path)
     assert cell.difference is not None
     assert cell.difference.mean == pytest.approx(1.2, abs=0.02)
     assert (cell.difference.seeds, cell.difference.items) == (3, 40)
-    assert cell.difference.seed_sd == pytest.approx(0.2)
-    assert wording.seeds_text(cell).endswith("± 0.3 (3 seeds)")
-    assert "n=40×3 seeds sd=0.2" in wording.difference_text(cell.difference)
+    assert cell.difference.deviation == pytest.approx(0.2)
+    assert formatting.seeds_text(cell).endswith("± 0.3 (3 seeds)")
+    assert "n=40×3 seeds sd=0.2" in formatting.difference_text(cell.difference)
 
 
 def test_other_configurations_at_other_seeds_are_no_repetitions(tmp_path: Path) -> None:
@@ -174,7 +206,9 @@ def test_other_configurations_at_other_seeds_are_no_repetitions(tmp_path: Path) 
     over = compare(runs)[-1].over_seeds
     assert over is not None
     assert over.arms == ()
-    assert over.left_out == ('arm: not compared over seeds, which are not of one configuration (search: "x" -> "y")',)
+    assert over.left_out == (
+        'arm: left out of the comparison over seeds, whose runs differ in their configuration (search: "x" -> "y")',
+    )
 
 
 def test_one_seed_or_a_baseline_without_several_makes_no_comparison_over_seeds(tmp_path: Path) -> None:
@@ -182,97 +216,126 @@ def test_one_seed_or_a_baseline_without_several_makes_no_comparison_over_seeds(t
     assert all(comparison.over_seeds is None for comparison in compare(runs))
 
 
-def test_published_numbers_stand_beside_ours_at_the_papers_scale_on_all_items_only(tmp_path: Path) -> None:
+def test_published_numbers_are_shown_at_the_papers_scale_for_all_items_only(tmp_path: Path) -> None:
     def shown(scale: str, items: int, name: str = "no_iterative_search") -> str:
         scores = varied(0, 0.1, items)
         run = graded(tmp_path / f"{items}", name, scores, scale=scale, of="writingbench/A")
         run = replace(run, identity={**run.identity, "judge": {"name": "a-judge"}})
         (comparison,) = compare([run])
-        assert (table()["source"] in comparison.cautions) == (
+        assert (table().source in comparison.cautions) == (
             comparison.arms[0].cells["writingbench/A"].published is not None
         )
-        return wording.published_text(comparison.arms[0].cells["writingbench/A"].published)
+        return formatting.published_text(comparison.arms[0].cells["writingbench/A"].published)
 
-    assert shown("paper", 167) == "paper 6.67 (WB-A, judge Claude 3.7; ours a-judge)"
+    assert shown("paper", 167) == "paper 6.67 (WB-A, judge Claude 3.7; here a-judge)"
     assert shown("laptop", 167) == shown("paper", 166) == shown("paper", 167, "mine") == ""
 
 
-def test_every_published_number_has_a_column_of_ours_and_lies_on_its_scale() -> None:
-    columns = {entry["column"]: entry for entry in table()["columns"].values()}
-    for arm, row in table()["arms"].items():
+def test_every_published_number_belongs_to_one_of_our_measures_and_is_on_its_scale() -> None:
+    columns = {entry.column: entry for entry in table().columns.values()}
+    for arm, row in table().arms.items():
         assert row.keys() <= columns.keys(), arm
-        assert all(
-            0 < value / columns[column]["unit"] <= 100 / columns[column]["unit"] for column, value in row.items()
-        )
+        assert all(0 < value / columns[column].unit <= 100 / columns[column].unit for column, value in row.items())
 
 
-def test_bounds_stand_beside_a_score_that_is_not_of_all_items() -> None:
-    assert wording.score(measure(3.0)) == "3 (3/3)"
-    assert wording.score(measure(3.0, scored=2)) == "3 (2/3, 1–9)"
-    assert wording.score(measure(None, scored=1)) == "withheld [3 of 1/3, 1–9]"
-    assert wording.score(measure(3.0, scored=2, low=None, high=None)) == "3 (2/3)"
-    assert wording.score(measure(None, mean_of_scored=None, scored=0)) == "unscored (0/3)"
+def test_bounds_are_shown_with_a_score_that_does_not_cover_all_items() -> None:
+    assert score_text(measure(3.0)) == "3 (3/3)"
+    assert score_text(measure(3.0, scored=2)) == "3 (2/3, 1–9)"
+    assert score_text(measure(None, scored=1)) == "withheld [3 of 1/3, 1–9]"
+    assert score_text(measure(3.0, scored=2, low=None, high=None)) == "3 (2/3)"
+    assert score_text(measure(None, mean_of_scored=None, scored=0)) == "unscored (0/3)"
 
 
 HOSTILE = "<script>alert('a judge said this, and at some length')</script>"
 
 
-def with_health(root: Path) -> list[Result]:
-    metrics = {
-        "full": {
-            "repeat_alpha": 0.5,
-            "null_answers": {"empty": {"score": 9.0, "items": 4}},
-            "note": HOSTILE,
-            "drift": None,
-        },
-        "arm": {
-            "repeat_alpha": 0.25,
-            "null_answers": {"empty": {"score": 9.0, "scored": 3, "items": 4}},
-            "flagged": True,
-        },
-        "bare": None,
-    }
-    runs = []
-    for name, told in metrics.items():
-        run = result(root, name)
-        runs.append(
-            replace(
-                run, steps={**run.steps, "reliability:writing": {"path": "", "metrics": told}} if told else run.steps
-            )
-        )
-    return runs
+def reliability(note: str = "", alpha: float = 0.5, flagged: bool = False) -> ReliabilityMetrics:
+    return ReliabilityMetrics(
+        note=note,
+        canaries={"empty": CanaryScore(9.0, 3, 4)},
+        repeat=Agreement(4, alpha, 0.5, 0.0, 1.0),
+        anchors=Anchors({"good": 8.0}, 0.5, 1, flagged),
+    )
 
 
-def test_what_a_stage_tells_of_health_is_a_table_of_arms_with_gaps_where_an_arm_has_none(tmp_path: Path) -> None:
-    (found,) = health_tables(compare(with_health(tmp_path))[0])
-    assert (found.title, found.arms) == ("reliability:writing", ("full", "arm", "bare"))
-    assert dict(found.rows) == {
-        "repeat alpha": ("0.5", "0.25", "–"),
-        "null answers / empty": ("9 (4)", "9 (3/4)", "–"),
-        "drift": ("–", "–", "–"),
-        "flagged": ("–", "yes", "–"),
-    }
-    assert found.notes == (f"note: {HOSTILE}",)
-    differing, same = found.compact()
-    assert [label for label, _ in differing] == ["repeat alpha", "null answers / empty", "flagged"]
-    assert same == "drift –"
-    (none,) = compare([result(tmp_path / "other", "full")])
-    assert health_tables(none) == []
+def with_step(run: Result, name: StepName, metrics: StageMetrics) -> Result:
+    return replace(run, steps={**run.steps, name: step(metrics)})
 
 
-def test_the_page_and_the_terminal_show_all_of_it_and_escape_what_was_said(
+def test_a_probe_is_a_table_of_arms_with_gaps_where_an_arm_lacks_it(tmp_path: Path) -> None:
+    full = with_step(result(tmp_path, "full"), RELIABILITY, reliability(HOSTILE))
+    arm = with_step(result(tmp_path, "arm"), RELIABILITY, reliability(HOSTILE, alpha=0.25, flagged=True))
+    (probe,) = probe_tables(compare([full, arm, result(tmp_path, "bare")])[0])
+    assert (probe.title, probe.arms) == ("writing: reliability of the judge", ("full", "arm", "bare"))
+    rows = dict(probe.rows)
+    assert rows["undeserving answer: empty"] == ("9 (3/4)", "9 (3/4)", "–")
+    assert rows["repeated verdicts: alpha"] == ("0.5", "0.25", "–")
+    assert rows["anchors: drift flagged"] == ("no", "yes", "–")
+    assert probe.notes == (f"note: {HOSTILE}",)
+    (two,) = probe_tables(compare([full, arm])[0])
+    differing, same = two.compact()
+    assert [label for label, _ in differing] == ["repeated verdicts: alpha", "anchors: drift flagged"]
+    assert "undeserving answer: empty 9 (3/4)" in same
+    assert probe_tables(compare([result(tmp_path / "other", "full")])[0]) == []
+
+
+def test_the_page_and_the_terminal_show_everything_and_escape_model_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [graded(tmp_path, "full", varied(0), seed) for seed in range(2)]
     runs += [graded(tmp_path, "arm", varied(1, 0.5), seed, scored=39) for seed in range(2)]
-    runs[2].steps["reliability:writing"] = {"path": "", "metrics": {"note": HOSTILE, "shares": {"empty": 0.25}}}  # type: ignore[index]
+    runs[2] = with_step(runs[2], RELIABILITY, reliability(HOSTILE))
     comparisons = compare(runs)
     page = write_html(comparisons, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script>" not in page
-    for text in ("&lt;script&gt;", "shares / empty", "Over seeds 0, 1", "39/40, 1–9", "different", "undecided"):
-        assert text in page.lower() or text in page, text
+    for text in ("&lt;script&gt;", "undeserving answer: empty", "Over seeds 0, 1", "39/40, 1–9", "different"):
+        assert text in page, text
     for comparison in comparisons:
         show.comparison(comparison)
-    told = capsys.readouterr().out
-    for text in ("alert('a judge", "shares / empty", "over seeds 0, 1", "39/40, 1–9", "different"):
-        assert text in told, text
+    printed = capsys.readouterr().out
+    for text in ("alert('a judge", "undeserving", "over seeds 0, 1", "39/40, 1–9", "different"):
+        assert text in printed, text
+
+
+def test_a_record_of_another_version_is_refused_and_not_shown_as_a_gap(tmp_path: Path) -> None:
+    run = result(tmp_path, "full")
+    old = {**run.steps[GRADE].metrics, "judge_dollars": 1.0}
+    run = replace(run, steps={**run.steps, GRADE: replace(run.steps[GRADE], metrics=old)})
+    with pytest.raises(InputError, match="judge_dollars: unknown field"):
+        compare([run])
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_tables_fit_the_terminal_and_keep_names_whole(
+    tmp_path: Path, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["full", "no_reflection_tokens", "no_literature_arts", "full+search=single_pass", "short_trajectories"]
+    runs = [with_step(result(tmp_path, n, cut=(i,)), RELIABILITY, reliability()) for i, n in enumerate(names)]
+    monkeypatch.setattr(show.console, "width", columns)
+    (comparison,) = compare(runs)
+    show.table_by_arms("confounds", names, [("truncated answers", *map(str, range(len(names))))])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= columns
+    for piece in ("reflection", "literature", "single_pass", "trajectories"):
+        assert piece in printed, piece
+    show.comparison(comparison)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("no_reflection_tokens", ["no_reflection_", "tokens"]),
+        ("full+search=single_pass", ["full+search=", "single_pass"]),
+        ("writing/quality", ["writing/", "quality"]),
+        ("unbreakablename", ["unbreakablename"]),
+        ("", [""]),
+    ],
+)
+def test_names_wrap_at_separators(name: str, lines: list[str]) -> None:
+    assert show.folded(name, 14).split("\n") == lines
+
+
+def test_columns_are_split_where_they_do_not_fit() -> None:
+    assert show.parts([10, 10, 10], 24) == [slice(0, 2), slice(2, 3)]
+    assert show.parts([50, 10], 24) == [slice(0, 1), slice(1, 2)], "a column wider than the terminal is alone"
+    assert show.parts([], 24) == []

@@ -3,15 +3,19 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from experiments.experiment import Runtime
 from experiments.pipeline import pipeline
-from experiments.stages.probes import HeldOutText, expectation, held_out, held_out_rows, passage, perplexity
-from experiments.store.stages import Step, Store, stage
+from experiments.stages import probes
+from experiments.stages.probes import HeldOutMetrics, HeldOutText, held_out, held_out_rows, passage, perplexity_metrics
+from experiments.store.metrics import StageMetrics
+from experiments.store.step import Step, StepName, stage
+from experiments.store.store import Store
+from experiments.store.workspace import Workspace
 from reer.data.jsonl import JsonlSource
 from reer.data.pairs import Selection, select
 from reer.data.rows import Problems
@@ -100,43 +104,51 @@ def source(tmp_path: Path, count: int, *, bad_at: int | None = None) -> JsonlSou
     return JsonlSource(str(path))
 
 
-def asked(source: Any, *, pairs: int | None = 4, texts: int = 3) -> Step:
+def held_out_step(source: JsonlSource, *, pairs: int | None = 4, texts: int = 3) -> Step[HeldOutMetrics]:
     return held_out(source=source, pairs=pairs, min_words=5, max_words=400, texts=texts)
 
 
 def test_a_source_with_no_more_rows_says_so_and_a_bad_row_further_down_stops_nothing(
     store: Store, tmp_path: Path
 ) -> None:
-    found = store.build(asked(source(tmp_path, 5)))
-    assert (found.metrics["rows"], found.metrics["wanted"]) == (1, 3)
-    assert "no more" in found.metrics["why"]
-    bad = store.build(asked(source(tmp_path, 9, bad_at=6)))
-    assert (bad.metrics["rows"], bad.metrics["why"], bad.metrics["dropped"]) == (3, None, {"malformed_json": 1})
-    everything = store.build(asked(source(tmp_path, 9), pairs=None))
-    assert (everything.metrics["rows"], everything.metrics["why"]) == (0, "scale.pairs takes all there are")
-    assert store.build(asked(source(tmp_path, 9), texts=0)).metrics["why"] == "scale.held_out_texts is 0"
+    few = store.build(held_out_step(source(tmp_path, 5))).metrics
+    assert (few.rows, few.wanted) == (1, 3)
+    assert "no more" in (few.why or "")
+    bad = store.build(held_out_step(source(tmp_path, 9, bad_at=6))).metrics
+    assert (bad.rows, bad.why, bad.dropped) == (3, None, {"malformed_json": 1})
+    everything = store.build(held_out_step(source(tmp_path, 9), pairs=None)).metrics
+    assert (everything.rows, everything.why) == (0, "scale.pairs takes all texts of the source")
+    assert store.build(held_out_step(source(tmp_path, 9), texts=0)).metrics.why == "scale.held_out_texts is 0"
+
+
+@dataclass(frozen=True)
+class ModelMetrics(StageMetrics):
+    def headline(self) -> str:
+        return "a model"
 
 
 @stage(version=1)
-def a_model(ws: Any, *, spec: TinyModel) -> dict[str, Any]:
+def a_model(ws: Workspace, *, spec: TinyModel) -> ModelMetrics:
     """A folder as a training leaves it."""
     (ws.folder / "model").symlink_to(spec.fetch())
-    return {}
+    return ModelMetrics()
 
 
 CHAT = ChatFormat(answer_tags=False, overlong="error")
 
 
 def test_perplexity_is_the_exponential_of_the_mean_nats_and_repeats(store: Store, tmp_path: Path) -> None:
-    trained, texts = a_model(spec=TinyModel()), asked(source(tmp_path, 9))
-    found = store.build(perplexity(trained=trained, held_out=texts, chat_format=CHAT, precision="float32")).metrics
+    trained, texts = a_model(spec=TinyModel()), held_out_step(source(tmp_path, 9))
+    step = probes.perplexity(trained=trained, held_out=texts, chat_format=CHAT, precision="float32")
+    found = store.build(step).metrics
+    assert found.nll is not None
     per_text = [json.loads(line) for line in next((tmp_path / "store/perplexity").glob("*/rows.jsonl")).open()]
     assert [row["tokens"] for row in per_text] == [len(text(n).encode()) for n in (4, 5, 6)], "its tokens are bytes"
-    assert (found["texts"], found["too_long"]) == (3, 0)
-    assert found["tokens"] == sum(row["tokens"] for row in per_text)
-    assert found["nll"] == pytest.approx(sum(row["nll"] * row["tokens"] for row in per_text) / found["tokens"])
-    assert found["nll"] == pytest.approx(math.log(259), abs=0.5), "a model that knows nothing"
-    assert found["perplexity"] == pytest.approx(math.exp(found["nll"]))
+    assert (found.texts, found.too_long) == (3, 0)
+    assert found.tokens == sum(row["tokens"] for row in per_text)
+    assert found.nll == pytest.approx(sum(row["nll"] * row["tokens"] for row in per_text) / found.tokens)
+    assert found.nll == pytest.approx(math.log(259), abs=0.5), "a model that knows nothing"
+    assert found.perplexity == pytest.approx(math.exp(found.nll))
 
 
 def test_a_text_beyond_the_models_context_is_counted_and_not_cut(store: Store, tmp_path: Path) -> None:
@@ -145,25 +157,27 @@ def test_a_text_beyond_the_models_context_is_counted_and_not_cut(store: Store, t
     some = [*rows(5), long]
     path.write_text("".join(json.dumps({"query": r.query, "answer": r.solution}) + "\n" for r in some))
     texts = held_out(source=JsonlSource(str(path)), pairs=4, min_words=5, max_words=4000, texts=2)
-    step = perplexity(trained=a_model(spec=TinyModel()), held_out=texts, chat_format=CHAT, precision="float32")
+    step = probes.perplexity(trained=a_model(spec=TinyModel()), held_out=texts, chat_format=CHAT, precision="float32")
     found = store.build(step).metrics
-    assert (found["texts"], found["too_long"], found["tokens"]) == (1, 1, len(text(4)))
+    assert (found.texts, found.too_long, found.tokens) == (1, 1, len(text(4)))
 
 
 def test_without_texts_no_model_is_loaded_and_no_number_invented(store: Store, tmp_path: Path) -> None:
     @stage(version=1)
-    def nothing(ws: Any) -> dict[str, Any]:
-        return {}
+    def nothing(ws: Workspace) -> ModelMetrics:
+        return ModelMetrics()
 
-    step = perplexity(trained=nothing(), held_out=asked(source(tmp_path, 3)), chat_format=CHAT, precision="float32")
+    step = probes.perplexity(
+        trained=nothing(), held_out=held_out_step(source(tmp_path, 3)), chat_format=CHAT, precision="float32"
+    )
     found = store.build(step).metrics
-    assert (found["texts"], "nll" in found, "perplexity" in found) == (0, False, False)
-    assert "no more" in found["why"]
+    assert (found.texts, found.nll, found.perplexity) == (0, None, None)
+    assert "no more" in (found.why or "")
 
 
-def test_long_texts_rule_the_mean_over_tokens_only() -> None:
-    found = expectation([(1.0,) * 3, (2.0,) * 9])
-    assert (found["nll"], found["nll_mean_of_texts"]) == (21 / 12, 1.5)
+def test_long_texts_dominate_the_mean_over_tokens_only() -> None:
+    found = perplexity_metrics([(1.0,) * 3, (2.0,) * 9])
+    assert (found.nll, found.nll_mean_of_texts) == (21 / 12, 1.5)
 
 
 @pytest.mark.parametrize("tags", [False, True])
@@ -180,27 +194,30 @@ def test_a_text_is_scored_where_an_answer_without_thinking_is_taught(tags: bool)
     assert "think" not in whole
 
 
-def smoke(*overrides: str) -> dict[str, Step]:
-    return dict(pipeline(compose("scale=smoke", *overrides)))
+def smoke(*overrides: str) -> dict[StepName, Step]:
+    return pipeline(compose("scale=smoke", *overrides))
 
 
 def upstream(step: Step) -> Iterator[str]:
-    return (before.stage for before in step.upstream())
+    return (before.stage.name for before in step.upstream())
 
 
 def test_an_arm_without_synthetic_data_gets_the_same_texts_without_a_search() -> None:
     full, public = smoke(), smoke("experiment=no_synthetic_data")
-    assert full["held_out"].fingerprint == public["held_out"].fingerprint
-    assert list(upstream(public["held_out"])) == ["held_out"]
-    assert not {"pairs", "draft", "refine"} & set(upstream(public["perplexity"]))
+    held, perplexity = probes.held_out.named(), probes.perplexity.named()
+    assert full[held].fingerprint == public[held].fingerprint
+    assert list(upstream(public[held])) == ["held_out"]
+    assert not {"pairs", "draft", "refine"} & set(upstream(public[perplexity]))
 
 
 def test_held_out_texts_are_none_of_the_pairs_at_any_bundled_scale() -> None:
     for scale in ("smoke", "laptop"):
-        x = compose(f"scale={scale}")
-        limits = Selection(x.scale.pairs, x.scale.min_words, x.scale.solution_words)
-        taken = select(x.source.rows(Problems("error")), limits, None, Problems("error"))
-        found = held_out_rows(x.source.rows(Problems("error")), limits, x.scale.held_out_texts, None, Problems("error"))
-        assert len(found) == x.scale.held_out_texts > 0
+        exp = compose(f"scale={scale}")
+        limits = Selection(exp.scale.pairs, exp.scale.min_words, exp.scale.solution_words)
+        taken = select(exp.source.rows(Problems("error")), limits, None, Problems("error"))
+        found = held_out_rows(
+            exp.source.rows(Problems("error")), limits, exp.scale.held_out_texts, None, Problems("error")
+        )
+        assert len(found) == exp.scale.held_out_texts > 0
         assert not {tuple(words(row.text)) for row in found} & {tuple(words(row.solution)) for row in taken}
         assert not {row.query for row in found} & {row.query for row in taken}

@@ -7,47 +7,70 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from experiments.store.stages import Artifact, Monitor, Store, Workspace, stage
+from experiments.store.metrics import RowMetrics, StageMetrics
+from experiments.store.step import Artifact, StepName, stage
+from experiments.store.store import Monitor, Store
+from experiments.store.workspace import Workspace
+from reer.errors import InputError
 from reer.files import read_rows, write_rows
 from reer.types import Drop
+from tests.fakes.runtime import small_runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TotalMetrics(StageMetrics):
+    total: float
+
+    def headline(self) -> str:
+        return f"total {self.total}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoMetrics(StageMetrics):
+    def headline(self) -> str:
+        return "done"
 
 
 @stage(version=1)
-def numbers(ws: Workspace, *, count: int) -> dict[str, Any]:
+def numbers(ws: Workspace, *, count: int) -> RowMetrics:
     """Numbers from zero."""
     write_rows(ws.folder / "rows.jsonl", [{"n": n} for n in range(count)])
-    return {"rows": count}
+    return RowMetrics(rows=count)
 
 
 @stage(version=1)
-def total(ws: Workspace, *, numbers: Artifact, scale: float = 1.0) -> dict[str, Any]:
+def total(ws: Workspace, *, numbers: Artifact[RowMetrics], scale: float = 1.0) -> TotalMetrics:
     """Their sum."""
     lines = (numbers.path / "rows.jsonl").read_text().splitlines()
-    return {"total": scale * sum(json.loads(line)["n"] for line in lines)}
+    assert len(lines) == numbers.metrics.rows
+    return TotalMetrics(total=scale * sum(json.loads(line)["n"] for line in lines))
 
 
 @stage(version=1)
-def slow(ws: Workspace, *, seconds: float, trace: str) -> dict[str, Any]:
+def slow(ws: Workspace, *, seconds: float, trace: str) -> NoMetrics:
     """Leaves a mark, then takes its time."""
     with Path(trace).open("a") as stream:
         stream.write("x")
     time.sleep(seconds)
-    return {}
+    return NoMetrics()
+
+
+def a_store(root: Path, monitor: Monitor | None = None) -> Store:
+    return Store(root, small_runtime(), monitor or Monitor())
 
 
 def counting(root: Path) -> tuple[Store, list[str]]:
     ran: list[str] = []
-    return Store(root, None, Monitor(started=lambda step: ran.append(step.stage))), ran
+    return a_store(root, Monitor(started=lambda step: ran.append(step.stage.name))), ran
 
 
 def test_a_second_build_computes_nothing(tmp_path: Path) -> None:
     step = total(numbers=numbers(count=4))
     first, ran = counting(tmp_path)
-    assert first.build(step).metrics == {"total": 6.0}
+    assert first.build(step).metrics == TotalMetrics(total=6.0)
     second, again = counting(tmp_path)
     assert second.build(step).build == first.build(step).build
     assert (ran, again) == (["numbers", "total"], [])
@@ -55,21 +78,73 @@ def test_a_second_build_computes_nothing(tmp_path: Path) -> None:
 
 def test_a_value_is_identity_and_a_label_is_not() -> None:
     assert numbers(count=4).fingerprint != numbers(count=5).fingerprint
-    assert numbers(count=4, label="a").fingerprint == numbers(count=4, label="b").fingerprint
+    assert numbers(count=4, label="a").fingerprint == numbers(count=4, hint="b").fingerprint
+
+
+def test_a_folder_is_named_readably_and_found_under_any_label(tmp_path: Path) -> None:
+    a_store(tmp_path).build(numbers(count=4, hint="few numbers"))
+    (folder,) = (tmp_path / "numbers").glob("few-numbers-*")
+    found = a_store(tmp_path).find(numbers(count=4, label="other"))
+    assert found is not None
+    assert found.path == folder
+
+
+def test_a_step_name_is_written_and_read_as_text() -> None:
+    for name in (StepName("train"), StepName("grade", "writing"), StepName("grade", "a:b")):
+        assert StepName.parse(str(name)) == name
+    assert total(numbers=numbers(count=1), label="x").name == StepName("total", "x")
+
+
+def test_a_misspelt_argument_is_refused_when_a_step_is_described() -> None:
+    with pytest.raises(TypeError, match="stage total: unknown argument 'scael'; did you mean 'scale'"):
+        total(numbers=numbers(count=1), scael=2.0)
+    with pytest.raises(TypeError, match="stage total: missing arguments: numbers"):
+        total(scale=2.0)
+
+
+def test_an_input_wants_a_step_of_its_metrics_and_a_value_wants_none() -> None:
+    with pytest.raises(TypeError, match="numbers wants a step with RowMetrics, got int"):
+        total(numbers=4)
+    with pytest.raises(TypeError, match="numbers wants a step with RowMetrics, got the step slow"):
+        total(numbers=slow(seconds=0.0, trace="t"))
+    with pytest.raises(TypeError, match="scale wants a value, got the step numbers"):
+        total(numbers=numbers(count=1), scale=numbers(count=2))
+
+
+@stage(version=1)
+def either(ws: Workspace, *, numbers: Artifact[RowMetrics] | None = None) -> NoMetrics:
+    """Reads numbers where there are some."""
+    return NoMetrics()
+
+
+def test_an_input_may_be_left_out_where_its_annotation_says_so() -> None:
+    assert either(numbers=None).fingerprint == either().fingerprint
+    assert list(either(numbers=numbers(count=1)).inputs) == ["numbers"]
+
+
+def test_a_foreign_record_is_refused_with_what_is_wrong_in_it(tmp_path: Path) -> None:
+    artifact = a_store(tmp_path).build(numbers(count=3))
+    path = artifact.path / "record.json"
+    record = json.loads(path.read_text())
+    for metrics in ({"row_count": 3}, {"rows": 3, "lines": 3}, {"rows": "many"}):
+        path.write_text(json.dumps({**record, "metrics": metrics}))
+        with pytest.raises(InputError, match="not a record of RowMetrics") as refused:
+            a_store(tmp_path).find(numbers(count=3))
+        assert str(path) in str(refused.value)
 
 
 def test_a_stage_that_fails_leaves_no_result(tmp_path: Path) -> None:
     @stage(version=1)
-    def broken(ws: Workspace, *, x: int) -> dict[str, Any]:
+    def broken(ws: Workspace, *, count: int) -> RowMetrics:
         """Writes, then fails."""
-        write_rows(ws.folder / "rows.jsonl", [{"x": x}])
+        write_rows(ws.folder / "rows.jsonl", [{"n": count}])
         raise RuntimeError("no")
 
     store, _ = counting(tmp_path)
     with pytest.raises(RuntimeError):
-        store.build(broken(x=1))
-    assert store.find(broken(x=1)) is None
-    assert store.status(broken(x=1)) == "started"
+        store.build(broken(count=1))
+    assert store.find(broken(count=1)) is None
+    assert store.status(broken(count=1)) == "started"
 
 
 def test_a_rebuilt_input_rebuilds_what_read_it(tmp_path: Path) -> None:
@@ -84,38 +159,47 @@ def test_a_rebuilt_input_rebuilds_what_read_it(tmp_path: Path) -> None:
     assert list(tmp_path.glob("total/*superseded*")), "the older result is kept beside, not deleted"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attempts(StageMetrics):
+    attempts: int
+    builds: int
+
+    def headline(self) -> str:
+        return f"{self.attempts} attempts"
+
+
 @stage(version=1)
-def patient(ws: Workspace, *, numbers: Artifact, limit: int) -> dict[str, Any]:
+def patient(ws: Workspace, *, numbers: Artifact, limit: int) -> Attempts:
     """Adds one line per attempt and gives up until there are `limit`."""
     with (ws.folder / "attempts").open("a") as stream:
         stream.write(numbers.build + "\n")
     attempts = (ws.folder / "attempts").read_text().split()
     if len(attempts) < limit:
         raise RuntimeError("interrupted")
-    return {"attempts": len(attempts), "builds": len(set(attempts))}
+    return Attempts(attempts=len(attempts), builds=len(set(attempts)))
 
 
-def test_an_interrupted_stage_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_stage_is_resumed(tmp_path: Path) -> None:
     step = patient(numbers=numbers(count=2), limit=2)
     with pytest.raises(RuntimeError, match="interrupted"):
-        Store(tmp_path, None).build(step)
-    artifact = Store(tmp_path, None).build(step)
-    assert artifact.metrics == {"attempts": 2, "builds": 1}
+        a_store(tmp_path).build(step)
+    artifact = a_store(tmp_path).build(step)
+    assert artifact.metrics == Attempts(attempts=2, builds=1)
     assert not (artifact.path / "inputs.json").exists()
 
 
-def test_an_interrupted_stage_starts_afresh_when_an_input_was_rebuilt(tmp_path: Path) -> None:
+def test_an_interrupted_stage_starts_over_when_an_input_was_rebuilt(tmp_path: Path) -> None:
     step = patient(numbers=numbers(count=2), limit=2)
     with pytest.raises(RuntimeError, match="interrupted"):
-        Store(tmp_path, None).build(step)
-    before = Store(tmp_path, None).path(step.inputs["numbers"])
+        a_store(tmp_path).build(step)
+    before = a_store(tmp_path).path(step.inputs["numbers"])
     before.rename(before.with_name("set-aside"))
     with pytest.raises(RuntimeError, match="interrupted"):
-        Store(tmp_path, None).build(step)
-    assert Store(tmp_path, None).build(step).metrics == {"attempts": 2, "builds": 1}
+        a_store(tmp_path).build(step)
+    assert a_store(tmp_path).build(step).metrics == Attempts(attempts=2, builds=1)
 
 
-def test_what_a_stage_read_and_was_given_stands_in_its_record(tmp_path: Path) -> None:
+def test_a_record_holds_the_inputs_and_arguments_of_its_stage(tmp_path: Path) -> None:
     store, _ = counting(tmp_path)
     artifact = store.build(total(numbers=numbers(count=3), scale=2.0))
     record = json.loads((artifact.path / "record.json").read_text())
@@ -125,7 +209,7 @@ def test_what_a_stage_read_and_was_given_stands_in_its_record(tmp_path: Path) ->
 
 
 def _build_slow(root: str, trace: str) -> None:
-    Store(Path(root), None).build(slow(seconds=1.0, trace=trace))
+    a_store(Path(root)).build(slow(seconds=1.0, trace=trace))
 
 
 def test_two_processes_compute_a_shared_stage_once(tmp_path: Path) -> None:
@@ -161,11 +245,11 @@ def test_rows_come_back_as_their_type(tmp_path: Path) -> None:
 class Opaque:
     """Holds something without a faithful encoding."""
 
-    what: Any
+    what: object
 
 
 def test_what_cannot_be_encoded_faithfully_is_refused() -> None:
     with pytest.raises(TypeError, match="faithfully"):
         _ = numbers(count=Opaque(object())).fingerprint
-    with pytest.raises(TypeError, match="no place"):
+    with pytest.raises(TypeError, match="cannot be part of a fingerprint"):
         _ = numbers(count=float("nan")).fingerprint

@@ -1,0 +1,196 @@
+"""Steps: described stages. Calling a stage describes a step, with everything that identifies its result, and runs
+nothing."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, NamedTuple, cast, get_args, get_origin, get_type_hints
+
+from typing_extensions import TypeForm, TypeVar
+
+from experiments.store.fingerprint import Json, encode, fingerprint
+from experiments.store.metrics import StageMetrics
+from reer.files import Row, read_rows
+
+M = TypeVar("M", bound=StageMetrics, covariant=True, default=StageMetrics)
+
+
+class StepName(NamedTuple):
+    """The name of a step within a run. `label` tells apart several steps of one stage: the benchmark of an evaluation
+    step, or `matched_to` for a step of the arm that this one is matched to."""
+
+    stage: str
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.stage}:{self.label}" if self.label else self.stage
+
+    @classmethod
+    def parse(cls, text: str) -> StepName:
+        """The name that `str` wrote."""
+        stage, _, label = text.partition(":")
+        return cls(stage, label)
+
+
+@dataclass(frozen=True)
+class Artifact(Generic[M]):
+    """A complete stage result. `build` tells two executions of the same stage apart."""
+
+    stage: str
+    path: Path
+    fingerprint: str
+    build: str
+    metrics: M
+
+    def rows(self, kind: TypeForm[Row], name: str = "rows.jsonl") -> list[Row]:
+        """The records of one of its files, checked against their type."""
+        return read_rows(self.path / name, kind)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Step(Generic[M]):
+    """One stage with everything that identifies its result. `values` are both the identity and the arguments of the
+    stage, so it cannot use anything that does not identify the result; `inputs` are the steps it reads. `name` and
+    `hint` are for people and never part of the identity."""
+
+    stage: Stage[M]
+    name: StepName
+    hint: str
+    inputs: Mapping[str, Step]
+    values: Mapping[str, object]
+
+    @cached_property
+    def identity(self) -> Json:
+        """The plain values of which the fingerprint is taken."""
+        inputs = {name: step.fingerprint for name, step in self.inputs.items()}
+        return encode(
+            {"stage": self.stage.name, "version": self.stage.version, "values": self.values, "inputs": inputs}
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.identity)
+
+    @property
+    def folder_name(self) -> str:
+        """A few readable words, then the fingerprint, by which alone a result is found."""
+        readable = re.sub(r"[^A-Za-z0-9._+=-]+", "-", self.hint or self.name.label)[:60]
+        return f"{readable}-{self.fingerprint}" if readable else self.fingerprint
+
+    def upstream(self) -> Iterator[Step]:
+        """All steps this one depends on, each once and before what reads it; this step last."""
+        seen: dict[str, Step] = {}
+
+        def visit(step: Step) -> None:
+            for before in step.inputs.values():
+                visit(before)
+            seen.setdefault(step.fingerprint, step)
+
+        visit(self)
+        yield from seen.values()
+
+
+@dataclass(frozen=True, eq=False)
+class Stage(Generic[M]):
+    """A function `(workspace, **arguments) -> metrics` whose results are kept on disk. `version` changes with the
+    meaning of the function. Calling it describes a step and runs nothing."""
+
+    work: Callable[..., M]
+    version: int
+    name: str
+
+    def __call__(self, *, label: str = "", hint: str = "", **arguments: object) -> Step[M]:
+        """A step of this stage. Arguments annotated `Artifact[...]` want the step that provides them, and the function
+        receives its artifact; all others identify the result. Raises TypeError for arguments that do not fit."""
+        self._check_names(arguments)
+        inputs: dict[str, Step] = {}
+        values: dict[str, object] = {}
+        for name, value in arguments.items():
+            if name in self.inputs:
+                if value is not None or type(None) not in self.inputs[name]:
+                    inputs[name] = self._checked_input(name, value)
+            elif isinstance(value, Step):
+                raise TypeError(f"stage {self.name}: {name} wants a value, got the step {value.name}")
+            else:
+                values[name] = value
+        return Step(stage=self, name=self.named(label), hint=hint, inputs=inputs, values=values)
+
+    def named(self, label: str = "") -> StepName:
+        """The name of this stage's step in a run."""
+        return StepName(self.name, label)
+
+    @cached_property
+    def hints(self) -> Mapping[str, object]:
+        return get_type_hints(self.work)
+
+    @cached_property
+    def metrics(self) -> type[M]:
+        """The metrics class, from the return annotation of the function."""
+        kind = self.hints.get("return")
+        if not (isinstance(kind, type) and issubclass(kind, StageMetrics)):
+            raise TypeError(f"stage {self.name}: annotate its return type with a metrics class, got {kind}")
+        return kind  # pyright: ignore[reportReturnType]  # `work` returns M
+
+    @cached_property
+    def inputs(self) -> Mapping[str, tuple[type, ...]]:
+        """The metrics classes that each input accepts; NoneType among them for an input that may be left out."""
+        return {name: kinds for name in self.parameters if (kinds := _input_kinds(self.hints.get(name)))}
+
+    @cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of the function, without the workspace."""
+        _, *arguments = inspect.signature(self.work).parameters.values()
+        return {argument.name: argument for argument in arguments}
+
+    def _check_names(self, arguments: Mapping[str, object]) -> None:
+        for name in arguments:
+            if name not in self.parameters:
+                near = difflib.get_close_matches(name, self.parameters, n=1)
+                raise TypeError(
+                    f"stage {self.name}: unknown argument {name!r}"
+                    + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(self.parameters)}")
+                )
+        missing = [n for n, p in self.parameters.items() if p.default is p.empty and n not in arguments]
+        if missing:
+            raise TypeError(f"stage {self.name}: missing arguments: {', '.join(missing)}")
+
+    def _checked_input(self, name: str, value: object) -> Step:
+        kinds = self.inputs[name]
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        if not isinstance(value, Step):
+            raise TypeError(f"stage {self.name}: {name} wants a step with {wanted}, got {type(value).__name__}")
+        step = cast(Step, value)
+        if not issubclass(step.stage.metrics, kinds):
+            raise TypeError(f"stage {self.name}: {name} wants a step with {wanted}, got the step {step.name}")
+        return step
+
+
+Steps = dict[StepName, Step]  # of a run, in order
+
+
+def _input_kinds(annotation: object) -> tuple[type, ...]:
+    """The metrics classes in `Artifact[A | B] | None`; empty for any other annotation."""
+    if annotation is Artifact:
+        return (StageMetrics,)
+    if get_origin(annotation) is Artifact:
+        (kind,) = get_args(annotation)
+        return tuple(get_args(kind)) or (kind,)
+    kinds = [_input_kinds(part) for part in get_args(annotation) if part is not type(None)]
+    optional = (type(None),) if type(None) in get_args(annotation) else ()
+    return (*kinds[0], *optional) if len(kinds) == 1 and kinds[0] else ()
+
+
+def stage(version: int, name: str = "") -> Callable[[Callable[..., M]], Stage[M]]:
+    """Make a `Stage` of a function `(workspace, **arguments) -> metrics`. Increase `version` when the meaning of the
+    function changes. `name` defaults to the function's."""
+
+    def decorate(work: Callable[..., M]) -> Stage[M]:
+        return Stage(work, version, name or work.__name__)
+
+    return decorate

@@ -1,0 +1,46 @@
+"""What a running stage is given besides its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from evals.judging.judge import Judge
+from evals.judging.records import Judgements
+from evals.judging.session import JudgeSession
+from experiments.experiment import Runtime
+from experiments.store.step import Artifact
+from reer.models.local.checkpoints import FolderModel
+from reer.models.local.model import DType, LocalModel
+from reer.models.protocols import Model
+from reer.models.replay import ReplayedGenerator, journal_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A folder to write into, the runtime, the folders that remember model calls and judgements, what judges may cost
+    (US dollars, None: unlimited), and callbacks that report progress and the rows of a curve."""
+
+    folder: Path
+    runtime: Runtime
+    replay: Path
+    judgements: Path
+    budget_usd: float | None
+    progress: Callable[[str, int, int], None]
+    curve: Callable[[Mapping[str, float]], None]
+
+    @contextmanager
+    def replayed(self, model: Model) -> Generator[ReplayedGenerator]:
+        """A model opened to generate; calls that the store knows are replayed."""
+        with model.open(self.runtime.device) as session:
+            yield ReplayedGenerator(session, journal_for(self.replay, session.name))
+
+    def judge_session(self, judge: Judge) -> JudgeSession:
+        """A judge with the judgements on record in this store."""
+        return JudgeSession(judge, Judgements(self.judgements), self.runtime.device, self.budget_usd)
+
+    def trained_model(self, trained: Artifact, precision: DType) -> LocalModel:
+        """The model that a training saved, identified by its build."""
+        return LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)

@@ -1,0 +1,79 @@
+"""What a run needs of a tracker, and trackers that never stop a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from experiments.store.step import Artifact, StepName
+
+log = logging.getLogger(__name__)
+
+
+class TrackingFailed(Exception):
+    """The tracking service failed; the message names its error."""
+
+
+class Tracker(Protocol):
+    """Mirrors a run. `where` is the address or folder of the mirror, None without one. Any method may raise
+    TrackingFailed."""
+
+    where: str | None
+
+    def curve(self, stage: str, row: Mapping[str, float]) -> None:
+        """A row of the curve of a running stage."""
+        ...
+
+    def stage(self, name: StepName, artifact: Artifact) -> None:
+        """A finished stage."""
+        ...
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Numbers of the run as a whole, by path."""
+        ...
+
+    def finish(self, exit_code: int) -> None:
+        """The end of the run."""
+        ...
+
+
+class NullTracker:
+    """No tracking."""
+
+    where: str | None = None
+
+    def curve(self, stage: str, row: Mapping[str, float]) -> None: ...
+
+    def stage(self, name: StepName, artifact: Artifact) -> None: ...
+
+    def summary(self, values: Mapping[str, float]) -> None: ...
+
+    def finish(self, exit_code: int) -> None: ...
+
+
+class FailSafeTracker:
+    """Disables tracking after the first TrackingFailed instead of failing the run."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker, self.where = tracker, tracker.where
+
+    def curve(self, stage: str, row: Mapping[str, float]) -> None:
+        self._try(lambda: self.tracker.curve(stage, row))
+
+    def stage(self, name: StepName, artifact: Artifact) -> None:
+        self._try(lambda: self.tracker.stage(name, artifact))
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        self._try(lambda: self.tracker.summary(values))
+
+    def finish(self, exit_code: int) -> None:
+        self._try(lambda: self.tracker.finish(exit_code))
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except TrackingFailed as error:
+            log.warning("W&B failed (%s); the run continues without it", error)
+            log.warning("rerun the same command to mirror this run from its record")
+            self.tracker, self.where = NullTracker(), None
