@@ -48,8 +48,8 @@ class LmEval:
             raise InputError("benchmark lm_eval: tasks: want at least one task name, got none")
         if self.think_end_token is not None and not CLOSING_TAG.fullmatch(self.think_end_token):
             raise InputError(
-                f"benchmark lm_eval: think_end_token: want a closing tag such as </think>, got {self.think_end_token!r}; "
-                "the opening tag is derived from it"
+                f"benchmark lm_eval: think_end_token: want a closing tag such as </think>, "
+                f"got {self.think_end_token!r}; the opening tag is derived from it"
             )
 
     @property
@@ -67,7 +67,7 @@ class LmEval:
         return {"data": data, "settings": settings + thinking}
 
     def evaluate(self, model: Path, device: Device) -> tuple[list[Measure], ItemScores]:
-        """Run the tasks on the model in a folder. Returns a measure per metric of each task, and the documents' values."""
+        """Run the tasks on the model in a folder. Returns a measure per metric of a task, and document values."""
         # lm-eval's progress bars and remarks ignore the usual switches; exceptions still propagate.
         with redirect_stderr(io.StringIO()):
             chosen = load(self.tasks, self._folder())

@@ -23,8 +23,8 @@ class LoadedTasks:
 
 
 def load(names: Sequence[str], folder: Path) -> LoadedTasks:
-    """Load tasks by name: those in the folder, else lm-eval's own. Raises InputError for an unknown name, and for a task
-    whose code needs a package that is not installed."""
+    """Load tasks by name: those in the folder, else lm-eval's own. Raises InputError for an unknown name, and for a
+    task whose code needs a package that is not installed."""
     try:
         return _load(names, folder)
     except ImportError as error:
@@ -111,8 +111,8 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 
 def _clear_default_until(task: Any, local: Mapping[str, dict[str, Any]]) -> None:
-    """Remove lm-eval's default stop string, unless the task itself states stop strings: it would cut every generation at
-    the first blank line (`TaskConfig.__post_init__` of 0.4.13)."""
+    """Remove lm-eval's default stop string, unless the task itself states stop strings: it would cut every generation
+    at the first blank line (`TaskConfig.__post_init__` of 0.4.13)."""
     if task.OUTPUT_TYPE != "generate_until" or _states_until(task, local):
         return
     if (task.config.generation_kwargs or {}).get("until") == [task.config.fewshot_delimiter]:
