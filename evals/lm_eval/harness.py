@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evals.benchmark import ItemScores, JudgedBenchmark, Measure
 from evals.lm_eval.loading import LoadedTasks, load
@@ -18,6 +18,10 @@ from evals.lm_eval.thinking import CLOSING_TAG, thinking_model
 from reer.errors import InputError
 from reer.models.local.model import pick_device
 from reer.models.protocols import Device
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
 
 NAME = "lm_eval"
 BUNDLED = Path(__file__).parents[1] / "data" / "lm_tasks"
@@ -97,7 +101,7 @@ class LmEval:
         out = {part: {**rated[part], **generated[part]} for part in ("results", "samples")}
         return out, lm.unclosed if chosen.generating and self.think_end_token is not None else {}
 
-    def _evaluated(self, lm: Any, tasks: tuple[Any, ...], manager: Any) -> dict[str, Any]:
+    def _evaluated(self, lm: LM, tasks: tuple[Any, ...], manager: TaskManager) -> dict[str, Any]:
         from lm_eval import simple_evaluate
 
         if not tasks:

@@ -64,7 +64,7 @@ def documents(
     data: Mapping[str, str],
     records: str,
     budget_usd: float | None,
-    **others: Any,
+    **others: object,
 ) -> dict[str, Any]:
     """A task's documents: `custom_dataset` of its YAML, called with its `dataset_kwargs` and `metadata`.
 
