@@ -1,1 +1,1 @@
-"""Benchmarks, judges and statistics: what a trained model is worth, with failures kept apart from scores."""
+"""Evaluation of a trained model: benchmarks, judges and statistics, with failures kept separate from scores."""

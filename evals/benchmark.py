@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
@@ -226,11 +226,13 @@ class JudgedBenchmark(ABC):
     """Base of the judged benchmarks that an experiment can choose. `items_limit` keeps the first items only;
     `temperature` is that of the model under test."""
 
-    name: ClassVar[str]
-
     temperature: float
     min_coverage: float
     items_limit: int | None = None
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
 
     @property
     def version(self) -> str:

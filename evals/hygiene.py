@@ -196,7 +196,6 @@ def summary(rows: Sequence[Hygiene]) -> HygieneSummary:
     """The counts, shares and means over all responses of a benchmark."""
     flags = {flag: sum(getattr(row, flag) for row in rows) for flag in FLAGS}
     clean = sum(row.clean for row in rows)
-    shares = {f"share_{name}": _share(count, len(rows)) for name, count in {"clean": clean, **flags}.items()}
     lengths = [row.words for row in rows]
     distinct_1, distinct_2, length_scores = (
         [value for value in column if value is not None]
@@ -209,8 +208,17 @@ def summary(rows: Sequence[Hygiene]) -> HygieneSummary:
     return HygieneSummary(
         rows=len(rows),
         clean=clean,
-        **flags,
-        **shares,
+        empty=flags["empty"],
+        truncated=flags["truncated"],
+        unclosed=flags["unclosed"],
+        loops=flags["loops"],
+        wrong_language=flags["wrong_language"],
+        share_clean=_share(clean, len(rows)),
+        share_empty=_share(flags["empty"], len(rows)),
+        share_truncated=_share(flags["truncated"], len(rows)),
+        share_unclosed=_share(flags["unclosed"], len(rows)),
+        share_loops=_share(flags["loops"], len(rows)),
+        share_wrong_language=_share(flags["wrong_language"], len(rows)),
         mean_words=_mean(lengths),
         median_words=statistics.median(lengths) if lengths else None,
         mean_distinct_1=_mean(distinct_1),

@@ -18,6 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from reer.errors import InputError
 
+LISTED_KINDS = 15  # a message lists up to this many kinds
+
 Part = TypeVar("Part")
 Hint = Any  # a type annotation: a class, a union, a generic alias, or typing.Any
 
@@ -39,7 +41,7 @@ def build(
     Raises InputError, naming the full key, for an unknown key (with the nearest known one), an unknown kind, a missing
     field, a value that its field refuses, and a part of another class than expected.
     """
-    part = _built(content, expected, kinds, path)
+    part = _part(content, expected, kinds, path)
     if not isinstance(part, expected):
         raise InputError(f"{path or 'part'}: expected a {expected.__name__}, got a {type(part).__name__}")
     return part
@@ -72,14 +74,18 @@ def _built(value: object, hint: Hint, kinds: Mapping[str, type], path: str) -> o
     """The value with every description of a part replaced by the part; other values are left for pydantic to check."""
     if isinstance(value, Mapping):
         if "kind" in value or _wants_part(hint):
-            cls = _class_of(value, hint, kinds, path)
-            return _constructed(cls, {key: inner for key, inner in value.items() if key != "kind"}, kinds, path)
+            return _part(value, hint, kinds, path)
         inner_hint = _item_hint(hint)
         return {key: _built(inner, inner_hint, kinds, _join(path, key)) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         inner_hint = _item_hint(hint)
         return [_built(inner, inner_hint, kinds, f"{path}[{i}]") for i, inner in enumerate(value)]
     return value
+
+
+def _part(content: Mapping[str, object], hint: Hint, kinds: Mapping[str, type], path: str) -> object:
+    cls = _class_of(content, hint, kinds, path)
+    return _constructed(cls, {key: value for key, value in content.items() if key != "kind"}, kinds, path)
 
 
 def _options(hint: Hint) -> list[Hint]:
@@ -113,9 +119,8 @@ def _class_of(value: Mapping[str, object], hint: Hint, kinds: Mapping[str, type]
     concrete = [cls for cls in _options(hint) if is_dataclass(cls) and isinstance(cls, type) and not isabstract(cls)]
     if kind is None and len(concrete) == 1:
         return concrete[0]
-    raise InputError(
-        f"{_join(path, 'kind')}: expected one of {', '.join(kinds)}, got {kind!r}{_near(str(kind), kinds)}"
-    )
+    wanted = f"one of {', '.join(kinds)}" if len(kinds) <= LISTED_KINDS else "the name of a part"
+    raise InputError(f"{_join(path, 'kind')}: expected {wanted}, got {kind!r}{_near(str(kind), kinds)}")
 
 
 def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, type], path: str) -> object:

@@ -1,1 +1,1 @@
-"""The judged benchmarks, and the official files they read."""
+"""The judged benchmarks and the official files they read."""

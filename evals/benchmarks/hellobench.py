@@ -47,8 +47,6 @@ class HelloBench(JudgedBenchmark):
     `items_limit` takes from the tasks in turn. `judge_sees` `official` shows thinking too, as upstream does.
     `columns` maps other names, such as those of a paper's table, to tasks."""
 
-    name = "hellobench"
-
     data: DataFiles
     tasks: tuple[str, ...]
     tokenize: bool
@@ -62,6 +60,10 @@ class HelloBench(JudgedBenchmark):
         if not self.tasks or set(self.tasks) - set(TASKS) or len(set(self.tasks)) < len(self.tasks):
             got, known = ", ".join(self.tasks) or "none", ", ".join(TASKS)
             raise InputError(f"benchmark.hellobench.tasks: got {got}; want one or more of {known}, each once")
+
+    @property
+    def name(self) -> str:
+        return "hellobench"
 
     @property
     def file_sha256(self) -> Mapping[str, str]:

@@ -37,11 +37,13 @@ class LongBenchWrite(JudgedBenchmark):
     length is scored and no judge is asked. With `judge_sees` `official`, thinking is judged and measured too, as the
     upstream scripts do."""
 
-    name = "longbench_write"
-
     data: DataFiles
     judged: bool
     judge_sees: View = "answer"
+
+    @property
+    def name(self) -> str:
+        return "longbench_write"
 
     @property
     def file_sha256(self) -> Mapping[str, str]:

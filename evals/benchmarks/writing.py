@@ -28,10 +28,12 @@ JUDGE_PROMPT = (DATA / "writing_judge_prompt.txt").read_text(encoding="utf-8")
 class WritingPrompts(JudgedBenchmark):
     """The bundled prompts. `judge_prompt` has the slots prompt, rubric and answer; its default is bundled too."""
 
-    name = "writing"
-
     top_p: float
     judge_prompt: str = JUDGE_PROMPT
+
+    @property
+    def name(self) -> str:
+        return "writing"
 
     @property
     def grades(self) -> tuple[int, ...]:

@@ -51,8 +51,6 @@ class WritingBench(JudgedBenchmark):
     the parsed `answer`, or the full reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
     turn."""
 
-    name = "writingbench"
-
     data: DataFiles
     judge_sees: View
     top_p: float
@@ -61,6 +59,10 @@ class WritingBench(JudgedBenchmark):
     def __post_init__(self) -> None:
         if self.judge_sees not in ("answer", "official"):
             raise InputError(f"benchmark.writingbench.judge_sees: got {self.judge_sees!r}; want answer or official")
+
+    @property
+    def name(self) -> str:
+        return "writingbench"
 
     @property
     def file_sha256(self) -> Mapping[str, str]:

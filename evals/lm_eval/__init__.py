@@ -1,1 +1,1 @@
-"""lm-eval tasks on a trained model, and our benchmarks as lm-eval tasks."""
+"""Runs lm-eval tasks on a trained model, and offers the judged benchmarks as lm-eval tasks."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evals.benchmark import ItemScores, JudgedBenchmark, Measure
 from evals.lm_eval.loading import LoadedTasks, load
@@ -18,6 +18,10 @@ from evals.lm_eval.thinking import CLOSING_TAG, thinking_model
 from reer.errors import InputError
 from reer.models.local.model import pick_device
 from reer.models.protocols import Device
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
 
 NAME = "lm_eval"
 BUNDLED = Path(__file__).parents[1] / "data" / "lm_tasks"
@@ -48,8 +52,8 @@ class LmEval:
             raise InputError("benchmark lm_eval: tasks: want at least one task name, got none")
         if self.think_end_token is not None and not CLOSING_TAG.fullmatch(self.think_end_token):
             raise InputError(
-                f"benchmark lm_eval: think_end_token: want a closing tag such as </think>, got {self.think_end_token!r}; "
-                "the opening tag is derived from it"
+                f"benchmark lm_eval: think_end_token: want a closing tag such as </think>, "
+                f"got {self.think_end_token!r}; the opening tag is derived from it"
             )
 
     @property
@@ -67,7 +71,7 @@ class LmEval:
         return {"data": data, "settings": settings + thinking}
 
     def evaluate(self, model: Path, device: Device) -> tuple[list[Measure], ItemScores]:
-        """Run the tasks on the model in a folder. Returns a measure per metric of each task, and the documents' values."""
+        """Run the tasks on the model in a folder. Returns a measure per metric of a task, and document values."""
         # lm-eval's progress bars and remarks ignore the usual switches; exceptions still propagate.
         with redirect_stderr(io.StringIO()):
             chosen = load(self.tasks, self._folder())
@@ -97,7 +101,7 @@ class LmEval:
         out = {part: {**rated[part], **generated[part]} for part in ("results", "samples")}
         return out, lm.unclosed if chosen.generating and self.think_end_token is not None else {}
 
-    def _evaluated(self, lm: Any, tasks: tuple[Any, ...], manager: Any) -> dict[str, Any]:
+    def _evaluated(self, lm: LM, tasks: tuple[Any, ...], manager: TaskManager) -> dict[str, Any]:
         from lm_eval import simple_evaluate
 
         if not tasks:

@@ -6,9 +6,12 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reer.errors import InputError
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,12 @@ class LoadedTasks:
     names: tuple[str, ...]
     generating: tuple[Any, ...]
     rating: tuple[Any, ...]
-    manager: Any  # lm_eval.tasks.TaskManager
+    manager: TaskManager
 
 
 def load(names: Sequence[str], folder: Path) -> LoadedTasks:
-    """Load tasks by name: those in the folder, else lm-eval's own. Raises InputError for an unknown name, and for a task
-    whose code needs a package that is not installed."""
+    """Load tasks by name: those in the folder, else lm-eval's own. Raises InputError for an unknown name, and for a
+    task whose code needs a package that is not installed."""
     try:
         return _load(names, folder)
     except ImportError as error:
@@ -40,7 +43,7 @@ def _load(names: Sequence[str], folder: Path) -> LoadedTasks:
     generating: list[Any] = []
     rating: list[Any] = []
     for name in names:
-        loaded = manager.load([name])
+        loaded: Any = manager.load([name])
         groups, tasks = loaded["groups"], loaded["tasks"]
         for task in tasks.values():
             _clear_default_until(task, local)
@@ -67,7 +70,7 @@ def _all_generate(group: str, tasks: Iterable[Any]) -> bool:
     return kinds == {True}
 
 
-def _manager(names: Sequence[str], folder: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
+def _manager(names: Sequence[str], folder: Path) -> tuple[TaskManager, dict[str, dict[str, Any]]]:
     """The task manager, and the configurations of the folder's tasks by name, with absolute data paths."""
     from lm_eval.tasks import TaskManager
 
@@ -102,17 +105,18 @@ def _configuration(file: Path, folder: Path) -> dict[str, Any]:
     return task
 
 
-def _absolute(files: Any, folder: Path) -> Any:
+def _absolute(files: object, folder: Path) -> object:
     if isinstance(files, Mapping):
         return {split: _absolute(path, folder) for split, path in files.items()}
     if isinstance(files, list):
         return [_absolute(path, folder) for path in files]
-    return files if "://" in files else str((folder / files).resolve())
+    path = str(files)
+    return path if "://" in path else str((folder / path).resolve())
 
 
 def _clear_default_until(task: Any, local: Mapping[str, dict[str, Any]]) -> None:
-    """Remove lm-eval's default stop string, unless the task itself states stop strings: it would cut every generation at
-    the first blank line (`TaskConfig.__post_init__` of 0.4.13)."""
+    """Remove lm-eval's default stop string, unless the task itself states stop strings: it would cut every generation
+    at the first blank line (`TaskConfig.__post_init__` of 0.4.13)."""
     if task.OUTPUT_TYPE != "generate_until" or _states_until(task, local):
         return
     if (task.config.generation_kwargs or {}).get("until") == [task.config.fewshot_delimiter]:

@@ -64,7 +64,7 @@ def documents(
     data: Mapping[str, str],
     records: str,
     budget_usd: float | None,
-    **others: Any,
+    **others: object,
 ) -> dict[str, Any]:
     """A task's documents: `custom_dataset` of its YAML, called with its `dataset_kwargs` and `metadata`.
 
@@ -118,8 +118,8 @@ def unpacked(document: Mapping[str, Any], replies: Sequence[Mapping[str, Any]]) 
 def scores_of(
     item: Item, benchmark: JudgedBenchmark, table: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, float]:
-    """All metrics of the benchmark, NaN where the item has no score, and `judge_ok`: 0 if the judge failed on one of the
-    item's own metrics. (Metrics of another task or domain do not count.)"""
+    """All metrics of the benchmark, NaN where the item has no score, and `judge_ok`: 0 if the judge failed on one of
+    the item's own metrics. (Metrics of another task or domain do not count.)"""
     own = {name: column[item.id] for name, column in table.items() if item.id in column}
     known = {name: math.nan if score is None else score for name, score in own.items()}
     return {**dict.fromkeys(benchmark.ranges, math.nan), **known, "judge_ok": float(None not in own.values())}

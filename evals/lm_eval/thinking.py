@@ -21,9 +21,9 @@ CLOSING_TAG = re.compile(r"</\w+>")
 def thinking_model(loaded: Any, think_end_token: str, rows: int) -> Any:
     """A second lm-eval model on the weights of the first, with `enable_thinking` and `think_end_token` set.
 
-    Its replies are the text after the last `think_end_token`, cut at the task's stop strings. If thinking was opened, by
-    the template or the model, and not closed, the reply is empty, as for the judged benchmarks, and `unclosed` records
-    it by task and document. Raises InputError if decoding would drop the token.
+    Its replies are the text after the last `think_end_token`, cut at the task's stop strings. If thinking was opened,
+    by the template or the model, and not closed, the reply is empty, as for the judged benchmarks, and `unclosed`
+    records it by task and document. Raises InputError if decoding would drop the token.
     """
     if think_end_token in loaded.tokenizer.all_special_tokens:
         raise InputError(
@@ -50,7 +50,7 @@ def _thinking_class() -> type:
     class Thinking(cast(Any, HFLM)):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            # lm-eval has validated the token; it is then hidden from it, since only the raw reply shows unclosed thinking.
+            # lm-eval has validated the token; it is then hidden from it, as only raw replies show unclosed thinking.
             self.closing, self.think_end_token = str(self.think_end_token), None
             self.unclosed: dict[tuple[str, int], list[bool]] = {}
 

@@ -1,4 +1,4 @@
-"""From records to measures: what is unscored is counted, never averaged. And two benchmarks, on small data."""
+"""Scores become measures: unscored items are counted, never averaged. Also two benchmarks on small data."""
 
 import gzip
 import json
@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.benchmark import Item, JudgeCall, Response, Verdict, interleaved, item_scores, measures
+from evals.benchmark import (
+    Benchmark,
+    Item,
+    JudgeCall,
+    JudgedBenchmark,
+    MeasureName,
+    Response,
+    Verdict,
+    interleaved,
+    item_scores,
+    measures,
+)
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
@@ -59,10 +70,15 @@ def measure(*scores: float | None, min_coverage: float = 0.75) -> Any:
     return found
 
 
-def test_a_measure_of_everything_scored_is_its_mean() -> None:
+def test_the_value_of_a_fully_scored_measure_is_its_mean() -> None:
     found = measure(4.0, 8.0)
     assert (str(found.name), found.value, found.low, found.high) == ("bench/grade", 6.0, 6.0, 6.0)
     assert found.coverage == 1.0
+
+
+def test_a_measure_is_named_by_benchmark_and_metric() -> None:
+    assert measure(4.0).name == MeasureName("bench", "grade") == ("bench", "grade")
+    assert f"{measure(4.0).name}" == "bench/grade"
 
 
 def test_missing_scores_are_counted_and_bound_the_mean() -> None:
@@ -71,13 +87,13 @@ def test_missing_scores_are_counted_and_bound_the_mean() -> None:
     assert (found.low, found.high) == (18 / 4, 28 / 4)
 
 
-def test_under_the_minimum_of_coverage_there_is_no_headline() -> None:
+def test_below_the_minimum_coverage_there_is_no_headline_value() -> None:
     found = measure(4.0, None)
     assert (found.value, found.mean_of_scored) == (None, 4.0)
 
 
 @pytest.mark.parametrize(("scores", "total"), [((), 0), ((None,), 1), ((None, None), 2)])
-def test_nothing_scored_is_nothing_and_no_error(scores: tuple[None, ...], total: int) -> None:
+def test_without_scores_a_measure_has_no_value(scores: tuple[None, ...], total: int) -> None:
     found = measure(*scores, min_coverage=0.0)
     assert (found.mean_of_scored, found.scored, found.total, found.coverage) == (None, 0, total, 0.0)
     assert found.value is None
@@ -92,19 +108,19 @@ def test_the_mean_lies_within_its_bounds_whatever_is_missing(scores: list[float 
         assert found.low - 1e-9 <= found.mean_of_scored <= found.high + 1e-9
 
 
-def test_verdicts_find_their_items_in_any_order() -> None:
+def test_verdicts_are_matched_to_items_in_any_order() -> None:
     bench, responses = Bench(), [Response.read(f"i{n}", "x", False, 1) for n in (2, 0, 1)]
     verdicts = [Verdict("i1", "g", {"grade": 7.0}, "", None, 1), Verdict("i0", "g", None, "", "no_json_object", 3)]
     assert item_scores(bench, bench.items(), responses, verdicts) == {"grade": {"i0": None, "i1": 7.0, "i2": None}}  # type: ignore[arg-type]
 
 
-def test_a_limit_cuts_every_group_alike() -> None:
+def test_interleaving_takes_from_every_group_in_turn() -> None:
     groups = [[item("a0"), item("a1"), item("a2")], [item("b0")], [item("c0"), item("c1")]]
     assert [i.id for i in interleaved(groups)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
     assert interleaved([]) == []
 
 
-def test_a_response_is_taken_apart_once() -> None:
+def test_a_response_is_split_into_thinking_and_answer() -> None:
     read = Response.read("i", "<think>t</think><answer>a</answer>", True, 9)
     assert (read.thinking, read.answer, read.closed, read.truncated, read.tokens) == ("t", "a", True, True, 9)
     assert Response.read("i", "<think>t", True, 9).closed is False
@@ -135,14 +151,14 @@ def test_the_last_list_of_a_reply_or_a_reason(reply: str, outcome: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, False, None, "7", 7.5, math.nan, math.inf, -math.inf, [7], {}])
-def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_an_integer_is_refused(value: Any) -> None:
     with pytest.raises(Malformed, match="score_not_an_integer"):
         whole_number(value, 1, 10)
 
 
 @settings(deadline=None)
 @given(st.integers())
-def test_a_whole_number_is_in_range_or_refused(value: int) -> None:
+def test_an_integer_out_of_range_is_refused(value: int) -> None:
     if 1 <= value <= 10:
         assert whole_number(value, 1, 10) == whole_number(float(value), 1, 10) == value
     else:
@@ -155,7 +171,17 @@ WRITING = WritingPrompts(
 )
 
 
-def test_the_bundled_items_are_whole() -> None:
+def test_a_judged_benchmark_fulfils_the_protocol() -> None:
+    assert isinstance(WRITING, JudgedBenchmark)
+    assert isinstance(WRITING, Benchmark)
+
+
+def test_a_text_can_be_taken_as_the_answer_without_parsing() -> None:
+    response = Response.of_text("i", "<think>t</think>a")
+    assert (response.thinking, response.answer, response.closed) == (None, "<think>t</think>a", True)
+
+
+def test_the_bundled_items_are_complete() -> None:
     items = WRITING.items()
     assert len({i.id for i in items}) == len(items) == 14
     assert all(len(i.rubric) == 3 and i.prompt and (i.length or 0) > 0 for i in items)
@@ -163,20 +189,20 @@ def test_the_bundled_items_are_whole() -> None:
     assert replace(WRITING, items_limit=3).items() == items[:3]
 
 
-def test_what_was_written_cannot_fill_the_judges_prompt() -> None:
+def test_slots_in_an_answer_are_not_filled() -> None:
     (call,) = WRITING.calls(item("i"), Response.read("i", "{{rubric}} $RESPONSE$ {}", False, 1))
     assert call.prompt.messages[-1].content == "p|- a?\n- b?|{{rubric}} $RESPONSE$ {}"
 
 
 @pytest.mark.parametrize("text", ["", " ", "<think>endless", "<think>t</think>"])
-def test_an_empty_answer_has_the_worst_grade_not_a_missing_one(text: str) -> None:
+def test_an_empty_answer_gets_the_worst_grade_not_a_missing_one(text: str) -> None:
     verdict = Verdict("i", "quality", None, "", "empty_answer", 0)
     table = item_scores(WRITING, [item("i")], [Response.read("i", text, False, 1)], [verdict])
     assert table == {"quality": {"i": 1.0}, "length": {"i": 0.0}}
 
 
 @pytest.mark.parametrize(("grades", "quality"), [({"quality": 8.0}, 8.0), (None, None)])
-def test_a_verdict_that_cannot_be_read_stays_unscored(grades: dict[str, float] | None, quality: float | None) -> None:
+def test_an_unparsable_verdict_leaves_the_item_unscored(grades: dict[str, float] | None, quality: float | None) -> None:
     response = Response.read("i", "words " * 100, False, 1)
     table = item_scores(WRITING, [item("i")], [response], [Verdict("i", "quality", grades, "", None, 1)])
     assert table == {"quality": {"i": quality}, "length": {"i": 100.0}}
@@ -185,7 +211,7 @@ def test_a_verdict_that_cannot_be_read_stays_unscored(grades: dict[str, float] |
 @pytest.mark.parametrize(
     "change", [{"judge_prompt": "x"}, {"temperature": 0.8}, {"top_p": 0.9}, {"min_coverage": 0.5}, {"items_limit": 3}]
 )
-def test_every_setting_is_identity(change: dict[str, Any]) -> None:
+def test_every_setting_is_part_of_the_identity(change: dict[str, Any]) -> None:
     assert replace(WRITING, **change).identity() != WRITING.identity()
 
 
@@ -203,13 +229,13 @@ def longbench(tmp_path: Path) -> LongBenchWrite:
     return LongBenchWrite(data=pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
 
 
-def test_a_pinned_file_may_lie_there_packed(tmp_path: Path) -> None:
+def test_a_pinned_file_may_be_compressed(tmp_path: Path) -> None:
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("one\n\ntwo\u2028half\n".encode()))
     data = pinned(tmp_path)
     assert data.lines("a.txt") == ["one", "two\u2028half"]
 
 
-def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
     data = pinned(tmp_path)
     (tmp_path / "a.txt").write_text("two")
@@ -217,7 +243,7 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
         data.read("a.txt")
 
 
-def test_a_missing_file_says_where_it_comes_from(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_names_its_origin(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.txt is missing; get it from up"):
         DataFiles(str(tmp_path), {"a.txt": "0"}, "up").read("a.txt")
 
@@ -230,7 +256,7 @@ def test_longbench_items_keep_their_order_language_and_length(longbench: LongBen
     assert [(i.id, i.language, i.length) for i in longbench.items()] == [("lbw-000", "en", 100), ("lbw-001", "zh", 300)]
 
 
-def test_a_longbench_prompt_or_answer_cannot_fill_the_template(longbench: LongBenchWrite) -> None:
+def test_slots_in_a_longbench_prompt_or_answer_are_not_filled(longbench: LongBenchWrite) -> None:
     (call,) = longbench.calls(longbench.items()[0], Response.read("lbw-000", "My $INST$ and $RESPONSE$", False, 1))
     assert call.prompt == Prompt((Message("user", "Q: Write $RESPONSE$\nA: My $INST$ and $RESPONSE$"),))
 
@@ -274,7 +300,7 @@ def test_a_longbench_item_without_verdict_keeps_its_length_score(longbench: Long
     assert scores == {"S_l": 100.0, "S_q": None, "mean_S_q_S_l": None}
 
 
-def test_unjudged_longbench_asks_nobody(longbench: LongBenchWrite) -> None:
+def test_unjudged_longbench_makes_no_judge_calls(longbench: LongBenchWrite) -> None:
     unjudged = replace(longbench, judged=False, items_limit=1)
     (only,) = unjudged.items()
     response = Response.read("lbw-000", "word", False, 1)
@@ -282,6 +308,6 @@ def test_unjudged_longbench_asks_nobody(longbench: LongBenchWrite) -> None:
     assert unjudged.scores(only, response, []).keys() == {"S_l"}
 
 
-def test_longbench_generation_is_capped_as_upstream(longbench: LongBenchWrite) -> None:
+def test_longbench_generation_has_the_limit_of_upstream(longbench: LongBenchWrite) -> None:
     assert longbench.sampling(100_000) == Sampling(0.5, 1.0, 32768)
     assert longbench.sampling(512).max_tokens == 512

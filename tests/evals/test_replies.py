@@ -1,4 +1,4 @@
-"""The lenient reading of replies beside the strict one: what each makes of the same reply."""
+"""The strict and the lenient reader on the same replies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LENIENT = READERS["lenient"]
 NONE, BROKEN, TWICE, NOT_NUMBER = "no_json_object", "broken_json_object", "repeated_key", "not_a_number"
 
 OBJECTS: list[tuple[str, object, object]] = [
-    # reply, score by the strict reader or its reason, score by the lenient one or its reason
+    # reply, then the score or the reason for refusal: by the strict reader, by the lenient reader
     ('{"score": 7}', 7, 7),
     ('Sure!\n```json\n{"score": 7}\n```\nBye', 7, 7),
     ('{"score": 7, "reason": "line\nbreak"}', BROKEN, 7),
@@ -63,7 +63,7 @@ def test_each_reader_has_a_stated_outcome(reply: str, strict: object, lenient: o
         ("none", "no_json_list"),
     ],
 )
-def test_lists_are_read_by_the_same_rule(reply: str, outcome: object) -> None:
+def test_the_lenient_reader_parses_lists_by_the_same_rule(reply: str, outcome: object) -> None:
     if isinstance(outcome, str):
         with pytest.raises(Malformed, match=outcome):
             LENIENT.parse_list(reply)
@@ -72,14 +72,14 @@ def test_lists_are_read_by_the_same_rule(reply: str, outcome: object) -> None:
 
 
 @pytest.mark.parametrize("grade", ["7", True, None, 7.5, [7], 0, 11, float("inf"), float("nan")])
-def test_grades_are_integers_in_range_to_both(grade: object) -> None:
+def test_both_readers_accept_only_integers_in_range(grade: object) -> None:
     for reader in READERS.values():
         assert reader.grade(7.0, 1, 10) == 7
         with pytest.raises(Malformed):
             reader.grade(grade, 1, 10)
 
 
-def test_a_judge_names_its_reader() -> None:
+def test_a_judge_chooses_its_reader() -> None:
     fields = {"name": "j", "model": ScriptedModel(), "temperature": 0.5, "top_p": 1.0, "max_tokens": 9, "attempts": 1}
     assert TypeAdapter(Judge).validate_python({**fields, "parser": "lenient"}).reply_reader is LENIENT
     with pytest.raises(ValidationError, match="'strict' or 'lenient'"):

@@ -93,5 +93,10 @@ def test_a_part_of_another_class_than_expected_is_refused() -> None:
         build({"kind": "server", "url": "u"}, KINDS, "judge", Model)
 
 
+def test_a_description_without_any_kind_is_refused() -> None:
+    with pytest.raises(InputError, match="kind: expected one of weights, server, model, got None"):
+        build({"url": "u"}, KINDS)
+
+
 def test_kinds_of_classes_include_the_classes_of_their_fields() -> None:
     assert kinds_of([Model, Server]) == {"Model": Model, "Server": Server, "Limits": Limits, "Weights": Weights}

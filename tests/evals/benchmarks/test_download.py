@@ -1,4 +1,4 @@
-"""Fetching a benchmark's files: from a server on this machine that plays upstream, well and badly."""
+"""Downloads of benchmark files from a local server that stands in for upstream and fails in many ways."""
 
 import gzip
 import hashlib
@@ -52,17 +52,17 @@ def hangs(handler: BaseHTTPRequestHandler) -> None:
 
 
 class Mirror:
-    """Serves files below a repository and commit; a list of acts is played in turn. Remembers what was asked for."""
+    """Serves files below a repository and commit; a list of acts is used in order. Records the requested paths."""
 
     def __init__(self, files: Files, upstream: str = "owner/name", commit: str = COMMIT) -> None:
         self.acts: dict[str, list[Act]] = {
             f"/{upstream}/{commit}/{path}": [sends(c)] if isinstance(c, bytes) else list(c) for path, c in files.items()
         }
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.url = ""
 
     def reply_to(self, handler: BaseHTTPRequestHandler) -> None:
-        self.asked.append(handler.path.split("/", 4)[-1])
+        self.requested.append(handler.path.split("/", 4)[-1])
         acts = self.acts.setdefault(handler.path, [sends(b"none", 404)])
         (acts.pop(0) if len(acts) > 1 else acts[0])(handler)
 
@@ -99,7 +99,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 def copies(folder: Path, mirror: Mirror | str, **contents: bytes) -> DataFiles:
-    """Files that are copies: `a` of upstream's `data/a.txt`."""
+    """Local files that are copies: `in/a.txt` of upstream's `data/a.txt`."""
     return DataFiles(
         str(folder),
         {f"in/{name}.txt": sha256(content) for name, content in contents.items()},
@@ -109,7 +109,7 @@ def copies(folder: Path, mirror: Mirror | str, **contents: bytes) -> DataFiles:
             f"in/{name}.txt": UpstreamFiles(method="copy", files={"text": f"data/{name}.txt"}) for name in contents
         },
         mirror=mirror if isinstance(mirror, str) else mirror.url,
-        name="made_up",
+        name="synthetic",
     )
 
 
@@ -120,19 +120,19 @@ def test_files_are_fetched_once_and_read(serve: Serve, tmp_path: Path) -> None:
     assert fetch(data, lambda *progress: seen.append(progress), QUICK) == ["in/a.txt", "in/b.txt"]
     assert fetch(data, limits=QUICK) == []
     assert (data.lines("in/a.txt"), data.lines("in/b.txt")) == (["one"], ["two"])
-    assert mirror.asked == ["data/a.txt", "data/b.txt"]
+    assert mirror.requested == ["data/a.txt", "data/b.txt"]
     assert seen == [("data/a.txt", 4, 4), ("data/b.txt", 4, 4)]
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.txt", "b.txt"]
 
 
-def test_a_packed_file_counts_as_there(tmp_path: Path) -> None:
+def test_a_compressed_file_counts_as_present(tmp_path: Path) -> None:
     data = copies(tmp_path, "https://nowhere.invalid", a=b"one\n")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt.gz").write_bytes(gzip.compress(b"one\n"))
     assert fetch(data, limits=QUICK) == []
 
 
-def test_what_is_there_and_other_is_neither_replaced_nor_fetched_around(serve: Serve, tmp_path: Path) -> None:
+def test_a_file_with_other_content_is_never_replaced_and_stops_the_fetch(serve: Serve, tmp_path: Path) -> None:
     mirror = serve({"data/a.txt": b"one\n", "data/b.txt": b"two\n"})
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
     (tmp_path / "in").mkdir()
@@ -141,10 +141,10 @@ def test_what_is_there_and_other_is_neither_replaced_nor_fetched_around(serve: S
     with pytest.raises(InputError, match=r"in/b\.txt: present, but not the pinned content.*move them away"):
         fetch(data, limits=QUICK)
     assert (tmp_path / "in/b.txt").read_bytes() == b"mine\n"
-    assert mirror.asked == []
+    assert mirror.requested == []
 
 
-def test_what_is_not_pinned_is_not_kept_but_the_rest_is(serve: Serve, tmp_path: Path) -> None:
+def test_a_download_with_other_content_is_not_stored_but_the_rest_is(serve: Serve, tmp_path: Path) -> None:
     mirror = serve({"data/a.txt": b"ONE\n", "data/b.txt": b"two\n"})
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
     with pytest.raises(InputError, match=r"in/a\.txt, made of data/a\.txt .* has sha256 .* \(4 bytes\), pinned is"):
@@ -155,26 +155,26 @@ def test_what_is_not_pinned_is_not_kept_but_the_rest_is(serve: Serve, tmp_path: 
 @pytest.mark.parametrize(
     "bad",
     [
-        sends(b"on", Content_Length="4"),  # cut off half-way
+        sends(b"on", Content_Length="4"),  # truncated
         sends(b"busy", 503),
         sends(b"slow down", 429),
         sends(b"not gzip", Content_Encoding="gzip"),
         hangs,
     ],
 )
-def test_a_download_that_breaks_is_tried_again(serve: Serve, tmp_path: Path, bad: Act) -> None:
+def test_a_failed_download_is_retried(serve: Serve, tmp_path: Path, bad: Act) -> None:
     mirror = serve({"data/a.txt": [bad, bad, sends(b"one\n")]})
     assert fetch(copies(tmp_path, mirror, a=b"one\n"), limits=QUICK) == ["in/a.txt"]
-    assert len(mirror.asked) == 3
+    assert len(mirror.requested) == 3
 
 
-def test_attempts_end_and_what_came_before_is_kept(serve: Serve, tmp_path: Path) -> None:
+def test_attempts_are_limited_and_earlier_files_are_kept(serve: Serve, tmp_path: Path) -> None:
     mirror = serve({"data/a.txt": b"one\n", "data/b.txt": [sends(b"t", Content_Length="4")]})
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
     with pytest.raises(Incomplete, match=r"data/b\.txt: 3 attempts failed, the last with: RemoteProtocolError"):
         fetch(data, limits=QUICK)
     assert file_states(data) == {"in/a.txt": "present", "in/b.txt": "missing"}
-    assert mirror.asked == ["data/a.txt", *["data/b.txt"] * 3]
+    assert mirror.requested == ["data/a.txt", *["data/b.txt"] * 3]
 
 
 @pytest.mark.parametrize(
@@ -186,21 +186,21 @@ def test_attempts_end_and_what_came_before_is_kept(serve: Serve, tmp_path: Path)
         (sends(b"x" * 5000), "more than 4,000 bytes in one fetch"),
     ],
 )
-def test_what_no_repetition_mends_is_asked_once(serve: Serve, tmp_path: Path, answer: Act, why: str) -> None:
+def test_permanent_errors_are_not_retried(serve: Serve, tmp_path: Path, answer: Act, why: str) -> None:
     mirror = serve({"data/a.txt": [answer]})
     with pytest.raises(InputError, match=why):
         fetch(copies(tmp_path, mirror, a=b"one\n"), limits=replace(QUICK, total_bytes=4000))
-    assert mirror.asked == ["data/a.txt"]
+    assert mirror.requested == ["data/a.txt"]
 
 
-def test_a_small_reply_that_unpacks_to_much_is_bounded(serve: Serve, tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_bounded(serve: Serve, tmp_path: Path) -> None:
     bomb = sends(gzip.compress(b"0" * 5_000_000), Content_Encoding="gzip")
     with pytest.raises(InputError, match="more than 100,000 bytes"):
         fetch(copies(tmp_path, serve({"data/a.txt": [bomb]}), a=b"1"), limits=replace(QUICK, total_bytes=100_000))
 
 
-def test_a_server_that_drips_is_left(serve: Serve, tmp_path: Path) -> None:
-    def drips(handler: BaseHTTPRequestHandler) -> None:
+def test_a_slow_server_is_abandoned(serve: Serve, tmp_path: Path) -> None:
+    def sends_slowly(handler: BaseHTTPRequestHandler) -> None:
         sends(b"", Content_Length="1000")(handler)
         with suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(20):
@@ -209,14 +209,14 @@ def test_a_server_that_drips_is_left(serve: Serve, tmp_path: Path) -> None:
 
     limits = replace(QUICK, attempts=1, file_seconds=0.1)
     with pytest.raises(Incomplete, match=r"not complete after 0\.1 s"):
-        fetch(copies(tmp_path, serve({"data/a.txt": [drips]}), a=b"1"), limits=limits)
+        fetch(copies(tmp_path, serve({"data/a.txt": [sends_slowly]}), a=b"1"), limits=limits)
 
 
 @pytest.mark.parametrize(
     "mirror",
     ["http://example.com", "ftp://127.0.0.1", "https://", "https://u:p@example.com", "https://h/?x=", "file:/"],
 )
-def test_a_mirror_is_https_or_this_machine(tmp_path: Path, mirror: str) -> None:
+def test_a_mirror_must_be_https_or_this_machine(tmp_path: Path, mirror: str) -> None:
     with pytest.raises(InputError, match=r"data\.mirror: want https"):
         fetch(copies(tmp_path, mirror, a=b"1"), limits=QUICK)
 
@@ -243,7 +243,7 @@ def test_paths_stay_below_the_folder_and_the_commit(tmp_path: Path, path: str, l
         ({"upstream": "name"}, "OWNER/NAME"),
     ],
 )
-def test_an_upstream_that_is_not_stated_is_not_guessed(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+def test_an_incomplete_origin_is_refused(tmp_path: Path, change: dict[str, Any], why: str) -> None:
     with pytest.raises(InputError, match=why):
         fetch(replace(copies(tmp_path, "https://nowhere.invalid", a=b"1"), **change), limits=QUICK)
 
@@ -259,30 +259,30 @@ fetch(DataFiles(folder, dict(zip(names, digests)), "owner/name", commit, sources
 """
 
 
-def test_a_killed_fetch_goes_on(serve: Serve, tmp_path: Path) -> None:
+def test_a_killed_fetch_is_resumed(serve: Serve, tmp_path: Path) -> None:
     mirror = serve({"data/a.txt": b"one\n", "data/b.txt": [lambda handler: time.sleep(20), sends(b"two\n")]})
     data = copies(tmp_path, mirror, a=b"one\n", b=b"two\n")
     command = [sys.executable, "-c", KILLED, str(tmp_path), mirror.url, COMMIT, *data.sha256.values()]
     child = subprocess.Popen(command, cwd=REPOSITORY)
     until = time.monotonic() + 20
-    while "data/b.txt" not in mirror.asked and time.monotonic() < until:
+    while "data/b.txt" not in mirror.requested and time.monotonic() < until:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     assert file_states(data) == {"in/a.txt": "present", "in/b.txt": "missing"}
     assert fetch(data, limits=QUICK) == ["in/b.txt"]
-    assert mirror.asked == ["data/a.txt", "data/b.txt", "data/b.txt"]
+    assert mirror.requested == ["data/a.txt", "data/b.txt", "data/b.txt"]
 
 
 PROMPT = UpstreamFiles(
     method="texts",
     files={"python": "judge.py"},
     constants={"system": "SYS", "user": "USER"},
-    header={"source": "made up"},
+    header={"source": "synthetic"},
 )
 
 
-def made(python: str) -> dict[str, str]:
+def extracted(python: str) -> dict[str, str]:
     return json.loads(extract("p.json", PROMPT, {"python": python.encode()}))
 
 
@@ -298,8 +298,8 @@ def made(python: str) -> dict[str, str]:
     ],
 )
 def test_string_constants_are_read(expression: str, text: str) -> None:
-    found = made(f"import os\nSYS = {expression}\nUSER = 'u'\nos.remove('x')\ndef f():\n    return SYS + USER\n")
-    assert found == {"source": "made up", "system": text, "user": "u"}
+    found = extracted(f"import os\nSYS = {expression}\nUSER = 'u'\nos.remove('x')\ndef f():\n    return SYS + USER\n")
+    assert found == {"source": "synthetic", "system": text, "user": "u"}
     assert list(found) == ["source", "system", "user"]
 
 
@@ -325,9 +325,9 @@ def test_string_constants_are_read(expression: str, text: str) -> None:
         ("(lambda: 'a')()", "got Call"),
     ],
 )
-def test_anything_that_would_have_to_run_is_refused(expression: str, why: str) -> None:
+def test_expressions_that_would_have_to_run_are_refused(expression: str, why: str) -> None:
     with pytest.raises(InputError, match=rf"p\.json cannot be made from judge\.py: SYS: want a string constant, {why}"):
-        made(f"OTHER = 'o'\nSYS = {expression}\nUSER = 'u'\n")
+        extracted(f"OTHER = 'o'\nSYS = {expression}\nUSER = 'u'\n")
 
 
 @pytest.mark.parametrize(
@@ -347,13 +347,13 @@ def test_anything_that_would_have_to_run_is_refused(expression: str, why: str) -
         ("#" * 2**21, "at most 1,048,576 bytes"),
     ],
 )
-def test_python_whose_constants_are_not_plain_to_see_is_refused(python: str, why: str) -> None:
+def test_constants_without_a_unique_value_are_refused(python: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
-        made(python)
+        extracted(python)
 
 
 @pytest.mark.parametrize("literal", ["{'a': [1.0, f()]}", "[1.0]", "{'a': [True]}", "{'a': ['x']}", "{1: [1.0]}"])
-def test_weights_are_lists_of_numbers_by_name(literal: str) -> None:
+def test_weights_must_be_a_dict_of_lists_of_numbers(literal: str) -> None:
     source = UpstreamFiles(method="weights", files={"python": "w.txt"}, constants={"weights": "W"})
     assert extract("w", source, {"python": b"W = {'a': [1.5]}"}) == b'{\n "a": [\n  1.5\n ]\n}'
     with pytest.raises(InputError, match=r"w cannot be made from w\.txt"):
@@ -361,7 +361,7 @@ def test_weights_are_lists_of_numbers_by_name(literal: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [b'{"index": 1}', b"[1]", b"{", b"\xff", b"[" * 100_000])
-def test_rows_of_another_form_are_refused(rows: bytes) -> None:
+def test_rows_with_another_format_are_refused(rows: bytes) -> None:
     source = UpstreamFiles(method="criteria", files={"style": "s_C.jsonl"})
     good = b'{"index": 7, "checklist": [{"name": "\xe7\xae\x80"}]}\n'
     assert json.loads(extract("i", source, {"style": good})) == {"style": {"7": ["简"]}}
@@ -369,7 +369,7 @@ def test_rows_of_another_form_are_refused(rows: bytes) -> None:
         extract("i", source, {"style": rows})
 
 
-def test_a_derived_file_is_checked_before_and_after(serve: Serve, tmp_path: Path) -> None:
+def test_an_extracted_file_and_its_sources_are_checked(serve: Serve, tmp_path: Path) -> None:
     python = b"SYS = 's'\nUSER = 'u'\n"
     content = extract("p.json", PROMPT, {"python": python})
 
@@ -387,18 +387,18 @@ def test_a_derived_file_is_checked_before_and_after(serve: Serve, tmp_path: Path
         fetch(data("after", python, b"other"), limits=QUICK)
 
 
-def test_a_missing_file_names_the_verb(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"run `reer fetch made_up` .* owner/name at 0123"):
+def test_the_error_for_a_missing_file_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run `reer fetch synthetic` .* owner/name at 0123"):
         copies(tmp_path, "https://nowhere.invalid", a=b"1").text("in/a.txt")
 
 
-def test_a_file_that_was_read_is_not_read_again(tmp_path: Path) -> None:
+def test_a_file_is_read_only_once(tmp_path: Path) -> None:
     data = copies(tmp_path, "https://nowhere.invalid", a=b"one\n")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_bytes(b"one\n")
     assert data.text("in/a.txt") == "one\n"
     (tmp_path / "in/a.txt").write_bytes(b"two\n")
-    assert data.text("in/a.txt") == "one\n"  # what was pinned, whatever became of the file
+    assert data.text("in/a.txt") == "one\n"  # the pinned content, although the file has changed
     assert file_states(data) == {"in/a.txt": "different"}
     with pytest.raises(InputError, match="pinned is"):
         replace(data, sha256={"in/a.txt": sha256(b"three\n")}).text("in/a.txt")
@@ -409,39 +409,39 @@ def configured() -> dict[str, DataFiles]:
     return benchmarks([])
 
 
-def test_every_pinned_file_of_every_benchmark_has_a_source(configured: dict[str, DataFiles]) -> None:
+def test_every_pinned_file_has_a_source(configured: dict[str, DataFiles]) -> None:
     assert list(configured) == ["hellobench", "longbench_length", "longbench_write", "writingbench"]
     for name, data in configured.items():
         assert set(data.sources) == set(data.sha256), name
         assert (data.name, bool(data.licence), bool(data.caution)) == (name, True, True)
 
 
-def test_where_files_come_from_is_no_identity(configured: dict[str, DataFiles]) -> None:
+def test_the_origin_of_files_is_not_part_of_the_identity(configured: dict[str, DataFiles]) -> None:
     data = configured["writingbench"]
     assert encode(data) == {"kind": "DataFiles", "sha256": data.sha256}
 
 
-def test_without_a_name_the_verb_lists(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_without_a_name_the_command_lists_all_benchmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["fetch", f"benchmark.hellobench.data.folder={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     assert all(words in shown for words in ("hellobench", "Apache-2.0", "7 missing", "do not train on them"))
 
 
-def test_a_name_that_nothing_has_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", "helobench"]) == 2
     assert "did you mean hellobench?" in capsys.readouterr().err
 
 
-def test_the_verb_says_licence_and_caution_before_it_fetches(
+def test_licence_and_caution_are_shown_before_the_download(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = [f"benchmark.longbench_write.data.{key}" for key in ("folder", "mirror")]
     assert main(["fetch", "longbench_write", f"{place[0]}={tmp_path}", f"{place[1]}={serve({}).url}"]) == 2
-    said = capsys.readouterr()
-    assert "THUDM/LongWriter at 3fcfdff" in said.out
-    assert "licence Apache-2.0" in said.out
-    assert "real users' logs" in said.out
-    assert said.err.count("HTTP 404") == 2
+    printed = capsys.readouterr()
+    assert "THUDM/LongWriter at 3fcfdff" in printed.out
+    assert "licence Apache-2.0" in printed.out
+    assert "real users' logs" in printed.out
+    assert printed.err.count("HTTP 404") == 2
 
 
 def lines(rows: Sequence[Any]) -> bytes:
@@ -449,7 +449,7 @@ def lines(rows: Sequence[Any]) -> bytes:
 
 
 def weighted_scores(weights: dict[str, list[float]]) -> bytes:
-    """The weights as upstream lays them out: three in a line."""
+    """The weights in upstream's layout: three per line."""
     entries = []
     for name, numbers in weights.items():
         rows = [", ".join(map(repr, numbers[i : i + 3])) for i in range(0, len(numbers), 3)]
@@ -510,12 +510,12 @@ def test_the_pinned_benchmarks_are_fetched_to_the_byte(
     name: str,
     build: Callable[[Path], Files],
 ) -> None:
-    """The project's own configuration against upstream's files, copied or built back from what upstream's were turned
-    into: every derived file has the sha256 that was pinned before this code was."""
+    """The project's configuration against upstream's files, copied or reconstructed from the local files: every
+    extracted file has its pinned sha256, which is older than this code."""
     pinned = configured[name]
     mirror = serve(build(shared / "benchmarks" / name), pinned.upstream, pinned.commit)
     data = replace(pinned, folder=str(tmp_path), mirror=mirror.url)
     assert fetch(data) == list(data.sha256)
     assert set(file_states(data).values()) == {"present"}
     assert fetch(data) == []
-    assert len(mirror.asked) == sum(len(source.files) for source in data.sources.values())
+    assert len(mirror.requested) == sum(len(source.files) for source in data.sources.values())

@@ -1,4 +1,4 @@
-"""HelloBench: made-up data, hostile replies, and the figures and prompts that upstream's own scripts made."""
+"""HelloBench: synthetic data, hostile replies, and the scores and prompts of upstream's own scripts."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_items_come_from_the_tasks_in_turn(folder: Path) -> None:
     assert [item.id for item in replace(bench(folder), items_limit=2).items()] == ids[:2]
 
 
-def test_reconstructed_file_stands_in(folder: Path) -> None:
+def test_a_reconstructed_file_is_used_if_it_is_the_pinned_one(folder: Path) -> None:
     (folder / "main_data" / "chat.jsonl").rename(folder / "main_data" / "chat.reconstructed.jsonl")
     assert len(bench(folder).items()) == 4
 
 
-def test_prompt_is_filled_once(folder: Path) -> None:
+def test_slots_in_an_answer_are_not_filled(folder: Path) -> None:
     item = bench(folder).items()[0]
     [call] = bench(folder).calls(item, Response.read(item.id, "<think>x</think> {instruction} [end]", False, 5))
     system, user = call.prompt.messages
@@ -113,7 +113,7 @@ def test_sampling_takes_the_smaller_limit(folder: Path) -> None:
         reply(1, 0.5, 0).replace('"r"', r'"he wrote \"moon\" [sic] {twice}"'),
     ],
 )
-def test_replies_that_are_verdicts(folder: Path, text: str) -> None:
+def test_valid_replies_are_parsed(folder: Path, text: str) -> None:
     assert bench(folder).parse(MUSIC, text) == {"0": 1.0, "1": 0.5, "2": 0.0}
 
 
@@ -148,13 +148,13 @@ def test_replies_that_are_verdicts(folder: Path, text: str) -> None:
         (reply(1, 1, 0).replace("0}", '0, "evaluation_score": 1}'), "repeated_key"),
     ],
 )
-def test_replies_that_are_none(folder: Path, text: str, reason: str) -> None:
+def test_invalid_replies_are_refused_with_a_reason(folder: Path, text: str, reason: str) -> None:
     with pytest.raises(Malformed) as error:
         bench(folder).parse(MUSIC, text)
     assert str(error.value) == reason
 
 
-def test_an_item_counts_for_its_own_task_alone(folder: Path) -> None:
+def test_an_item_counts_only_for_its_own_task(folder: Path) -> None:
     benchmark = bench(folder)
     items = benchmark.items()
     responses = [Response.read(item.id, "text", False, 1) for item in items]
@@ -202,7 +202,7 @@ def test_weights_of_another_version_are_refused(folder: Path) -> None:
         bench(folder).items()
 
 
-def test_identity_is_data_and_settings_not_place(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_identity_is_data_and_settings_not_location(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = encode(bench(folder))
     elsewhere = tmp_path_factory.mktemp("moved") / "data"
     folder.rename(elsewhere)
@@ -210,7 +210,7 @@ def test_identity_is_data_and_settings_not_place(folder: Path, tmp_path_factory:
     assert encode(bench(elsewhere, ("chat",))) != before
 
 
-def test_missing_nltk_data_is_said_before_anything_is_generated(folder: Path) -> None:
+def test_missing_nltk_data_is_reported_before_generation(folder: Path) -> None:
     if words_available():
         pytest.skip("the nltk data is here")
     with pytest.raises(InputError, match=r"punkt_tab.*tokenize=false"):
@@ -225,14 +225,14 @@ def words_available() -> bool:
     return True
 
 
-def test_words_are_cut_as_upstream_cuts_them() -> None:
+def test_words_are_tokenised_as_upstream() -> None:
     if not words_available():
         pytest.skip("no nltk data punkt_tab here")
     assert as_words('He said "no".\n\n- Yes!') == "He said `` no '' . - Yes !"
     assert [len(as_words("w " * n).split()) for n in (16_000, 16_001)] == [16_000, 16_000]
 
 
-def test_official_leaves_out_what_upstream_leaves_out() -> None:
+def test_official_means_leave_out_the_same_items_as_upstream() -> None:
     weights = {"music": [60, 40], "rewrite": [100]}
     judged = [("open_ended_qa", "music", grades) for grades in ([1, 0.5], [1], [1, 2], [])]
     judged.append(("chat", "rewrite", [0.25]))
@@ -241,7 +241,7 @@ def test_official_leaves_out_what_upstream_leaves_out() -> None:
     assert [rescaled(score) for score in (0, 75, 100)] == [-300, 0, 100]
 
 
-def test_conforms_to_the_official_aggregates() -> None:
+def test_aggregates_equal_those_of_upstream() -> None:
     """Three models' published judgements; upstream rounds to two decimals, and so is this before comparing."""
     expected = shared_json(CONFORMITY / "expected_aggregates.json")
     weights = shared_json(DATA / "checklist_weights.json")
@@ -252,8 +252,8 @@ def test_conforms_to_the_official_aggregates() -> None:
         assert [round(rescaled(score), 2) for score in got] == pytest.approx(figures["rescaled"], rel=0, abs=1e-9)
 
 
-def test_the_suite_gives_the_official_means_too() -> None:
-    """The same judgements through items, verdicts and measures: what a run of this project would report."""
+def test_measures_equal_the_official_means() -> None:
+    """The same judgements through items, verdicts and measures, as a run of this project reports them."""
     expected = shared_json(CONFORMITY / "expected_aggregates.json")
     benchmark = real()
     items = benchmark.items()
@@ -276,7 +276,7 @@ def published_verdict(benchmark: HelloBench, row: dict[str, Any]) -> Verdict:
     return Verdict(row["id"], row["category"], scores, "", None, 1)
 
 
-def test_the_data_is_whole() -> None:
+def test_the_data_is_complete() -> None:
     items = real().items()
     counts = {task: sum(item.category.startswith(f"{task}/") for item in items) for task in TASKS}
     assert list(counts.values()) == [200, 100, 147, 77, 123]
@@ -284,7 +284,7 @@ def test_the_data_is_whole() -> None:
     assert len({item.category for item in items}) == 38
 
 
-def test_conforms_to_the_official_judge_prompts() -> None:
+def test_judge_prompts_equal_those_of_upstream() -> None:
     if not words_available():
         pytest.skip("no nltk data punkt_tab here; NLTK_DATA names a folder that has it")
     cases = shared_json(CONFORMITY / "prompt_cases.json")["items"]
@@ -296,7 +296,7 @@ def test_conforms_to_the_official_judge_prompts() -> None:
         assert sha256(call.prompt.messages[1].content.encode()).hexdigest() == case["user_prompt_sha256"]
 
 
-def test_official_stores_what_upstream_stores() -> None:
+def test_official_scores_equal_the_stored_ones_of_upstream() -> None:
     for case in shared_json(CONFORMITY / "parse_cases.json")["cases"]:
         replies = (case["replies"] * 3)[:3] if len(case["replies"]) == 1 else case["replies"]
         stored = case["official_stored"]
@@ -304,8 +304,8 @@ def test_official_stores_what_upstream_stores() -> None:
         assert official_scores(replies, case["num_checklist"]) == wanted, case["case"]
 
 
-def test_where_the_parse_differs_from_the_official_one() -> None:
-    """Upstream's own cases, by their last reply: stricter about order, milder about prose after the list."""
+def test_cases_where_parsing_differs_from_upstream() -> None:
+    """Upstream's own cases, by their last reply: stricter about order, but prose after the list is accepted."""
     benchmark = real()
     call = JudgeCall("heuristic_text_generation_000", "argumentative_writing", Prompt(()))
     differs = []

@@ -43,7 +43,7 @@ def test_ideographs_and_plain_ascii_words_are_units(text: str, units: int) -> No
         (1, 1, 100.0),
     ],
 )
-def test_the_score_falls_to_nothing_at_four_times_and_a_third(required: int, written: int, score: float) -> None:
+def test_the_score_is_zero_from_four_times_and_below_a_third(required: int, written: int, score: float) -> None:
     assert length_score(required, "word " * written) == pytest.approx(score)
 
 
@@ -55,7 +55,7 @@ def test_the_score_is_between_0_and_100(required: int, written: int) -> None:
 
 @relaxed
 @given(lengths, st.integers(1, 2000), st.integers(1, 500))
-def test_further_away_is_never_better(required: int, distance: int, more: int) -> None:
+def test_a_larger_distance_never_scores_higher(required: int, distance: int, more: int) -> None:
     for near, far in (
         (required + distance, required + distance + more),
         (required - distance, required - distance - more),

@@ -1,4 +1,4 @@
-"""LongBench-Write as its own scripts score it: rows replayed through the unmodified scripts, kept as fixtures."""
+"""LongBench-Write against its own scripts: fixtures from replaying rows through the unmodified scripts."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tests.conftest import pinned
 
 @pytest.fixture(scope="module")
 def rows(shared: Path) -> list[dict[str, Any]]:
-    """Each row's answer, the judge's replies to it, and what the scripts made of them."""
+    """Each row's answer, the judge's replies to it, and the scores that the scripts computed."""
     folder = shared / "conformity" / "longbench_write"
     found = json.loads((folder / "expected.json").read_text())["items"]
     answers = [json.loads(line) for line in (folder / "pred.jsonl").read_text().split("\n") if line]
@@ -26,19 +26,19 @@ def rows(shared: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_every_rows_length_score_is_the_scripts(rows: list[dict[str, Any]]) -> None:
+def test_length_scores_equal_those_of_the_scripts(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         assert length_score(row["length"], row["answer"]) == pytest.approx(row["S_l"], abs=1e-9), row["row"]
 
 
-def test_every_rows_grades_are_the_scripts_or_none_as_theirs(rows: list[dict[str, Any]]) -> None:
+def test_grades_equal_those_of_the_scripts(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         wanted = row["scores"] and {name: float(value) for name, value in row["scores"].items()}
         assert official_grades(row["replies"]) == wanted, row["row"]
     assert any(row["scores"] is None for row in rows)
 
 
-def test_the_means_are_over_all_rows_for_length_and_over_read_rows_for_quality(
+def test_length_means_are_over_all_rows_and_quality_means_over_parsed_rows(
     rows: list[dict[str, Any]], shared: Path
 ) -> None:
     benchmark = LongBenchWrite(
@@ -57,11 +57,13 @@ def test_the_means_are_over_all_rows_for_length_and_over_read_rows_for_quality(
     assert found["S_q"] == pytest.approx(math.fsum(means.values()) / 6, abs=1e-9)
     assert {name: found[name] for name in DIMENSIONS} == pytest.approx(means, abs=1e-9)
     strict = item_scores(benchmark, items, responses, verdicts)
-    assert all(score is None for score in strict["S_q"].values()), "what strict parsing refused is no strict score"
+    assert all(score is None for score in strict["S_q"].values()), (
+        "replies that the strict reader refuses give no strict score"
+    )
 
 
 @pytest.mark.parametrize(
-    ("replies", "read"),
+    ("replies", "parsed"),
     [
         (["no json", '{"Relevance": 1}'], False),
         (["```\n{}\n```"], False),
@@ -74,11 +76,11 @@ def test_the_means_are_over_all_rows_for_length_and_over_read_rows_for_quality(
         (["Fine.\n```json\n" + json.dumps(dict.fromkeys(DIMENSIONS, "4"), indent=1) + "\n```\nEnd."], True),
     ],
 )
-def test_what_the_scripts_could_read(replies: list[str], read: bool) -> None:
-    assert (official_grades(replies) is not None) == read
+def test_which_replies_the_scripts_can_parse(replies: list[str], parsed: bool) -> None:
+    assert (official_grades(replies) is not None) == parsed
 
 
-def test_without_any_verdict_there_is_a_length_score_alone(tmp_path: Path) -> None:
+def test_without_verdicts_there_is_only_a_length_score(tmp_path: Path) -> None:
     line = json.dumps({"prompt": "Write.", "type": "News", "length": 3})
     (tmp_path / "longbench_write.jsonl").write_text(line + "\n")
     (tmp_path / "judge.txt").write_text("$INST$ $RESPONSE$")

@@ -1,4 +1,4 @@
-"""WritingBench: made-up data, hostile replies, and the prompts and scores that upstream's own scripts made."""
+"""WritingBench: synthetic data, hostile replies, and the prompts and scores of upstream's own scripts."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def test_items_come_from_the_domains_in_turn(folder: Path) -> None:
     )
 
 
-def test_a_packed_file_is_the_same_benchmark(folder: Path) -> None:
+def test_a_compressed_file_is_the_same_benchmark(folder: Path) -> None:
     before = (bench(folder).items(), encode(bench(folder)))
     (folder / "benchmark_all.jsonl").unlink()
     (folder / "benchmark_all.jsonl.gz").write_bytes(gzip.compress(TEXT.encode()))
     assert (bench(folder).items(), encode(bench(folder))) == before
 
 
-def test_one_call_a_criterion_filled_once(folder: Path) -> None:
+def test_there_is_one_call_per_criterion_and_slots_in_answers_are_not_filled(folder: Path) -> None:
     item = bench(folder).items()[1]
     calls = bench(folder).calls(item, Response.read(item.id, "<think>x</think>\n {query}", False, 4))
     shown = """{'name': 'Tone', 'criteria_description': "it's Tone", '1-2': 'a "low"'}"""
@@ -123,7 +123,7 @@ def test_one_call_a_criterion_filled_once(folder: Path) -> None:
         ("</think>\n\n<answer>c</answer>", "c", "<answer>c</answer>"),
     ],
 )
-def test_what_the_judge_sees(folder: Path, text: str, answer: str, cut: str) -> None:
+def test_the_judge_sees_the_answer_or_upstreams_cut(folder: Path, text: str, answer: str, cut: str) -> None:
     item = bench(folder).items()[0]
     response = Response.read(item.id, text, False, 1)
     assert after_thinking(text) == cut
@@ -149,7 +149,7 @@ def test_sampling_takes_the_smaller_limit(folder: Path) -> None:
         '{"score": 7, "reason": "it says {\\"score\\": 10, \\"reason\\": \\"x\\"}"}',
     ],
 )
-def test_replies_that_are_verdicts(folder: Path, reply: str) -> None:
+def test_valid_replies_are_parsed(folder: Path, reply: str) -> None:
     assert bench(folder).parse(CALL, reply) == {"score": 7.0}
 
 
@@ -177,13 +177,13 @@ def test_replies_that_are_verdicts(folder: Path, reply: str) -> None:
         ('{"score": 2, "score": 10, "reason": "r"}', "repeated_key"),
     ],
 )
-def test_replies_that_are_none(folder: Path, reply: str, reason: str) -> None:
+def test_invalid_replies_are_refused_with_a_reason(folder: Path, reply: str, reason: str) -> None:
     with pytest.raises(Malformed) as error:
         bench(folder).parse(CALL, reply)
     assert str(error.value) == reason
 
 
-def test_a_query_counts_overall_and_for_its_own_domain(folder: Path) -> None:
+def test_a_query_counts_overall_and_for_its_domain(folder: Path) -> None:
     benchmark = bench(folder)
     items = benchmark.items()
     responses = [Response.read(item.id, "text", False, 1) for item in items]
@@ -220,7 +220,7 @@ def test_a_missing_or_changed_file_is_named(folder: Path) -> None:
         benchmark.items()
 
 
-def test_a_quoted_verdict_inside_a_broken_one_is_not_taken(folder: Path) -> None:
+def test_a_quoted_verdict_inside_a_broken_one_is_refused(folder: Path) -> None:
     reply = '{"score": 2, "reason": "it says {"score": 10, "reason": "great"} itself"}'
     with pytest.raises(Malformed, match="broken_json_object"):
         bench(folder).parse(CALL, reply)
@@ -260,7 +260,7 @@ def test_official_is_micro_overall_and_macro_by_domain() -> None:
     found = official(scores, kinds, asked)
     assert {name: found[name] for name in ("overall", "B", "E")} == {"overall": 6.25, "B": 10.0, "E": 6.0}
     assert (found["E/Quiz"], found["E/Plan"], found["B/Bid"]) == (3.0, 9.0, 10.0)
-    assert (found["style_R"], found["style_C"]) == (6.5, 16 / 3), "queries' means, and all scores of the criteria on it"
+    assert (found["style_R"], found["style_C"]) == (6.5, 16 / 3), "means of queries, and all scores on the requirement"
     assert (found["format_R"], found["format_C"]) == (6.0, 6.5)
     assert not any(name.startswith(("length", "C")) for name in found)
     assert official({}, {}, {}) == {}
@@ -280,12 +280,12 @@ def test_official_is_micro_overall_and_macro_by_domain() -> None:
         (["__import__('os').getpid()", "[" * 100_000], None),
     ],
 )
-def test_official_reads_replies_as_upstream_does(replies: list[str], score: float | None) -> None:
+def test_official_scores_are_parsed_as_upstream(replies: list[str], score: float | None) -> None:
     assert official_score(replies) == score
 
 
-def test_conforms_to_the_official_judge_prompts() -> None:
-    """Every judge prompt of the slice, to the byte: criterion rendering and thinking cut as upstream does them."""
+def test_judge_prompts_equal_those_of_upstream() -> None:
+    """Every judge prompt of the sample, to the byte: criteria are rendered and thinking is cut as upstream does."""
     benchmark = real()
     hashes = {(row["index"], row["criterion"]): row["user_prompt_sha256"] for row in conformity("prompt_sha256.jsonl")}
     items = {item.id: item for item in benchmark.items()}
@@ -298,8 +298,8 @@ def test_conforms_to_the_official_judge_prompts() -> None:
     assert not hashes
 
 
-def test_conforms_to_the_official_scores_of_the_same_replies() -> None:
-    """The first reply that is a verdict gives the score upstream stored, for all 300 scripted judgements."""
+def test_scores_equal_those_of_upstream_for_the_same_replies() -> None:
+    """The first valid reply gives the score that upstream stored, for all 300 scripted judgements."""
     stored = {row["index"]: row["scores"] for row in conformity("scores.jsonl")}
     benchmark = real()
     for row in conformity("judge_replies.jsonl"):
@@ -315,9 +315,9 @@ def first_score(benchmark: WritingBench, replies: list[str]) -> float | None:
     return None
 
 
-def test_conforms_to_the_official_means() -> None:
-    """Means of the slice of 60 queries, from the replies of its judge. Its expected.json states none, so these figures
-    are what the functions of calculate_scores.py (ac3d0ca) gave for scores.jsonl."""
+def test_means_equal_those_of_upstream() -> None:
+    """Means of a sample of 60 queries, from the replies of its judge. Its expected.json has none, so these values were
+    computed by the functions of calculate_scores.py (ac3d0ca) from scores.jsonl."""
     replies = {(row["index"], row["criterion"]): tuple(row["replies"]) for row in conformity("judge_replies.jsonl")}
     judged: dict[str, list[Verdict]] = {}
     for (index, criterion), (*earlier, last) in replies.items():
@@ -334,8 +334,8 @@ def test_conforms_to_the_official_means() -> None:
     assert means["style_C_x10"] == pytest.approx(46.666666666666664, rel=0, abs=1e-9)
 
 
-def test_the_suite_gives_the_official_means_too() -> None:
-    """The same scores through verdicts and measures: with five scores a query, micro and macro means agree."""
+def test_measures_equal_the_official_means() -> None:
+    """The same scores through verdicts and measures: with five scores per query, micro and macro means agree."""
     rows = {f"wb-{row['index']:04d}": row["scores"] for row in conformity("scores.jsonl")}
     benchmark = real()
     items = [item for item in benchmark.items() if item.id in rows]
@@ -346,15 +346,15 @@ def test_the_suite_gives_the_official_means_too() -> None:
     assert got == pytest.approx(MEANS, rel=0, abs=1e-9)
 
 
-def test_where_the_parse_differs_from_the_official_one() -> None:
-    """Upstream's own cases: none here, where every reply it stores is a verdict and every other is not."""
+def test_parsing_agrees_with_upstream_on_its_own_cases() -> None:
+    """Upstream's own cases: a reply is valid here exactly if upstream stores it."""
     cases = conformity("parse_cases.json")[0]["cases"]
     benchmark = real()
     stored = {case["case"]: not case["official_result"].startswith("RAISES") for case in cases}
     assert {case["case"]: first_score(benchmark, case["replies"]) is not None for case in cases} == stored
 
 
-def test_the_data_is_whole() -> None:
+def test_the_data_is_complete() -> None:
     items = real().items()
     counts = Counter(code_of(item.category) for item in items)
     assert dict(sorted(counts.items())) == {"A": 167, "B": 210, "C": 201, "D": 183, "E": 111, "F": 128}
