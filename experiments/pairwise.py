@@ -1,14 +1,12 @@
-"""`reer duel ARM BASELINE`: a judge prefers one run's answers or the other's, item by item, in both orders."""
+"""`reer pairwise ARM BASELINE`: a judge compares two runs' answers item by item, each pair in both orders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from evals.benchmark import Response
-from evals.judging.pairwise import Outcome, judge_pairs
+from evals.benchmark import Benchmark, Response
+from evals.judging.pairwise import PairwiseResult, judge_pairs
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
@@ -20,27 +18,30 @@ from reer.errors import InputError
 from reer.files import plain, read_rows, write_json, write_rows
 
 
-def duel(arguments: Sequence[str]) -> int:
-    """Two finished runs by name, then overrides where and by whom: `judge=`, `scale=`, `seed=`, `benchmark=`."""
+def pairwise(arguments: Sequence[str]) -> int:
+    """Compare two finished runs, given by name; the overrides after them (`judge=`, `scale=`, `seed=`, `benchmark=`)
+    choose the judge and which runs of these names are meant."""
     from experiments.config import compose_plans, experiment_from
 
     names = [a for a in arguments if "=" not in a and not a.startswith("-")]
     if len(names) != 2:
-        raise InputError(f"duel: want the names of two finished runs, got {names or 'none'}: reer duel ARM BASELINE")
+        raise InputError(
+            f"pairwise: want the names of two finished runs, got {', '.join(names) or 'none'}; write reer pairwise ARM "
+            "BASELINE"
+        )
     (plan,) = compose_plans([a for a in arguments if "=" in a], multirun=False)
-    x = experiment_from(plan)
-    arm, opponent = (_result(x, name) for name in names)
-    for benchmark in x.benchmark:
-        if arm.folder(f"generate:{benchmark}") and opponent.folder(f"generate:{benchmark}"):
-            _played(x, benchmark, arm, opponent)
+    exp = experiment_from(plan)
+    arm, baseline = (_result(exp, name) for name in names)
+    for name, benchmark in exp.benchmark.items():
+        if arm.folder(f"generate:{name}") and baseline.folder(f"generate:{name}"):
+            _compare(exp, name, benchmark, arm, baseline)
     return 0
 
 
-def _result(x: Experiment, name: str) -> Result:
-    folder = find_run(x.runtime.runs, name, x.scale.name, x.seed)
-    result = read_result(folder)
+def _result(exp: Experiment, name: str) -> Result:
+    result = read_result(find_run(exp.runtime.runs, name, exp.scale.name, exp.seed))
     if result is None:
-        raise InputError(f"duel: the run {name} has not finished; reer rerun {name}")
+        raise InputError(f"pairwise: the run {name} has not finished; finish it with: reer rerun {name}")
     return result
 
 
@@ -49,31 +50,40 @@ def _answers(result: Result, benchmark: str) -> list[Response]:
     return read_rows(folder / "rows.jsonl", Response) if folder else []
 
 
-def _played(x: Experiment, benchmark: str, arm: Result, opponent: Result) -> None:
-    items: Any = x.benchmark[benchmark].items()
-    records = Judgements(x.runtime.judgements_folder or x.runtime.store / "judgements")
-    with JudgeSession(x.judge, records, x.runtime.device, x.budget.usd) as session:
-        answers = _answers(arm, benchmark), _answers(opponent, benchmark)
-        with show.Progress(f"{arm.name} against {opponent.name}", 1) as progress:
-            progress.started(benchmark)
-            found, verdicts = judge_pairs(
-                x.pairwise, items, *answers, session, lambda n: progress.advance("verdicts", n, 2 * len(items))
-            )
-    folder = Path(x.runtime.root) / "duels" / f"{arm.name}-{opponent.name}-{x.scale.name}-s{x.seed}-{benchmark}"
+def _compare(exp: Experiment, name: str, benchmark: Benchmark, arm: Result, baseline: Result) -> None:
+    """Judge the answers to one benchmark, write verdicts and result below `pairwise/`, and print the result."""
+    items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
+    records = Judgements(exp.runtime.judgements_folder or exp.runtime.store / "judgements")
+    with (
+        JudgeSession(exp.judge, records, exp.runtime.device, exp.budget.usd) as session,
+        show.Progress(title, 1) as progress,
+    ):
+        progress.started(name)
+        result, verdicts = judge_pairs(
+            exp.pairwise,
+            items,
+            _answers(arm, name),
+            _answers(baseline, name),
+            session,
+            lambda count: progress.advance("verdicts", count, 2 * len(items)),
+        )
+    folder = Path(exp.runtime.root) / "pairwise" / f"{arm.name}-{baseline.name}-{exp.scale.name}-s{exp.seed}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / f"{x.judge.name}.jsonl", verdicts)
-    write_json(folder / f"{x.judge.name}.json", {"judge": x.judge.name, **plain(found)})
-    _show(f"{arm.name} against {opponent.name} on {benchmark}, judged by {x.judge.name}", found, x.judge.caution)
+    write_rows(folder / f"{exp.judge.name}.jsonl", verdicts)
+    write_json(folder / f"{exp.judge.name}.json", {"judge": exp.judge.name, **plain(result)})
+    _show(f"{title} on {name}, judged by {exp.judge.name}", result, exp.judge.caution)
 
 
-def _show(title: str, found: Outcome, caution: str) -> None:
-    apart = ("difference", "unscored", "first_place")
-    counts = {key: str(value) for key, value in asdict(found).items() if key not in apart}
-    show.table(title, tuple(counts), [tuple(counts.values())])
-    if found.first_place is not None:
-        show.line(f"the first place wins oftener by {found.first_place:+.3g}; pairs that flipped with it count as ties")
-    show.line(f"mean win from one half: {difference_text(found.difference) or 'none judged'}")
-    if found.unscored:
-        show.line(f"unscored {number(found.unscored)}")
+def _show(title: str, result: PairwiseResult, caution: str) -> None:
+    counts = (result.pairs, result.wins, result.losses, result.ties, result.flipped)
+    show.table(title, ("pairs", "wins", "losses", "ties", "flipped"), [tuple(map(str, counts))])
+    if result.position_bias is not None:
+        show.line(
+            f"position bias {result.position_bias:+.3g} (win rate in the first position minus the second); flipped "
+            "pairs count as ties"
+        )
+    show.line(f"mean win rate minus 0.5: {difference_text(result.difference) or 'no pair was judged'}")
+    if result.unscored:
+        show.line(f"unscored {number(result.unscored)}")
     if caution:
         show.line(caution)
