@@ -32,7 +32,7 @@ ABOUT = """REER ablations: search, train, judge, compare.
   reer adopt source=deepwriting         take over the thinking a data set came with, in the place of a search
   reer rerun NAME                       repeat one run from its frozen plan
   reer compare, reer report             the arms side by side, in the terminal or as HTML
-  reer duel ARM BASELINE judge=JUDGE    which run's answers a judge prefers, in both orders
+  reer pairwise ARM BASELINE judge=…    which run's answers a judge prefers, in both orders
   reer status                           the runs that are here
 """
 
@@ -55,15 +55,15 @@ def _verb(arguments: Sequence[str]) -> int:
         from experiments.fetch import main as fetch
 
         return fetch(rest)
-    if verb == "duel":
-        from experiments.pairwise import duel
+    if verb == "pairwise":
+        from experiments.pairwise import pairwise
 
-        return duel(rest)
+        return pairwise(rest)
     if verb in ("doctor", "adopt"):
         return {"doctor": _doctor, "adopt": _adopt}[verb](rest)
     parser = argparse.ArgumentParser("reer", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("run", "plan", "doctor", "adopt", "fetch", "duel"):
+    for name in ("run", "plan", "doctor", "adopt", "fetch", "pairwise"):
         verbs.add_parser(name, help="takes Hydra overrides, see above")
     for name in ("rerun", "status", "compare", "report"):
         verb_parser = verbs.add_parser(name)

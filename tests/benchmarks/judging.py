@@ -1,8 +1,8 @@
-"""What judging costs beside the judge: `python -m tests.benchmarks.judging`.
+"""The overhead of judging, without the judge: `python -m tests.benchmarks.judging`.
 
 1. Throughput against a scripted server with a limit, 5 % of 429 and 500 in between, as a share of what latency and
-   limit alone allow; and against a client that asks one after another.
-2. The same killed half-way and gone on with: none lost, none doubled.
+   limit allow; and compared with a client that sends one request after another.
+2. The same, killed half-way and resumed: no judgement is lost or duplicated.
 3. WritingBench's 1,000 queries with five criteria each, with a scripted judge: seconds, memory, records.
    (Its data: `--writingbench FOLDER`, or $REER_SHARED/data/benchmarks/writingbench.)
 """
@@ -33,7 +33,7 @@ from evals.judging.judge import Judge
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
-from reer.models.protocols import Device
+from reer.models.protocols import Device, Model
 from reer.models.scripted import ScriptedModel
 from reer.models.services.openai import ChatServer
 from tests.benchmarks.work import environment
@@ -64,7 +64,7 @@ def main() -> None:
     shared = os.environ.get("REER_SHARED")
     folder = given.writingbench or (Path(shared) / "data/benchmarks/writingbench" if shared else None)
     if folder is None:
-        print("WritingBench: not measured, its files are not here (--writingbench FOLDER)")
+        print("WritingBench: not measured, its files are missing (--writingbench FOLDER)")
     else:
         whole_benchmark(folder)
 
@@ -94,11 +94,15 @@ def counts(url: str) -> dict[str, int]:
         return json.load(reply)
 
 
+def judge_of(model: Model) -> Judge:
+    return Judge(name="scripted", model=model, temperature=0.5, top_p=1.0, max_tokens=64, attempts=1)
+
+
 def judge(folder: Path, url: str, concurrency: int, count: int) -> float:
-    """Judge so many items; how many seconds it took."""
-    chat = ChatServer(base_url=url, model="scripted", concurrency=concurrency, health_check=False)
+    """Judge the first `count` items; returns the seconds it took."""
+    server = ChatServer(base_url=url, model="scripted", concurrency=concurrency, health_check=False)
     began = time.perf_counter()
-    with JudgeSession(Judge("scripted", chat, 0.5, 1.0, 64, 1), Judgements(folder), Device()) as session:
+    with JudgeSession(judge_of(server), Judgements(folder), Device()) as session:
         verdicts = judge_all(BENCH, ITEMS[:count], ANSWERS[:count], session)
     assert all(verdict.scores == {"quality": 7.0} for verdict in verdicts)
     return time.perf_counter() - began
@@ -114,22 +118,26 @@ def throughput(repeats: int, sequential: int) -> None:
             with tempfile.TemporaryDirectory() as folder, server() as url:
                 taken.append(judge(Path(folder), url, concurrency, COUNT))
                 seen.append(counts(url))
-                assert len(Judgements(Path(folder))) == COUNT == seen[-1]["answered"], "one answer for each, no more"
+                assert len(Judgements(Path(folder))) == COUNT == seen[-1]["answered"], (
+                    "exactly one answer for each item"
+                )
         median, held = statistics.median(taken), statistics.median(s["held"] for s in seen)
         share, of_slots = ideal / median, ideal * (1 + held / COUNT) / median
         print(
             f"  client given {concurrency:3d} slots: {median:6.2f} s ({min(taken):.2f}-{max(taken):.2f}), "
-            f"{share:.1%} of the ideal, {of_slots:.1%} counting slots that a 500 held; "
+            f"{share:.1%} of the ideal, {of_slots:.1%} counting slots that a 500 occupied; "
             f"429 over the limit {[s['limited'] for s in seen]}, "
             f"scripted failures {[s['failed'] for s in seen]}"
         )
     with tempfile.TemporaryDirectory() as folder, server() as url:
         slow = judge(Path(folder), url, 1, sequential) / sequential * COUNT
-    print(f"  one after another: {slow:.0f} s (from {sequential}): {slow / statistics.median(taken):.1f} times as long")
+    print(
+        f"  one request after another: {slow:.0f} s (from {sequential}): {slow / statistics.median(taken):.1f} times as long"
+    )
 
 
 def killed() -> None:
-    """SIGKILL when half is answered, then the same command."""
+    """SIGKILL when half of the items are answered, then the same command again."""
     with tempfile.TemporaryDirectory() as folder, server() as url:
         command = [sys.executable, "-m", "tests.benchmarks.judging", "--work", folder, "--url", url]
         child = subprocess.Popen(command)
@@ -143,14 +151,14 @@ def killed() -> None:
         answered = counts(url)["answered"]
     keys = {record["key"] for record in records}
     print(
-        f"killed with {kept} kept, gone on with: {len(keys)} judgements, {len(records) - len(keys)} doubled, "
+        f"killed with {kept} recorded, then resumed: {len(keys)} judgements, {len(records) - len(keys)} duplicated, "
         f"{COUNT - len(keys)} lost; the server answered {answered}: {answered - COUNT} were in flight at the kill"
     )
     assert len(keys) == COUNT == len(records)
 
 
 def whole_benchmark(folder: Path) -> None:
-    """All of WritingBench, answers of 600 words, judged by a model that is a script."""
+    """All of WritingBench, answers of 600 words, judged by the scripted model."""
     data = pinned(folder)
     names = ("benchmark_all.jsonl", "judge_prompt.json", "requirement_index.json")
     bench = WritingBench(
@@ -183,8 +191,7 @@ def whole_benchmark(folder: Path) -> None:
 
 def _judged(bench: WritingBench, items: list[Item], responses: list[Response], work: Path) -> tuple[float, list[Any]]:
     began = time.perf_counter()
-    judge = Judge("scripted", ScriptedModel(), 0.5, 1.0, 64, 1)
-    with JudgeSession(judge, Judgements(work), Device()) as session:
+    with JudgeSession(judge_of(ScriptedModel()), Judgements(work), Device()) as session:
         verdicts = judge_all(bench, items, responses, session)
     return time.perf_counter() - began, verdicts
 

@@ -345,9 +345,9 @@ def test_a_budget_stops_a_run_and_more_of_it_goes_on(sweep: Path) -> None:
     assert 0 < graded["judgements_asked_here"] < graded["judgements"] == 14
 
 
-def test_two_arms_meet_in_a_duel(sweep: Path) -> None:
-    command = [sys.executable, "-m", "experiments.cli", "duel", "no_iterative_search", "full", "scale=smoke"]
+def test_two_arms_are_compared_pairwise(sweep: Path) -> None:
+    command = [sys.executable, "-m", "experiments.cli", "pairwise", "no_iterative_search", "full", "scale=smoke"]
     done = subprocess.run([*command, f"runtime.root={sweep}"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((sweep / "duels/no_iterative_search-full-smoke-s0-writing/scripted.json").read_text())
+    found = json.loads((sweep / "pairwise/no_iterative_search-full-smoke-s0-writing/scripted.json").read_text())
     assert found["pairs"] == 14 == found["wins"] + found["losses"] + found["ties"]
