@@ -129,7 +129,7 @@ def training_cost(run_name: str, x: Experiment, load: TrainingSetSize | None) ->
         line(f"{run_name}: training: the student's size is not stated, so nothing can be reckoned")
         return
     rows, parallelism = load or doctor.training_set_size(x), x.runtime.parallelism
-    parts = ", ".join(f"{what} {gib:.3g}" for what, gib in cost.gib.items())
+    parts = ", ".join(f"{use} {gib:.3g}" for use, gib in cost.memory_gib.by_use().items())
     room = f" of {parallelism.device_gib:g}" if parallelism.device_gib is not None else ""
     line(
         f"{run_name}: training: {rows.rows:,} rows x {x.train.epochs:g} epochs in batches of {x.train.global_batch} "

@@ -1,7 +1,7 @@
-"""Whether the statistics keep what they say, by simulation: `python -m tests.benchmarks.statistics [SHARE_OF_TRIES]`.
+"""Error rates of the statistics by simulation: `python -m tests.benchmarks.statistics [SHARE_OF_TRIES]`.
 
-True differences are known here, so rates can be counted: how often nothing is called something, how often an interval
-holds the truth, how often what is said to be detectable is detected, how often what differs is called equivalent.
+True differences are known here, so rates can be counted: false positives, coverage of intervals, power at the
+detectable difference, and false equivalence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MARGIN = 0.225  # margin_of(1, 10)
 
 @dataclass
 class Counts:
-    """How often each thing came true, by name."""
+    """Counts of true outcomes by name."""
 
     true: dict[str, int] = field(default_factory=dict)
     tries: int = 0
@@ -44,8 +44,8 @@ class Counts:
 
 
 def scores(kind: str, items: int, effect: float, random: np.random.Generator) -> tuple[Table, Table]:
-    """An arm and its baseline on the same items. The true mean difference is `effect`: for tied ones, whole grades of
-    1 to 10 rarely near an end of the scale, but for what rounding and the ends take."""
+    """An arm and its baseline on the same items. The true mean difference is `effect`: tied scores are
+    whole grades of 1 to 10, whose rounding and clipping change it slightly."""
     base = random.normal(5.5, 1.2, items)
     if kind == "tied":
         arm = np.clip(np.round(base + effect + random.normal(0, 1, items)), 1, 10)
@@ -70,27 +70,27 @@ def differences(arm: Table, base: Table) -> Any:
 
 
 def one_seed(kind: str, items: int, tries: int) -> Rates:
-    """Under no effect: rejections, and what intervals hold nothing; at the detectable one: the power."""
+    """Under no effect: the rate of rejections and the coverage of intervals; at the detectable effect: the power."""
     random, null, found = np.random.default_rng(items), Counts(), Counts()
-    told = 0.0
+    detectable = 0.0
     for _ in range(tries):
         arm, base = scores(kind, items, 0.0, random)
         d = paired_difference(arm, base)
         assert d is not None
         assert None not in (d.p, d.low, d.high, d.detectable)
-        told += (d.detectable or 0.0) / tries
+        detectable += (d.detectable or 0.0) / tries
         sample = (differences(arm, base),)
         spread = stats.bootstrap(sample, np.mean, method="percentile", n_resamples=1000, rng=random)
         low, high = spread.confidence_interval
         null.add(rejected=(d.p or 0.0) < ALPHA, held=holds_nothing(d), percentile_held=bool(low <= 0 <= high))
     for _ in range(tries // 2):
-        d = paired_difference(*scores(kind, items, told, random))
+        d = paired_difference(*scores(kind, items, detectable, random))
         found.add(power=d is not None and d.p is not None and d.p < ALPHA)
     return null.rates() | found.rates()
 
 
 def equivalence(kind: str, items: int, tries: int) -> Rates:
-    """How often two arms are called equivalent that differ by just the margin, and that do not differ at all."""
+    """How often two arms are called equivalent that differ by exactly the margin, and that do not differ."""
     random, counts = np.random.default_rng(items + 1), Counts()
     for _ in range(tries):
         found = {}
@@ -101,12 +101,12 @@ def equivalence(kind: str, items: int, tries: int) -> Rates:
 
 
 def family(arms: int, items: int, tries: int) -> Rates:
-    """Arms that all are the baseline's equals: how often any is called different, with and without the correction."""
+    """Arms equal to the baseline: how often any is called different, with and without the correction."""
     random, counts = np.random.default_rng(arms), Counts()
     for _ in range(tries):
         base = by_item(random.normal(5, 1, items))  # shared, so the arms' differences are dependent
-        told = [paired_difference(by_item(random.normal(5, 1, items)), base) for _ in range(arms)]
-        ds = corrected([d for d in told if d is not None])
+        tests = [paired_difference(by_item(random.normal(5, 1, items)), base) for _ in range(arms)]
+        ds = corrected([d for d in tests if d is not None])
         counts.add(any_p=any((d.p or 1) < ALPHA for d in ds), any_p_holm=any((d.p_holm or 1) < ALPHA for d in ds))
     return counts.rates()
 
@@ -118,7 +118,7 @@ def seeds_grid(seeds: int, items: int, between: float, random: np.random.Generat
 
 
 def several_seeds(seeds: int, items: int, between: float, tries: int) -> Rates:
-    """Under no effect: what three intervals hold nothing, what two p's reject; at the margin, false equivalence."""
+    """Under no effect: coverage of three intervals, rejections by two p-values; at the margin: false equivalence."""
     random, counts = np.random.default_rng(seeds * items), Counts()
     nothing = {s: by_item(np.zeros(items)) for s in range(seeds)}
     for _ in range(tries):
@@ -141,7 +141,7 @@ def several_seeds(seeds: int, items: int, between: float, tries: int) -> Rates:
 
 
 def two_level_bootstrap(grid: Any, random: np.random.Generator, resamples: int = 500) -> tuple[float, float]:
-    """The percentile interval of seeds and items both drawn anew: what was tried and is not used."""
+    """The percentile interval from resampling both seeds and items; tried, and not used by the project."""
     of_seeds, of_items = (random.multinomial(n, [1 / n] * n, resamples) / n for n in grid.shape)
     means = ((of_seeds @ grid) * of_items).sum(axis=1)
     return float(np.quantile(means, ALPHA / 2)), float(np.quantile(means, 1 - ALPHA / 2))
