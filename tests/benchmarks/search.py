@@ -21,7 +21,6 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from experiments.config import compose_plans, experiment_from
 from reer.models.local.model import LocalSession
 from reer.models.local.scoring import PrefixScorer
 from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
@@ -42,6 +41,7 @@ from tests.benchmarks.work import (
     step_of,
     wasted_decode,
 )
+from tests.fakes.plans import compose
 
 MEMORY_BYTES = 2**31
 DECODED = 100  # max_tokens of the released code's scoring requests
@@ -54,9 +54,8 @@ def main() -> None:
     parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    x = experiment_from(plan)
-    with x.scorer.model.open(Device("cpu", generate_rows=32)) as session:
+    exp = compose("tracking=silent")
+    with exp.scorer.model.open(Device("cpu", generate_rows=32)) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
@@ -64,15 +63,14 @@ def main() -> None:
         if "scoring" in given.parts:
             scoring(session, given.repeats)
         if "search" in given.parts:
-            whole_search(session, x, given.pairs)
+            whole_search(session, exp, given.pairs)
     if "memory" in given.parts:
         memory()
 
 
 def real_tokens(session: LocalSession) -> list[int]:
     """The tokens of all bundled texts, concatenated."""
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    rows = experiment_from(plan).source.rows(None)
+    rows = compose("tracking=silent").source.rows(None)
     return [token for row in rows for token in session.tokens.ids(row.solution + "\n\n")]
 
 
