@@ -39,7 +39,7 @@ def load_student(folder: str, recipe: Recipe, attention: str) -> tuple[PreTraine
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, attn_implementation=attention, quantization_config=quantization
     )
-    return model, trained
+    return cast("PreTrainedModel", model), trained
 
 
 def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
