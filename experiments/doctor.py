@@ -24,7 +24,7 @@ from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
 from reer.training.cost import TrainingCost, TrainingSetSize, training_cost
-from reer.training.launch import kernel_is_here
+from reer.training.launch import kernel_available
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
 
@@ -68,9 +68,9 @@ def must_hold(x: Experiment) -> Iterator[Check]:
     yield Check("optimizer step", found, f"{x.train.global_batch} examples", ok, advice)
     yield Check(
         "attention kernel",
-        "installed" if kernel_is_here(parallelism.attention) else "not installed",
+        "installed" if kernel_available(parallelism.attention) else "not installed",
         parallelism.attention,
-        kernel_is_here(parallelism.attention),
+        kernel_available(parallelism.attention),
         "pip install flash-attn, or runtime.parallelism.attention=sdpa runtime.parallelism.padding_free=false",
     )
     if lora and lora.quantized:

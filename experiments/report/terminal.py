@@ -135,7 +135,7 @@ def training_cost(run_name: str, exp: Experiment, load: TrainingSetSize | None) 
         line(f"{run_name}: training: no estimate, since the student's size is not stated")
         return
     rows, parallelism = load or doctor.training_set_size(exp), exp.runtime.parallelism
-    parts = ", ".join(f"{what} {gib:.3g}" for what, gib in cost.gib.items())
+    parts = ", ".join(f"{use} {gib:.3g}" for use, gib in cost.memory_gib.by_use().items())
     room = f" of {parallelism.device_gib:g}" if parallelism.device_gib is not None else ""
     line(
         f"{run_name}: training: {rows.rows:,} rows x {exp.train.epochs:g} epochs in batches of "

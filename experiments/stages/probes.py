@@ -28,7 +28,7 @@ from reer.models.protocols import Nats, Passage, Prompt, Request, Sampling, in_o
 from reer.models.replay import ReplayedScorer, journal_for
 from reer.text import words
 from reer.training.chat_format import ChatFormat, Rendered
-from reer.training.matching import trained as trained_tokens
+from reer.training.matching import trained_tokens
 from reer.types import Drop, Message, Pair, RawPair, Sample, content_id, count_reasons, item_seed
 
 

@@ -19,8 +19,9 @@ from reer.text import join_segments
 from reer.training.chat_format import ChatFormat, Rendered
 from reer.training.chat_format import render as render_samples
 from reer.training.launch import fine_tune
-from reer.training.matching import Match, matched, trained
+from reer.training.matching import Match, matched, trained_tokens
 from reer.training.recipe import Job, Recipe, steps_of
+from reer.training.student import load_tokenizer
 from reer.types import Message, Sample, count_reasons
 
 
@@ -94,9 +95,7 @@ def render(
     ws: Workspace, *, mixed: Artifact[MixMetrics], student: Checkpoint, chat_format: ChatFormat, max_length: int
 ) -> RenderMetrics:
     """Samples as tokens with labels; fails if the template would lose a token."""
-    from transformers import AutoTokenizer
-
-    out = render_samples(mixed.rows(Sample), AutoTokenizer.from_pretrained(student.fetch()), chat_format, max_length)
+    out = render_samples(mixed.rows(Sample), load_tokenizer(student.fetch()), chat_format, max_length)
     if not out.rows:
         raise InputError(f"nothing to train on: all rows were dropped ({counts(count_reasons(out.dropped))})")
     write_rows(ws.folder / "rows.jsonl", out.rows)
@@ -160,9 +159,9 @@ def match(
         rows_of_target=len(wanted),
         left_out_rows=sum(row.id not in times for row in have),
         repeats_of_a_row=max(times.values()),
-        trained_tokens=sum(map(trained, rows)),
-        trained_tokens_of_target=sum(map(trained, wanted)),
-        masked_tokens=sum(len(row.labels) - trained(row) for row in rows),
+        trained_tokens=sum(map(trained_tokens, rows)),
+        trained_tokens_of_target=sum(map(trained_tokens, wanted)),
+        masked_tokens=sum(len(row.labels) - trained_tokens(row) for row in rows),
         longest_row_tokens=max(len(row.labels) for row in rows),
     )
 
@@ -204,7 +203,14 @@ def train(
         ws.progress(f"optimizer steps ({row['tokens_per_second']:.3g} tokens/s)", int(row["step"]), total)
 
     parallelism = ws.runtime.parallelism
-    job = Job(str(student.fetch()), str(rendered.path / "rows.jsonl"), recipe, seed, parallelism, str(ws.folder))
+    job = Job(
+        student=str(student.fetch()),
+        rows=str(rendered.path / "rows.jsonl"),
+        recipe=recipe,
+        seed=seed,
+        parallelism=parallelism,
+        work=str(ws.folder),
+    )
     out = fine_tune(job, on_log)
     write_rows(ws.folder / "curve.jsonl", out.curve)
     losses = [row["loss"] for row in out.curve]

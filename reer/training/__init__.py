@@ -1,1 +1,1 @@
-"""Rows become tokens, tokens become a fine-tuned student."""
+"""Fine-tuning: samples are rendered to tokens with a loss mask, and a student is trained on them."""

@@ -1,28 +1,50 @@
-"""The chat format of training, generation and serving: ChatML with every content verbatim, and its tokens.
+"""The chat format of training, generation and serving: ChatML with verbatim contents, and its tokens.
 
-One template of our own, because the models' own ones silently delete parts of thinking (ecosystem notes on the Qwen3
-template: repeated `</think>`, earlier turns, list contents). It is saved with the tokenizer, so that whoever serves
-the model sees what training saw.
+One template for all models, because models' own templates silently delete parts of the thinking (Qwen3's: a repeated
+`</think>`, earlier turns, contents given as lists). It is saved with the tokenizer, so that servers of the model use
+the template of its training.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from reer.errors import InputError
 from reer.text import control_tokens
 from reer.types import Drop, Message, Sample
 
 END_OF_TURN = "<|im_end|>"
-MASKED = -100
+MASKED = -100  # the label that PyTorch's cross entropy ignores
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that rendering uses."""
+
+    @property
+    def eos_token(self) -> str | None: ...
+    @property
+    def unk_token_id(self) -> int | None: ...
+    @property
+    def all_special_tokens(self) -> list[str]: ...
+    def __call__(self, text: str, *, add_special_tokens: bool) -> Mapping[str, Sequence[int]]: ...
+    def decode(self, token_ids: Sequence[int], *, clean_up_tokenization_spaces: bool) -> str: ...
+    def convert_tokens_to_ids(self, tokens: str) -> int | None: ...
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, str]],
+        *,
+        chat_template: str,
+        tokenize: bool,
+        add_generation_prompt: bool,
+    ) -> str: ...
 
 
 def template(end: str) -> str:
-    """The chat template whose assistant turns end with the token `end`, all others with ChatML's."""
+    """The chat template whose assistant turns end with the token `end` and all other turns with ChatML's."""
     return (
         "{% for message in messages %}"
         "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}"
@@ -36,35 +58,38 @@ CHATML = template(END_OF_TURN)
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How thinking and answer become the assistant's turn, and what happens to rows that are too long.
-
-    `end` is what ends that turn: ChatML's token, or the token the tokenizer itself ends texts with. A base model knows
-    the latter only; adapters cannot teach it the former, whose embedding they leave untrained.
-    """
+    """How thinking and answer form the assistant's turn, and what happens to rows that are too long."""
 
     answer_tags: bool
-    overlong: Literal["error", "drop", "truncate"]
-    end: Literal["turn", "text"] = "turn"
+    """Put `<answer>` tags around the answer."""
 
-    def end_token(self, tokenizer: Any) -> str:
-        """The token an assistant's turn ends with. Raises InputError where the tokenizer has none such."""
+    overlong: Literal["error", "drop", "truncate"]
+    """What happens to a row longer than `scale.train_tokens`: fail, leave it out and count it, or cut it (the answer
+    then loses its end token)."""
+
+    end: Literal["turn", "text"] = "turn"
+    """The end of the assistant's turn: ChatML's token, or the token that ends a text in the tokenizer. A base model
+    knows only the latter, and adapters cannot teach it the former, whose embedding they leave untrained."""
+
+    def end_token(self, tokenizer: Tokenizer) -> str:
+        """The token that ends an assistant's turn. Raises InputError if the tokenizer has no such token."""
         token = END_OF_TURN if self.end == "turn" else tokenizer.eos_token
         if token is None or tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
             raise InputError(
-                f"train.chat_format.end={self.end}: the tokenizer has no such token ({token}); a model trained with it "
-                "could not end a turn"
+                f"train.chat_format.end={self.end}: the tokenizer has no such token ({token}), so a model trained with "
+                "it could not end a turn; choose train.chat_format.end=turn or text, whichever token it has"
             )
         return token
 
     def completion(self, thinking: str, answer: str) -> str:
-        """The assistant's content; without thinking the answer stands alone (no empty block is taught)."""
+        """The assistant's content. Without thinking it is the answer alone: no empty block is trained."""
         body = f"<answer>\n{answer}\n</answer>" if self.answer_tags else answer
         return f"<think>\n{thinking}\n</think>\n\n{body}" if thinking else body
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """One training row: `labels` equals `input_ids` on the assistant's turn and is -100 elsewhere."""
+    """One training row: `labels` equals `input_ids` in the assistant's turn and is MASKED elsewhere."""
 
     id: str
     source: str
@@ -72,9 +97,9 @@ class Rendered:
     labels: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """All rows, what was left out, and the token account of the rows kept."""
+    """All rendered rows, the samples left out with their reasons, and token counts of the rows."""
 
     rows: tuple[Rendered, ...]
     dropped: tuple[Drop, ...]
@@ -83,27 +108,27 @@ class Rendering:
     truncated_rows: int
 
 
-def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_length: int) -> Rendering:
-    """Tokenise every sample once, prompt and completion apart, and prove that nothing was lost on the way.
+def render(samples: Sequence[Sample], tokenizer: Tokenizer, chat: ChatFormat, max_length: int) -> Rendering:
+    """Tokenise every sample once, prompt and completion apart, and check that no text is lost.
 
-    Raises InputError when a row exceeds `max_length` under `overlong: error`, when the tokenizer has no token to end a
-    turn with, or when decoding a row's labels does not give its completion back verbatim.
+    Raises InputError if a row exceeds `max_length` under `overlong: error`, if the tokenizer has no token to end a
+    turn, or if decoding a row's labels does not return its completion verbatim.
     """
     end = chat.end_token(tokenizer)
-    specials: list[str] = tokenizer.all_special_tokens
+    special_tokens = tokenizer.all_special_tokens
     truncated = 0
     rows: list[Rendered] = []
     dropped: list[Drop] = []
     for sample in samples:
         texts = [text for turn in sample.messages[:-1] for text in _texts(turn)] + [sample.thinking, sample.answer]
-        if any(control_tokens(text) or any(token in text for token in specials) for text in texts):
+        if any(control_tokens(text) or any(token in text for token in special_tokens) for text in texts):
             dropped.append(Drop(sample.id, "control_tokens"))
             continue
         whole = _render_one(sample, tokenizer, chat, end)
         if whole is None:
             dropped.append(Drop(sample.id, "changed_by_tokenizer"))
             continue
-        row = _answer_alone(whole, sample, tokenizer, chat, end) if sample.without_thinking else whole
+        row = _without_thinking(whole, sample, tokenizer, chat, end) if sample.without_thinking else whole
         if len(whole.input_ids) <= max_length:
             rows.append(row)
         elif chat.overlong == "drop":
@@ -119,22 +144,28 @@ def render(samples: Sequence[Sample], tokenizer: Any, chat: ChatFormat, max_leng
             raise InputError(
                 f"row {sample.id} ({sample.source}) has {len(row.input_ids)} tokens, scale.train_tokens is "
                 f"{max_length}; raise it, or set train.chat_format.overlong=drop to leave such rows out and count them "
-                "(or truncate, which teaches answers without an end)"
+                "(or truncate: answers lose their end token)"
             )
     trained = sum(label != MASKED for row in rows for label in row.labels)
     masked = sum(len(row.labels) for row in rows) - trained
-    return Rendering(tuple(rows), tuple(dropped), trained, masked, truncated)
+    return Rendering(
+        rows=tuple(rows),
+        dropped=tuple(dropped),
+        trained_tokens=trained,
+        masked_tokens=masked,
+        truncated_rows=truncated,
+    )
 
 
 def _texts(turn: Message) -> tuple[str, ...]:
-    """What is said in a turn before the last: an assistant's thinking and answer are parted at one block's ends."""
+    """The texts in a turn before the last: its content, or an assistant's thinking and answer."""
     block = re.fullmatch(r"\s*<think>(.*?)</think>(.*)", turn.content, re.S) if turn.role == "assistant" else None
     return block.groups() if block else (turn.content,)
 
 
-def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered | None:
-    """The row of a sample, None where the tokenizer normalises its text to another one."""
-    turns = [{"role": m.role, "content": m.content} for m in sample.messages[:-1]]
+def _render_one(sample: Sample, tokenizer: Tokenizer, chat: ChatFormat, end: str) -> Rendered | None:
+    """The row of a sample, or None if the tokenizer normalises its text to a different one."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages[:-1]]
     prompt = tokenizer.apply_chat_template(
         turns, chat_template=template(end), tokenize=False, add_generation_prompt=True
     )
@@ -145,20 +176,27 @@ def _render_one(sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> R
     return Rendered(sample.id, sample.source, (*context, *target), (*(MASKED for _ in context), *target))
 
 
-def _answer_alone(whole: Rendered, sample: Sample, tokenizer: Any, chat: ChatFormat, end: str) -> Rendered:
+def _without_thinking(whole: Rendered, sample: Sample, tokenizer: Tokenizer, chat: ChatFormat, end: str) -> Rendered:
     """The row of the same sample without its thinking."""
     row = _render_one(replace(sample, thinking=""), tokenizer, chat, end)
-    return whole if row is None else row  # its texts are those that were given back already
+    return whole if row is None else row  # never None: the same texts have passed the check in `whole`
 
 
-def _tokens(text: str, tokenizer: Any, where: str) -> list[int] | None:
-    """The tokens of a text, which must give it back; None where they give back its composed Unicode form (NFC), as
-    Qwen's do. Raises InputError where they give back anything else."""
+def _tokens(text: str, tokenizer: Tokenizer, row_id: str) -> list[int] | None:
+    """The tokens of a text, checked by decoding them.
+
+    None if they decode to the text's composed Unicode form (NFC) instead, as Qwen's do. Raises InputError if they
+    decode to anything else.
+    """
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-    if back == text:
+    decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    if decoded == text:
         return ids
-    if back == unicodedata.normalize("NFC", text):
+    if decoded == unicodedata.normalize("NFC", text):
         return None
-    at = next((i for i, (a, b) in enumerate(zip(back, text, strict=False)) if a != b), min(len(back), len(text)))
-    raise InputError(f"row {where}: tokens do not give the text back from character {at}: {back[at : at + 40]!r}")
+    pairs = enumerate(zip(decoded, text, strict=False))
+    start = next((index for index, (got, wanted) in pairs if got != wanted), min(len(decoded), len(text)))
+    raise InputError(
+        f"row {row_id}: the tokens decode to another text from character {start}: got {decoded[start : start + 40]!r}, "
+        f"expected {text[start : start + 40]!r}; choose a tokenizer that preserves text"
+    )

@@ -1,7 +1,7 @@
-"""Where a training runs: in this process, or in several that `accelerate launch` starts, on one machine or many.
+"""Runs a training in this process, or in several that `accelerate launch` starts on one machine or many.
 
-`python -m reer.launch JOB` is one of those processes. They share a folder: the first one writes rows of the curve as
-they come, the starter reads them; a request to stop is a file there, so that it reaches every node.
+`python -m reer.training.launch JOB` is one of those processes. They share a folder: the first process appends rows of
+the curve to a file that the starter reads, and a stop request is a file there, so that it reaches every node.
 """
 
 from __future__ import annotations
@@ -16,44 +16,51 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from reer.errors import InputError
 from reer.files import write_atomic
-from reer.training.checkpoints import discard
+from reer.training.checkpoints import delete_checkpoints
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, OnLog, Stopped, Trained
 from reer.training.sft import train_here
 
 POLL_SECONDS = 0.3
-TOLD_LINES = 60
+LOG_TAIL_LINES = 60
+CURVE_FILE = "curve.part.jsonl"  # rows of the curve, appended while the processes train
+RESULT_FILE = "result.json"
+STOPPED_FILE = "stopped.json"
+INPUT_ERROR_FILE = "input_error.json"
 _LIBC = ctypes.CDLL(None)  # loaded before any fork
 
 
 def fine_tune(job: Job, on_log: OnLog) -> Trained:
-    """Train as the job's parallelism says; a training that had finished is only told again. SIGTERM saves a
-    checkpoint and raises Stopped. Checkpoints are deleted once the result is on disk."""
+    """Train with the job's parallelism, or return the result of a training that has finished already.
+
+    SIGTERM saves a checkpoint and raises Stopped. Checkpoints are deleted once the result is on disk.
+    """
     work = Path(job.work).resolve()
     done = work / "trained.json"
     if not done.exists():
         with stops_on_sigterm(job.stop_request):
             trained = train_here(job, on_log) if job.parallelism.processes == 1 else _launched(job, work, on_log)
             write_atomic(done, TypeAdapter(Trained).dump_json(trained))
-    discard(job.checkpoints)
+    delete_checkpoints(job.checkpoints)
     return TypeAdapter(Trained).validate_json(done.read_bytes())
 
 
 @contextmanager
 def stops_on_sigterm(request: Path) -> Iterator[None]:
-    """While this is open, SIGTERM leaves a request to stop instead of ending the process. One that came too late for
-    any step is met at the end. Raises Stopped then."""
+    """In this context SIGTERM creates the stop request instead of ending the process.
+
+    Raises Stopped at the end if a request arrived too late for any step.
+    """
     request.unlink(missing_ok=True)
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
@@ -62,7 +69,7 @@ def stops_on_sigterm(request: Path) -> Iterator[None]:
     try:
         yield
         if request.exists():
-            raise Stopped("asked to stop when training had just finished; the same command goes on from there")
+            raise Stopped("stop requested after the last step; rerun the same command to continue with the result")
     finally:
         signal.signal(signal.SIGTERM, before)
         request.unlink(missing_ok=True)
@@ -74,7 +81,7 @@ def command(parallelism: Parallelism, precision: str, job: Path, host: str, port
 
     mode = "fsdp2" if parallelism.sharding == "full" else "multi_gpu"
     config = Path(trl.__file__).parent / "accelerate_configs" / f"{mode}.yaml"
-    words = [
+    arguments = [
         sys.executable,
         "-m",
         "accelerate.commands.launch",
@@ -95,54 +102,54 @@ def command(parallelism: Parallelism, precision: str, job: Path, host: str, port
         str(job),
     ]
     if parallelism.nodes == 1:
-        return words
-    at = words.index("--module")
-    each = shlex.join(words[:at]) + ' --machine_rank "$SLURM_NODEID" ' + shlex.join(words[at:])
-    return [*parallelism.start, "bash", "-c", f"exec {each}"]
+        return arguments
+    module = arguments.index("--module")
+    line = shlex.join(arguments[:module]) + ' --machine_rank "$SLURM_NODEID" ' + shlex.join(arguments[module:])
+    return [*parallelism.start, "bash", "-c", f"exec {line}"]
 
 
 def _launched(job: Job, work: Path, on_log: OnLog) -> Trained:
-    """What several processes make of a job. Once the first of them has left its result, it counts, however they end."""
-    for left in ("live.jsonl", "told.json", "stopped.json", "refused.json"):
-        (work / left).unlink(missing_ok=True)
+    """Train in several processes. The first process's result counts, however the processes exit after writing it."""
+    for name in (CURVE_FILE, RESULT_FILE, STOPPED_FILE, INPUT_ERROR_FILE):
+        (work / name).unlink(missing_ok=True)
     (work / "job.json").write_text(json.dumps(asdict(replace(job, work=str(work)))), encoding="utf-8")
     host = socket.gethostname() if job.parallelism.nodes > 1 else "127.0.0.1"
-    words = command(job.parallelism, job.recipe.precision, work / "job.json", host, _free_port())
+    arguments = command(job.parallelism, job.recipe.precision, work / "job.json", host, _free_port())
     with (work / "launch.log").open("ab") as log:
-        # A session of its own: a signal to our group must reach the workers as a request, not as their end.
+        # A new session: a signal to our process group must reach the workers as a stop request, not end them.
         child = subprocess.Popen(
-            words, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent, start_new_session=True
+            arguments, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent, start_new_session=True
         )
         try:
-            _follow(work / "live.jsonl", child, on_log)
+            _follow(work / CURVE_FILE, child, on_log)
         finally:
             child.terminate()
             child.wait()
-    if (work / "told.json").exists():
-        return TypeAdapter(Trained).validate_json((work / "told.json").read_bytes())
-    for left, kind in (("stopped.json", Stopped), ("refused.json", InputError)):
-        if (work / left).exists():
-            raise kind(json.loads((work / left).read_text(encoding="utf-8")))
-    tail = (work / "launch.log").read_text(encoding="utf-8", errors="replace").split("\n")[-TOLD_LINES:]
+    if (work / RESULT_FILE).exists():
+        return TypeAdapter(Trained).validate_json((work / RESULT_FILE).read_bytes())
+    for name, error in ((STOPPED_FILE, Stopped), (INPUT_ERROR_FILE, InputError)):
+        if (work / name).exists():
+            raise error(json.loads((work / name).read_text(encoding="utf-8")))
+    tail = (work / "launch.log").read_text(encoding="utf-8", errors="replace").split("\n")[-LOG_TAIL_LINES:]
     raise RuntimeError(
-        f"training on {job.parallelism.processes} processes ended with code {child.returncode}; the end of "
+        f"training on {job.parallelism.processes} processes exited with code {child.returncode}; the end of "
         f"{work / 'launch.log'}:\n" + "\n".join(tail)
     )
 
 
 def _follow(path: Path, child: subprocess.Popen[bytes], on_log: OnLog) -> None:
-    """Hand on each whole line as it is written, until the child has ended."""
+    """Pass each complete line to `on_log` as it is written, until the child has exited."""
     read = 0
     while True:
-        ended = child.poll() is not None
+        exited = child.poll() is not None
         if path.exists():
             content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            for line in content[read:whole].split(b"\n"):
+            complete = content.rfind(b"\n") + 1
+            for line in content[read:complete].split(b"\n"):
                 if line:
                     on_log(json.loads(line))
-            read = whole
-        if ended:
+            read = complete
+        if exited:
             return
         time.sleep(POLL_SECONDS)
 
@@ -154,13 +161,13 @@ def _free_port() -> int:
 
 
 def _end_with_parent() -> None:
-    """Have Linux end this child when its parent dies, however it dies: two trainings in one folder spoil both."""
+    """On Linux, end this child when its parent dies: two trainings in one folder would corrupt each other."""
     if sys.platform == "linux":
         _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def kernel_is_here(attention: str) -> bool:
-    """False if the attention asked for wants a package that is not installed."""
+def kernel_available(attention: str) -> bool:
+    """False if the attention kernel needs a package that is not installed."""
     return attention == "sdpa" or find_spec("flash_attn") is not None
 
 
@@ -169,19 +176,19 @@ def main(path: Path) -> int:
     job: Job = TypeAdapter(Job).validate_json(path.read_bytes())
     work, first = Path(job.work), os.environ.get("RANK", "0") == "0"
 
-    def on_log(row: Any) -> None:
-        with (work / "live.jsonl").open("ab") as stream:
+    def on_log(row: Mapping[str, float]) -> None:
+        with (work / CURVE_FILE).open("ab") as stream:
             stream.write(json.dumps(row).encode() + b"\n")
 
     try:
         trained = train_here(job, on_log)
-    except (Stopped, InputError) as told:
+    except (Stopped, InputError) as reason:
         if first:
-            left = "stopped.json" if isinstance(told, Stopped) else "refused.json"
-            write_atomic(work / left, json.dumps(str(told)).encode())
+            name = STOPPED_FILE if isinstance(reason, Stopped) else INPUT_ERROR_FILE
+            write_atomic(work / name, json.dumps(str(reason)).encode())
         return 0
     if first:
-        write_atomic(work / "told.json", TypeAdapter(Trained).dump_json(trained))
+        write_atomic(work / RESULT_FILE, TypeAdapter(Trained).dump_json(trained))
     return 0
 
 

@@ -1,5 +1,5 @@
-"""Training rows made equal in number, tokens or optimizer steps to another arm's: an ablation must not seem to cost
-what it merely trained less."""
+"""Training rows matched to another arm's in number, tokens or optimizer steps, so that an ablation is not confounded
+with the amount of training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from reer.types import content_id
 
 @dataclass(frozen=True)
 class Match:
-    """`rows` leaves rows out until there are as many as in the arm `to` (the baseline if empty); `steps` and `tokens`
-    leave out or repeat rows until an epoch has as many optimizer steps, or as many trained tokens, as its."""
+    """Which quantity of the training rows is made equal to another arm's."""
 
     by: Literal["none", "rows", "tokens", "steps"]
-    to: str = field(default="", metadata={"identity": False})  # its rows are an input, and identify
+    """`rows` leaves rows out until the numbers are equal. `steps` and `tokens` leave out or repeat rows until an epoch
+    has as many optimizer steps, or as many trained tokens."""
+
+    to: str = field(default="", metadata={"identity": False})  # the rows of that arm are an input and identify it
+    """The arm to match, the baseline if empty."""
+
     seed: int = 0
+    """Decides which rows are left out or repeated."""
 
 
-def matched(rows: Sequence[Rendered], reference: Sequence[Rendered], match: Match, global_batch: int) -> list[Rendered]:
-    """The rows of one epoch. Which are left out or repeated depends on the seed and the rows' ids alone.
+def matched(rows: Sequence[Rendered], target: Sequence[Rendered], match: Match, global_batch: int) -> list[Rendered]:
+    """The rows of one epoch. Which are left out or repeated depends only on the seed and the rows' ids.
 
-    Raises InputError where `rows` would have to invent some.
+    Raises InputError if `match.by` is `rows` and `target` has more rows.
     """
     if match.by == "tokens":
-        return _up_to(rows, match.seed, sum(map(trained, reference)))
-    have, want = len(rows), len(reference)
+        return _nearest_tokens(rows, match.seed, sum(map(trained_tokens, target)))
+    have, want = len(rows), len(target)
     if match.by == "rows" and have < want:
         raise InputError(
             f"match=rows: this arm has {have} rows, the arm it is matched to {want}. Match the larger to the smaller "
@@ -37,34 +42,39 @@ def matched(rows: Sequence[Rendered], reference: Sequence[Rendered], match: Matc
         )
     if match.by == "steps" and -(-have // global_batch) == -(-want // global_batch):
         return list(rows)
-    return _endless(rows, match.seed, want)
+    return _cycled(rows, match.seed, want)
 
 
-def trained(row: Rendered) -> int:
-    """How many tokens of a row are taught."""
+def trained_tokens(row: Rendered) -> int:
+    """The number of tokens in a row that the loss includes."""
     return sum(label != MASKED for label in row.labels)
 
 
-def _endless(rows: Sequence[Rendered], seed: int, count: int) -> list[Rendered]:
-    """As many rows, each as often as another but for the last round."""
+def _cycled(rows: Sequence[Rendered], seed: int, count: int) -> list[Rendered]:
+    """`count` rows in which the frequencies of any two rows differ by at most one."""
     rounds, rest = divmod(count, len(rows))
-    last = set(_drawn(rows, seed)[:rest])
-    return [row for turn in range(rounds + 1) for at, row in enumerate(rows) if turn < rounds or at in last]
+    return _repeated(rows, rounds, set(_drawn(rows, seed)[:rest]))
 
 
-def _up_to(rows: Sequence[Rendered], seed: int, tokens: int) -> list[Rendered]:
-    """Rows whose trained tokens together come as near to a number as whole rows can, taken in the drawn order."""
-    sizes = [trained(row) for row in rows]
+def _nearest_tokens(rows: Sequence[Rendered], seed: int, tokens: int) -> list[Rendered]:
+    """Rows, taken in the drawn order, whose trained tokens sum as nearly to `tokens` as whole rows allow."""
+    sizes = [trained_tokens(row) for row in rows]
     rounds, left = divmod(tokens, sum(sizes))
-    last: set[int] = set()
-    for at in _drawn(rows, seed):
-        if sizes[at] <= 2 * left:
-            last.add(at)
-            left -= sizes[at]
+    once_more: set[int] = set()
+    for index in _drawn(rows, seed):
+        if sizes[index] <= 2 * left:
+            once_more.add(index)
+            left -= sizes[index]
         if left <= 0:
             break
-    return [row for turn in range(rounds + 1) for at, row in enumerate(rows) if turn < rounds or at in last]
+    return _repeated(rows, rounds, once_more)
+
+
+def _repeated(rows: Sequence[Rendered], rounds: int, once_more: set[int]) -> list[Rendered]:
+    """All rows `rounds` times, then those with an index in `once_more`."""
+    return [*rows] * rounds + [row for index, row in enumerate(rows) if index in once_more]
 
 
 def _drawn(rows: Sequence[Rendered], seed: int) -> list[int]:
-    return sorted(range(len(rows)), key=lambda at: content_id(str(seed), "match", rows[at].id))
+    """The rows' indices in an order that depends on the seed."""
+    return sorted(range(len(rows)), key=lambda index: content_id(str(seed), "match", rows[index].id))

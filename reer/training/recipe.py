@@ -1,4 +1,4 @@
-"""What a training is, as plain records: its recipe, the job that is handed to a process, and its outcome."""
+"""A training as plain records: its recipe, the job that a process receives, and the outcome."""
 
 from __future__ import annotations
 
@@ -6,63 +6,91 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from reer.errors import InputError
 from reer.training.chat_format import ChatFormat
 from reer.training.parallelism import Parallelism
 
 OnLog = Callable[[Mapping[str, float]], None]
+"""Receives each row of the training curve as it is logged."""
 
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters on every linear layer; merged into the weights when training ends. `quantized` keeps the frozen
-    weights in 4 bits (NF4, QLoRA) while training."""
+    """Low-rank adapters on every linear layer, merged into the weights when training ends."""
 
-    rank: int
-    alpha: int
-    dropout: float
+    rank: PositiveInt
+
+    alpha: PositiveInt
+    """Adapters are scaled by alpha / rank."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
     quantized: bool = False
+    """Keep the frozen weights in 4 bits (NF4, QLoRA) while training."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What an optimizer step is. `global_batch` counts examples, whatever the parallelism of devices."""
+    """The optimization: what an optimizer step is and how many there are, whatever the parallelism."""
 
     method: Literal["full", "lora"]
-    epochs: float
-    learning_rate: float
+    """Train all weights, or adapters."""
+
+    epochs: PositiveFloat
+
+    learning_rate: PositiveFloat
+    """The peak learning rate."""
+
     schedule: Literal["constant", "constant_with_warmup", "cosine", "linear"]
-    warmup_ratio: float
-    weight_decay: float
-    global_batch: int
+
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
+    """Share of all steps in which the learning rate rises to its peak."""
+
+    weight_decay: NonNegativeFloat
+
+    global_batch: PositiveInt
+    """Examples in one optimizer step, over all processes."""
+
     precision: Literal["float32", "bfloat16"]
+    """`bfloat16` is autocast over float32 weights in full training, and the type of frozen weights under adapters."""
+
     chat_format: ChatFormat
+
     lora: Lora | None = None
+    """Present exactly if the method is `lora`."""
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0 or self.learning_rate <= 0 or self.global_batch < 1:
-            raise InputError(f"train: want epochs > 0, learning_rate > 0 and global_batch >= 1, got {self}")
         if (self.method == "lora") != (self.lora is not None):
             raise InputError(
-                f"train: method {self.method!r} with lora={self.lora}; lora settings go with method lora alone"
+                f"train.method is {self.method!r} with train.lora {self.lora}; set train.lora exactly if the method "
+                "is 'lora'"
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training as plain data, so that other processes can be given it: the student's folder, the file of rendered
-    rows, and the folder to work in."""
+    """A training as plain data, so that other processes can receive it."""
 
     student: str
+    """The student's folder."""
+
     rows: str
+    """The file of rendered rows."""
+
     recipe: Recipe
+
     seed: int
+
     parallelism: Parallelism
+
     work: str
+    """The folder for checkpoints, the model and messages between processes."""
 
     @property
     def checkpoints(self) -> Path:
@@ -81,18 +109,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """Where the model is and how training went; `curve` has one row per optimizer step."""
+    """The outcome of a training."""
 
     folder: Path
+    """The trained model."""
+
     curve: tuple[dict[str, float], ...]
+    """One row for each optimizer step."""
+
     steps: int
+
     resumed_from: int
+    """The optimizer step of the checkpoint that the training resumed from, 0 if it did not resume."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop; it has saved a checkpoint and goes on from there next time."""
+    """The training has stopped on request and saved a checkpoint; the next run resumes from it."""
 
 
 def steps_of(rows: int, recipe: Recipe) -> int:
-    """Optimizer steps of a training: an epoch's last step takes what is left."""
+    """Optimizer steps of a training. The last step of each epoch takes the remaining rows."""
     return math.ceil(-(-rows // recipe.global_batch) * recipe.epochs)

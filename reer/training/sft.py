@@ -1,16 +1,26 @@
-"""Supervised fine-tuning with TRL's SFTTrainer on rows that are already tokens (see `reer.training.chat_format`)."""
+"""Supervised fine-tuning with TRL's SFTTrainer on tokenised rows (see `reer.training.chat_format`)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reer.errors import InputError
 from reer.training.checkpoints import resumable, step_of
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, OnLog, Stopped, Trained
 from reer.training.student import load_student, save_student
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+TokenRow = dict[str, list[int]]
+"""`input_ids` and `labels` of one row."""
 
 CURVE = (
     "step",
@@ -28,12 +38,12 @@ CURVE = (
 
 
 def train_here(job: Job, on_log: OnLog) -> Trained:
-    """Train in this process (one of several, where a launcher started it so) and save the student to `job.model`.
+    """Train in this process, one of several under a launcher, and save the student to `job.model`.
 
-    Goes on from the newest complete checkpoint. Raises Stopped after a request to stop, InputError where the checkpoint
-    is that of another training, RuntimeError where the loss is no number any more.
+    Resumes from the newest complete checkpoint. Raises Stopped after a stop request, InputError if the checkpoint
+    belongs to another training, RuntimeError if the loss is not finite.
     """
-    from reer.training.callbacks import watch
+    from reer.training.callbacks import add_callbacks
 
     rows, digest = read_rows(Path(job.rows))
     facts = {
@@ -46,12 +56,12 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
     }
     resume = resumable(job.checkpoints, facts)
     trainer, count = build_trainer(job, rows), len(rows)
-    del rows  # the trainer has them in a denser form
+    del rows  # the trainer holds them in a denser form
     _check_sharding(trainer, job.parallelism)
-    stopping = watch(trainer, job, facts, count, on_log)
+    stop = add_callbacks(trainer, job, facts, count, on_log)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if stopping.stopped:
-        raise Stopped(f"training stopped at step {trainer.state.global_step}; it goes on from there")
+    if stop.stopped:
+        raise Stopped(f"training stopped at step {trainer.state.global_step}; rerun the same command to resume")
     save_student(trainer, job.student, job.model, job.recipe.precision)
     trainer.accelerator.wait_for_everyone()
     history = [row for row in trainer.state.log_history if "loss" in row]
@@ -59,35 +69,32 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
     return Trained(job.model, curve, trainer.state.global_step, step_of(resume) if resume else 0)
 
 
-def _check_sharding(trainer: Any, parallelism: Parallelism) -> None:
-    """Raise InputError where the weights are not split as the parallelism says: each process would hold all of them."""
+def _check_sharding(trainer: SFTTrainer, parallelism: Parallelism) -> None:
+    """Raise InputError if accelerate does not shard the weights as configured: each process would hold all of them."""
     kind = trainer.accelerator.distributed_type.value
     if (parallelism.sharding == "full") != (kind == "FSDP"):
         raise InputError(
-            f"runtime.parallelism.sharding={parallelism.sharding}, but accelerate runs {kind} here (FSDP2 wants GPUs); "
-            "choose a runtime whose sharding this machine can do, e.g. runtime.parallelism.sharding=none"
+            f"runtime.parallelism.sharding={parallelism.sharding}, but accelerate runs {kind} here (FSDP2 needs GPUs); "
+            "choose a runtime whose sharding this machine supports, e.g. runtime.parallelism.sharding=none"
         )
 
 
-def read_rows(path: Path) -> tuple[list[dict[str, list[int]]], str]:
-    """Token ids and labels of a file of rendered rows, and the sha256 of its bytes."""
-    import hashlib
-    import json
-
+def read_rows(path: Path) -> tuple[list[TokenRow], str]:
+    """Token ids and labels in a file of rendered rows, and the sha256 of its bytes."""
     content = path.read_bytes()
     rows = [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
     kept = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
     return kept, hashlib.sha256(content).hexdigest()
 
 
-def build_trainer(job: Job, rows: list[dict[str, list[int]]]) -> Any:
-    """TRL's trainer, told everything on purpose."""
+def build_trainer(job: Job, rows: list[TokenRow]) -> SFTTrainer:
+    """TRL's trainer with every relevant setting given explicitly."""
     from datasets import Dataset
     from transformers import PrinterCallback, set_seed
     from trl.trainer.sft_trainer import SFTTrainer
 
     set_seed(job.seed)
-    settings = settings_of(job)  # first: it tells this process its device and its place among the others
+    settings = settings_of(job)  # first: this sets up the process's device and rank
     model, tokenizer = load_student(job.student, job.recipe, job.parallelism.attention)
     trainer = SFTTrainer(
         model=model,
@@ -96,14 +103,14 @@ def build_trainer(job: Job, rows: list[dict[str, list[int]]]) -> Any:
         processing_class=tokenizer,
         peft_config=_peft(job.recipe.lora),
     )
-    trainer.remove_callback(PrinterCallback)  # our own progress says it better
-    # Without this there is a card at each checkpoint, which asks a live W&B run for its URL.
+    trainer.remove_callback(PrinterCallback)  # our own progress display replaces it
+    # TRL writes a model card at each checkpoint, which asks a live W&B run for its URL.
     trainer.create_model_card = lambda *_, **__: None
     return trainer
 
 
-def settings_of(job: Job) -> Any:
-    """TRL's configuration from ours, every default that could lose tokens or leak state set on purpose."""
+def settings_of(job: Job) -> SFTConfig:
+    """TRL's configuration of a job; every default that could lose tokens or leak state is set explicitly."""
     import torch
     from trl.trainer.sft_config import SFTConfig
 
@@ -135,14 +142,14 @@ def settings_of(job: Job) -> Any:
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
         logging_nan_inf_filter=False,
-        # Split gradients are summed split, in each micro batch: whole ones would fill a device, in half precision.
+        # Sharded gradients are reduced in each micro batch: unsharded ones would fill a device, in half precision.
         accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": parallelism.sharding == "full"}},
     )
-    settings._n_gpu = min(1, settings.n_gpu)  # one process drives one device; Trainer would spread over all it sees
+    settings._n_gpu = min(1, settings.n_gpu)  # one process drives one device; Trainer would use all visible ones
     return settings
 
 
-def _peft(lora: Lora | None) -> Any:
+def _peft(lora: Lora | None) -> LoraConfig | None:
     if lora is None:
         return None
     from peft import LoraConfig

@@ -1,7 +1,7 @@
-"""What the search costs, against its peers on the same work: `python -m tests.benchmarks.search`.
+"""The cost of the search against other implementations of the same work: `python -m tests.benchmarks.search`.
 
-Counts hold on any machine; ratios are of interleaved runs in this process, after every variant's scores were found
-equal. The model is the bundled 135M one in fp32 on this CPU; nothing here says how large models on GPUs behave.
+Counts hold on any machine; ratios are of interleaved runs in this process, after every variant's scores have been
+checked to be equal. The model is the bundled 135M one in fp32 on this CPU; the results do not transfer to GPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from experiments.config import compose_plans, experiment_from
 from reer.models.local.model import LocalSession
 from reer.models.local.scoring import PrefixScorer
 from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling, in_order
@@ -42,6 +41,7 @@ from tests.benchmarks.work import (
     step_of,
     wasted_decode,
 )
+from tests.fakes.plans import compose
 
 MEMORY_BYTES = 2**31
 DECODED = 100  # max_tokens of the released code's scoring requests
@@ -51,12 +51,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--parts", default="scoring,search,memory", help="which parts, by commas")
+    parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    x = experiment_from(plan)
-    with x.scorer.model.open(Device("cpu", generate_rows=32)) as session:
+    exp = compose("tracking=silent")
+    with exp.scorer.model.open(Device("cpu", generate_rows=32)) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
@@ -64,15 +63,14 @@ def main() -> None:
         if "scoring" in given.parts:
             scoring(session, given.repeats)
         if "search" in given.parts:
-            whole_search(session, x, given.pairs)
+            whole_search(session, exp, given.pairs)
     if "memory" in given.parts:
         memory()
 
 
 def real_tokens(session: LocalSession) -> list[int]:
-    """The bundled texts one after another, as tokens."""
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    rows = experiment_from(plan).source.rows(None)
+    """The tokens of all bundled texts, concatenated."""
+    rows = compose("tracking=silent").source.rows(None)
     return [token for row in rows for token in session.tokens.ids(row.solution + "\n\n")]
 
 
@@ -157,7 +155,7 @@ def _no_drafts(requests: Sequence[Any]) -> list[Any]:
 
 
 class ReleasedScorer:
-    """The released way to score, part by part: one after another, everything read again, 100 tokens decoded."""
+    """Scoring as released, switch by switch: one passage at a time, no shared prefixes, 100 decoded tokens."""
 
     name = "port"
 
@@ -177,7 +175,7 @@ class ReleasedScorer:
 
 
 def whole_search(session: LocalSession, x: Any, count: int) -> None:
-    """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites, each contribution alone."""
+    """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites, by improvement."""
     session.scorer = PrefixScorer(session.model, 1, MEMORY_BYTES)
     pairs, drafts, texts = _material(x, count)
     rewrite, timed, results, lines = Recorded(texts), Timed(), {}, []
@@ -185,7 +183,7 @@ def whole_search(session: LocalSession, x: Any, count: int) -> None:
         ("port of the released code", ReleasedScorer(session, decode=True, head_on_answer=False), 1),
         ("no wasted decode", ReleasedScorer(session, decode=False, head_on_answer=False), 1),
         ("and the head on answers only", ReleasedScorer(session, decode=False, head_on_answer=True), 1),
-        ("and beginnings shared (ours)", session, 32),
+        ("and shared prefixes (ours)", session, 32),
     ):
         score = NllScorer(scorer, x.scorer.score, pairs, x.prompts.with_triggers(x.reflection.triggers))
         results[name] = timed.run(name, partial(_search, x, drafts, rewrite, score, width))
@@ -208,7 +206,7 @@ def whole_search(session: LocalSession, x: Any, count: int) -> None:
 
 
 def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
-    """Pairs from the bundled English texts, drafts and rewrites from paragraphs of the other ones."""
+    """Pairs from the bundled English texts; drafts and rewrites from paragraphs of the others."""
     rows = [row for row in x.source.rows(None) if row.solution.isascii() or "。" not in row.solution]
     paragraphs = [p for row in rows for p in row.solution.split("\n\n") if 150 < len(p) < 450]
     pairs, drafts = {}, {}
@@ -236,7 +234,7 @@ def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
 
 
 def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
-    """Rewriting is decoding: one request after another against all pairs' requests together."""
+    """Decoding the rewrites one at a time against all pairs' rewrites in a batch."""
     sampling = Sampling(0.8, 0.85, 48)
     asked = [Request(Prompt((Message("user", p.query),)), sampling, k, p.id) for p in pairs for k in range(2)]
     timed = Timed()
@@ -245,18 +243,18 @@ def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
     tokens = [sum(reply.tokens for reply in replies) for replies in (alone, together)]
     rate = [count / timed.median(name) for count, name in zip(tokens, ("alone", "together"), strict=True)]
     print(
-        f"\nDecoding {len(asked)} rewrites of up to 48 tokens: {rate[0]:.0f} tokens/s one after another, "
-        f"{rate[1]:.0f} tokens/s together across pairs: {rate[1] / rate[0]:.1f} times"
+        f"\nDecoding {len(asked)} rewrites of up to 48 tokens: {rate[0]:.0f} tokens/s one at a time, "
+        f"{rate[1]:.0f} tokens/s in a batch across pairs: {rate[1] / rate[0]:.1f} times"
     )
 
 
 def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:
-    """How far above what it held before one score of `tokens` tokens, half of them the answer's, took this process."""
+    """Peak memory that one score of `tokens` tokens, half of them the answer's, adds to this process. In bytes."""
     words = (real_tokens(session) * 4)[:tokens]
     passage = (words[: tokens // 2], words[tokens // 2 :])
     with redirect_stderr(StringIO()):
         naive(session.model, [(words[:8], words[8:16])])
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark falls to what is held now
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the high-water mark to the current size
     before = _status("VmRSS")
     if how == "naive":
         naive(session.model, [passage])
@@ -272,7 +270,7 @@ def _status(name: str) -> int:
 
 
 def memory() -> None:
-    """Each length and method in a process of its own."""
+    """Peak memory of each length and method, each in its own process."""
     print("\n## Memory that one score adds at its peak (half context, half answer)\n")
     print("| tokens | naive loop | ours | ours / naive |\n|---|---|---|---|")
     for tokens in (2048, 4096, 8192):

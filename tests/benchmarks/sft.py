@@ -1,8 +1,8 @@
-"""What our training adds to TRL's, on the same rows: `python -m tests.benchmarks.sft`.
+"""The overhead of our training over plain TRL on the same rows: `python -m tests.benchmarks.sft`.
 
-Time is that of the training loop alone, ours and a bare script's taking turns in this process; both take the same rows
-in the same order, which equal losses prove. Counts hold on any machine: what TRL's defaults would pad and cut of
-rows like these. The model is the bundled 135M one in fp32 on this CPU; nothing here says how GPUs behave.
+Seconds are those of the training loop alone; ours and a minimal script alternate in this process on the same rows in
+the same order, which equal losses prove. Counts hold on any machine: padding and truncation of these rows under TRL's
+defaults. The model is the bundled 135M one in fp32 on this CPU; the results do not transfer to GPUs.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ from dataclasses import asdict, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
 from reer.data.rows import Problems
-from reer.training.callbacks import watch
+from reer.training.callbacks import add_callbacks
 from reer.training.chat_format import MASKED, Rendered, render
-from reer.training.checkpoints import seal
+from reer.training.checkpoints import commit_checkpoint
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job
 from reer.training.sft import build_trainer, read_rows
-from reer.training.student import load_student
+from reer.training.student import load_student, load_tokenizer
 from reer.types import Message, Sample, content_id
 from tests.benchmarks.work import Timed, environment
+from tests.fakes.plans import compose
 
-TRL_BATCH, TRL_LENGTH = 8, 1024  # per_device_train_batch_size and max_length where nothing is said
+if TYPE_CHECKING:
+    from trl import SFTTrainer
+
+TRL_BATCH, TRL_LENGTH = 8, 1024  # per_device_train_batch_size and max_length if not set
 
 
 def main() -> None:
@@ -43,64 +46,69 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     given = parser.parse_args()
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    x = experiment_from(plan)
-    print(f"# {x.student.name}\n# {environment()}")
-    rows = real_rows(x)
+    exp = compose("tracking=silent")
+    print(f"# {exp.student.name}\n# {environment()}")
+    rows = real_rows(exp)
     counts(rows)
     with tempfile.TemporaryDirectory() as folder:
-        loops(x, rows, given.steps, given.repeats, Path(folder))
+        loops(exp, rows, given.steps, given.repeats, Path(folder))
 
 
-def real_rows(x: Experiment) -> list[Rendered]:
-    """The bundled texts and problems as training rows. The texts have no thinking yet: their first half stands for it,
-    so that rows are as long as trained ones."""
-    from transformers import AutoTokenizer
+def real_rows(exp: Experiment) -> list[Rendered]:
+    """The bundled texts and problems as training rows.
 
-    samples = list(x.public.samples(Problems("error")))
-    for text in x.source.rows(Problems("error")):
+    The first half of each text replaces its missing thinking, so that rows have realistic lengths.
+    """
+
+    samples = list(exp.public.samples(Problems("error")))
+    for text in exp.source.rows(Problems("error")):
         middle = len(text.solution) // 2
         turns = (Message("user", text.query or "Write this text."), Message("assistant", text.solution))
         thinking = text.solution[:middle].strip()
         samples.append(Sample(content_id(text.solution), turns, "bundled", "others", thinking, text.solution))
-    tokenizer = AutoTokenizer.from_pretrained(x.student.fetch())
-    return list(render(samples, tokenizer, x.train.chat_format, 8192).rows)
+    tokenizer = load_tokenizer(exp.student.fetch())
+    return list(render(samples, tokenizer, exp.train.chat_format, 8192).rows)
 
 
 def counts(rows: list[Rendered]) -> None:
-    """What TRL's defaults would do to these rows, and to rows of the paper's lengths."""
-    print("\n## What TRL's defaults would lose (batches of 8 in the rows' order, max_length 1024)\n")
-    print("| rows | tokens | padding, share of what is computed | tokens cut, share | trained tokens cut, share |")
+    """Padding and truncation of these rows, and of rows of the paper's lengths, under TRL's defaults."""
+    print("\n## Padding and truncation under TRL's defaults (batches of 8 in the rows' order, max_length 1024)\n")
+    print("| rows | tokens | padding, share of computed | tokens truncated, share | trained tokens truncated, share |")
     print("|---|---|---|---|---|")
-    longer = [replace(r, input_ids=r.input_ids * 8, labels=r.labels * 8) for r in rows]
+    longer = [replace(row, input_ids=row.input_ids * 8, labels=row.labels * 8) for row in rows]
     for name, some in (("the bundled ones", rows), ("the same, eight times as long", longer)):
         kept = [row.input_ids[:TRL_LENGTH] for row in some]
         batches = [kept[start : start + TRL_BATCH] for start in range(0, len(kept), TRL_BATCH)]
         computed = sum(len(batch) * max(map(len, batch)) for batch in batches)
         whole, left = sum(len(row.input_ids) for row in some), sum(map(len, kept))
-        taught = [label for row in some for label in row.labels if label != MASKED]
-        still = [label for row in some for label in row.labels[:TRL_LENGTH] if label != MASKED]
+        trained = [label for row in some for label in row.labels if label != MASKED]
+        kept_labels = [label for row in some for label in row.labels[:TRL_LENGTH] if label != MASKED]
         print(
             f"| {name} ({len(some)}) | {whole:,} | {1 - left / computed:.1%} | {1 - left / whole:.1%} | "
-            f"{1 - len(still) / len(taught):.1%} |"
+            f"{1 - len(kept_labels) / len(trained):.1%} |"
         )
-    print("\nOurs: one row at a time, so no padding on a CPU; a row that is too long is an error, nothing is cut.")
+    print("\nOurs: one row at a time, so no padding on a CPU; an overlong row is an error, and nothing is truncated.")
 
 
-def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder: Path) -> None:
-    """Both loops by turns."""
-    taken = sorted(rows, key=lambda row: row.id)[: steps * x.train.global_batch]
+def loops(exp: Experiment, rows: list[Rendered], steps: int, repeats: int, folder: Path) -> None:
+    """Both loops, alternating."""
+    taken = sorted(rows, key=lambda row: row.id)[: steps * exp.train.global_batch]
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in taken), encoding="utf-8")
-    recipe = replace(x.train, epochs=1)
+    recipe = replace(exp.train, epochs=1)
     parallelism = Parallelism(micro_batch=1, checkpoint_steps=10**6, recompute_activations=False)
-    timed, losses, tokens, trainer = Timed(), dict[str, list[float]](), 0, None
+    timed, losses, tokens = Timed(), dict[str, list[float]](), 0
     for turn in range(repeats + 1):
-        job = Job(str(x.student.fetch()), str(file), recipe, 0, parallelism, str(folder / f"ours-{turn}"))
+        job = Job(
+            student=str(exp.student.fetch()),
+            rows=str(file),
+            recipe=recipe,
+            seed=0,
+            parallelism=parallelism,
+            work=str(folder / f"ours-{turn}"),
+        )
         loops = [("bare TRL", bare), ("ours", partial(ours, rows=len(taken)))]
-        for name, build in (
-            loops if turn % 2 else loops[::-1]
-        ):  # who comes second finds the caches as the first left them
+        for name, build in loops if turn % 2 else loops[::-1]:  # the second of a turn finds warm caches
             trainer = build(job)
             began = time.perf_counter()
             with redirect_stdout(StringIO()):
@@ -114,7 +122,7 @@ def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder:
     print("| loop | seconds, median (min-max) | tokens/s | against bare TRL, median of each turn's ratio (min-max) |")
     print("|---|---|---|---|")
     for name, seconds in timed.seconds.items():
-        ratios = [mine / theirs for mine, theirs in zip(seconds, timed.seconds["bare TRL"], strict=True)]
+        ratios = [seconds_here / base for seconds_here, base in zip(seconds, timed.seconds["bare TRL"], strict=True)]
         print(
             f"| {name} | {timed.shown(name)} | {tokens / timed.median(name):.0f} | "
             f"{timed.ratio(name, 'bare TRL'):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) |"
@@ -122,28 +130,28 @@ def loops(x: Experiment, rows: list[Rendered], steps: int, repeats: int, folder:
     checkpoint(trainer, folder)
 
 
-def checkpoint(trainer: Any, folder: Path) -> None:
-    """What one checkpoint costs, and what making sure of it adds."""
+def checkpoint(trainer: SFTTrainer, folder: Path) -> None:
+    """Seconds to write one checkpoint, and to flush and mark it."""
     began = time.perf_counter()
     trainer._save_checkpoint(trainer.model, trial=None)
     written = time.perf_counter()
     (saved,) = folder.glob("**/checkpoint-*")
-    seal(saved, {})
+    commit_checkpoint(saved, {})
     size = sum(file.stat().st_size for file in saved.iterdir()) / 2**30
-    took, sealing = written - began, time.perf_counter() - written
-    print(f"\nOne checkpoint of {size:.2f} GiB: {took:.1f} s to write, {sealing:.1f} s to have it on disk and marked.")
+    writing, committing = written - began, time.perf_counter() - written
+    print(f"\nOne checkpoint of {size:.2f} GiB: {writing:.1f} s to write, {committing:.1f} s to flush and mark it.")
 
 
-def ours(job: Job, rows: int) -> Any:
-    """Our trainer with all that watches it."""
+def ours(job: Job, rows: int) -> SFTTrainer:
+    """Our trainer with its callbacks."""
     Path(job.work).mkdir()
     trainer = build_trainer(job, read_rows(Path(job.rows))[0])
-    watch(trainer, job, {}, rows, lambda row: None)
+    add_callbacks(trainer, job, {}, rows, lambda row: None)
     return trainer
 
 
-def bare(job: Job) -> Any:
-    """The shortest script that takes the same steps."""
+def bare(job: Job) -> SFTTrainer:
+    """A minimal TRL script that takes the same steps."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 

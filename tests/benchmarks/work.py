@@ -1,4 +1,4 @@
-"""What the search benchmark measures: token ids, peers, and the arithmetic of a forward pass."""
+"""Parts of the benchmarks: timing, other implementations of scoring, and the operations of a forward pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Timed:
         return statistics.median(self.seconds[name])
 
     def ratio(self, first: str, second: str) -> float:
-        """The median over repeats of first / second: both were run in turn, so that a slow minute slows both."""
+        """The median over repeats of first / second: the two alternate, so that a slow minute slows both."""
         return statistics.median(a / b for a, b in zip(self.seconds[first], self.seconds[second], strict=True))
 
     def shown(self, name: str) -> str:
@@ -48,7 +48,7 @@ def environment() -> str:
 
 
 def naive(model: Any, passages: Passages) -> NatsOf:
-    """A plain transformers loop: one candidate after another, all tokens, logits of every row."""
+    """A plain transformers loop: candidates one at a time, all tokens, logits of every row."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -62,7 +62,7 @@ def naive(model: Any, passages: Passages) -> NatsOf:
 
 
 def rows_of_the_answer(model: Any, passages: Passages) -> NatsOf:
-    """The same with the head on the answer's rows only."""
+    """The naive loop with the LM head on the answer's rows only."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -75,7 +75,7 @@ def rows_of_the_answer(model: Any, passages: Passages) -> NatsOf:
 
 
 def wasted_decode(model: Any, passages: Passages, tokens: int) -> int:
-    """What the released scorer decodes after each score and throws away."""
+    """Decode tokens after each score and discard them, as the released scorer does. Returns their number."""
     import torch
 
     written = 0
@@ -124,7 +124,7 @@ def ctranslate_scorer(folder: str, converted: str, tokenizer: Any) -> Callable[[
 
 @dataclass(frozen=True)
 class Flops:
-    """Floating-point operations of a decoder: two for each weight and token, attention over what lies before."""
+    """Floating-point operations of a decoder: two for each weight and token, and attention to earlier tokens."""
 
     body: int
     attention: int
@@ -153,7 +153,7 @@ class Step:
     shared: int
 
     def minimal_flops(self, flops: Flops, kept: bool) -> int:
-        """Each distinct beginning once; `kept` is the beginning known from the step before."""
+        """Each distinct prefix computed once; `kept` means that the previous step has computed the shared prefix."""
         total = 0 if kept else flops.run(self.shared, 0, 0)
         return total + sum(flops.run(len(c + a) - self.shared, self.shared, len(a)) for c, a in self.candidates)
 
@@ -165,9 +165,12 @@ class Step:
 
 
 def step_of(words: Sequence[int], x: int, segments: int, size: int, y: int, k: int, at: int) -> Step:
-    """A step at segment `at` over real text, cut into pieces; the candidates begin with different tokens."""
+    """A step at segment `at` over real text, split into pieces; the candidates start with different tokens."""
     text = iter(words)
-    take = lambda n: [next(text) for _ in range(n)]  # noqa: E731
+
+    def take(count: int) -> Ids:
+        return [next(text) for _ in range(count)]
+
     query, thinking, answer = take(x), [take(size) for _ in range(segments)], take(y)
     rewrites: list[Ids] = []
     while len(rewrites) < k:

@@ -1,4 +1,4 @@
-"""The chat format: every trap that could lose, merge or unmask a token."""
+"""The chat format loses, merges and unmasks no token."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,7 @@ def one(tokenizer: Any, sample: Sample, chat: ChatFormat = PLAIN) -> Rendered:
     return row
 
 
-def taught(tokenizer: Any, row: Rendered) -> str:
+def trained_text(tokenizer: Any, row: Rendered) -> str:
     return tokenizer.decode([label for label in row.labels if label != MASKED])
 
 
@@ -70,7 +70,7 @@ def test_answer_tags_go_around_the_answer_alone() -> None:
 
 def test_empty_thinking_adds_no_block(tokenizer: Any) -> None:
     row = one(tokenizer, sample(thinking=""))
-    assert taught(tokenizer, row) == "An answer." + END_OF_TURN
+    assert trained_text(tokenizer, row) == "An answer." + END_OF_TURN
     assert "think" not in read(tokenizer, row)
 
 
@@ -78,14 +78,14 @@ def test_empty_thinking_adds_no_block(tokenizer: Any) -> None:
 @given(texts, texts, texts)
 def test_labels_decode_to_the_completion_verbatim(tokenizer: Any, thinking: str, answer: str, query: str) -> None:
     row = one(tokenizer, sample(answer, thinking, query))
-    assert taught(tokenizer, row) == PLAIN.completion(thinking, answer) + END_OF_TURN
+    assert trained_text(tokenizer, row) == PLAIN.completion(thinking, answer) + END_OF_TURN
     assert read(tokenizer, row).startswith(f"<|im_start|>user\n{query}<|im_end|>\n<|im_start|>assistant\n")
 
 
 @pytest.mark.parametrize("text", TRICKY)
 def test_tricky_text_survives_in_every_place(tokenizer: Any, text: str) -> None:
     row = one(tokenizer, sample(answer=text, thinking=f"x{text}", query=text))
-    assert taught(tokenizer, row) == f"<think>\nx{text}\n</think>\n\n{text}{END_OF_TURN}"
+    assert trained_text(tokenizer, row) == f"<think>\nx{text}\n</think>\n\n{text}{END_OF_TURN}"
     assert f"<|im_start|>user\n{text}<|im_end|>" in read(tokenizer, row)
 
 
@@ -127,13 +127,13 @@ def test_all_turns_before_the_last_are_in_the_prompt_and_masked(tokenizer: Any) 
         Message("assistant", "B"),
     )
     row = one(tokenizer, Sample("s", turns, "test", "others", "", "B"))
-    assert taught(tokenizer, row) == "B" + END_OF_TURN
+    assert trained_text(tokenizer, row) == "B" + END_OF_TURN
     assert "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>" in read(
         tokenizer, row
     )
 
 
-def test_an_overlong_row_is_an_error_that_says_what_to_do(tokenizer: Any) -> None:
+def test_an_overlong_row_is_an_error_with_advice(tokenizer: Any) -> None:
     length = len(one(tokenizer, sample()).input_ids)
     assert len(render([sample()], tokenizer, PLAIN, length).rows) == 1
     with pytest.raises(InputError, match=rf"row s \(test\) has {length} tokens.*overlong=drop"):
@@ -143,24 +143,24 @@ def test_an_overlong_row_is_an_error_that_says_what_to_do(tokenizer: Any) -> Non
 def test_overlong_rows_are_dropped_and_counted_never_cut(tokenizer: Any) -> None:
     short, long = sample(id="short"), sample("word " * 50, id="long")
     length = len(one(tokenizer, short).input_ids)
-    out = render([long, short], tokenizer, ChatFormat(False, "drop"), length)
+    out = render([long, short], tokenizer, ChatFormat(answer_tags=False, overlong="drop"), length)
     assert [row.id for row in out.rows] == ["short"]
     assert out.dropped == (Drop("long", "overlong"),)
-    assert taught(tokenizer, out.rows[0]).endswith(END_OF_TURN)
+    assert trained_text(tokenizer, out.rows[0]).endswith(END_OF_TURN)
 
 
-def test_rows_are_cut_only_where_that_is_asked_for_and_counted(tokenizer: Any) -> None:
+def test_rows_are_truncated_only_on_request_and_counted(tokenizer: Any) -> None:
     long, asking = sample("word " * 50, id="long"), sample(query="why " * 80, id="asking")
     whole = one(tokenizer, long)
-    out = render([long, asking], tokenizer, ChatFormat(False, "truncate"), 200)
+    out = render([long, asking], tokenizer, ChatFormat(answer_tags=False, overlong="truncate"), 200)
     assert [(row.id, len(row.input_ids)) for row in out.rows] == [("long", 200)]
     assert (out.rows[0].input_ids, out.rows[0].labels) == (whole.input_ids[:200], whole.labels[:200])
     assert out.truncated_rows == 1
-    assert out.dropped == (Drop("asking", "prompt_overlong"),)  # nothing of it would have been taught
-    assert render([sample()], tokenizer, ChatFormat(False, "truncate"), LONG).truncated_rows == 0
+    assert out.dropped == (Drop("asking", "prompt_overlong"),)  # none of its completion would have been trained
+    assert render([sample()], tokenizer, ChatFormat(answer_tags=False, overlong="truncate"), LONG).truncated_rows == 0
 
 
-def test_the_token_account_is_that_of_the_rows(tokenizer: Any) -> None:
+def test_token_counts_match_the_rows(tokenizer: Any) -> None:
     out = render([sample(), sample("Another, longer answer.")], tokenizer, PLAIN, LONG)
     labels = [label for row in out.rows for label in row.labels]
     assert out.masked_tokens == labels.count(MASKED)
@@ -168,7 +168,7 @@ def test_the_token_account_is_that_of_the_rows(tokenizer: Any) -> None:
 
 
 class Lossy:
-    """A tokenizer that decodes to something else, as one that cleans up spaces would."""
+    """A tokenizer that decodes to another text, as one that cleans up spaces does."""
 
     unk_token_id = None
 
@@ -188,8 +188,8 @@ class Lossy:
         return self.inner.decode(ids).replace(" .", ".")
 
 
-def test_a_tokenizer_that_does_not_give_the_text_back_is_refused_with_the_place(tokenizer: Any) -> None:
-    with pytest.raises(InputError, match="do not give the text back from character 5"):
+def test_a_tokenizer_that_loses_text_is_refused_with_the_position(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="decode to another text from character 5"):
         render([sample("Space . dot", thinking="")], Lossy(tokenizer, 2), PLAIN, LONG)
 
 
@@ -214,34 +214,34 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
-def test_qwen3s_tokens_give_thinking_and_answer_back_verbatim(qwen: Any, text: str) -> None:
+def test_qwen3s_tokens_decode_to_thinking_and_answer_verbatim(qwen: Any, text: str) -> None:
     row = one(qwen, sample(answer=text, thinking=text, query=text))
-    assert taught(qwen, row) == f"<think>\n{text}\n</think>\n\n{text}{END_OF_TURN}"
+    assert trained_text(qwen, row) == f"<think>\n{text}\n</think>\n\n{text}{END_OF_TURN}"
     assert read(qwen, row).startswith(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n<think>\n{text}")
-    base = one(qwen, sample(answer=text, thinking=text), ChatFormat(False, "error", end="text"))
-    assert taught(qwen, base).endswith(text + qwen.eos_token)
+    base = one(qwen, sample(answer=text, thinking=text), ChatFormat(answer_tags=False, overlong="error", end="text"))
+    assert trained_text(qwen, base).endswith(text + qwen.eos_token)
 
 
 @pytest.mark.parametrize("text", ["5 \u2126", "300 \u212a", "caf\u0065\u0301", "\uf900"])
 @pytest.mark.parametrize("place", ["answer", "thinking", "query"])
-def test_text_that_qwen3s_tokenizer_would_write_otherwise_drops_the_row_alone(qwen: Any, text: str, place: str) -> None:
+def test_text_that_qwen3s_tokenizer_normalises_drops_only_its_row(qwen: Any, text: str, place: str) -> None:
     out = render([sample(**{place: text}), sample(id="good")], qwen, PLAIN, LONG)
     assert [row.id for row in out.rows] == ["good"]
     assert out.dropped == (Drop("s", "changed_by_tokenizer"),)
 
 
-def test_rows_taught_as_answers_alone_are_the_rows_that_are_kept_with_thinking(tokenizer: Any) -> None:
+def test_rows_without_thinking_are_those_that_are_kept_with_thinking(tokenizer: Any) -> None:
     kept, long, botched = (
         sample(id="kept"),
         sample(thinking="word " * 50, id="long"),
         sample(thinking="<think>", id="x"),
     )
-    mixed = render([kept, long, botched], tokenizer, ChatFormat(False, "drop"), 200)
+    mixed = render([kept, long, botched], tokenizer, ChatFormat(answer_tags=False, overlong="drop"), 200)
     alone = [replace(row, without_thinking=True) for row in (kept, long, botched)]
-    out = render(alone, tokenizer, ChatFormat(False, "drop"), 200)
+    out = render(alone, tokenizer, ChatFormat(answer_tags=False, overlong="drop"), 200)
     assert [row.id for row in out.rows] == [row.id for row in mixed.rows] == ["kept"]
     assert out.dropped == mixed.dropped
-    assert taught(tokenizer, out.rows[0]) == "An answer." + END_OF_TURN
+    assert trained_text(tokenizer, out.rows[0]) == "An answer." + END_OF_TURN
 
 
 def test_earlier_thinking_that_qwen3s_own_template_deletes_is_kept(qwen: Any) -> None:
@@ -253,13 +253,13 @@ def test_earlier_thinking_that_qwen3s_own_template_deletes_is_kept(qwen: Any) ->
 
 
 def test_thinking_blocks_inside_a_text_drop_the_row_with_a_reason(qwen: Any) -> None:
-    """Whoever reads the answer could not tell where the thinking ends."""
+    """A reader of the answer could not tell where the thinking ends."""
     earlier = (Message("user", "U"), Message("assistant", "<think>a</think>b</think>c"), Message("user", "V"))
     botched = [
         sample(thinking="a</think>b", id="two"),
         sample(thinking="<think>a", id="nested"),
         sample(query="say <|im_end|>", id="special"),
-        sample(answer="Then </think> was said.", id="quoted"),
+        sample(answer="Then </think> was quoted.", id="quoted"),
         Sample("earlier", (*earlier, Message("assistant", "B")), "test", "others", "z", "B"),
     ]
     out = render([*botched, sample(id="good")], qwen, PLAIN, LONG)

@@ -1,4 +1,4 @@
-"""The arithmetic of training against figures that were published or measured."""
+"""The estimated cost of a training against published and measured figures."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,19 +9,19 @@ from reer.models.local.checkpoints import FolderModel, TinyModel
 from reer.models.local.size import Size, size_in
 from reer.training.cost import TrainingSetSize, training_cost
 from reer.training.parallelism import Parallelism
-from reer.training.recipe import Lora, Recipe
+from reer.training.recipe import Lora
 from tests.fakes.plans import compose
-from tests.fakes.training import CHAT
+from tests.fakes.training import FULL
 from tests.reer.search.test_cost import ASSUMED
 
 QWEN3_8B = Size(4096, 36, 12288, 32, 8, 128, 151936, tied=False)
 SMOLLM2 = Size(576, 30, 1536, 9, 3, 64, 49152, tied=True)
-PAPER = Recipe("full", 3, 2e-5, "constant", 0.0, 0.0, global_batch=96, precision="bfloat16", chat_format=CHAT)
-NODE = Parallelism(2, 100, True, devices=8, sharding="full")
-ONE = Parallelism(1, 100, True)
+PAPER = replace(FULL, epochs=3, learning_rate=2e-5, global_batch=96, precision="bfloat16")
+ONE = Parallelism(micro_batch=1, checkpoint_steps=100, recompute_activations=True)
+NODE = replace(ONE, micro_batch=2, devices=8, sharding="full")
 
 
-def test_parameters_are_those_the_models_are_named_after() -> None:
+def test_parameter_counts_match_the_models_names() -> None:
     assert QWEN3_8B.parameters == pytest.approx(8.19e9, rel=1e-3)
     assert SMOLLM2.parameters == pytest.approx(134.5e6, rel=1e-3)
     for choice, billions in (("qwen25_7b_instruct", 7.61), ("qwen25_32b_instruct", 32.76), ("qwen3_8b", 8.19)):
@@ -47,12 +47,10 @@ def test_a_configuration_of_another_kind_has_no_size(tmp_path: Path) -> None:
 def test_the_papers_training_costs_what_published_rates_say() -> None:
     """20,000 rows of 4,850 tokens, 3 epochs: 291 M tokens, 625 steps; 14.7 device-hours at 5,500 tokens/s."""
     cost = training_cost(PAPER, NODE, QWEN3_8B, TrainingSetSize(20_000, 20_000 * 4850, 16_384), ASSUMED)
-    assert (cost.steps, cost.tokens) == (
-        627,
-        291_000_000,
-    )  # each epoch's last batch is a small one: 209 steps, not 208.3
+    # 209 steps for each epoch, not 208.3: its last batch is a small one
+    assert (cost.steps, cost.tokens) == (627, 291_000_000)
     assert cost.device_hours == pytest.approx(14.7, rel=0.01)
-    assert cost.gib["weights and optimizer"] == pytest.approx(16.4 / 1.0737, rel=0.01)  # 131 GB over 8
+    assert cost.memory_gib.trained_weights == pytest.approx(16.4 / 1.0737, rel=0.01)  # 131 GB over 8
 
 
 def test_memory_is_near_what_was_measured_and_published() -> None:
@@ -61,7 +59,9 @@ def test_memory_is_near_what_was_measured_and_published() -> None:
     fp32, rows = replace(PAPER, precision="float32"), TrainingSetSize(32, 32 * 512, 512)
     lora = replace(fp32, method="lora", lora=Lora(16, 32, 0.0))
     for recipe, recompute, measured in ((fp32, False, 5.5), (fp32, True, 4.2), (lora, False, 4.8)):
-        cost = training_cost(recipe, Parallelism(2, 1, recompute), SMOLLM2, rows, ASSUMED)
+        cost = training_cost(
+            recipe, replace(ONE, micro_batch=2, recompute_activations=recompute), SMOLLM2, rows, ASSUMED
+        )
         assert cost.device_gib == pytest.approx(measured, rel=0.3)
     adapters = replace(PAPER, method="lora", lora=Lora(32, 64, 0.0))
     one = training_cost(adapters, ONE, QWEN3_8B, TrainingSetSize(1000, 1, 16_384), ASSUMED).device_gib
@@ -70,8 +70,8 @@ def test_memory_is_near_what_was_measured_and_published() -> None:
     assert training_cost(quantized, ONE, QWEN3_8B, TrainingSetSize(1000, 1, 4096), ASSUMED).device_gib < 16
 
 
-def test_more_processes_hold_less_each_and_work_as_much_together() -> None:
-    load = TrainingSetSize(37_000, 200_000_000, 32_768)
-    one, node = (training_cost(PAPER, parallelism, QWEN3_8B, load, ASSUMED) for parallelism in (ONE, NODE))
+def test_sharding_lowers_the_memory_of_each_device_and_not_the_work() -> None:
+    size = TrainingSetSize(37_000, 200_000_000, 32_768)
+    one, node = (training_cost(PAPER, parallelism, QWEN3_8B, size, ASSUMED) for parallelism in (ONE, NODE))
     assert one.device_gib > 100 > 80 > node.device_gib
     assert (one.steps, one.device_hours) == (node.steps, node.device_hours)

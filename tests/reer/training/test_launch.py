@@ -1,13 +1,14 @@
-"""A training on several processes is the training of one, and stops and goes on like it."""
+"""A training on several processes takes the steps of a single process, and stops and resumes like it."""
 
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from reer.errors import InputError
 from reer.training.launch import command, fine_tune
@@ -15,15 +16,15 @@ from reer.training.parallelism import Parallelism
 from reer.training.recipe import Stopped
 from tests.fakes.training import FULL, job_of, train, weights
 
-BATCH = replace(FULL, global_batch=4, epochs=60, learning_rate=2e-4)  # long enough to be stopped on the way
+BATCH = replace(FULL, global_batch=4, epochs=60, learning_rate=2e-4)  # long enough to be stopped before the end
 TWO = Parallelism(micro_batch=1, checkpoint_steps=100, recompute_activations=False, devices=2)
 
 
-def test_two_processes_take_the_steps_of_one_though_stopped_on_the_way(rows: Any, tmp_path: Path) -> None:
-    seen: list[float] = []
+def test_two_processes_take_the_steps_of_one_even_when_stopped_and_resumed(rows: Any, tmp_path: Path) -> None:
+    logged: list[float] = []
 
     def on_log(row: Mapping[str, float]) -> None:
-        seen.append(row["step"])
+        logged.append(row["step"])
         if row["step"] == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -31,17 +32,17 @@ def test_two_processes_take_the_steps_of_one_though_stopped_on_the_way(rows: Any
     with pytest.raises(Stopped, match="stopped at step"):
         fine_tune(job_of(rows, tmp_path / "two", BATCH, TWO), on_log)
     two = fine_tune(job_of(rows, tmp_path / "two", BATCH, TWO), lambda _: None)
-    assert seen == [float(step) for step in range(1, two.resumed_from + 1)]
+    assert logged == [float(step) for step in range(1, two.resumed_from + 1)]
     assert 1 <= two.resumed_from < two.steps == one.steps == 120
-    for mine, theirs in zip(two.curve, one.curve, strict=True):
-        for what in ("loss", "grad_norm", "num_tokens", "examples"):
-            assert mine[what] == pytest.approx(theirs[what], rel=1e-3), what
-    apart = [(weights(one.folder)[name] - tensor).abs().max() for name, tensor in weights(two.folder).items()]
-    assert max(map(float, apart)) < 1e-3
+    for ours, expected in zip(two.curve, one.curve, strict=True):
+        for name in ("loss", "grad_norm", "num_tokens", "examples"):
+            assert ours[name] == pytest.approx(expected[name], rel=1e-3), name
+    differences = [(weights(one.folder)[name] - tensor).abs().max() for name, tensor in weights(two.folder).items()]
+    assert max(map(float, differences)) < 1e-3
 
 
-def test_weights_that_would_not_be_split_are_refused(rows: Any, tmp_path: Path) -> None:
-    """Splitting them wants GPUs; on a CPU accelerate would quietly keep a copy in each process."""
+def test_sharding_that_accelerate_does_not_do_here_is_refused(rows: Any, tmp_path: Path) -> None:
+    """FSDP2 needs GPUs; on a CPU accelerate would silently keep a copy of the weights in each process."""
     job = job_of(rows, tmp_path, BATCH, replace(TWO, sharding="full"))
     with pytest.raises(InputError, match="sharding=full, but accelerate runs MULTI_CPU here"):
         fine_tune(job, lambda _: None)
@@ -50,12 +51,12 @@ def test_weights_that_would_not_be_split_are_refused(rows: Any, tmp_path: Path) 
 def test_a_launch_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
     job = job_of([], tmp_path, BATCH, TWO)
     Path(job.rows).unlink()
-    with pytest.raises(RuntimeError, match=r"(?s)2 processes ended with code.*launch\.log.*FileNotFoundError"):
+    with pytest.raises(RuntimeError, match=r"(?s)2 processes exited with code.*launch\.log.*FileNotFoundError"):
         fine_tune(job, lambda _: None)
 
 
 def test_a_node_starts_trls_fsdp2_and_several_start_it_once_on_each() -> None:
-    node = Parallelism(2, 100, True, devices=8, sharding="full")
+    node = Parallelism(micro_batch=2, checkpoint_steps=100, recompute_activations=True, devices=8, sharding="full")
     words = command(node, "bfloat16", Path("/w/job.json"), "127.0.0.1", 29500)
     assert words[words.index("--config_file") + 1].endswith("accelerate_configs/fsdp2.yaml")
     assert words[words.index("--num_processes") + 1] == "8"
@@ -66,17 +67,22 @@ def test_a_node_starts_trls_fsdp2_and_several_start_it_once_on_each() -> None:
     assert (start, shell, flag) == (["srun", "--nodes=2"], "bash", "-c")
     assert "--num_processes 16 --num_machines 2" in line
     assert '--machine_rank "$SLURM_NODEID"' in line
-    assert line.endswith("--module reer.launch '/w/a job.json'")
+    assert line.endswith("--module reer.training.launch '/w/a job.json'")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
-        ({"padding_free": True}, "see each other"),
-        ({"nodes": 2}, "want `start`"),
-        ({"devices": 0}, "devices and nodes >= 1"),
+        ({"padding_free": True}, "attend to each other"),
+        ({"nodes": 2}, "need `start`"),
     ],
 )
-def test_impossible_layouts_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        Parallelism(1, 1, False, **settings)
+def test_contradicting_settings_of_parallelism_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Parallelism(micro_batch=1, checkpoint_steps=1, recompute_activations=False, **settings)
+
+
+@pytest.mark.parametrize("field", ["micro_batch", "checkpoint_steps", "devices", "nodes"])
+def test_a_count_below_one_is_refused_by_name(field: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        TypeAdapter(Parallelism).validate_python({**asdict(TWO), field: 0})

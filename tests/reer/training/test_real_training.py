@@ -15,6 +15,7 @@ from reer.training.chat_format import render
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora
 from reer.training.sft import train_here
+from reer.training.student import load_tokenizer
 from reer.types import Message, Sample, content_id
 from tests.fakes.plans import compose
 
@@ -30,28 +31,33 @@ METHODS = {
 def test_a_real_model_learns_real_pairs(method: str, tmp_path: Path) -> None:
     if method == "qlora" and find_spec("bitsandbytes") is None:
         pytest.skip("bitsandbytes is an extra: pip install -e '.[qlora]'")
-    from transformers import AutoTokenizer
-
-    x = compose("tracking=silent")
-    folder = x.student.checkpoint.fetch()
-    texts = sorted(x.source.rows(Problems("error")), key=lambda row: len(row.solution))[:6]
+    exp = compose("tracking=silent")
+    folder = exp.student.checkpoint.fetch()
+    texts = sorted(exp.source.rows(Problems("error")), key=lambda row: len(row.solution))[:6]
     samples = [
         Sample(
-            content_id(t.solution),
-            (Message("user", t.query or "Write."), Message("assistant", t.solution)),
+            content_id(text.solution),
+            (Message("user", text.query or "Write."), Message("assistant", text.solution)),
             "t",
             "others",
             "I keep it short.",
-            t.solution,
+            text.solution,
         )
-        for t in texts
+        for text in texts
     ]
-    rows = render(samples, AutoTokenizer.from_pretrained(folder), x.train.chat_format, 2048).rows
+    rows = render(samples, load_tokenizer(folder), exp.train.chat_format, 2048).rows
     write_rows(tmp_path / "rows.jsonl", map(asdict, rows))
     changed: dict[str, Any] = METHODS[method]
-    recipe = replace(x.train, epochs=3, **changed)
-    job = Job(str(folder), str(tmp_path / "rows.jsonl"), recipe, 0, Parallelism(1, 100, False), str(tmp_path))
-    losses = [row["loss"] for row in train_here(job, lambda row: print(row)).curve]
+    recipe = replace(exp.train, epochs=3, **changed)
+    job = Job(
+        student=str(folder),
+        rows=str(tmp_path / "rows.jsonl"),
+        recipe=recipe,
+        seed=0,
+        parallelism=Parallelism(micro_batch=1, checkpoint_steps=100, recompute_activations=False),
+        work=str(tmp_path),
+    )
+    losses = [row["loss"] for row in train_here(job, lambda row: None).curve]
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
     before, after = load_file(folder / "model.safetensors"), load_file(job.model / "model.safetensors")
     assert before.keys() == after.keys()

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
 from reer.data.rows import Problems
 from reer.models.local.model import LocalSession
@@ -21,6 +20,7 @@ from reer.models.services.openai import ChatServer
 from reer.models.services.scoring_servers import ScoringServer
 from reer.types import Message
 from tests.fakes.calls import completions, scores
+from tests.fakes.plans import compose
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +44,7 @@ def llamacpp_url() -> str:
 
 @pytest.fixture(scope="module")
 def x() -> Experiment:
-    (plan,) = compose_plans(["tracking=silent"], multirun=False)
-    return experiment_from(plan)
+    return compose("tracking=silent")
 
 
 @pytest.fixture(scope="module")
