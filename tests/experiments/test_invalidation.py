@@ -4,7 +4,7 @@ import pytest
 
 from experiments.config import experiment_from
 from experiments.pipeline import pipeline
-from tests.fakes.plans import plans
+from tests.fakes.plans import compose, plans
 
 TABLE = [
     # override, first stage rebuilt (None: nothing), stages it must share with the baseline
