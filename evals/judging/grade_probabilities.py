@@ -1,20 +1,19 @@
-"""A verdict without a reply: how probable a model finds each grade, and their mean."""
+"""A verdict without a generated reply: the probability that a model gives each grade, and the expected grade."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from reer.models.protocols import Completion, LoadedModel, Nats, Passage, Request
 
-END = ","  # what ends a number in the object that is asked for: without it, 1 would hold what 10 has
+END = ","  # ends a number in the requested object: without it, the probability of 1 would include that of 10
 
 
 class GradeProbabilityModel:
-    """A Generator whose reply to a question is the object it asks for, with the expected grade for a score. It asks the
-    model how probable each grade is as the next words, and takes these for all there is."""
+    """A Generator whose reply is the object that the prompt asks for, with the expected grade as its score. The model
+    scores each grade as a continuation of the prompt, and the probabilities are normalised over the grades."""
 
     def __init__(self, model: LoadedModel, grades: Sequence[int]) -> None:
         self.model, self.grades, self.name = model, grades, f"{model.name}/probabilities"
@@ -31,15 +30,15 @@ class GradeProbabilityModel:
                 yield i, self._reply([nats for _, nats in sorted(scored.pop(i).items())])
 
     def _reply(self, nats: Sequence[Nats | None]) -> Completion:
-        if any(found is None for found in nats):
+        if any(of_grade is None for of_grade in nats):
             return Completion("", "prompt_too_long", 0, 0)
-        surprise = [math.fsum(found or ()) for found in nats]
-        weights = [math.exp(min(surprise) - nll) for nll in surprise]
+        nlls = [math.fsum(of_grade or ()) for of_grade in nats]
+        weights = [math.exp(min(nlls) - nll) for nll in nlls]
         shares = {str(g): weight / math.fsum(weights) for g, weight in zip(self.grades, weights, strict=True)}
-        said: dict[str, Any] = {"score": expected(shares), "reason": "expected grade", "probabilities": shares}
-        return Completion(json.dumps(said), "stop", 0, sum(len(found or ()) for found in nats))
+        content = {"score": expected(shares), "reason": "expected grade", "probabilities": shares}
+        return Completion(json.dumps(content), "stop", 0, sum(len(of_grade or ()) for of_grade in nats))
 
 
 def expected(shares: dict[str, float]) -> float:
-    """The mean of grades weighted by their probabilities, which sum to 1."""
+    """The mean of the grades, weighted by their probabilities, which sum to 1."""
     return math.fsum(float(grade) * share for grade, share in shares.items())

@@ -1,7 +1,7 @@
-"""Judgements on disk: what a judge was asked and what it said, found again by what was asked.
+"""Judgements on disk: every question to a judge with its reply, found again by the question.
 
-The same question is never paid twice, whichever arm or machine asks it; whoever has the records can make every table
-anew without a key. Each process appends to a file of its own; readers take them all.
+The same question is never paid for twice, whichever arm or machine asks it, and with the records every table can be
+rebuilt without an API key.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from reer.files import AppendLog, Entry, JsonObject
-from reer.models.protocols import Completion, Request, Sampling
+from reer.models.protocols import Completion, Request, Sampling, StopReason
 from reer.types import Message
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing asked of a judge. `judge` names weights or model, engine, and what is left unsent; `attempt` counts
-    asks after replies that were no verdict, `repeat` tells verdicts apart that are meant to be repeated."""
+    """One question to a judge. `judge` identifies the model, the engine and parameters left out; `attempt` counts
+    retries after invalid replies; `repeat` distinguishes verdicts that are repeated on purpose."""
 
     benchmark: str
     item_id: str
@@ -36,18 +35,18 @@ class Question:
 
     @cached_property
     def key(self) -> str:
-        """What the answer depends on, hashed: benchmark version, judge, messages, sampling, seed, repeat."""
+        """A hash of everything that the answer depends on: benchmark version, judge, prompt, sampling, seed, repeat."""
         request, sampling = self.request, self.request.sampling
         turns = [[message.role, message.content] for message in request.prompt.messages]
-        asked = [turns, request.prompt.prefill, vars(sampling), request.seed]
-        payload = json.dumps([self.benchmark, self.judge, asked, self.repeat], sort_keys=True, ensure_ascii=False)
+        content = [turns, request.prompt.prefill, vars(sampling), request.seed]
+        payload = json.dumps([self.benchmark, self.judge, content, self.repeat], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A question with its answer. `status` is `read`, or why the reply is no verdict, as it was parsed then; `served`
-    is the model that the server says answered; `seconds` None where answers are computed together."""
+    """A question with its reply. `status` is `read`, or why the reply was invalid when it was parsed; `served` is the
+    model name that the server reported; `seconds` is None where replies are computed together."""
 
     key: str
     benchmark: str
@@ -61,7 +60,7 @@ class Judgement:
     attempt: int
     repeat: str
     reply: str
-    stopped: str
+    stopped: StopReason
     status: str
     prompt_tokens: int
     tokens: int
@@ -71,41 +70,35 @@ class Judgement:
     asked_at: str
 
     @property
-    def lasts(self) -> bool:
-        """False for what was no answer: the server had no room, or refused; it is asked again another time."""
-        return self.stopped in ("stop", "length")
-
-    @property
     def completion(self) -> Completion:
-        """The answer as the model gave it."""
-        stopped: Any = self.stopped
-        return Completion(self.reply, stopped, self.prompt_tokens, self.tokens, self.seconds, self.served)
+        """The reply as the model gave it."""
+        return Completion(self.reply, self.stopped, self.prompt_tokens, self.tokens, self.seconds, self.served)
 
 
 def judgement(question: Question, reply: Completion, status: str, usd: float) -> Judgement:
-    """The record of an answer."""
-    request, prompt, now = question.request, question.request.prompt, time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    """The record of a reply, dated now."""
+    request, prompt = question.request, question.request.prompt
     return Judgement(
-        question.key,
-        question.benchmark,
-        question.item_id,
-        question.criterion,
-        question.judge,
-        prompt.messages,
-        prompt.prefill,
-        request.sampling,
-        request.seed,
-        question.attempt,
-        question.repeat,
-        reply.text,
-        reply.stopped,
-        status,
-        reply.prompt_tokens,
-        reply.tokens,
-        reply.seconds,
-        reply.served,
-        usd,
-        now,
+        key=question.key,
+        benchmark=question.benchmark,
+        item_id=question.item_id,
+        criterion=question.criterion,
+        judge=question.judge,
+        messages=prompt.messages,
+        prefill=prompt.prefill,
+        sampling=request.sampling,
+        seed=request.seed,
+        attempt=question.attempt,
+        repeat=question.repeat,
+        reply=reply.text,
+        stopped=reply.stopped,
+        status=status,
+        prompt_tokens=reply.prompt_tokens,
+        tokens=reply.tokens,
+        seconds=reply.seconds,
+        served=reply.served,
+        usd=usd,
+        asked_at=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
 
 
@@ -113,10 +106,10 @@ _RECORD = TypeAdapter(Judgement)
 
 
 def _entry(row: JsonObject) -> Entry:
-    """The entry of a row; one that holds no answer is not found again. Raises KeyError, TypeError or ValueError for
-    what is not a judgement."""
-    lasts = row["stopped"] in ("stop", "length")
-    return Entry(str(row["key"]) if lasts else "", float(row["usd"]))
+    """The entry of a row. A prompt that was too long or refused has no answer: the row is counted but not found again,
+    so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement."""
+    answered = row["stopped"] in ("stop", "length")
+    return Entry(str(row["key"]) if answered else "", float(row["usd"]))
 
 
 class Judgements:

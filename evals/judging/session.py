@@ -1,4 +1,4 @@
-"""A judge at work: it is asked what no record answers, within a budget, and every answer is kept as it comes."""
+"""A judge session: questions without a record are sent to the model, within a budget, and each reply is recorded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from evals.judging.records import Judgements, Question, judgement
 from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Generator, RemoteModel
 
-TURN_TOKENS = 16  # what a chat template adds to a turn, at most
+TURN_TOKENS = 16  # a chat template adds at most this many to a turn
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A judge's reply, and the record that holds it."""
+    """A judge's reply, and the key of its record."""
 
     key: str
     completion: Completion
@@ -25,10 +25,10 @@ class Answer:
 
 
 class JudgeSession:
-    """Asks a judge; the model is opened when the first question has no record, so records alone need no key.
+    """Asks a judge. The model is opened at the first question without a record, so records alone need no API key.
 
-    `budget_usd` bounds what all records in the folder have cost together, whichever run paid: a call is made only if
-    it fits even when it writes all it may. `paid_usd` and `asked` are what was paid and asked here.
+    `budget_usd` limits the cost of all records in the folder together, whichever run paid: a call is made only if it
+    fits even at its token limit. `paid_usd` and `asked` are the cost and the number of calls of this session.
     """
 
     def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:
@@ -84,7 +84,7 @@ class JudgeSession:
         return self._generator
 
     def _affordable(self, questions: Sequence[Question], missing: Sequence[int]) -> list[int]:
-        """As many of the missing ones, from the first on, as the budget surely pays for."""
+        """The first missing questions, as many as the budget certainly pays for."""
         if self.budget_usd is None:
             return list(missing)
         self.records.refresh()
@@ -98,12 +98,12 @@ class JudgeSession:
             raise Incomplete(
                 f"budget: {self.records.usd:.4f} of budget.usd={self.budget_usd:g} is spent, and the next of "
                 f"{len(missing)} judgements may cost {self._most_usd(questions[missing[0]]):.4f}; raise budget.usd and "
-                "issue the same command: what is judged is kept"
+                "run the same command again: what is judged is kept"
             )
         return part
 
     def _most_usd(self, question: Question) -> float:
-        """What a call can cost at most: a token is a byte or more, and a reply ends at its limit."""
+        """The maximum cost of a call: a token is at least one byte, and a reply ends at its limit."""
         messages = question.request.prompt.messages
         read = sum(len(message.content.encode("utf-8", "surrogatepass")) + TURN_TOKENS for message in messages)
         return self.judge.usd(read, question.request.sampling.max_tokens)

@@ -1,5 +1,5 @@
-"""A scripted model: no weights, instant, deterministic. It answers each role of the pipeline in the wanted form, so
-that every stage runs for real in seconds. What it writes means nothing."""
+"""A scripted model: no weights, instant, deterministic. It answers each role of the pipeline in the expected form, so
+that every stage can be run in seconds. Its text is meaningless."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _THOUGHTS = {
 
 @dataclass(frozen=True)
 class ScriptedModel:
-    """Description of the scripted model; `seed` shifts everything it says."""
+    """Description of the scripted model; `seed` changes all of its text."""
 
     seed: int = 0
 
@@ -48,7 +48,7 @@ class ScriptedModel:
 
 
 class ScriptedSession:
-    """Generator, scorer and judge in one; which role is meant shows in the prompt's last words."""
+    """Generator, scorer and judge in one; the last words of a prompt determine the role."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.name = seed, ScriptedModel(seed).name

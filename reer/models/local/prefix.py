@@ -1,8 +1,8 @@
-"""A causal model run on fresh tokens after a prefix that was run before: what candidates share is computed once.
+"""A causal model run on fresh tokens after a cached prefix, so that what candidates share is computed once.
 
-With a cache of its own, transformers builds a mask over the whole square, and a CPU then computes all of it. Here the
+With its own cache, transformers builds a mask over the whole square, and a CPU then computes all of it. Here the
 attention is split instead: fresh tokens attend to the prefix without a mask and to each other causally, and the two
-are merged by their log-sum-exp, which is exact. Models whose layers do not all attend to everything share nothing.
+are merged by their log-sum-exp, which is exact. Models with layers that do not attend to all tokens share nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ATTENTION = "reer_prefix"
 
 @dataclass(frozen=True)
 class Kv:
-    """Keys and values of a run of tokens, one pair of tensors [rows, kv heads, tokens, head size] for each layer."""
+    """Keys and values of consecutive tokens: for each layer two tensors [rows, kv heads, tokens, head size]."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
 
@@ -31,7 +31,7 @@ class Kv:
         return sum(t.numel() * t.element_size() for layer in self.layers for t in layer)
 
     def first(self, tokens: int) -> Kv:
-        """The first tokens alone, as a view."""
+        """The first tokens, as a view."""
         return Kv(tuple((keys[:, :, :tokens], values[:, :, :tokens]) for keys, values in self.layers))
 
     def row(self, row: int, tokens: int) -> Kv:
@@ -39,11 +39,11 @@ class Kv:
         return Kv(tuple((k[row : row + 1, :, :tokens], v[row : row + 1, :, :tokens]) for k, v in self.layers))
 
     def copy(self) -> Kv:
-        """In memory of its own, so that it does not hold what it was a view of."""
+        """A copy, so that the tensors it was a view of can be freed."""
         return Kv(tuple((keys.clone(), values.clone()) for keys, values in self.layers))
 
     def then(self, more: Kv) -> Kv:
-        """This run of tokens and another after it."""
+        """These tokens followed by others."""
         import torch
 
         if not self.layers or not more.tokens:
@@ -56,14 +56,14 @@ NOTHING = Kv(())
 
 
 def can_share(config: Any) -> bool:
-    """True for models all of whose layers attend to everything before, with plain scaled scores."""
+    """True for models whose layers all attend to all earlier tokens, with plain scaled scores."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     return kinds == {"full_attention"} and not windowed and not getattr(config, "attn_logit_softcapping", None)
 
 
 def register() -> str:
-    """Make the attention known to transformers; returns its name. Without a prefix it is transformers' own sdpa."""
+    """Register the attention with transformers and return its name. Without a prefix it is transformers' own sdpa."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -116,7 +116,7 @@ def _attention(
 
 
 def _split(query: Tensor, key: Tensor, value: Tensor, past: tuple[Tensor, Tensor] | None, scale: float) -> Tensor:
-    """Two calls of the CPU's flash kernel, merged by how much of the softmax each holds."""
+    """Two calls of the CPU's flash kernel, merged by the share of the softmax that each covers."""
     import torch
 
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -129,7 +129,7 @@ def _split(query: Tensor, key: Tensor, value: Tensor, past: tuple[Tensor, Tensor
 
 
 def _joined(query: Tensor, key: Tensor, value: Tensor, past: tuple[Tensor, Tensor] | None, scale: float) -> Tensor:
-    """One call over prefix and fresh tokens, causal from the lower right, which GPU kernels know by themselves."""
+    """One call over prefix and fresh tokens with a lower-right causal mask, which GPU kernels support directly."""
     import torch
     from torch.nn.attention.bias import causal_lower_right
 

@@ -1,7 +1,7 @@
-"""Nats per token of answers after their contexts, each distinct beginning computed once and the head on answers only.
+"""Nats per token of answers given their contexts; shared prefixes are computed once, the LM head runs on answers only.
 
-Passages of one group (the candidates of a step, and of the steps before) share beginnings. Their common tokens are run
-once, and what a later step will begin with is kept, as far as the memory set aside for it reaches.
+Passages of one group (the candidates of a step, and of earlier steps) share prefixes. Their common tokens are computed
+once, and the prefixes that a later step may need are cached, within a memory budget.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Ids = list[int]
-HEAD_ROWS = 512  # rows of logits that exist at a time: a vocabulary wide each
+HEAD_ROWS = 512  # rows of logits computed at a time; a row is as wide as the vocabulary
 
 
 @dataclass(frozen=True)
 class CachedPrefix:
-    """What is kept of a group: the tokens its last passages shared, and the rest of each one's context."""
+    """The cache of a group: the tokens that its last passages shared, and the rest of the context of each."""
 
     shared: Ids
     shared_kv: Kv
@@ -34,8 +34,8 @@ class CachedPrefix:
     def bytes(self) -> int:
         return self.shared_kv.bytes + sum(kv.bytes for _, kv in self.branches)
 
-    def beginning_of(self, ids: Ids) -> Kv:
-        """Keys and values of the longest beginning of `ids` that is known here."""
+    def longest_prefix_of(self, ids: Ids) -> Kv:
+        """Keys and values of the longest prefix of `ids` that is cached here."""
         same = shared_tokens(self.shared, ids)
         if same < len(self.shared):
             return self.shared_kv.first(same)
@@ -46,7 +46,7 @@ class CachedPrefix:
 
 @dataclass
 class Counts:
-    """What scoring cost, in numbers that hold on any machine."""
+    """What scoring cost, in counts that are the same on any machine."""
 
     forwarded_tokens: int = 0
     head_rows: int = 0
@@ -55,14 +55,14 @@ class Counts:
 
 @dataclass
 class PrefixScorer:
-    """Scores token ids with a loaded causal model. `rows` passages run together; up to `budget_bytes` of
-    beginnings are kept between calls, those of the groups asked for last."""
+    """Scores token ids with a loaded causal model. `rows` passages run together; between calls up to `budget_bytes` of
+    prefixes are cached, those of the most recent groups."""
 
     model: Any
     rows: int
     budget_bytes: int
     counts: Counts = field(default_factory=Counts)
-    kept: OrderedDict[str, CachedPrefix] = field(default_factory=OrderedDict)
+    cached: OrderedDict[str, CachedPrefix] = field(default_factory=OrderedDict)
 
     def score(self, passages: Sequence[tuple[Ids, Ids]], groups: Sequence[str]) -> Iterator[tuple[int, Nats]]:
         """The nats of each (context, answer), with its index. Passages that are computed together come one after
@@ -78,23 +78,25 @@ class PrefixScorer:
         import torch
 
         with torch.inference_mode():  # never left open while a caller's code runs
-            return self._group(groups[0], passages) if len(groups) == 1 else self._loners(groups, passages)
+            return self._group(groups[0], passages) if len(groups) == 1 else self._singles(groups, passages)
 
     def _batches(self, by_group: dict[str, list[int]], passages: Sequence[tuple[Ids, Ids]]) -> list[list[str]]:
-        """Which groups run together: those with a beginning to share alone, the first passages of many side by side
-        with others of like length."""
-        lone = [group for group, members in by_group.items() if len(members) == 1 and group not in self.kept]
-        lone.sort(key=lambda group: sum(map(len, passages[by_group[group][0]])))
-        chunks = [lone[start : start + self.rows] for start in range(0, len(lone), self.rows)]
-        return chunks + [[group] for group in by_group if group not in set(lone)]
+        """Which groups run together. A group with a prefix to share runs alone; single passages without a cached prefix
+        run with others of similar length."""
+        single = [group for group, members in by_group.items() if len(members) == 1 and group not in self.cached]
+        single.sort(key=lambda group: sum(map(len, passages[by_group[group][0]])))
+        chunks = [single[start : start + self.rows] for start in range(0, len(single), self.rows)]
+        return chunks + [[group] for group in by_group if group not in set(single)]
 
-    def _loners(self, groups: Sequence[str], passages: Sequence[tuple[Ids, Ids]]) -> list[Nats]:
-        """One passage of each group, none of which begins like another."""
+    def _singles(self, groups: Sequence[str], passages: Sequence[tuple[Ids, Ids]]) -> list[Nats]:
+        """One passage of each group; none of them shares a prefix."""
         share = can_share(self.model.config) and any(group[0] != "#" for group in groups)
         nats, branches = self._part(passages, NOTHING, share)
-        for group, (ids, kv) in zip(groups, branches, strict=False):  # nothing is kept where nothing can be shared
+        for group, (ids, kv) in zip(
+            groups, branches, strict=False
+        ):  # there are no branches where nothing can be shared
             if group[0] != "#":
-                self._keep(group, CachedPrefix([], NOTHING, ((ids, kv.copy()),)))
+                self._cache(group, CachedPrefix([], NOTHING, ((ids, kv.copy()),)))
         return nats
 
     def _group(self, group: str, passages: Sequence[tuple[Ids, Ids]]) -> list[Nats]:
@@ -106,30 +108,31 @@ class PrefixScorer:
             more, made = self._part(passages[start : start + self.rows], prefix, share and group[0] != "#")
             nats, branches = nats + more, branches + made
         if branches:
-            self._keep(group, CachedPrefix(passages[0][0][: prefix.tokens], prefix, tuple(branches)))
+            self._cache(group, CachedPrefix(passages[0][0][: prefix.tokens], prefix, tuple(branches)))
         return nats
 
     def _part(
         self, part: Sequence[tuple[Ids, Ids]], prefix: Kv, share: bool
     ) -> tuple[list[Nats], list[tuple[Ids, Kv]]]:
-        """Passages run together after one prefix; what of each context may be shared later."""
+        """The nats of passages run together after one prefix, and the rest of each context, to be shared later."""
         keep = max(len(context) for context, _ in part) - prefix.tokens if share else 0
         hidden, made = self._forward([(c + a)[prefix.tokens :] for c, a in part], prefix, keep)
         nats: list[Nats] = []
         branches: list[tuple[Ids, Kv]] = []
         for row, (context, answer) in enumerate(part):
-            at = len(context) - prefix.tokens - 1  # the output of the token before is what predicts a token
+            at = len(context) - prefix.tokens - 1  # a token is predicted by the output at the one before it
             nats.append(self._nats(hidden[row, at : at + len(answer)], answer))
             if keep:
                 branches.append((context[prefix.tokens :], made.row(row, len(context) - prefix.tokens)))
         return nats, branches
 
     def _prefix(self, group: str, passages: Sequence[tuple[Ids, Ids]]) -> Kv:
-        """What all passages begin with, computed as far as it is not kept. The last token of a context stays fresh."""
+        """The common prefix of all passages, computed where it is not cached. It excludes the last token of a context,
+        whose output predicts the answer's first token."""
         ids = passages[0][0]
         most = min(len(context) for context, _ in passages) - 1
-        kept = self.kept.pop(group, None)
-        known = kept.beginning_of(ids[:most]) if kept else NOTHING
+        cached = self.cached.pop(group, None)
+        known = cached.longest_prefix_of(ids[:most]) if cached else NOTHING
         if len(passages) == 1:
             return known
         common = min(most, *(shared_tokens(ids, context) for context, _ in passages[1:]))
@@ -140,7 +143,7 @@ class PrefixScorer:
         return known.then(made)
 
     def _forward(self, rows: Sequence[Ids], prefix: Kv, keep: int) -> tuple[Tensor, Kv]:
-        """Hidden states of the rows, padded on the right: nothing attends to what comes after it."""
+        """Hidden states of the rows, padded on the right, which is safe because no token attends to later ones."""
         import torch
 
         width = max(map(len, rows))
@@ -151,7 +154,7 @@ class PrefixScorer:
         return self.model.model(input_ids=ids, use_cache=False).last_hidden_state, NOTHING
 
     def _nats(self, hidden: Tensor, answer: Ids) -> Nats:
-        """The head on the answer's rows alone, a bounded number of rows at a time."""
+        """The LM head on the answer's rows only, a bounded number of rows at a time."""
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -165,12 +168,12 @@ class PrefixScorer:
         nats = [cross_entropy(head(states).float(), tokens, reduction="none") for states, tokens in parts]
         return tuple(torch.cat(nats).tolist())
 
-    def _keep(self, group: str, kept: CachedPrefix) -> None:
-        self.kept[group] = kept
-        while sum(one.bytes for one in self.kept.values()) > self.budget_bytes:
-            self.kept.popitem(last=False)
+    def _cache(self, group: str, prefix: CachedPrefix) -> None:
+        self.cached[group] = prefix
+        while sum(one.bytes for one in self.cached.values()) > self.budget_bytes:
+            self.cached.popitem(last=False)
 
 
 def shared_tokens(a: Ids, b: Ids) -> int:
-    """How many tokens two sequences begin with alike."""
+    """The number of leading tokens that two sequences have in common."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

@@ -1,4 +1,4 @@
-"""How big a decoder is, from the numbers of its configuration: enough to reckon memory and work before it is loaded."""
+"""The size of a decoder from its configuration, to estimate memory and compute before it is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Size:
-    """The shape of a Llama- or Qwen-like decoder: attention with fewer key heads, a gated MLP, norms left out."""
+    """The dimensions of a Llama- or Qwen-like decoder: grouped-query attention and a gated MLP; norms are ignored."""
 
     hidden: int
     layers: int
@@ -25,7 +25,7 @@ class Size:
 
     @property
     def linears(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the linear maps of one layer."""
+        """Input and output widths of the linear maps of one layer."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         up, down = (self.hidden, self.intermediate), (self.intermediate, self.hidden)
         attention = ((self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden))
@@ -37,7 +37,7 @@ class Size:
 
     @property
     def embedding_parameters(self) -> int:
-        """Of the embedding, and of the head where it has weights of its own."""
+        """Parameters of the embedding, and of the LM head where it is not tied."""
         return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
@@ -45,12 +45,12 @@ class Size:
         return self.layers * self.layer_parameters + self.embedding_parameters
 
     def adapter_parameters(self, rank: int) -> int:
-        """Of low-rank adapters on every linear map."""
+        """Parameters of low-rank adapters on every linear map."""
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
 
 
 def size_in(folder: Path) -> Size | None:
-    """The size of a model saved in a folder, None where its configuration is of another kind."""
+    """The size of a model saved in a folder; None where its configuration is of another kind."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     wanted = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size")
     if not all(isinstance(config.get(name), int) for name in wanted):

@@ -1,4 +1,4 @@
-"""Prompts as token ids, by a checkpoint's own tokenizer and chat template."""
+"""Prompts as token ids, with the tokenizer and chat template of a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Tokens:
     tokenizer: Any
 
     def context_ids(self, prompt: Prompt) -> list[int]:
-        """Token ids of the rendered conversation, the assistant's turn opened, and the prefill."""
+        """Token ids of the rendered conversation, the opening of the assistant's turn, and the prefill."""
         turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
         rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        # Some templates open the thinking themselves; the prefill then brings its own (released code does the same).
+        # Some templates open the thinking themselves, and the prefill contains `<think>` too (as in the released code).
         return self.ids(rendered.removesuffix("<think>\n").removesuffix("<think>") + prompt.prefill)
 
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def passage_ids(self, passage: Passage) -> tuple[list[int], list[int]]:
-        """Context and answer, tokenised separately, so that nothing can straddle the boundary. Raises InputError for an
+        """Context and answer, tokenised separately, so that no token spans the boundary. Raises InputError for an
         answer without tokens."""
         answer = self.ids(passage.answer)
         if not answer:

@@ -1,7 +1,7 @@
 """A generator behind a provider's batch interface: half the price, within a day instead of at once.
 
-What is under way is written down before anything is waited for, so that whoever asks the same after a kill waits for
-the same batch instead of paying for another. Results are found by the hash of their request, never by their order.
+Each batch is recorded before it is waited for, so that after a kill the same requests wait for the same batch instead
+of paying for another one. Results are matched by the hash of their request, never by their order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from reer.models.protocols import Completion, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
 
 Result = TypeVar("Result")
-SUBMISSIONS = 3  # of one request, in one go
+SUBMISSIONS = 3  # of one request in one call
 LONGEST_POLL_SECONDS = 60.0
-LEAVING_POLLS = 15  # at these pauses eleven minutes; OpenAI says that a cancellation takes up to ten
+CANCELLING_POLLS = 15  # eleven minutes at these pauses; a cancellation takes up to ten (OpenAI's documentation)
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much one batch may hold: OpenAI takes 50,000 requests and 200 MB, Anthropic 100,000 and 256 MB."""
+    """Limits of one batch: OpenAI accepts 50,000 requests and 200 MB, Anthropic 100,000 and 256 MB."""
 
     requests: int = 50_000
     bytes: int = 100_000_000
@@ -41,8 +41,8 @@ LIMITS = BatchLimits()
 
 @dataclass(frozen=True)
 class State:
-    """How a batch does: `status` in the provider's words, `ended` when no more comes of it, `leaving` when it is being
-    cancelled, or is not found; `files` hold its results, and `why` is what it failed of."""
+    """The state of a batch: `status` as the provider calls it, `ended` when no more results will come, `leaving` when
+    it is being cancelled or is not found; `files` hold its results, and `why` is the reason of a failure."""
 
     status: str
     ended: bool
@@ -53,7 +53,7 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one request: a reply, or the trouble."""
+    """The outcome of one request: a reply or an error."""
 
     custom_id: str
     reply: Any
@@ -64,22 +64,22 @@ class BatchApi(Protocol):
     """One provider's batch interface."""
 
     def line(self, custom_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A request as it stands in a batch."""
+        """A request in the format of a batch."""
         ...
 
     def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
-        """Send a batch; its id."""
+        """Send a batch and return its id."""
         ...
 
     def look(self, batch: str) -> State: ...
 
     def outcomes(self, state: State) -> Iterable[Outcome]:
-        """What its files say, in whatever order; a line that cannot be read is passed over."""
+        """The outcomes in the files of a batch, in any order; an unreadable line is skipped."""
         ...
 
 
 class Service(Protocol):
-    """What a batch has to know of a service; see `reer.models.services.service.ChatService`."""
+    """What a batch needs of a service; see `reer.models.services.service.ChatService`."""
 
     @property
     def name(self) -> str: ...
@@ -97,9 +97,9 @@ class Service(Protocol):
 
 
 def custom_id(name: str, request: Request) -> str:
-    """What a request is called in a batch: a hash of all that its answer depends on."""
-    asked = {key: value for key, value in asdict(request).items() if key != "group"}
-    return hashlib.sha256(encoded([name, asked])).hexdigest()[:32]
+    """The id of a request in a batch: a hash of everything that its answer depends on."""
+    content = {key: value for key, value in asdict(request).items() if key != "group"}
+    return hashlib.sha256(encoded([name, content])).hexdigest()[:32]
 
 
 @dataclass
@@ -150,7 +150,7 @@ class BatchSession:
         yield from self._finish(work)
 
     def _submit(self, work: Work, keys: Sequence[str]) -> list[PendingBatch]:
-        """Send these, in as many batches as the limits make of them; each is noted at once."""
+        """Send requests in as many batches as the limits require; each is recorded at once."""
         notes, lines, room = [], {}, 0
         for key in keys:
             line = self.wire.line(key, self.server.body(work.requests[key]))
@@ -174,7 +174,7 @@ class BatchSession:
             for note in tuple(waiting):
                 state = self._look(note)
                 leaving[note.id] += state.leaving
-                if state.ended or leaving[note.id] > LEAVING_POLLS:
+                if state.ended or leaving[note.id] > CANCELLING_POLLS:
                     yield from self._take(work, note, state)
                     waiting.remove(note)
                 elif time.time() - note.submitted_at > self.server.batch_seconds:
@@ -190,10 +190,10 @@ class BatchSession:
         except Refused as error:
             if error.status != 404:
                 raise
-            return State("not to be found", ended=False, leaving=True, why=error.reason)
+            return State("not found", ended=False, leaving=True, why=error.reason)
 
     def _patiently(self, ask: Callable[[], Result]) -> Result:
-        """What is asked, over and over through an outage; raises Incomplete after `outage_seconds` of it."""
+        """The answer, retried through an outage. Raises Incomplete after `outage_seconds`."""
         ends_at = time.monotonic() + self.server.outage_seconds
         while True:
             try:
@@ -223,21 +223,21 @@ class BatchSession:
                 self.client.refusals.answered(manner)
 
     def _known(self, note: PendingBatch, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-        """The first outcome of each request; what is told again, or was never asked, is passed over."""
-        asked, found, foreign = set(note.custom_ids), {}, 0
+        """The first outcome of each request of a batch; duplicate and unknown custom ids are skipped with a warning."""
+        requested, known, foreign = set(note.custom_ids), dict[str, Outcome](), 0
         for outcome in outcomes:
-            if outcome.custom_id in asked and outcome.custom_id not in found:
-                found[outcome.custom_id] = outcome
+            if outcome.custom_id in requested and outcome.custom_id not in known:
+                known[outcome.custom_id] = outcome
             else:
                 foreign += 1
         if foreign:
             log.warning(
-                "server %s: batch %s: %d lines with an unknown or a second custom_id are passed over",
+                "server %s: batch %s: skipped %d lines with an unknown or duplicate custom_id",
                 self.name,
                 note.id,
                 foreign,
             )
-        return found
+        return known
 
     def _read(self, request: Request, outcome: Outcome) -> Completion | Exception:
         if outcome.trouble is not None:
@@ -256,8 +256,8 @@ class BatchSession:
             return
         head = f"server {self.name}: {missing} of {len(work.requests)} requests have no answer"
         if work.overdue:
-            raise Incomplete(f"{head}: {'; '.join(work.overdue)}. The same command goes on waiting for it")
+            raise Incomplete(f"{head}: {'; '.join(work.overdue)}. The same command continues to wait for it")
         raise Incomplete(
-            f"{head} after {SUBMISSIONS} batches; last: {work.why}. The others are kept; the same command asks only "
-            "these again"
+            f"{head} after {SUBMISSIONS} batches; last: {work.why}. The other answers are stored; the same command "
+            "sends only these again"
         )

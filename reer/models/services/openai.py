@@ -1,6 +1,6 @@
-"""A generator behind an OpenAI-compatible chat server: a judge in the cloud, or a vLLM/SGLang server of one's own.
+"""A generator behind an OpenAI-compatible chat server: a cloud judge, or your own vLLM or SGLang server.
 
-It cannot score: chat servers do not return the log-probabilities of a prompt. Keys are named, never written down.
+It cannot score: chat servers do not return the log-probabilities of a prompt. Keys are read from environment variables.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from reer.errors import InputError
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, Prompt, Request, Sampling
 from reer.models.services.batch_apis import OpenAiWire
@@ -17,28 +16,23 @@ from reer.models.services.service import ChatService, ChatSession, one_token
 from reer.types import Message
 
 LENGTHS = ("max_tokens", "max_completion_tokens")
-HELLO_TOKENS = 256  # models that know max_completion_tokens think first, and refuse a limit within their thinking
+HEALTH_CHECK_TOKENS = 256  # models with max_completion_tokens think first, and reject a limit within their thinking
 
 
 @dataclass(frozen=True)
 class ChatServer(ChatService):
-    """A model on a server. `send_seed`, `send_top_p` and `send_temperature` are off for providers or models that refuse
-    these parameters; `max_tokens_field` is what the limit is called (OpenAI's models that think know it as
-    max_completion_tokens alone)."""
+    """A model behind an OpenAI-compatible chat server."""
 
     engine: ClassVar[str] = "chat-server"
     path: ClassVar[str] = "/chat/completions"
     switches: ClassVar[tuple[str, ...]] = ("seed", "top_p", "temperature")
 
     send_seed: bool = field(default=True, kw_only=True)
+    """False for providers that reject the parameter."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = field(
         default="max_tokens", kw_only=True, metadata={"identity": False}
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_tokens_field not in LENGTHS:
-            raise InputError(f"server: max_tokens_field wants {' or '.join(LENGTHS)}, got {self.max_tokens_field!r}")
+    """The name of the token limit; OpenAI's reasoning models only accept max_completion_tokens."""
 
     def body(self, request: Request) -> dict[str, Any]:
         turns = [{"role": m.role, "content": m.content} for m in request.prompt.messages]
@@ -48,7 +42,7 @@ class ChatServer(ChatService):
             "messages": turns,
             self.max_tokens_field: sampling.max_tokens,
         }
-        if request.prompt.prefill:  # how vLLM and SGLang are asked to continue a turn instead of opening one
+        if request.prompt.prefill:  # vLLM and SGLang then continue this turn instead of opening a new one
             turns.append({"role": "assistant", "content": request.prompt.prefill})
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         body |= self.sampled(sampling)
@@ -59,13 +53,13 @@ class ChatServer(ChatService):
         return body
 
     def completion(self, reply: Any, request: Request) -> Completion:
-        """What a reply says; half surrogate pairs become `?`. What a content filter cut is refused, and so is what the
-        model itself says in `refusal`."""
+        """The completion of a reply; lone surrogates become `?`. A reply that a content filter cut is `refused`, and so
+        is one with a `refusal` by the model."""
         choice, usage = reply["choices"][0], reply.get("usage") or {}
         message, finish = choice["message"], choice.get("finish_reason")
-        said, refusal = message.get("content") or "", message.get("refusal") or ""
-        text = (said or refusal).encode("utf-8", "replace").decode("utf-8")
-        refused = finish == "content_filter" or bool(refusal and not said)
+        content, refusal = message.get("content") or "", message.get("refusal") or ""
+        text = (content or refusal).encode("utf-8", "replace").decode("utf-8")
+        refused = finish == "content_filter" or bool(refusal and not content)
         stopped = "refused" if refused else "length" if finish == "length" else "stop"
         fingerprint = reply.get("system_fingerprint")
         served = f"{reply.get('model') or ''} ({fingerprint})".strip() if fingerprint else reply.get("model") or ""
@@ -76,7 +70,7 @@ class ChatServer(ChatService):
         asked = super().hello()
         if self.max_tokens_field == "max_tokens":
             return asked
-        return Request(asked.prompt, Sampling(asked.sampling.temperature, 1.0, HELLO_TOKENS), 0)
+        return Request(asked.prompt, Sampling(asked.sampling.temperature, 1.0, HEALTH_CHECK_TOKENS), 0)
 
     def session(self, client: Client) -> ServerSession:
         return ServerSession(self, client)
@@ -92,8 +86,8 @@ class ChatServer(ChatService):
 
 
 class ServerSession(ChatSession[ChatServer]):
-    """An open connection; see `Generator`. Some servers (llama.cpp's) give a prefill back in front of what they add to
-    it, others (vLLM, SGLang) do not; before the first prefill is sent, the server is asked which it is."""
+    """An open connection; see `Generator`. Some servers (llama.cpp) repeat the prefill before the text they add, others
+    (vLLM, SGLang) do not; before the first prefill is sent, a test request determines which."""
 
     def __init__(self, server: ChatServer, client: Client) -> None:
         super().__init__(server, client)
@@ -106,17 +100,16 @@ class ServerSession(ChatSession[ChatServer]):
         yield from super().generate(requests)
 
     def _echoes(self) -> bool:
-        """True if one token of continuation comes back with all of the prefill before it."""
+        """True if a continuation by one token is returned with the whole prefill before it."""
         prompt = Prompt((Message("user", "Count from one to ten."),), "One, two, three, four,")
         ((_, reply),) = self.client.ask([self.call(one_token(prompt, self.server.send_top_p))])
         return reply is not None and reply.text.startswith(prompt.prefill)
 
     def read(self, reply: Any, request: Request) -> Completion:
-        """The completion without what was given to be continued. Raises ValueError where a server that gives it back
-        has not."""
-        found, given = super().read(reply, request), request.prompt.prefill if self.echoes else ""
-        if found.stopped == "refused":
-            return found
-        if not found.text.startswith(given):
-            raise ValueError(f"the reply does not begin with the words it was to continue, {given[:40]!r}")
-        return replace(found, text=found.text.removeprefix(given))
+        """The completion without the prefill. Raises ValueError where a server that repeats prefills did not."""
+        completion, prefill = super().read(reply, request), request.prompt.prefill if self.echoes else ""
+        if completion.stopped == "refused":
+            return completion
+        if not completion.text.startswith(prefill):
+            raise ValueError(f"the reply does not begin with the prefill, {prefill[:40]!r}")
+        return replace(completion, text=completion.text.removeprefix(prefill))

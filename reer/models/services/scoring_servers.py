@@ -1,9 +1,9 @@
 """Scorers behind HTTP servers that return the log-probabilities of a prompt: SGLang and vLLM.
 
-Both are given token ids of our own, and every reply is held against them: the right number, the right tokens, nothing
-above zero, nothing that is no number. What fails this is no score. When a server is opened it has to prove itself: a
-token that it generates must have, when scored, the log-probability that it was generated with. A server whose prompt
-scores are off by one position, or read from memory that was never written, does not pass.
+Both receive token ids, and every reply is checked against them: the right number of finite values, for the right
+tokens, none above zero. A reply that fails this is not a score. On connection each server is validated: a token that it
+generates must, when scored, have the log-probability that it was generated with. A server whose prompt scores are
+shifted by one position, or come from uninitialised memory, does not pass.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from reer.types import Message
 
 Result = TypeVar("Result")
 Ids = list[int]
-PROOF_NATS = 0.05  # generating and prefilling run other kernels: bfloat16 moves a log-probability by this much
+TOLERANCE_NATS = 0.05  # decoding and prefill use different kernels, whose bfloat16 results differ by up to this
 
 
 class Engine(Protocol):
-    """The wire format of one server."""
+    """The wire format of one kind of server."""
 
     def score(self, model: str, context: Ids, answer: Ids) -> Call[Nats]: ...
 
     def next_token(self, model: str, context: Ids) -> Call[tuple[int, float]]:
-        """The likeliest next token and its log-probability, by generating it."""
+        """A call that generates the likeliest next token and returns it with its log-probability."""
         ...
 
 
 class Sglang:
-    """`/generate` with `logprob_start_len` (sglang 0.5.23): the radix cache is read up to the context's end."""
+    """`/generate` with `logprob_start_len` (sglang 0.5.23), which reuses the radix cache up to the context's end."""
 
     def score(self, model: str, context: Ids, answer: Ids) -> Call[Nats]:
         body = {
@@ -53,9 +53,9 @@ class Sglang:
         }
 
         def read(reply: Any) -> Nats:
-            rows = reply["meta_info"]["input_token_logprobs"][1:]  # the first row has no predecessor: always None
+            rows = reply["meta_info"]["input_token_logprobs"][1:]  # the first token has no predecessor: always None
             if [row[1] for row in rows] != answer:
-                raise Unreadable(f"scored {len(rows)} tokens that are not the {len(answer)} of the answer")
+                raise Unreadable(f"the {len(rows)} scored tokens are not the {len(answer)} tokens of the answer")
             return checked([row[0] for row in rows])
 
         return Call("/generate", body, read)
@@ -75,7 +75,7 @@ class Sglang:
 
 
 class VllmCompletions:
-    """`/v1/completions` with `prompt_logprobs` (any vLLM): the whole prompt is read again for every call."""
+    """`/v1/completions` with `prompt_logprobs` (any vLLM), which computes the whole prompt again for every call."""
 
     def score(self, model: str, context: Ids, answer: Ids) -> Call[Nats]:
         body = {
@@ -107,15 +107,15 @@ class VllmCompletions:
         }
 
         def read(reply: Any) -> tuple[int, float]:
-            found = reply["choices"][0]["logprobs"]
-            return int(found["tokens"][0].removeprefix("token_id:")), float(found["token_logprobs"][0])
+            logprobs = reply["choices"][0]["logprobs"]
+            return int(logprobs["tokens"][0].removeprefix("token_id:")), float(logprobs["token_logprobs"][0])
 
         return Call("/v1/completions", body, read)
 
 
 class VllmTokens(VllmCompletions):
-    """`/inference/v1/generate` with one candidate for each scored row (vllm 0.33, model runner 2): the head runs on the
-    answer's rows only."""
+    """`/inference/v1/generate` with one candidate token per scored row (vllm 0.33, model runner 2), which runs the LM
+    head on the answer's rows only."""
 
     def score(self, model: str, context: Ids, answer: Ids) -> Call[Nats]:
         sampling = {
@@ -141,23 +141,26 @@ ENGINES: dict[str, Engine] = {"sglang": Sglang(), "vllm": VllmTokens(), "vllm_co
 
 
 def checked(logprobs: Sequence[Any]) -> Nats:
-    """Log-probabilities as nats of surprise. Raises Unreadable for what cannot be one."""
+    """Log-probabilities as negative log-likelihoods in nats. Raises Unreadable for a value that cannot be one."""
     for value in logprobs:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > 1e-4:
-            raise Unreadable(f"{value!r} is no log-probability")
+            raise Unreadable(f"{value!r} is not a log-probability")
     return tuple(max(0.0, -float(value)) for value in logprobs)
 
 
 @dataclass(frozen=True)
 class ScoringServer(Endpoint):
-    """A model served for scoring. `checkpoint` gives the tokenizer (its weights are the server's), `served_as` the
-    name it is served under, `dtype` the precision it is served in, `limit_tokens` its context."""
+    """A model behind a server that scores prompts."""
 
     engine: Literal["sglang", "vllm", "vllm_completions"]
     checkpoint: InstanceOf[Checkpoint]
+    """The checkpoint that is served; only its tokenizer is loaded here."""
     dtype: str
+    """The precision that the model is served in."""
     limit_tokens: PositiveInt = field(metadata={"identity": False})
+    """The context of the served model."""
     served_as: str = field(metadata={"identity": False})
+    """The name that the model is served under."""
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ScoringSession]:
@@ -166,7 +169,7 @@ class ScoringServer(Endpoint):
         tokens = Tokens(AutoTokenizer.from_pretrained(self.checkpoint.fetch()))
         with connect(self.served_as, self) as client:
             session = ScoringSession(self, client, tokens)
-            session.prove()
+            session.validate()
             yield session
 
 
@@ -190,22 +193,22 @@ class ScoringSession:
         call = self.engine.score(self.server.served_as, context, answer)
         return replace(call, group=group)
 
-    def prove(self) -> None:
-        """Have each replica generate a token and score it. Raises InputError where the two disagree."""
+    def validate(self) -> None:
+        """Let each replica generate a token and score it. Raises InputError where the two log-probabilities differ."""
         context = self.tokens.context_ids(Prompt((Message("user", "Count from one to five."),)))
         for url in self.server.urls:
             ask = replace(self.engine.next_token(self.server.served_as, context), url=url)
             token, logprob = self._only(ask)
             nats = self._only(replace(self._call(context, [token], ""), url=url))
-            if abs(nats[0] + logprob) > PROOF_NATS:
+            if abs(nats[0] + logprob) > TOLERANCE_NATS:
                 raise InputError(
-                    f"server {url}: a token generated with log-probability {logprob:.4f} is scored {-nats[0]:.4f}; its "
-                    f"prompt scores cannot be trusted with engine {self.server.engine!r}"
+                    f"server {url}: a token generated with log-probability {logprob:.4f} is scored as {-nats[0]:.4f}; "
+                    f"its prompt scores cannot be trusted with engine {self.server.engine!r}"
                 )
 
     def _only(self, call: Call[Result]) -> Result:
         """The answer to one call. Raises InputError where the server has no room for a few tokens."""
         ((_, answer),) = self.client.ask([call])
         if answer is None:
-            raise InputError("server: its context has no room for a prompt of a few words")
+            raise InputError("server: a prompt of a few words exceeds its context; check how it was started")
         return answer

@@ -1,7 +1,6 @@
-"""What chat services have in common, whatever their wire format: parameters that may be left unsent, a live session,
-and batches.
+"""What all chat services share: parameters that can be left out, sessions that answer at once, and batches.
 
-A service says in `body` what a request is on its wire and in `completion` what a reply says, once for both ways.
+A service defines its wire format in `body` (a request) and `completion` (a reply), used by sessions and batches alike.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from pydantic import PositiveFloat
+
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, connect
 from reer.models.http.errors import NO_ROOM
@@ -21,14 +22,12 @@ from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
 from reer.types import Message
 
-CONTENT = ("model", "messages", "system", "seed")  # of a body: what differs from call to call, or is told anyway
+CONTENT = ("model", "messages", "system", "seed")  # fields of a body that are not listed as its parameters
 
 
 @dataclass(frozen=True)
 class ChatService(Endpoint, ABC):
-    """A model on a server. `send_temperature` and `send_top_p` are off for models that refuse these parameters;
-    `send_top_k` is on for servers that know it. `health_check` asks each replica for a token before any work.
-    A batch is looked at after `poll_seconds`, then ever more rarely, for `batch_seconds` at most."""
+    """A model behind a chat server."""
 
     engine: ClassVar[str]
     path: ClassVar[str]
@@ -36,20 +35,21 @@ class ChatService(Endpoint, ABC):
 
     model: str
     send_temperature: bool = field(default=True, kw_only=True)
+    """False for models that reject the parameter."""
     send_top_p: bool = field(default=True, kw_only=True)
+    """False for models that reject the parameter."""
     send_top_k: bool = field(default=False, kw_only=True)
+    """True for servers that support the parameter."""
     health_check: bool = field(default=True, kw_only=True, metadata={"identity": False})
-    poll_seconds: float = field(default=5.0, kw_only=True, metadata={"identity": False})
-    batch_seconds: float = field(default=26 * 3600.0, kw_only=True, metadata={"identity": False})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.poll_seconds, self.batch_seconds) <= 0:
-            raise InputError(f"server: want poll_seconds and batch_seconds > 0, got {self}")
+    """Request a token from each replica before any work."""
+    poll_seconds: PositiveFloat = field(default=5.0, kw_only=True, metadata={"identity": False})
+    """The first pause before a batch is polled; later pauses are longer."""
+    batch_seconds: PositiveFloat = field(default=26 * 3600.0, kw_only=True, metadata={"identity": False})
+    """How long a batch is waited for."""
 
     @property
     def name(self) -> str:
-        """The model and what is left unsent to it, as its sessions are called."""
+        """The model and the parameters left out; sessions have the same name."""
         unsent = "".join(f"-no_{switch}" for switch in self.switches if not getattr(self, f"send_{switch}"))
         return f"{self.model}/{self.engine}{unsent}{'-top_k' if self.send_top_k else ''}"
 
@@ -63,13 +63,13 @@ class ChatService(Endpoint, ABC):
 
     @contextmanager
     def open_batches(self, folder: Path, limits: BatchLimits = LIMITS) -> Iterator[BatchSession]:
-        """A generator that sends through the provider's batch interface; `folder` keeps what is under way, so that it
-        is found again by whoever asks the same after a kill. No health check: a batch is judged by its own."""
+        """A generator that sends through the provider's batch interface; `folder` records the pending batches, so that
+        the same requests find them again after a kill. There is no health check: a batch reports its own errors."""
         with connect(self.model, self) as client:
             yield BatchSession(self, client, self.wire(client), folder, limits)
 
     def sampled(self, sampling: Sampling) -> dict[str, Any]:
-        """How to sample, without what the switches leave out."""
+        """The sampling parameters, without those that are switched off."""
         sent: dict[str, Any] = {}
         if self.send_temperature:
             sent["temperature"] = sampling.temperature
@@ -81,11 +81,11 @@ class ChatService(Endpoint, ABC):
 
     @abstractmethod
     def body(self, request: Request) -> dict[str, Any]:
-        """What is sent for a request."""
+        """The JSON body of a request."""
 
     @abstractmethod
     def completion(self, reply: Any, request: Request) -> Completion:
-        """What a reply says. Raises ValueError and its like for what is none."""
+        """The completion of a JSON reply. Raises ValueError, LookupError, TypeError or AttributeError otherwise."""
 
     @abstractmethod
     def wire(self, client: Client) -> BatchApi:
@@ -95,30 +95,30 @@ class ChatService(Endpoint, ABC):
         return ChatSession(self, client)
 
     def hello(self) -> Request:
-        """The smallest thing to ask."""
+        """The request of a health check."""
         return one_token(Prompt((Message("user", "Hello"),)), self.send_top_p)
 
     def manner(self, body: dict[str, Any]) -> RequestProfile[Completion]:
-        """How a call of this body bears a refusal."""
+        """What a call with this body needs to handle a rejection."""
         sent = ", ".join(f"{name}={value!r}" for name, value in body.items() if name not in CONTENT)
         seeded = f"{sent}, a seed" if "seed" in body else sent
         return RequestProfile(seeded, self._advice(), lambda reason: Completion(reason, "refused", 0, 0))
 
     def _advice(self) -> str:
         on = ", ".join(f"send_{name}=false" for name in (*self.switches, "top_k") if getattr(self, f"send_{name}"))
-        return f"In the settings of this model's chat: {on} leave theirs out." if on else ""
+        return f"In this model's configuration, {on} leave the parameter out." if on else ""
 
 
 Service = TypeVar("Service", bound=ChatService)
 
 
 def one_token(prompt: Prompt, send_top_p: bool) -> Request:
-    """A request for one token, greedy where that can be said together with top_p."""
+    """A request for one token; greedy where top_p is sent as well."""
     return Request(prompt, Sampling(0.0 if send_top_p else 1.0, 1.0, max_tokens=1), 0)
 
 
 def timed(completion: Completion, seconds: float) -> Completion:
-    """A completion that says how long it took."""
+    """A completion with its response time."""
     return replace(completion, seconds=seconds)
 
 

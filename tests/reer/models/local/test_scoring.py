@@ -90,7 +90,7 @@ def test_without_memory_candidates_of_one_call_still_share(model: Any) -> None:
     for call in calls:
         assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
     assert scorer.counts.forwarded_tokens == sum(distinct_beginnings([call]) for call in calls)
-    assert not scorer.kept
+    assert not scorer.cached
 
 
 def test_many_searches_side_by_side_keep_what_fits_and_score_the_same(model: Any) -> None:
@@ -100,8 +100,8 @@ def test_many_searches_side_by_side_keep_what_fits_and_score_the_same(model: Any
         call = [passage for search in searches for passage in search[round]]
         groups = [f"p{n}" for n, search in enumerate(searches) for _ in search[round]]
         assert close(nats_of(scorer, call, groups), naive(model, call))
-    assert 0 < len(scorer.kept) < 6
-    assert sum(kept.bytes for kept in scorer.kept.values()) <= 90_000
+    assert 0 < len(scorer.cached) < 6
+    assert sum(kept.bytes for kept in scorer.cached.values()) <= 90_000
 
 
 def test_passages_of_no_group_share_and_keep_nothing(model: Any) -> None:
@@ -109,7 +109,7 @@ def test_passages_of_no_group_share_and_keep_nothing(model: Any) -> None:
     call = search_of(x=20, segments=1, size=9, y=30, k=3)[1]
     assert close(nats_of(scorer, call, [""] * 3), naive(model, call))
     assert scorer.counts.forwarded_tokens == sum(len(c + a) for c, a in call)
-    assert not scorer.kept
+    assert not scorer.cached
 
 
 def test_contexts_and_answers_of_other_lengths_and_equal_passages(model: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_model_that_cannot_share_is_scored_all_the_same(model: Any, monkeypatc
     scorer = PrefixScorer(model, 2, 64 * MIB)
     call = search_of(x=20, segments=2, size=9, y=30, k=3)[1]
     assert close(nats_of(scorer, call, ["p"] * 3), naive(model, call))
-    assert not scorer.kept
+    assert not scorer.cached
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_first_passages_of_many_pairs_run_side_by_side(model: Any) -> None:
     firsts, groups = [call[0][0] for call in calls], ["a", "b", "c"]
     scorer = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
     assert close(nats_of(scorer, firsts, groups), naive(model, firsts))
-    assert set(scorer.kept) == set(groups)
+    assert set(scorer.cached) == set(groups)
     before = scorer.counts.forwarded_tokens
     assert close(nats_of(scorer, calls[1][1], ["b", "b"]), naive(model, calls[1][1]))
     fresh = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)

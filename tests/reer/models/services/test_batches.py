@@ -140,7 +140,7 @@ def test_a_bounded_number_of_times(kind: type[Provider], serve: Serve, tmp_path:
     provider = kind(lose(kind, [0], range(99), how))
     _, url = serve(provider)
     answered: set[int] = set()
-    with pytest.raises(Incomplete, match=r"1 of 6 requests have no answer after 3 batches.*asks only these again"):
+    with pytest.raises(Incomplete, match=r"1 of 6 requests have no answer after 3 batches.*sends only these again"):
         ask(kind, url, tmp_path, on_answer=lambda i, _: answered.add(i))
     assert provider.texts()[1:] == [["q0"], ["q0"]]
     assert answered == {1, 2, 3, 4, 5}
@@ -157,7 +157,7 @@ def test_lines_that_were_told_before_or_never_asked_for_are_passed_over(
     provider = kind(play)
     _, url = serve(provider)
     assert [reply.text for reply in ask(kind, url, tmp_path)] == words(ASKED)
-    assert any("2 lines with an unknown or a second custom_id" in told for told in caplog.messages)
+    assert any("skipped 2 lines with an unknown or duplicate custom_id" in told for told in caplog.messages)
     assert len(provider.sent) == 1
 
 
@@ -236,7 +236,7 @@ def test_a_batch_that_does_not_end_is_left_and_waited_for_another_time(
 ) -> None:
     provider = kind(statuses=("in_progress",))
     _, url = serve(provider)
-    with pytest.raises(Incomplete, match=r"6 of 6 requests.*is in_progress after 0\.1 s.*goes on waiting"):
+    with pytest.raises(Incomplete, match=r"6 of 6 requests.*is in_progress after 0\.1 s.*continues to wait"):
         ask(kind, url, tmp_path, batch_seconds=0.1)
     provider.statuses = ("completed",)
     assert [reply.text for reply in ask(kind, url, tmp_path, batch_seconds=0.1)] == words(ASKED)

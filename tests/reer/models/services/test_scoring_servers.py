@@ -114,7 +114,7 @@ def test_what_is_no_score_is_an_error_and_never_a_mean(
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "-1.0", True, 0.01])
 def test_what_cannot_be_a_log_probability(value: Any) -> None:
-    with pytest.raises(Unreadable, match="is no log-probability"):
+    with pytest.raises(Unreadable, match="is not a log-probability"):
         checked([-1.0, value])
 
 
