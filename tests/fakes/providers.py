@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.reer.models.services.test_openai import respond
+from tests.fakes.http import Handler, respond
 
 Rows = list[dict[str, Any]]
 Play = Callable[[int, Rows], Rows]
@@ -29,7 +29,7 @@ class Provider(ABC):
     sent: list[Rows] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
-    def __call__(self, handler: Any) -> None:
+    def __call__(self, handler: Handler) -> None:
         status, body = self.reply(handler)
         respond(status, body)(handler)
 
@@ -38,7 +38,7 @@ class Provider(ABC):
         return self.statuses[min(self.polled, len(self.statuses)) - 1]
 
     @abstractmethod
-    def reply(self, handler: Any) -> tuple[int, Any]: ...
+    def reply(self, handler: Handler) -> tuple[int, Any]: ...
 
     def texts(self) -> list[list[str]]:
         """The words that each batch asked for."""
@@ -59,7 +59,7 @@ def lines(rows: Rows) -> bytes:
 
 
 class OpenAi(Provider):
-    def reply(self, handler: Any) -> tuple[int, Any]:
+    def reply(self, handler: Handler) -> tuple[int, Any]:
         path = handler.path.removeprefix("/v1")
         if path == "/files":
             assert b'name="purpose"\r\n\r\nbatch\r\n' in handler.raw
@@ -101,7 +101,7 @@ class OpenAi(Provider):
 
 
 class Anthropic(Provider):
-    def reply(self, handler: Any) -> tuple[int, Any]:
+    def reply(self, handler: Handler) -> tuple[int, Any]:
         path = handler.path.removeprefix("/v1/messages/batches")
         if not path:
             self.sent.append(handler.asked["requests"])

@@ -1,31 +1,13 @@
-"""Prompt texts as data: their slots are checked, and what is put into them stays as it is.
-
-`PROMPTS` are small texts that the other test files use too.
-"""
+"""Prompt texts as data: their slots are checked, and what is put into them stays as it is."""
 
 from dataclasses import replace
 
 import pytest
 
 from reer.errors import InputError
-from reer.prompts import Prompts, PromptTexts, Triggers
+from reer.prompts import Triggers
 from reer.types import Message
-
-ENGLISH = PromptTexts(
-    system="Be kind.",
-    draft="Draft: {{query}} | {{solution}} | {{reflection}}",
-    openers=("Okay, I see", "Alright, now"),
-    inference="Think: {{query}} {{reflection}}",
-    edit="{{query}}|{{solution}}|{{before}}<replace>{{segment}}</replace>{{after}}{{reflection}}",
-    edit_prefill="Let me see.\n<analyze>",
-    reverse="Which request? {{solution}}",
-    reverse_fallback="Write a text that begins: {{opening}}",
-    classify="{{query}} One of {{categories}}",
-    reflection="Say {{triggers}}.",
-)
-CHINESE = replace(ENGLISH, system="", draft="稿：{{query}}{{solution}}{{reflection}}", openers=("好的，",))
-PROMPTS = Prompts("test", ENGLISH, CHINESE)
-TRIGGERS = Triggers(en=("Hmm", "Wait"), zh=("等等",))
+from tests.fakes.prompts import CHINESE, ENGLISH, PROMPTS, TRIGGERS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from reer.errors import InputError
 from reer.models.protocols import Completion, Heard, Request, unheard
 from reer.taxonomy import Category, Taxonomy, classify
-from tests.reer.test_prompts import PROMPTS
+from tests.fakes.prompts import PROMPTS
 
 TAXONOMY = Taxonomy(
     "test",

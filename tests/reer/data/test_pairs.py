@@ -18,7 +18,7 @@ from reer.models.protocols import Completion, Generator, Heard, Request, unheard
 from reer.taxonomy import Category, Taxonomy
 from reer.text import words
 from reer.types import Pair, RawPair
-from tests.reer.test_prompts import PROMPTS
+from tests.fakes.prompts import PROMPTS
 
 GOOD = b'{"query": "q", "answer": "a good one"}\n'
 TAXONOMY = Taxonomy("t", {"poetry": Category(True, ("poem",), ("verse",)), "others": Category(False, ())})

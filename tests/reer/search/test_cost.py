@@ -6,10 +6,10 @@ import pytest
 
 from experiments.config import compose_plans, experiment_from
 from reer.errors import InputError
-from reer.search.cost import CostAssumptions, search_cost
+from reer.search.cost import search_cost
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
+from tests.fakes.costs import ASSUMED
 
-ASSUMED = CostAssumptions(250, 2000, 2200, 12, 8, 500, 1150, 640, 5500, 1300, 16000, 2.5, 6000, 270, 2500, 250, 5)
 RELEASED = SegmentSearch(10, 2, 0.25).budget()
 
 

@@ -11,7 +11,7 @@ from reer.models.protocols import Completion, Heard, Request, Sampling, unheard
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules, draft_prompt, drop_reason, thinking_of
 from reer.types import Drop, Pair, item_seed
-from tests.reer.test_prompts import ENGLISH, PROMPTS, TRIGGERS
+from tests.fakes.prompts import ENGLISH, PROMPTS, TRIGGERS
 
 SAMPLING = Sampling(0.7, 0.95, 400, stop=("</think>",))
 PAIRS = [Pair(f"id{i}", f"Write about boat number {i}", "A boat.", "others", "en", "test") for i in range(6)]

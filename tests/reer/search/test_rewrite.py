@@ -16,7 +16,7 @@ from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores
 from reer.search.rewrite import Rewriter, Starter, lost_reason
 from reer.search.score import NllScorer, ScoreMetric, repeat_noise
 from reer.types import Pair
-from tests.reer.test_prompts import PROMPTS, TRIGGERS
+from tests.fakes.prompts import PROMPTS, TRIGGERS
 
 SOLUTION = f"The harbour wakes before the town does. {'a' * 90}\n\nThen the boats go out. {'b' * 100}"
 PAIR = Pair("p", "Write about a harbour", SOLUTION, "others", "en", "test")

@@ -4,7 +4,6 @@ import itertools
 import logging
 import threading
 import time
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -13,9 +12,8 @@ from reer.errors import Incomplete
 from reer.models.http.circuit_breaker import CircuitBreaker
 from reer.models.protocols import Device
 from reer.models.services.openai import ChatServer
-from tests.reer.models.services.test_openai import Act, Serve, ask, hangs, request, respond, says, serve
+from tests.fakes.http import Act, Handler, Serve, ask, hangs, request, respond, says
 
-__all__ = ["serve"]
 DOWN = respond(503, {"error": "restarting"})
 QUICK = {"outage_pause_seconds": 0.1, "outage_seconds": 5.0, "attempts": 3}
 
@@ -29,7 +27,7 @@ class Failing:
         self.failed = self.answered = 0
         self.lock = threading.Lock()
 
-    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+    def __call__(self, handler: Handler) -> None:
         with self.lock:
             self.started = self.started or time.monotonic()
             down = time.monotonic() - self.started < self.seconds
@@ -138,8 +136,8 @@ def test_probes_cost_no_attempts(serve: Serve) -> None:
 def test_a_call_that_always_fails_does_not_keep_an_outage_going_as_its_probe(serve: Serve) -> None:
     calls = itertools.count()
 
-    def act(handler: BaseHTTPRequestHandler) -> None:
-        text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+    def act(handler: Handler) -> None:
+        text = handler.asked["messages"][0]["content"]
         (DOWN if next(calls) < 10 or text in ("0", "10") else says("x"))(handler)
 
     _, url = serve(act)

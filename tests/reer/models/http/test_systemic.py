@@ -1,16 +1,13 @@
 """What a server refuses: one call alone, which is then its answer, or what every call sends, which stops the work."""
 
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from reer.errors import InputError
 from reer.models.protocols import Completion, Device
 from reer.models.services.openai import ChatServer
-from tests.reer.models.services.test_openai import Serve, ask, request, respond, says, serve
-
-__all__ = ["serve"]
+from tests.fakes.http import Handler, Serve, ask, request, respond, says
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422])
@@ -24,9 +21,9 @@ def test_a_refusal_is_not_tried_again(serve: Serve, status: int) -> None:
 REFUSAL = respond(400, {"error": "invalid_prompt"})
 
 
-def picky(handler: BaseHTTPRequestHandler) -> None:
+def picky(handler: Handler) -> None:
     """Refuses what holds the word `bad`."""
-    text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+    text = handler.asked["messages"][0]["content"]
     (REFUSAL if "bad" in text else says(text))(handler)
 
 

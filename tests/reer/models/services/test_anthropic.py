@@ -1,6 +1,5 @@
 """Anthropic's interface, against a scripted server: what goes over the wire, and what comes back."""
 
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -9,9 +8,8 @@ from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.anthropic import AnthropicServer
 from reer.types import Message
-from tests.reer.models.services.test_openai import Act, Serve, respond, serve
+from tests.fakes.http import Act, Handler, Serve, respond
 
-__all__ = ["serve"]
 TURNS = (Message("system", "Be brief."), Message("user", "Grade it."))
 
 
@@ -47,7 +45,7 @@ def test_a_request_as_anthropic_wants_it(serve: Serve, monkeypatch: pytest.Monke
     monkeypatch.setenv("MY_TEST_KEY", "secret-canary")
     paths: list[str] = []
 
-    def act(handler: BaseHTTPRequestHandler) -> None:
+    def act(handler: Handler) -> None:
         paths.append(handler.path)
         says("7")(handler)
 

@@ -9,51 +9,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Completion, Prompt, Request, Sampling
-from reer.models.services.anthropic import AnthropicServer
-from reer.models.services.batches import LIMITS, BatchLimits
-from reer.models.services.openai import ChatServer
-from reer.types import Message
+from reer.models.protocols import Completion, Request
+from reer.models.services.batches import BatchLimits
+from tests.fakes.batches import ASKED, PROVIDERS, ask, request, server_of
+from tests.fakes.http import Handler, Serve, respond
 from tests.fakes.providers import Anthropic, OpenAi, Play, Provider, Rows, lines
-from tests.reer.models.services.test_openai import Serve, respond, serve
 
-__all__ = ["serve"]
-
-
-def request(text: str, seed: int = 5) -> Request:
-    return Request(Prompt((Message("user", text),)), Sampling(0.7, 0.9, 32), seed)
-
-
-ASKED = [request(f"q{i}") for i in range(6)]
-
-
-PROVIDERS: dict[type[Provider], type[Any]] = {OpenAi: ChatServer, Anthropic: AnthropicServer}
 both = pytest.mark.parametrize("kind", PROVIDERS, ids=lambda kind: kind.__name__)
-
-
-def server_of(kind: type[Provider], url: str, **settings: Any) -> Any:
-    base = url if kind is OpenAi else url.removesuffix("/v1")
-    return PROVIDERS[kind]("m", base_url=base, **{"poll_seconds": 0.01, "outage_seconds": 0.3, **settings})
-
-
-def ask(
-    kind: type[Provider],
-    url: str,
-    folder: Path,
-    asked: Sequence[Request] = ASKED,
-    limits: BatchLimits = LIMITS,
-    heard: Any = lambda at, replies: None,
-    **settings: Any,
-) -> list[Completion]:
-    with server_of(kind, url, **settings).open_batches(folder, limits) as session:
-        return session.generate(asked, heard)
 
 
 def words(asked: Sequence[Request]) -> list[str]:
@@ -167,7 +134,7 @@ def test_a_result_that_was_cut_off_is_read_as_far_as_it_goes(
 ) -> None:
     provider = kind()
 
-    def cut(handler: Any) -> None:
+    def cut(handler: Handler) -> None:
         status, body = provider.reply(handler)
         cuts = isinstance(body, bytes) and len(provider.sent) == 1 and body
         respond(status, body[: len(body) - 60] + b"\n[]\n7\n" if cuts else body)(handler)
@@ -247,7 +214,7 @@ def test_a_batch_that_does_not_end_is_left_and_waited_for_another_time(
 def test_a_poll_that_fails_is_repeated(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
     provider, failed = kind(), iter([True, True, False])
 
-    def act(handler: Any) -> None:
+    def act(handler: Handler) -> None:
         shaky = handler.command == "GET" and next(failed, False)
         (respond(503, {"error": "later"}) if shaky else provider)(handler)
 
@@ -259,7 +226,7 @@ def test_a_poll_that_fails_is_repeated(kind: type[Provider], serve: Serve, tmp_p
 def test_polls_that_all_fail_end_the_work_but_not_the_batch(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
     provider, dark = kind(), [True]
 
-    def act(handler: Any) -> None:
+    def act(handler: Handler) -> None:
         (respond(503, {"error": "later"}) if handler.command == "GET" and dark else provider)(handler)
 
     _, url = serve(act)
@@ -276,7 +243,7 @@ def test_a_submission_that_may_have_arrived_is_not_sent_again(
 ) -> None:
     provider = kind()
 
-    def act(handler: Any) -> None:
+    def act(handler: Handler) -> None:
         status, body = provider.reply(handler)
         respond(500 if "batches" in handler.path else status, body)(handler)
 
@@ -289,7 +256,8 @@ def test_a_submission_that_may_have_arrived_is_not_sent_again(
 KILLED = """
 import sys
 from pathlib import Path
-from tests.reer.models.services.test_batches import ASKED, Anthropic, OpenAi, ask
+from tests.fakes.batches import ask
+from tests.fakes.providers import Anthropic, OpenAi
 ask({"OpenAi": OpenAi, "Anthropic": Anthropic}[sys.argv[1]], sys.argv[2], Path(sys.argv[3]))
 """
 
@@ -374,7 +342,7 @@ def test_the_key_goes_to_no_other_address_than_the_one_given(
     elsewhere, other = serve(respond(200, {}))
     provider = Anthropic()
 
-    def act(handler: BaseHTTPRequestHandler) -> None:
+    def act(handler: Handler) -> None:
         status, body = provider.reply(handler)
         if isinstance(body, dict) and body.get("results_url"):
             body["results_url"] = f"{other}/stolen"

@@ -1,126 +1,17 @@
 """The chat server's client against a real server on this machine that fails in every way it can."""
 
-import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
 from typing import Any
 
 import pytest
 
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, Sampling
 from reer.models.services.openai import ChatServer
-from reer.types import Message
-
-Act = Callable[[BaseHTTPRequestHandler], None]
-SAMPLING = Sampling(0.7, 0.9, 32)
-
-
-def request(text: str = "q", seed: int = 5, sampling: Sampling = SAMPLING, prefill: str = "") -> Request:
-    return Request(Prompt((Message("user", text),), prefill), sampling, seed)
-
-
-def respond(status: int, body: Any, **headers: str) -> Act:
-    def act(handler: BaseHTTPRequestHandler) -> None:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        handler.send_response(status)
-        for name, value in {"Content-Length": str(len(raw)), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(raw)
-
-    return act
-
-
-def says(text: str | None, finish: str = "stop", after: float = 0.0) -> Act:
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-    reply = respond(200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
-
-    def act(handler: BaseHTTPRequestHandler) -> None:
-        time.sleep(after)
-        reply(handler)
-
-    return act
-
-
-def hangs(seconds: float) -> Act:
-    return lambda handler: time.sleep(seconds)
-
-
-def cuts_off(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"choices": [')
-
-
-class Server:
-    """Plays its acts in order of arrival, then repeats the last; remembers bodies, headers and times."""
-
-    def __init__(self, *acts: Act) -> None:
-        self.acts, self.lock = list(acts), Lock()
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.times: list[float] = []
-
-    def take(self, body: dict[str, Any], headers: dict[str, str]) -> Act:
-        with self.lock:
-            self.bodies.append(body)
-            self.headers.append(headers)
-            self.times.append(time.monotonic())
-            return self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
-
-
-class Listening(ThreadingHTTPServer):
-    """Takes many connections at once (a dropped one comes again only after a second), and bears clients that leave."""
-
-    daemon_threads, block_on_close, request_queue_size = True, False, 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass
-
-
-Serve = Callable[..., tuple[Server, str]]
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    running: list[ThreadingHTTPServer] = []
-
-    def start(*acts: Act) -> tuple[Server, str]:
-        plays = Server(*acts)
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.raw = self.rfile.read(int(self.headers["Content-Length"]))
-                self.asked = json.loads(self.raw) if self.headers["Content-Type"] == "application/json" else {}
-                plays.take(self.asked, dict(self.headers))(self)
-
-            def do_GET(self) -> None:
-                plays.take({}, dict(self.headers))(self)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        http = Listening(("127.0.0.1", 0), Handler)
-        running.append(http)
-        Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return plays, f"http://127.0.0.1:{http.server_port}/v1"
-
-    yield start
-    for http in running:
-        http.shutdown()
-        http.server_close()
-
-
-def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
-    with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
-        return session.generate(requests or (request(),))
+from tests.fakes.http import SAMPLING, Act, Handler, Serve, ask, cuts_off, hangs, request, respond, says
 
 
 def test_a_reply_is_read_with_its_account(serve: Serve) -> None:
@@ -173,8 +64,8 @@ def test_a_prefill_is_continued_not_answered(serve: Serve) -> None:
     assert (server.bodies[-1]["continue_final_message"], server.bodies[-1]["add_generation_prompt"]) == (True, False)
 
 
-def gives_back(handler: BaseHTTPRequestHandler) -> None:
-    given = handler.asked["messages"][-1]  # type: ignore[attr-defined]
+def gives_back(handler: Handler) -> None:
+    given = handler.asked["messages"][-1]
     says((given["content"] if given["role"] == "assistant" else "") + " 7}")(handler)
 
 
@@ -191,8 +82,8 @@ def test_words_that_only_repeat_the_prefill_stay(serve: Serve) -> None:
     assert reply.text == "<think>\nhm"
 
 
-def echoes(handler: BaseHTTPRequestHandler) -> None:
-    text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+def echoes(handler: Handler) -> None:
+    text = handler.asked["messages"][0]["content"]
     says(text, after=0.15 if text == "0" else 0.0)(handler)
 
 
@@ -333,7 +224,7 @@ def test_a_server_that_hangs_is_left_and_asked_again(serve: Serve) -> None:
     assert time.monotonic() - start < 2
 
 
-def dribbles(handler: BaseHTTPRequestHandler) -> None:
+def dribbles(handler: Handler) -> None:
     """A byte now and then: no wait for the next one is long."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
@@ -354,8 +245,8 @@ def test_a_server_that_dribbles_is_left_and_asked_again(serve: Serve) -> None:
 
 
 def test_a_call_without_an_answer_does_not_keep_the_others_from_theirs(serve: Serve) -> None:
-    def acts(handler: BaseHTTPRequestHandler) -> None:
-        text = handler.asked["messages"][0]["content"]  # type: ignore[attr-defined]
+    def acts(handler: Handler) -> None:
+        text = handler.asked["messages"][0]["content"]
         (respond(500, {"error": "cannot"}) if text in "37" else says(text, after=0.02))(handler)
 
     _, url = serve(acts)
