@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, connect
-from reer.models.http.errors import NO_ROOM
+from reer.models.http.errors import PROMPT_TOO_LONG
 from reer.models.http.systemic import RequestProfile
 from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
@@ -66,7 +66,7 @@ class ChatService(Endpoint, ABC):
         """A generator that sends through the provider's batch interface; `folder` keeps what is under way, so that it
         is found again by whoever asks the same after a kill. No health check: a batch is judged by its own."""
         with connect(self.model, self) as client:
-            yield BatchSession(self, client, self.wire(client), folder, limits)
+            yield BatchSession(self, client, self.batch_api(client), folder, limits)
 
     def sampled(self, sampling: Sampling) -> dict[str, Any]:
         """How to sample, without what the switches leave out."""
@@ -88,7 +88,7 @@ class ChatService(Endpoint, ABC):
         """What a reply says. Raises ValueError and its like for what is none."""
 
     @abstractmethod
-    def wire(self, client: Client) -> BatchApi:
+    def batch_api(self, client: Client) -> BatchApi:
         """The provider's batch interface."""
 
     def session(self, client: Client) -> ChatSession[Any]:
@@ -98,8 +98,8 @@ class ChatService(Endpoint, ABC):
         """The smallest thing to ask."""
         return one_token(Prompt((Message("user", "Hello"),)), self.send_top_p)
 
-    def manner(self, body: dict[str, Any]) -> RequestProfile[Completion]:
-        """How a call of this body bears a refusal."""
+    def profile(self, body: dict[str, Any]) -> RequestProfile[Completion]:
+        """The parameters of a call with this body, and how a rejection of it becomes an answer."""
         sent = ", ".join(f"{name}={value!r}" for name, value in body.items() if name not in CONTENT)
         seeded = f"{sent}, a seed" if "seed" in body else sent
         return RequestProfile(seeded, self._advice(), lambda reason: Completion(reason, "refused", 0, 0))
@@ -133,9 +133,11 @@ class ChatSession(Generic[Service]):
         it is not that request alone, Incomplete, after all others, when one has no answer."""
 
         def placed(positions: Sequence[int], replies: Sequence[Completion | None]) -> None:
-            heard(positions, [reply or NO_ROOM for reply in replies])
+            heard(positions, [reply or PROMPT_TOO_LONG for reply in replies])
 
-        return [reply or NO_ROOM for reply in self.client.ask([self.call(request) for request in requests], placed)]
+        return [
+            reply or PROMPT_TOO_LONG for reply in self.client.ask([self.call(request) for request in requests], placed)
+        ]
 
     def check(self) -> None:
         """Ask each replica, so that a wrong address, key or model name is found before any work."""
@@ -153,7 +155,7 @@ class ChatSession(Generic[Service]):
             body,
             lambda reply: self.read(reply, request),
             request.group,
-            manner=self.server.manner(body),
+            profile=self.server.profile(body),
             timed=timed,
         )
 
