@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reer.errors import InputError
-from reer.models.protocols import Generator, Request, Sampling
+from reer.models.protocols import Generator, Request, Sampling, in_order
 from reer.prompts import Prompts
 from reer.text import words
 
@@ -70,7 +70,7 @@ def classify(
     values = {"categories": ", ".join(taxonomy.categories)}
     sampling = Sampling(temperature=0, top_p=1, max_tokens=12)
     asked = [Request(prompts.render("classify", q, {"query": q, **values}), sampling, 0) for q in queries]
-    named = [_named(reply.text, taxonomy) for reply in generator.generate(asked)]
+    named = [_named(reply.text, taxonomy) for reply in in_order(generator.generate(asked), len(asked))]
     return [name or taxonomy.by_keywords(q) for name, q in zip(named, queries, strict=True)], named.count(None)
 
 

@@ -7,10 +7,8 @@ fetch that was killed goes on by being repeated.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from evals.benchmarks.data_files import DataFiles, Source
 from evals.benchmarks.extract import WAYS, derive
 from reer.errors import Incomplete, InputError
+from reer.files import write_atomic
 
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 HERE = ("127.0.0.1", "localhost", "::1")
@@ -79,7 +78,7 @@ def fetch(data: DataFiles, seen: Seen = unseen, limits: Limits = LIMITS) -> list
     with _connect(data, seen, limits) as upstream:
         for name, source in sources.items():
             try:
-                _write(Path(data.folder) / name, _content(data, name, source, upstream))
+                write_atomic(Path(data.folder) / name, _content(data, name, source, upstream))
             except InputError as error:
                 wrong.append(f"{error}; {source.otherwise}" if source.otherwise else str(error))
     if wrong:
@@ -116,20 +115,6 @@ def _check(what: str, content: bytes, pinned: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != pinned:
         raise InputError(f"{what} has sha256 {digest} ({len(content):,} bytes), pinned is {pinned}; it was not kept")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file that is there whole or not at all, through a power cut too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with scratch.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 class Upstream:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reer.models.protocols import Completion, Heard, LoadedModel, Nats, Passage, Request, unheard
+from reer.models.protocols import Completion, LoadedModel, Nats, Passage, Request
 
 END = ","  # what ends a number in the object that is asked for: without it, 1 would hold what 10 has
 
@@ -19,16 +19,20 @@ class GradeProbabilityModel:
     def __init__(self, model: LoadedModel, grades: Sequence[int]) -> None:
         self.model, self.grades, self.name = model, grades, f"{model.name}/probabilities"
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        """One reply per request, in order."""
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`; a reply is ready when all of its grades are scored."""
         passages = [Passage(r.prompt, f"{grade}{END}", str(i)) for i, r in enumerate(requests) for grade in self.grades]
-        scored = self.model.score(passages)
-        size = len(self.grades)
-        return [self._reply(scored[start : start + size]) for start in range(0, len(scored), size)]
+        scored: dict[int, dict[int, Nats | None]] = {}
+        for at, nats in self.model.score(passages):
+            i, grade = divmod(at, len(self.grades))
+            of_request = scored.setdefault(i, {})
+            of_request[grade] = nats
+            if len(of_request) == len(self.grades):
+                yield i, self._reply([nats for _, nats in sorted(scored.pop(i).items())])
 
     def _reply(self, nats: Sequence[Nats | None]) -> Completion:
         if any(found is None for found in nats):
-            return Completion("", "no_room", 0, 0)
+            return Completion("", "prompt_too_long", 0, 0)
         surprise = [math.fsum(found or ()) for found in nats]
         weights = [math.exp(min(surprise) - nll) for nll in surprise]
         shares = {str(g): weight / math.fsum(weights) for g, weight in zip(self.grades, weights, strict=True)}

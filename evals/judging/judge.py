@@ -12,7 +12,7 @@ from evals.benchmark import Benchmark
 from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device, Generator, Sampling
+from reer.models.protocols import BatchModel, Completion, Device, Generator, Sampling
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Judge:
                 f"judge: want parser {' or '.join(READERS)} and settings own or benchmark, got {self.parser!r} and "
                 f"{self.settings!r}"
             )
-        if self.batch and not hasattr(self.model, "open_batches"):
+        if self.batch and not isinstance(self.model, BatchModel):
             raise InputError(f"judge.batch: {self.model.name} has no batch interface; set judge.batch=false")
         if min(self.usd_per_million_read, self.usd_per_million_written) < 0:
             raise InputError("judge: want prices >= 0")

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from reer.files import AppendLog, Entry, JsonObject
 from reer.models.protocols import Completion, Request, Sampling
 from reer.types import Message
-
-SYNC_SECONDS = 1.0  # a power cut loses at most this; a killed process loses nothing that was written
 
 
 @dataclass(frozen=True)
@@ -115,82 +112,44 @@ def judgement(question: Question, reply: Completion, status: str, usd: float) ->
 _RECORD = TypeAdapter(Judgement)
 
 
-@dataclass(frozen=True)
-class _Place:
-    file: Path
-    start: int
-    length: int
+def _entry(row: JsonObject) -> Entry:
+    """The entry of a row; one that holds no answer is not found again. Raises KeyError, TypeError or ValueError for
+    what is not a judgement."""
+    lasts = row["stopped"] in ("stop", "length")
+    return Entry(str(row["key"]) if lasts else "", float(row["usd"]))
 
 
 class Judgements:
-    """The records in a folder. In memory are their places alone; `usd` is what they have cost in all. A torn or foreign
-    line is passed over."""
+    """The judgements in a folder (see `reer.files.AppendLog`): their keys are in memory, the records on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.usd = folder, 0.0
-        self._places: dict[str, _Place] = {}
-        self._read_to: dict[Path, int] = {}
-        self._synced = time.monotonic()
-        self._file = folder / f"{uuid.uuid4().hex}.jsonl"
-        self.refresh()
+        self.folder = folder
+        self._log = AppendLog(folder, _entry)
+
+    @property
+    def usd(self) -> float:
+        """What all records in the folder have cost together."""
+        return self._log.amount
 
     def refresh(self) -> None:
-        """Take in what was written since, by whatever process."""
-        for file in sorted(self.folder.glob("*.jsonl")):
-            at = self._read_to.setdefault(file, 0)
-            if file != self._file and file.stat().st_size > at:
-                self._read(file, at)
-
-    def _read(self, file: Path, at: int) -> None:
-        with file.open("rb") as stream:
-            stream.seek(at)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    break  # still being written, or torn
-                self._note(line, _Place(file, at, len(line)))
-                at += len(line)
-        self._read_to[file] = at
-
-    def _note(self, line: bytes, place: _Place) -> None:
-        try:
-            row = json.loads(line)
-            key, usd, stopped = row["key"], float(row["usd"]), row["stopped"]
-        except (ValueError, KeyError, TypeError):
-            return
-        self.usd += usd
-        if stopped in ("stop", "length"):
-            self._places.setdefault(key, place)
+        """Learn of records that other processes have written since."""
+        self._log.refresh()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return key in self._log
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._log)
 
     def find(self, key: str) -> Judgement | None:
         """The first answer to a question, if there is one."""
-        if key not in self._places:
-            return None
-        place = self._places[key]
-        with place.file.open("rb") as stream:
-            stream.seek(place.start)
-            return _RECORD.validate_python(json.loads(stream.read(place.length)))
+        row = self._log.get(key)
+        return None if row is None else _RECORD.validate_python(row)
 
-    def keep(self, found: Judgement) -> None:
+    def keep(self, record: Judgement) -> None:
         """Add a record, at once."""
-        line = (json.dumps(vars(found), ensure_ascii=False, default=vars) + "\n").encode("utf-8", "surrogatepass")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab") as stream:
-            place = _Place(self._file, stream.tell(), len(line))
-            stream.write(line)
-            stream.flush()
-            if time.monotonic() - self._synced > SYNC_SECONDS:
-                self._synced = time.monotonic()
-                os.fsync(stream.fileno())
-        self._note(line, place)
+        self._log.append(asdict(record))
 
     def close(self) -> None:
-        """Make sure that all of it is on the disk."""
-        if self._file.exists():
-            with self._file.open("ab") as stream:
-                os.fsync(stream.fileno())
+        """Wait until all records are on the disk."""
+        self._log.sync()

@@ -10,7 +10,7 @@ from typing import Self
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements, Question, judgement
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Completion, Device, Generator
+from reer.models.protocols import Completion, Device, Generator, RemoteModel
 
 TURN_TOKENS = 16  # what a chat template adds to a turn, at most
 
@@ -32,7 +32,7 @@ class JudgeSession:
     """
 
     def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:
-        if budget_usd is not None and not judge.usd_per_million_written and hasattr(judge.model, "base_url"):
+        if budget_usd is not None and not judge.usd_per_million_written and isinstance(judge.model, RemoteModel):
             raise InputError(
                 "budget.usd needs the judge's prices: set judge.usd_per_million_read and judge.usd_per_million_written"
             )
@@ -52,41 +52,25 @@ class JudgeSession:
         self,
         questions: Sequence[Question],
         status: Callable[[Question, Completion], str],
-        told: Callable[[int], None] = lambda count: None,
+        on_progress: Callable[[int], None] = lambda count: None,
     ) -> list[Answer]:
-        """The answers in order, `told` how many there are. Raises Incomplete when the budget does not reach further, or
-        the server gives no more answers; what was answered is kept."""
+        """The answers in order; `on_progress` is called with the number of questions that are answered. `status` is
+        recorded with each new answer. Raises Incomplete when the budget is exhausted or the server gives no more
+        answers; what was answered is kept."""
         self.records.refresh()
-        found: dict[int, Answer] = {}
+        answers: dict[int, Answer] = {}
         for i, question in enumerate(questions):
             known = self.records.find(question.key)
             if known is not None:
-                found[i] = Answer(known.key, known.completion, known.usd)
-        told(len(found))
-        while missing := [i for i in range(len(questions)) if i not in found]:
+                answers[i] = Answer(known.key, known.completion, known.usd)
+        on_progress(len(answers))
+        while missing := [i for i in range(len(questions)) if i not in answers]:
             part = self._affordable(questions, missing)
-            self._send(part, questions, found, status, told)
-        return [found[i] for i in range(len(questions))]
-
-    def _send(
-        self,
-        part: Sequence[int],
-        questions: Sequence[Question],
-        found: dict[int, Answer],
-        status: Callable[[Question, Completion], str],
-        told: Callable[[int], None],
-    ) -> None:
-        """Ask the model these, and put each answer to those found as it comes."""
-
-        def heard(positions: Sequence[int], replies: Sequence[Completion]) -> None:
-            for at, reply in zip(positions, replies, strict=True):
+            for at, reply in self._model().generate([questions[i].request for i in part]):
                 question = questions[part[at]]
-                found[part[at]] = self._keep(question, reply, status(question, reply))
-            told(len(found))
-
-        replies = self._model().generate([questions[i].request for i in part], heard)
-        rest = [at for at, i in enumerate(part) if i not in found]
-        heard(rest, [replies[at] for at in rest])
+                answers[part[at]] = self._keep(question, reply, status(question, reply))
+                on_progress(len(answers))
+        return [answers[i] for i in range(len(questions))]
 
     def _keep(self, question: Question, reply: Completion, status: str) -> Answer:
         usd = self.judge.usd(reply.prompt_tokens, reply.tokens)

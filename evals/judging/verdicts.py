@@ -72,7 +72,7 @@ def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int,
 
 def _scores(benchmark: Benchmark, judge: Judge, call: JudgeCall, reply: Completion) -> dict[str, float]:
     """What a reply says. Raises Malformed where it says nothing."""
-    if reply.stopped == "no_room":
+    if reply.stopped == "prompt_too_long":
         raise Malformed("prompt_too_long")
     if reply.stopped == "refused":
         raise Malformed("refused")

@@ -16,7 +16,7 @@ from experiments.store.stages import Artifact, Metrics, Workspace, stage
 from experiments.workers.models import judge_session, replayed, trained_model
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
-from reer.models.protocols import Prompt, Request
+from reer.models.protocols import Prompt, Request, in_order
 from reer.types import Message, item_seed
 
 
@@ -33,7 +33,7 @@ def generate(
             asked = [
                 Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in part
             ]
-            for item, reply in zip(part, session.generate(asked), strict=True):
+            for item, reply in zip(part, in_order(session.generate(asked), len(asked)), strict=True):
                 cut = reply.stopped != "stop"
                 responses.append(Response.read(item.id, reply.text, cut, reply.tokens, reply.stopped))
             ws.progress("answers", start + len(part), len(items))

@@ -23,7 +23,7 @@ from reer.data.pairs import Selection, benchmark_overlap, select
 from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
-from reer.models.protocols import Nats, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Nats, Passage, Prompt, Request, Sampling, in_order
 from reer.models.replay import ReplayedScorer, journal_for
 from reer.text import words
 from reer.training.chat_format import ChatFormat, Rendered
@@ -54,7 +54,7 @@ def termination(
     sampling = Sampling(0.7, 0.95, 2 * max(tokens for tokens, _ in chosen))
     asked = [Request(prompts[id], sampling, item_seed(seed, id, "stop")) for _, id in chosen]
     with replayed(ws, trained_model(trained, precision)) as session:
-        replies = session.generate(asked)
+        replies = in_order(session.generate(asked), len(asked))
     rows = [{"id": id, "taught_tokens": n, **plain(r)} for (n, id), r in zip(chosen, replies, strict=True)]
     write_rows(ws.folder / "rows.jsonl", rows)
     ended = sum(reply.stopped == "stop" for reply in replies)
@@ -142,7 +142,8 @@ def perplexity(
     with trained_model(trained, precision).open(ws.runtime.device) as session:
         scorer = ReplayedScorer(session, journal_for(ws.replay, session.name))
         for start in range(0, len(texts), ws.runtime.width):
-            found += scorer.score([passage(row, chat_format) for row in texts[start : start + ws.runtime.width]])
+            part = [passage(row, chat_format) for row in texts[start : start + ws.runtime.width]]
+            found += in_order(scorer.score(part), len(part))
             ws.progress("reference texts", len(found), len(texts))
     rows = [
         {"id": row.id, "tokens": len(nats) if nats else None, "nll": math.fsum(nats) / len(nats) if nats else None}

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
-from reer.models.protocols import Generator, Request, Sampling
+from reer.models.protocols import Generator, Request, Sampling, in_order
 from reer.prompts import Prompts
 from reer.taxonomy import Taxonomy, classify
 from reer.text import control_tokens, fill, language_of, ngrams, words
@@ -157,7 +157,7 @@ def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Pro
     sampling = Sampling(temperature=0, top_p=1, max_tokens=120)
     asked = [Request(prompts.render("reverse", text, {"solution": text}), sampling, 0) for text in solutions]
     queries, templated = [], 0
-    for text, reply in zip(solutions, generator.generate(asked), strict=True):
+    for text, reply in zip(solutions, in_order(generator.generate(asked), len(asked)), strict=True):
         query = reply.text.strip()
         if not 4 <= len(words(query)) <= 120 or control_tokens(query) or reply.stopped == "length":
             opening = text[:80].split("\n")[0].strip()

@@ -1,22 +1,29 @@
-"""What the method asks of a model: to continue prompts, and to say how surprising a text is.
+"""What the method requires of a model: to continue prompts, and to compute the negative log-likelihood of texts.
 
-Two protocols, because many backends can do the first only; the types keep them from being used as a scorer.
+Generating and scoring are two protocols, because many backends can only generate; the types keep those from being
+used as scorers. Protocols can be checked at run time, by their members' names and without evaluating any property.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, PositiveInt
+from typing_extensions import Protocol, runtime_checkable
 
 from reer.errors import InputError
 from reer.types import Message
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation and the words already put into the assistant's mouth."""
+    """A conversation, and the beginning of the assistant's turn that the model is to continue."""
 
     messages: tuple[Message, ...]
     prefill: str = ""
@@ -24,7 +31,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to decode. `temperature` 0 is greedy; `top_k` 0 is off; `stop` ends a completion, itself cut off."""
+    """Decoding settings. `temperature` 0 is greedy; `top_k` 0 disables top-k; a `stop` string ends a completion and is
+    removed from it. Raises InputError for values out of range."""
 
     temperature: float
     top_p: float
@@ -39,8 +47,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to make. Equal requests give equal completions on one machine: `seed` feeds this row alone.
-    `group` is as in Passage."""
+    """One completion to generate. `seed` determines this row's random draws alone, so that equal requests give equal
+    completions on one machine. `group` is as in `Passage`."""
 
     prompt: Prompt
     sampling: Sampling
@@ -48,15 +56,21 @@ class Request:
     group: str = field(default="", compare=False)
 
 
+StopReason = Literal["stop", "length", "prompt_too_long", "refused"]
+
+
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after the prefill, and why it ended: at an end token or stop string, at the token limit
-    (or the model's context, whichever came first), never begun because the prompt alone fills the context, or refused
-    by a server for what this one prompt holds (`text` is then what the server said). `seconds` is how long a server
-    took, None where rows are computed together; `served` is the model a server says it answered with."""
+    """The model's text after the prefill, and why it ended.
+
+    `stopped` is `stop` (end token or stop string), `length` (token limit or the model's context, whichever came first),
+    `prompt_too_long` (the prompt alone fills the context; nothing was generated) or `refused` (a server rejected this
+    prompt for its content; `text` is then the server's message). `seconds` is the server's response time, None where
+    rows are computed together; `served` is the model name that the server reports.
+    """
 
     text: str
-    stopped: Literal["stop", "length", "no_room", "refused"]
+    stopped: StopReason
     prompt_tokens: int
     tokens: int
     seconds: float | None = field(default=None, compare=False)
@@ -65,8 +79,8 @@ class Completion:
 
 @dataclass(frozen=True)
 class Passage:
-    """A text to be scored after a context; context and answer are tokenised separately. Passages of one `group` share
-    beginnings: a backend may keep them together, and no result depends on it."""
+    """A text to score after a context; the two are tokenised separately. Passages of one `group` are expected to share
+    prefixes: a backend may keep them together, but no result depends on it."""
 
     context: Prompt
     answer: str
@@ -74,55 +88,69 @@ class Passage:
 
 
 Nats = tuple[float, ...]
-Heard = Callable[[Sequence[int], Sequence[Any]], None]
 
 
-def unheard(positions: Sequence[int], answers: Sequence[Any]) -> None:
-    """Nobody waits for the answers of a call before all of them are there."""
-
-
+@runtime_checkable
 class Generator(Protocol):
-    """Continues prompts. `name` identifies weights, precision and engine: whatever changes its words."""
+    """Continues prompts. `name` identifies everything that changes the text: weights, precision and engine."""
 
     name: str
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        """One completion per request, in order. A backend that answers some requests before others tells `heard`
-        their positions and answers, so that they outlive a kill."""
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """One completion for each request, as soon as it is ready, with the request's index; in any order.
+
+        Requests are sent while the iterator is consumed: none before the first `next`, and calls in flight only
+        progress during `next`. Closing or dropping the iterator half-way cancels what is in flight. An error is raised
+        after the completions that were ready before it. `in_order` collects the completions of a whole call.
+        """
         ...
 
 
+@runtime_checkable
 class Scorer(Protocol):
-    """Gives the negative log-likelihood in nats of each token of each answer, given its context; None for a passage
-    that the model's context cannot hold."""
+    """Computes the negative log-likelihood, in nats, of each token of an answer given its context."""
 
     name: str
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]: ...
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        """The nats of each passage with the passage's index, consumed as in `Generator.generate`; None where the
+        model's context cannot hold the passage."""
+        ...
+
+
+def in_order(pairs: Iterable[tuple[int, Answer]], count: int) -> list[Answer]:
+    """The answers of a call of `count` items in the order of its items, once all of them are ready. Raises RuntimeError
+    where the backend did not answer every item."""
+    answers = dict(pairs)
+    missing = [i for i in range(count) if i not in answers]
+    if missing or len(answers) != count:
+        raise RuntimeError(f"a model answered {len(answers)} of {count} items; the first one missing is {missing[:1]}")
+    return [answers[i] for i in range(count)]
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where and how wide to compute: rows decoded together, rows scored together, and the memory in GiB set aside for
-    beginnings that scored texts share. Never part of identity."""
+    """Where a model runs and how much it computes at once. Never part of a result's identity."""
 
     name: str = "auto"
-    generate_rows: int = 16
-    score_rows: int = 1
-    prefix_gib: float = 1.0
+    """A torch device; `auto` is the GPU where there is one."""
+    generate_rows: PositiveInt = 16
+    """Rows decoded together."""
+    score_rows: PositiveInt = 1
+    """Rows scored together."""
+    prefix_gib: Annotated[float, Field(ge=0)] = 1.0
+    """Memory in GiB for cached prefixes of scored texts."""
 
-    def __post_init__(self) -> None:
-        if self.generate_rows < 1 or self.score_rows < 1 or self.prefix_gib < 0:
-            raise InputError(f"runtime: want generate_rows and score_rows >= 1 and prefix_gib >= 0, got {self}")
 
-
+@runtime_checkable
 class LoadedModel(Generator, Scorer, Protocol):
-    """A loaded model that can do both."""
+    """A loaded model that generates and scores."""
 
 
+@runtime_checkable
 class Model(Protocol):
-    """A cheap description of a generator; `open` loads it, leaving the block frees it. `name` is that of its sessions,
-    known without loading anything."""
+    """A cheap description of a generator: `open` loads it, leaving the block frees it. `name` is the name of its
+    sessions, known without loading anything."""
 
     @property
     def name(self) -> str: ...
@@ -130,10 +158,28 @@ class Model(Protocol):
     def open(self, device: Device) -> AbstractContextManager[Generator]: ...
 
 
+@runtime_checkable
 class ScoringModel(Protocol):
-    """A cheap description of a model that can also score."""
+    """A cheap description of a model that generates and scores."""
 
     @property
     def name(self) -> str: ...
 
     def open(self, device: Device) -> AbstractContextManager[LoadedModel]: ...
+
+
+@runtime_checkable
+class BatchModel(Protocol):
+    """A model whose provider has a batch interface."""
+
+    def open_batches(self, folder: Path) -> AbstractContextManager[Generator]:
+        """A generator that sends all requests of a call as batches; `folder` records the batches that are pending."""
+        ...
+
+
+@runtime_checkable
+class RemoteModel(Protocol):
+    """A model behind a server, whose calls may cost money."""
+
+    @property
+    def base_url(self) -> str: ...

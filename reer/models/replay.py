@@ -1,83 +1,100 @@
-"""Model calls remembered on disk: the same call to the same model is made once, ever.
+"""Model calls stored on disk: the same call to the same model is made only once.
 
-A killed stage replays what it had; another arm, a larger K or a higher step cap pays only the difference. Failures
-are never stored. Each process appends to a file of its own, what a backend answers together in one write; readers
-take them all.
+A stage that was killed replays the calls it had made; another arm, a larger K or a higher step limit makes only the
+calls that are new. Failures are never stored.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import logging
+import sys
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
-from reer.models.protocols import Completion, Generator, Heard, Nats, Passage, Request, Scorer, unheard
+from pydantic import TypeAdapter, ValidationError
+
+from reer.files import AppendLog, Entry, JsonObject
+from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Codec(Generic[Answer]):
+    """How answers of one kind are stored: under `field` of a row, and only if `cacheable`. `decode` raises ValueError,
+    TypeError or KeyError for what `encode` did not make."""
+
+    field: str
+    encode: Callable[[Answer], JsonObject]
+    decode: Callable[[JsonObject], Answer]
+    cacheable: Callable[[Answer], bool]
 
 
 class Journal:
-    """Answers by key, for one model. Opening it reads what all earlier processes wrote; a torn last line, left by a
-    kill, is passed over."""
+    """Stored answers of one model, by the hash of the call (see `reer.files.AppendLog`).
+
+    A row is `{"key": ..., "completion": {...}}` with the fields of a Completion, or `{"key": ..., "nats": {...}}` with
+    one of `float32` and `float64`: the numbers as little-endian bytes in base64. They are stored as float32 where that
+    loses nothing, which holds for what models compute, and as float64 otherwise, so that a replayed score always equals
+    the first one.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.answers: dict[str, Any] = {}
+        self.log = AppendLog(folder, _entry)
         self.hits = self.misses = 0
-        for file in sorted(folder.glob("*.jsonl")):
-            self._read(file)
-        self._file: Path | None = None
 
-    def _read(self, file: Path) -> None:
-        for line in file.read_bytes().split(b"\n"):
-            try:
-                row = json.loads(line)
-                self.answers[row["key"]] = row["answer"]
-            except (ValueError, KeyError, TypeError):
-                continue
-
-    def answer(
-        self, keys: Sequence[str], ask: Callable[[Sequence[int], Heard], Sequence[Any]], lasts: Callable[[Any], bool]
-    ) -> list[Any]:
-        """The answers to all keys; `ask` is called once with the positions of those not known yet, and what it hears
-        on the way is kept at once. An answer that does not `last` is given and forgotten."""
-        missing = sorted({key: i for i, key in reversed(list(enumerate(keys))) if key not in self.answers}.values())
-        self.misses += len(missing)
-        self.hits += len(keys) - len(missing)
-        fresh: dict[str, Any] = {}
-
-        def heard(positions: Sequence[int], answers: Sequence[Any]) -> None:
-            rows = {keys[missing[at]]: answer for at, answer in zip(positions, answers, strict=True)}
-            fresh.update(rows)
-            self._store([(key, answer) for key, answer in rows.items() if lasts(answer)])
-
-        if missing:
-            answers = ask(missing, heard)
-            rest = [at for at, i in enumerate(missing) if keys[i] not in fresh]
-            heard(rest, [answers[at] for at in rest])
-        return [fresh[key] if key in fresh else self.answers[key] for key in keys]
-
-    def _store(self, rows: Sequence[tuple[str, Any]]) -> None:
-        if not rows:
+    def answers(
+        self, keys: Sequence[str], codec: Codec[Answer], ask: Callable[[Sequence[int]], Iterator[tuple[int, Answer]]]
+    ) -> Iterator[tuple[int, Answer]]:
+        """An answer for each key, with its index: those that are stored first, then those that `ask` gets for the
+        indexes it is given (once for equal keys), each stored before it is handed on."""
+        positions: dict[str, list[int]] = {}
+        for i, key in enumerate(keys):
+            positions.setdefault(key, []).append(i)
+        missing: list[str] = []
+        for key, indexes in positions.items():
+            stored = self._stored(key, codec)
+            if stored is None:
+                missing.append(key)
+            else:
+                self.hits += len(indexes)
+                yield from ((i, stored) for i in indexes)
+        if not missing:
             return
-        if self._file is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.folder / f"{uuid.uuid4().hex}.jsonl"
-        lines = "".join(json.dumps({"key": k, "answer": a}, ensure_ascii=False) + "\n" for k, a in rows)
-        with self._file.open("ab") as stream:
-            stream.write(lines.encode("utf-8"))
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.answers.update(rows)
+        self.misses += len(missing)
+        self.hits += sum(len(positions[key]) - 1 for key in missing)
+        try:
+            for at, answer in ask([positions[key][0] for key in missing]):
+                if codec.cacheable(answer):
+                    self.log.append({"key": missing[at], codec.field: codec.encode(answer)})
+                yield from ((i, answer) for i in positions[missing[at]])
+        finally:
+            self.log.sync()
+
+    def _stored(self, key: str, codec: Codec[Answer]) -> Answer | None:
+        row = self.log.get(key)
+        if row is None:
+            return None
+        try:
+            return codec.decode(row[codec.field])
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("%s: the call %s is made again, because its row is unreadable: %s", self.log.folder, key, error)
+            return None
 
 
-def _key(kind: str, model: str, call: Any) -> str:
-    content = {name: value for name, value in asdict(call).items() if name != "group"}
-    payload = json.dumps([kind, model, content], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def _entry(row: JsonObject) -> Entry:
+    """The entry of a row. Raises KeyError or TypeError for what is not a row of a journal."""
+    if not isinstance(row["completion"] if "completion" in row else row["nats"], dict):
+        raise TypeError("want an object")
+    return Entry(row["key"])
 
 
 def journal_for(root: Path, model: str) -> Journal:
@@ -85,36 +102,68 @@ def journal_for(root: Path, model: str) -> Journal:
     return Journal(root / hashlib.sha256(model.encode()).hexdigest()[:16])
 
 
+def _key(kind: str, model: str, call: Request | Passage) -> str:
+    content = {name: value for name, value in asdict(call).items() if name != "group"}
+    payload = json.dumps([kind, model, content], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def encode_nats(nats: Nats) -> JsonObject:
+    """Numbers as base64 of little-endian bytes: float32 where all of them are float32 values, else float64."""
+    single, double = array("f", nats), array("d", nats)
+    exact = list(single) == list(double)
+    numbers = single if exact else double
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return {"float32" if exact else "float64": b64encode(numbers.tobytes()).decode("ascii")}
+
+
+def decode_nats(stored: JsonObject) -> Nats:
+    """The numbers of `encode_nats`. Raises KeyError, TypeError or ValueError for anything else."""
+    ((name, text),) = stored.items()
+    numbers = array({"float32": "f", "float64": "d"}[name])
+    numbers.frombytes(b64decode(text, validate=True))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return tuple(numbers)
+
+
+_COMPLETION = TypeAdapter(Completion)
+
+
+def _decode_completion(stored: JsonObject) -> Completion:
+    try:
+        return _COMPLETION.validate_python(stored)
+    except ValidationError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
+_COMPLETIONS = Codec[Completion]("completion", asdict, _decode_completion, lambda c: c.stopped in ("stop", "length"))
+_NATS = Codec["Nats | None"]("nats", lambda nats: encode_nats(nats or ()), decode_nats, lambda nats: nats is not None)
+
+
 class ReplayedGenerator:
-    """A Generator that asks the model only what the journal does not hold.
-    A prompt that found no room, or was refused, is asked again next time: that may be the server's doing, which no
-    key knows."""
+    """A Generator that makes only the calls its journal does not hold. A prompt that was too long, or was refused, is
+    sent again next time: the cause may be a server's setting, which is no part of the key."""
 
     def __init__(self, inner: Generator, journal: Journal) -> None:
         self.inner, self.journal, self.name = inner, journal, inner.name
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        def ask(missing: Sequence[int], heard: Heard) -> list[Any]:
-            def plain(positions: Sequence[int], replies: Sequence[Any]) -> None:
-                heard(positions, [asdict(reply) for reply in replies])
-
-            return [asdict(reply) for reply in self.inner.generate([requests[i] for i in missing], plain)]
-
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`; an answer is on disk before it is handed on."""
         keys = [_key("generate", self.name, request) for request in requests]
-        found = self.journal.answer(keys, ask, lambda answer: answer["stopped"] not in ("no_room", "refused"))
-        return [Completion(**answer) for answer in found]
+        yield from self.journal.answers(
+            keys, _COMPLETIONS, lambda missing: self.inner.generate([requests[i] for i in missing])
+        )
 
 
 class ReplayedScorer:
-    """A Scorer that asks the model only what the journal does not hold."""
+    """A Scorer that makes only the calls its journal does not hold; a passage that is too long is sent again."""
 
     def __init__(self, inner: Scorer, journal: Journal) -> None:
         self.inner, self.journal, self.name = inner, journal, inner.name
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        def ask(missing: Sequence[int], heard: Heard) -> Sequence[Nats | None]:
-            return self.inner.score([passages[i] for i in missing], heard)
-
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        """See `Scorer`; an answer is on disk before it is handed on."""
         keys = [_key("score", self.name, passage) for passage in passages]
-        found = self.journal.answer(keys, ask, lambda answer: answer is not None)
-        return [answer and tuple(answer) for answer in found]
+        yield from self.journal.answers(keys, _NATS, lambda missing: self.inner.score([passages[i] for i in missing]))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, unheard
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request
 from reer.text import language_of, words
 
 _THOUGHTS = {
@@ -53,8 +53,10 @@ class ScriptedSession:
     def __init__(self, seed: int) -> None:
         self.seed, self.name = seed, ScriptedModel(seed).name
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        return [self._reply(request) for request in requests]
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`."""
+        for i, request in enumerate(requests):
+            yield i, self._reply(request)
 
     def _reply(self, request: Request) -> Completion:
         prompt = request.prompt
@@ -93,9 +95,11 @@ class ScriptedSession:
 
         return "\n\n".join(paragraph() for _ in range(paragraphs))
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        """One number per word of the answer, lower where the context holds the word; a little noise from the text."""
-        return [self._score(passage) for passage in passages]
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        """One number per word of the answer, lower where the prefill contains the word, plus a little noise that
+        depends on the prefill."""
+        for i, passage in enumerate(passages):
+            yield i, self._score(passage)
 
     def _score(self, passage: Passage) -> tuple[float, ...]:
         context = set(words(passage.context.prefill))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reer.errors import InputError
-from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling, in_order
 from reer.prompts import Prompts, Triggers
 from reer.text import split_segments, whole_sentences
 from reer.types import Drop, Pair, Start, Trajectory, item_seed
@@ -58,7 +58,7 @@ class Drafter:
             Request(prompt, self.sampling, item_seed(self.seed, pair.id, "draft", *_number(sample)), pair.id)
             for (pair, sample), (prompt, _) in zip(wanted, asked, strict=True)
         ]
-        replies = self.generator.generate(requests)
+        replies = in_order(self.generator.generate(requests), len(requests))
         return [self._start(opener, reply) for (_, opener), reply in zip(asked, replies, strict=True)]
 
     def _start(self, opener: str, reply: Completion) -> Start:
@@ -81,7 +81,7 @@ def thinking_of(reply: Completion) -> str:
 def drop_reason(reply: Completion, segments: Sequence[str], rules: DraftRules) -> str | None:
     """A prompt that leaves no room, then the released code's drop rules (REER_DeepWriter 277acc6, synthesize.py) with
     thresholds from config."""
-    if reply.stopped == "no_room":
+    if reply.stopped == "prompt_too_long":
         return "prompt_too_long"
     if reply.stopped == "refused":
         return "refused_by_server"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from reer.models.protocols import Completion, Generator, Request, Sampling
+from reer.models.protocols import Completion, Generator, Request, Sampling, in_order
 from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter
 from reer.search.methods import RequestDrafts, RequestRewrites
@@ -30,7 +30,7 @@ class Rewriter:
 
     def __call__(self, needs: Sequence[RequestRewrites]) -> list[list[Candidate]]:
         requests = [request for need in needs for request in self._requests(need)]
-        replies = iter(self.generator.generate(requests))
+        replies = iter(in_order(self.generator.generate(requests), len(requests)))
         return [[self._candidate(need, next(replies)) for _ in range(need.n)] for need in needs]
 
     def _requests(self, need: RequestRewrites) -> list[Request]:
@@ -55,7 +55,7 @@ class Rewriter:
     def _candidate(self, need: RequestRewrites, reply: Completion) -> Candidate:
         pair = self.pairs[need.pair_id]
         text = between_last(self.prompts.of(pair.query).edit_prefill + reply.text, "<refine>", "</refine>")
-        if reply.stopped == "no_room":
+        if reply.stopped == "prompt_too_long":
             return Candidate("", 0, None, "prompt_too_long")
         if reply.stopped == "refused":
             return Candidate("", 0, None, "refused_by_server")

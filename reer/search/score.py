@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reer.errors import InputError
-from reer.models.protocols import Passage, Scorer
+from reer.models.protocols import Passage, Scorer, in_order
 from reer.prompts import Prompts, Triggers
 from reer.search.methods import RequestScores, Segments
 from reer.text import join_segments, split_segments
@@ -79,7 +79,8 @@ class NllScorer:
 
     def __call__(self, needs: Sequence[RequestScores]) -> list[list[float | None]]:
         passages = self.passages(needs)
-        found = iter(self.scorer.score([p for p in passages if p is not None]))
+        asked = [p for p in passages if p is not None]
+        found = iter(in_order(self.scorer.score(asked), len(asked)))
         nats = [None if passage is None else next(found) for passage in passages]
         scores = iter([None if n is None else self.surprise.of(n) for n in nats])
         return [[next(scores) for _ in need.thinkings] for need in needs]
@@ -88,7 +89,7 @@ class NllScorer:
 def repeat_noise(scorer: Scorer, surprise: ScoreMetric, passages: Sequence[Passage]) -> float:
     """The largest difference between a passage's score asked alone and asked again among the others, in the score's
     unit. What is closer than this is the same score: an argmin over noise selects noise."""
-    alone = [scorer.score([replace(passage, group="")])[0] for passage in passages]
-    among = scorer.score([*passages, *passages[::-1]])[len(passages) :][::-1]
+    alone = [nats for passage in passages for _, nats in scorer.score([replace(passage, group="")])]
+    among = in_order(scorer.score([*passages, *passages[::-1]]), 2 * len(passages))[len(passages) :][::-1]
     both = [(a, b) for a, b in zip(alone, among, strict=True) if a is not None and b is not None]
     return max((abs(surprise.of(a) - surprise.of(b)) for a, b in both), default=0.0)

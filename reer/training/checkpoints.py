@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reer.errors import InputError
+from reer.files import write_atomic
 
 MARKER = "COMPLETE"
 Facts = Mapping[str, Any]
@@ -20,11 +21,7 @@ def seal(checkpoint: Path, facts: Facts) -> None:
     for file in checkpoint.rglob("*"):
         if file.is_file():
             _sync(file)
-    marker = checkpoint / f"{MARKER}.part"
-    marker.write_text(json.dumps(facts), encoding="utf-8")
-    _sync(marker)
-    marker.rename(checkpoint / MARKER)
-    _sync(checkpoint)
+    write_atomic(checkpoint / MARKER, json.dumps(facts))
 
 
 def _sync(path: Path) -> None:

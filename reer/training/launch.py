@@ -26,6 +26,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from reer.errors import InputError
+from reer.files import write_atomic
 from reer.training.checkpoints import discard
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, OnLog, Stopped, Trained
@@ -44,16 +45,9 @@ def fine_tune(job: Job, on_log: OnLog) -> Trained:
     if not done.exists():
         with stops_on_sigterm(job.stop_request):
             trained = train_here(job, on_log) if job.parallelism.processes == 1 else _launched(job, work, on_log)
-            _leave(done, TypeAdapter(Trained).dump_json(trained))
+            write_atomic(done, TypeAdapter(Trained).dump_json(trained))
     discard(job.checkpoints)
     return TypeAdapter(Trained).validate_json(done.read_bytes())
-
-
-def _leave(path: Path, content: bytes) -> None:
-    """A file that is there whole or not at all."""
-    scratch = path.with_name(f"{path.name}.part")
-    scratch.write_bytes(content)
-    scratch.rename(path)
 
 
 @contextmanager
@@ -184,10 +178,10 @@ def main(path: Path) -> int:
     except (Stopped, InputError) as told:
         if first:
             left = "stopped.json" if isinstance(told, Stopped) else "refused.json"
-            _leave(work / left, json.dumps(str(told)).encode())
+            write_atomic(work / left, json.dumps(str(told)).encode())
         return 0
     if first:
-        _leave(work / "told.json", TypeAdapter(Trained).dump_json(trained))
+        write_atomic(work / "told.json", TypeAdapter(Trained).dump_json(trained))
     return 0
 
 

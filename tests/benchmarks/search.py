@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from functools import partial
 from io import StringIO
@@ -24,7 +24,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 from experiments.config import compose_plans, experiment_from
 from reer.models.local.model import LocalSession
 from reer.models.local.scoring import PrefixScorer
-from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling, in_order
 from reer.search.driver import Handlers, run_searches
 from reer.search.methods import Refinement, RequestRewrites, Segments
 from reer.search.score import NllScorer
@@ -101,12 +101,12 @@ def _step(session: Any, step: Step, at: int, repeats: int, flops: Flops, hflm: A
         if translate:
             found["CTranslate2"] = timed.run("CTranslate2", lambda: translate(step.candidates))
         fresh = PrefixScorer(session.model, 1, MEMORY_BYTES)
-        found["ours"] = timed.run("ours", lambda scorer=fresh: scorer.score(step.candidates, ["g"] * 3))
+        found["ours"] = timed.run("ours", lambda scorer=fresh: in_order(scorer.score(step.candidates, ["g"] * 3), 3))
         kept = PrefixScorer(session.model, 1, MEMORY_BYTES)
-        kept.score([step.before], ["g"])
+        list(kept.score([step.before], ["g"]))
         kept.counts.forwarded_tokens = kept.counts.head_rows = 0
         found["ours, step before kept"] = timed.run(
-            "ours, step before kept", lambda scorer=kept: scorer.score(step.candidates, ["g"] * 3)
+            "ours, step before kept", lambda scorer=kept: in_order(scorer.score(step.candidates, ["g"] * 3), 3)
         )
     _assert_equal(found, step.candidates)
     lines = {
@@ -165,7 +165,7 @@ class ReleasedScorer:
         self.session, self.decode, self.score_rows = session, decode, rows_of_the_answer if head_on_answer else naive
         self.tokens = self.rows = self.decoded = self.calls = 0
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         ids = [self.session.tokens.passage_ids(passage) for passage in passages]
         self.calls += len(ids)
         self.tokens += sum(len(c + a) for c, a in ids)
@@ -173,7 +173,7 @@ class ReleasedScorer:
         nats = self.score_rows(self.session.model, ids)
         if self.decode:
             self.decoded += wasted_decode(self.session.model, ids, DECODED)
-        return [tuple(one) for one in nats]
+        yield from enumerate([tuple(one) for one in nats])
 
 
 def whole_search(session: LocalSession, x: Any, count: int) -> None:
@@ -239,8 +239,8 @@ def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
     sampling = Sampling(0.8, 0.85, 48)
     asked = [Request(Prompt((Message("user", p.query),)), sampling, k, p.id) for p in pairs for k in range(2)]
     timed = Timed()
-    alone: list[Completion] = timed.run("alone", lambda: [session.generate([r])[0] for r in asked])
-    together: list[Completion] = timed.run("together", lambda: session.generate(asked))
+    alone: list[Completion] = timed.run("alone", lambda: [reply for r in asked for _, reply in session.generate([r])])
+    together: list[Completion] = timed.run("together", lambda: in_order(session.generate(asked), len(asked)))
     tokens = [sum(reply.tokens for reply in replies) for replies in (alone, together)]
     rate = [count / timed.median(name) for count, name in zip(tokens, ("alone", "together"), strict=True)]
     print(
@@ -260,7 +260,7 @@ def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:
     if how == "naive":
         naive(session.model, [passage])
     else:
-        PrefixScorer(session.model, 1, MEMORY_BYTES).score([passage], ["g"])
+        list(PrefixScorer(session.model, 1, MEMORY_BYTES).score([passage], ["g"]))
     return _status("VmHWM") - before
 
 

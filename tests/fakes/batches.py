@@ -1,10 +1,10 @@
 """Requests sent to the scripted batch interfaces of both providers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reer.models.protocols import Completion, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Prompt, Request, Sampling, in_order
 from reer.models.services.anthropic import AnthropicServer
 from reer.models.services.batches import LIMITS, BatchLimits
 from reer.models.services.openai import ChatServer
@@ -33,8 +33,12 @@ def ask(
     folder: Path,
     asked: Sequence[Request] = ASKED,
     limits: BatchLimits = LIMITS,
-    heard: Any = lambda at, replies: None,
+    on_answer: Callable[[int, Completion], None] = lambda i, reply: None,
     **settings: Any,
 ) -> list[Completion]:
     with server_of(kind, url, **settings).open_batches(folder, limits) as session:
-        return session.generate(asked, heard)
+        replies: list[tuple[int, Completion]] = []
+        for i, reply in session.generate(asked):
+            on_answer(i, reply)
+            replies.append((i, reply))
+        return in_order(replies, len(asked))

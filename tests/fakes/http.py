@@ -15,6 +15,7 @@ import pytest
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.openai import ChatServer
 from reer.types import Message
+from tests.fakes.calls import completions
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -131,4 +132,4 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
     with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
-        return session.generate(requests or (request(),))
+        return completions(session, requests or (request(),))

@@ -5,6 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from typing import Any
 
 from tests.fakes.http import Handler, respond
@@ -58,12 +59,22 @@ def lines(rows: Rows) -> bytes:
     return b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
 
 
+def form_of(handler: Handler) -> dict[str, Any]:
+    """The parts of a multipart form by name."""
+    head = f"Content-Type: {handler.headers['Content-Type']}\r\n\r\n".encode()
+    parts: Any = message_from_bytes(head + handler.raw).get_payload()
+    return {part.get_param("name", header="content-disposition"): part for part in parts}
+
+
 class OpenAi(Provider):
     def reply(self, handler: Handler) -> tuple[int, Any]:
         path = handler.path.removeprefix("/v1")
         if path == "/files":
-            assert b'name="purpose"\r\n\r\nbatch\r\n' in handler.raw
-            self.raw.append(re.findall(rb"jsonl\r\n\r\n(.*?)\r\n--", handler.raw, re.S)[0])
+            form = form_of(handler)
+            assert form["purpose"].get_payload() == "batch"
+            assert form["file"].get_filename() == "requests.jsonl"
+            assert form["file"].get_content_type() == "application/jsonl"
+            self.raw.append(form["file"].get_payload(decode=True))
             return 200, {"id": f"file-{len(self.raw)}"}
         if path == "/batches":
             asked = {**handler.asked}

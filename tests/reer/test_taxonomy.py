@@ -1,11 +1,11 @@
 """Categories: aliases, the keyword rule, and replies that name one category or none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from reer.errors import InputError
-from reer.models.protocols import Completion, Heard, Request, unheard
+from reer.models.protocols import Completion, Request
 from reer.taxonomy import Category, Taxonomy, classify
 from tests.fakes.prompts import PROMPTS
 
@@ -29,9 +29,9 @@ class Replies:
         self.replies = replies
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self.asked += requests
-        return [Completion(reply, "stop", 1, 1) for reply in self.replies]
+        yield from enumerate([Completion(reply, "stop", 1, 1) for reply in self.replies])
 
 
 @pytest.mark.parametrize(

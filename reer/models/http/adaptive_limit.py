@@ -30,7 +30,8 @@ class AdaptiveLimiter:
     def __init__(self, max_limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_limit = self.limit = max_limit
         self.in_flight = self.successes = 0
-        self.resume_at = self.spread_seconds = self.lowered_at = 0.0
+        self.resume_at = self.spread_seconds = 0.0
+        self.lowered_at = float("-inf")
         self.only_429s_since: float | None = None
         self._clock = clock
         self._recent: deque[bool] = deque(maxlen=WINDOW)
@@ -74,7 +75,7 @@ class AdaptiveLimiter:
         now = self._clock()
         self._recent.append(True)
         self.only_429s_since = now if self.only_429s_since is None else self.only_429s_since
-        if sent_at >= self.lowered_at:
+        if sent_at > self.lowered_at:
             crowded = sum(self._recent) >= CROWDED
             self.limit = max(1, self.limit * 4 // 5 if crowded else self.limit - 1)
             self.lowered_at = now

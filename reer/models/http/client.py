@@ -33,7 +33,6 @@ from reer.models.http.errors import (
     classify_response,
 )
 from reer.models.http.systemic import Rejection, Rejections, RequestProfile
-from reer.models.protocols import Heard, unheard
 
 Result = TypeVar("Result")
 
@@ -175,44 +174,55 @@ class Client:
             CircuitBreaker(name, endpoint.outage_pause_seconds, endpoint.outage_seconds, self.clock),
         )
 
-    def ask(self, calls: Sequence[Call[Result]], heard: Heard = unheard) -> list[Result | None]:
-        """The answers in order, None where the server's context has no room; each is heard as it comes, refusals last.
-        Raises InputError for a refusal that is not about one call alone; Incomplete, once all others are answered and
-        heard, where a call has no answer."""
-        return self.runner.run(self._all(calls, heard))
-
-    async def _all(self, calls: Sequence[Call[Result]], heard: Heard) -> list[Result | None]:
-        answers: dict[int, Result | None] = {}
-        refused: dict[int, Rejection] = {}
-        missing: list[str] = []
-
-        async def one(number: int, call: Call[Result]) -> None:
-            try:
-                answers[number] = await self._one(call, self.replicas[self._url(call, number)])
-            except Rejected as error:
-                refused[number] = self.rejections.on_rejection(call.profile, error)
-            except Unanswered as error:
-                missing.append(str(error))
-            else:
-                heard([number], [answers[number]])
-
+    def ask(self, calls: Sequence[Call[Result]]) -> Iterator[tuple[int, Result | None]]:
+        """Each answer with its call's index, as it arrives; None where the server's context cannot hold the call; those
+        that were rejected come last. Calls are in flight only while the iterator is consumed: closing it cancels them.
+        Raises InputError for a rejection that concerns more than one call, and Incomplete, after all other answers,
+        where a call has no answer."""
         for replica in self.replicas.values():
             replica.reset()
+        finished: asyncio.Queue[asyncio.Task[tuple[int, Result | None] | None]] = asyncio.Queue()
+        refused: dict[int, Rejection[Result]] = {}
+        missing: list[str] = []
+        tasks = self.runner.run(self._start(calls, refused, missing))
         try:
-            async with asyncio.TaskGroup() as group:
-                for number, call in enumerate(calls):
-                    group.create_task(one(number, call))
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        told = {at: refusal.answer(every=len(refused) == len(calls)) for at, refusal in refused.items()}
-        if told:
-            heard(list(told), list(told.values()))
+            for task in tasks:
+                task.add_done_callback(finished.put_nowait)
+            for _ in tasks:
+                task = self.runner.run(finished.get()) if finished.empty() else finished.get_nowait()
+                if task.exception() is not None:
+                    yield from _completed(finished)
+                answer = task.result()
+                if answer is not None:
+                    yield answer
+        finally:
+            running = [task for task in tasks if not task.done()]
+            for task in running:
+                task.cancel()
+            if running:
+                self.runner.run(_ended(running))
+        yield from [(i, refusal.answer(every=len(refused) == len(calls))) for i, refusal in sorted(refused.items())]
         if missing:
             raise Incomplete(
                 f"server {self.name}: {len(missing)} of {len(calls)} calls have no answer; last: {missing[-1]}. The "
                 "others are kept; the same command asks only these again"
             )
-        return [told[at] if at in told else answers[at] for at in range(len(calls))]
+
+    async def _start(
+        self, calls: Sequence[Call[Result]], refused: dict[int, Rejection[Result]], missing: list[str]
+    ) -> list[asyncio.Task[tuple[int, Result | None] | None]]:
+        """A task for each call, which returns its index and answer; None where it is noted as refused or missing."""
+
+        async def one(number: int, call: Call[Result]) -> tuple[int, Result | None] | None:
+            try:
+                return number, await self._one(call, self.replicas[self._url(call, number)])
+            except Rejected as error:
+                refused[number] = self.rejections.on_rejection(call.profile, error)
+            except Unanswered as error:
+                missing.append(str(error))
+            return None
+
+        return [asyncio.create_task(one(number, call)) for number, call in enumerate(calls)]
 
     def _url(self, call: Call[Any], number: int) -> str:
         if call.url:
@@ -262,6 +272,21 @@ class Client:
             return call.read(reply.text if call.plain else json.loads(reply.body))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise Unreadable(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
+
+
+def _completed(
+    finished: asyncio.Queue[asyncio.Task[tuple[int, Result | None] | None]],
+) -> Iterator[tuple[int, Result | None]]:
+    """The answers among tasks that have finished already."""
+    while not finished.empty():
+        task = finished.get_nowait()
+        answer = None if task.exception() is not None else task.result()
+        if answer is not None:
+            yield answer
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ CONTEXT_EXCEEDED = re.compile(
     r"context.{0,3}length|maximum context|too many tokens|prompt is too long|exceed context limit", re.I
 )
 QUOTA_EXCEEDED = re.compile(r"insufficient_quota|credit balance", re.I)  # a 429 that waiting does not end
-PROMPT_TOO_LONG = Completion("", "no_room", 0, 0)
+PROMPT_TOO_LONG = Completion("", "prompt_too_long", 0, 0)
 
 
 class Unreadable(ValueError):

@@ -16,9 +16,11 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock
+from pydantic import PositiveInt
+from typing_extensions import Protocol, runtime_checkable
 
 from reer.errors import InputError
 from reer.models.local.size import Size, size_in
@@ -26,6 +28,7 @@ from reer.models.local.size import Size, size_in
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
     """Weights with an identity; `fetch` makes them a local folder. `size` is None where it is not stated."""
 
@@ -175,8 +178,8 @@ class TinyModel:
     """A randomly initialised two-layer Qwen3-architecture model with a byte-level tokenizer: knows nothing, trains
     in a blink. It keeps the training and generation code honest where no weights are wanted."""
 
-    hidden: int = 64
-    layers: int = 2
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
     seed: int = 0
 
     @property

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from pydantic import InstanceOf
+
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
 from reer.models.local.scoring import PrefixScorer
 from reer.models.local.tokens import Tokens
-from reer.models.protocols import Completion, Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +28,7 @@ DType = Literal["float32", "bfloat16"]
 class LocalModel:
     """A checkpoint run by transformers in this process, in a stated precision."""
 
-    checkpoint: Any  # a Checkpoint; Hydra composes it
+    checkpoint: InstanceOf[Checkpoint]
     dtype: DType = "float32"
 
     @property
@@ -39,8 +41,7 @@ class LocalModel:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-        checkpoint: Checkpoint = self.checkpoint
-        folder = checkpoint.fetch()
+        folder = self.checkpoint.fetch()
         where = pick_device(device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         attention = register() if can_share(AutoConfig.from_pretrained(folder)) else "sdpa"
@@ -50,10 +51,12 @@ class LocalModel:
         model = cast(Any, model).to(where).eval()
         session = LocalSession(self.name, model, tokenizer, device)
         del model
-        yield session
-        del session.model, session.scorer  # the caller may keep the session; the weights must go
-        if where.startswith("cuda"):
-            torch.cuda.empty_cache()
+        try:
+            yield session
+        finally:
+            del session.model, session.scorer  # the caller may keep the session, but not the weights
+            if where.startswith("cuda"):
+                torch.cuda.empty_cache()
 
 
 def pick_device(device: Device) -> str:
@@ -88,25 +91,23 @@ class LocalSession:
         stops = model.generation_config.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        """One completion per request, in order. Equal prompts are read once and shared. Rows of like length are decoded
-        together, and heard together: a batch is never taken up half-way, so an interrupted run forms the same ones."""
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`. Rows of similar length are decoded together, equal prompts are computed once. The rows of a
+        batch come one after another, with no computation in between, so that an interrupted run forms the same batches
+        when it is resumed."""
         contexts: dict[Prompt, list[int]] = {r.prompt: [] for r in requests}
         for prompt in contexts:
             contexts[prompt] = self.tokens.context_ids(prompt)
-        room = {prompt: self.limit - len(ids) for prompt, ids in contexts.items()}
-        done = {
-            i: Completion("", "no_room", len(contexts[request.prompt]), 0)
-            for i, request in enumerate(requests)
-            if room[request.prompt] < 1
-        }
-        order = sorted(set(range(len(requests))) - set(done), key=lambda i: (len(contexts[requests[i].prompt]), i))
-        for start in range(0, len(order), self.device.generate_rows):
-            batch = order[start : start + self.device.generate_rows]
-            replies = self._decode([requests[i] for i in batch], contexts)
-            heard(batch, replies)
-            done.update(zip(batch, replies, strict=True))
-        return [done[i] for i in range(len(requests))]
+        fits: list[int] = []
+        for i, request in enumerate(requests):
+            if len(contexts[request.prompt]) < self.limit:
+                fits.append(i)
+            else:
+                yield i, Completion("", "prompt_too_long", len(contexts[request.prompt]), 0)
+        fits.sort(key=lambda i: (len(contexts[requests[i].prompt]), i))
+        for start in range(0, len(fits), self.device.generate_rows):
+            batch = fits[start : start + self.device.generate_rows]
+            yield from zip(batch, self._decode([requests[i] for i in batch], contexts), strict=True)
 
     def _decode(self, requests: Sequence[Request], contexts: dict[Prompt, list[int]]) -> list[Completion]:
         import torch
@@ -183,18 +184,14 @@ class LocalSession:
         cuts = [text.index(stop) for stop in row.request.sampling.stop if stop in text]
         return Completion(text[: min(cuts)] if cuts else text, row.stopped or "length", row.prompt_tokens, len(row.ids))
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        """Nats per token of each answer given its context, None where both exceed the model's context. Exactly the
-        answer's own tokens are scored. Raises InputError for an empty answer."""
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        """See `Scorer`: exactly the answer's own tokens are scored, after all tokens of the context. Raises InputError
+        for an answer without tokens."""
         pairs = [self.tokens.passage_ids(passage) for passage in passages]
         fits = [i for i, (context, answer) in enumerate(pairs) if len(context) + len(answer) <= self.limit]
-
-        def placed(positions: Sequence[int], answers: Sequence[Any]) -> None:
-            heard([fits[at] for at in positions], answers)
-
-        nats = self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits], placed)
-        found = dict(zip(fits, nats, strict=True))
-        return [found.get(i) for i in range(len(pairs))]
+        yield from ((i, None) for i in sorted(set(range(len(pairs))) - set(fits)))
+        for at, nats in self.scorer.score([pairs[i] for i in fits], [passages[i].group for i in fits]):
+            yield fits[at], nats
 
 
 def _positions(mask: Tensor) -> Tensor:

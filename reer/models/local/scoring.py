@@ -7,13 +7,13 @@ once, and what a later step will begin with is kept, as far as the memory set as
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from reer.models.local.prefix import NOTHING, Kv, can_share, hidden_after
-from reer.models.protocols import Heard, Nats, unheard
+from reer.models.protocols import Nats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,22 +64,21 @@ class PrefixScorer:
     counts: Counts = field(default_factory=Counts)
     kept: OrderedDict[str, CachedPrefix] = field(default_factory=OrderedDict)
 
-    def score(self, passages: Sequence[tuple[Ids, Ids]], groups: Sequence[str], heard: Heard = unheard) -> list[Nats]:
-        """One result for each (context, answer), in order. A group '' shares nothing."""
-        import torch
-
+    def score(self, passages: Sequence[tuple[Ids, Ids]], groups: Sequence[str]) -> Iterator[tuple[int, Nats]]:
+        """The nats of each (context, answer), with its index. Passages that are computed together come one after
+        another, with no computation in between. A passage of group '' shares nothing."""
         by_group: dict[str, list[int]] = {}
         for i, group in enumerate(groups):
             by_group.setdefault(group or f"#{i}", []).append(i)
-        found: dict[int, Nats] = {}
-        with torch.inference_mode():
-            for together in self._batches(by_group, passages):
-                members = [i for group in together for i in by_group[group]]
-                parts = [passages[i] for i in members]
-                nats = self._group(together[0], parts) if len(together) == 1 else self._loners(together, parts)
-                heard(members, nats)
-                found.update(zip(members, nats, strict=True))
-        return [found[i] for i in range(len(passages))]
+        for together in self._batches(by_group, passages):
+            members = [i for group in together for i in by_group[group]]
+            yield from zip(members, self._together(together, [passages[i] for i in members]), strict=True)
+
+    def _together(self, groups: Sequence[str], passages: Sequence[tuple[Ids, Ids]]) -> list[Nats]:
+        import torch
+
+        with torch.inference_mode():  # never left open while a caller's code runs
+            return self._group(groups[0], passages) if len(groups) == 1 else self._loners(groups, passages)
 
     def _batches(self, by_group: dict[str, list[int]], passages: Sequence[tuple[Ids, Ids]]) -> list[list[str]]:
         """Which groups run together: those with a beginning to share alone, the first passages of many side by side

@@ -110,7 +110,7 @@ class AnthropicBatchApi:
 
 def _ask(client: Client, call: Call[Result]) -> Result:
     """The answer to one call; the calls of this module are never too long for a context, so it is never None."""
-    (answer,) = client.ask([call])
+    ((_, answer),) = client.ask([call])
     assert answer is not None
     return answer
 

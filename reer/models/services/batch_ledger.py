@@ -9,10 +9,10 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
+from reer.files import write_atomic
 from reer.types import content_id
 
 log = logging.getLogger(__name__)
@@ -56,13 +56,7 @@ class BatchLedger:
     def add(self, batch: str, custom_ids: Sequence[str]) -> PendingBatch:
         """Record a batch that was just submitted; the record survives a power cut."""
         pending = PendingBatch(batch, self.server, self.address, tuple(custom_ids), time.time())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f".{uuid4().hex}.tmp"
-        with scratch.open("wb") as stream:
-            stream.write(json.dumps(asdict(pending)).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, self._file(pending))
+        write_atomic(self._file(pending), json.dumps(asdict(pending)))
         return pending
 
     def archive(self, batch: PendingBatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,7 +18,7 @@ from reer.errors import Incomplete
 from reer.models.http.client import Client, encoded
 from reer.models.http.errors import PROMPT_TOO_LONG, PromptTooLong, Rejected, Unreadable
 from reer.models.http.systemic import Rejection, RequestProfile
-from reer.models.protocols import Completion, Heard, Request, unheard
+from reer.models.protocols import Completion, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
 
 Result = TypeVar("Result")
@@ -104,25 +104,23 @@ def custom_id(name: str, request: Request) -> str:
 
 @dataclass
 class Work:
-    """What one call of `generate` is asked, and what has come of it."""
+    """The requests of one call of `generate` by custom id, and what has been received for them."""
 
     requests: dict[str, Request]
     positions: dict[str, list[int]]
-    heard: Heard
-    answers: dict[str, Completion] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
     refused: dict[str, Rejection[Completion]] = field(default_factory=dict)
     why: str = "no result came for it"
     overdue: list[str] = field(default_factory=list)
 
     def missing(self) -> list[str]:
-        return [key for key in self.requests if key not in self.answers and key not in self.refused]
+        return [key for key in self.requests if key not in self.answered and key not in self.refused]
 
-    def hear(self, fresh: Mapping[str, Completion]) -> None:
-        """Keep answers, and tell them."""
-        self.answers.update(fresh)
-        places = [(at, reply) for key, reply in fresh.items() for at in self.positions[key]]
-        if places:
-            self.heard([at for at, _ in places], [reply for _, reply in places])
+    def answers(self, fresh: Mapping[str, Completion]) -> Iterator[tuple[int, Completion]]:
+        """Fresh answers with the indexes of their requests."""
+        self.answered.update(fresh)
+        for key, reply in fresh.items():
+            yield from ((at, reply) for at in self.positions[key])
 
 
 class BatchSession:
@@ -132,24 +130,24 @@ class BatchSession:
         self.server, self.client, self.wire, self.name = server, client, wire, server.name
         self.limits, self.notes = limits, BatchLedger(folder, server.name, server.base_url)
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        """All requests, in order; heard batch by batch. Raises InputError when all are refused, Incomplete when some
-        have no answer after several submissions, or a batch does not end."""
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`; answers come batch by batch. A batch that is pending when the iterator is closed is recorded
+        and found by the next call. Raises InputError when all requests are refused, and Incomplete when some have no
+        answer after several submissions or a batch does not end."""
         keys = [custom_id(self.name, request) for request in requests]
         positions: dict[str, list[int]] = {}
         for at, key in enumerate(keys):
             positions.setdefault(key, []).append(at)
-        work = Work(dict(zip(keys, requests, strict=True)), positions, heard)
+        work = Work(dict(zip(keys, requests, strict=True)), positions)
         batches = self.notes.pending(work.requests)
         for _ in range(SUBMISSIONS):
             covered = {key for note in batches for key in note.custom_ids}
             batches += self._submit(work, [key for key in work.missing() if key not in covered])
-            self._wait(work, batches)
+            yield from self._wait(work, batches)
             batches = []
             if work.overdue or not work.missing():
                 break
-        self._finish(work)
-        return [work.answers[key] for key in keys]
+        yield from self._finish(work)
 
     def _submit(self, work: Work, keys: Sequence[str]) -> list[PendingBatch]:
         """Send these, in as many batches as the limits make of them; each is noted at once."""
@@ -169,15 +167,15 @@ class BatchSession:
         log.info("server %s: batch %s holds %d requests", self.name, note.id, len(lines))
         return note
 
-    def _wait(self, work: Work, batches: Sequence[PendingBatch]) -> None:
-        """Until every batch has ended, or is overdue; each is taken in as it ends."""
+    def _wait(self, work: Work, batches: Sequence[PendingBatch]) -> Iterator[tuple[int, Completion]]:
+        """The answers of each batch as it ends, until every batch has ended or is overdue."""
         waiting, leaving, pause = list(batches), {note.id: 0 for note in batches}, self.server.poll_seconds
         while waiting:
             for note in tuple(waiting):
                 state = self._look(note)
                 leaving[note.id] += state.cancelling
                 if state.ended or leaving[note.id] > MAX_CANCELLING_POLLS:
-                    self._take(work, note, state)
+                    yield from self._take(work, note, state)
                     waiting.remove(note)
                 elif time.time() - note.submitted_at > self.server.batch_seconds:
                     work.overdue.append(f"batch {note.id} is {state.status} after {self.server.batch_seconds:g} s")
@@ -205,22 +203,23 @@ class BatchSession:
                     raise
                 time.sleep(self.server.poll_seconds)
 
-    def _take(self, work: Work, note: PendingBatch, state: State) -> None:
-        """Keep what a batch has come to; only then is its note put away, unless it holds what others may ask for."""
+    def _take(self, work: Work, note: PendingBatch, state: State) -> Iterator[tuple[int, Completion]]:
+        """The answers of a batch. Its record is archived after they have been handed on, unless the batch holds
+        requests that others may make."""
         outcomes = self._known(note, self._patiently(lambda: list(self.wire.outcomes(state))))
         log.info("server %s: batch %s is %s, with %d results", self.name, note.id, state.status, len(outcomes))
         read = {key: self._read(work.requests[key], outcomes[key]) for key in work.missing() if key in outcomes}
-        work.hear({key: found for key, found in read.items() if isinstance(found, Completion)})
+        yield from work.answers({key: reply for key, reply in read.items() if isinstance(reply, Completion)})
         if work.requests.keys() >= set(note.custom_ids):
             self.notes.archive(note)
         work.why = state.why or work.why
-        for key, found in read.items():
+        for key, reply in read.items():
             profile = self.server.profile(self.server.body(work.requests[key]))
-            if isinstance(found, Rejected):
-                work.refused[key] = self.client.rejections.on_rejection(profile, found)
-            elif isinstance(found, Exception):
-                work.why = str(found)
-            elif found is not PROMPT_TOO_LONG:
+            if isinstance(reply, Rejected):
+                work.refused[key] = self.client.rejections.on_rejection(profile, reply)
+            elif isinstance(reply, Exception):
+                work.why = str(reply)
+            elif reply is not PROMPT_TOO_LONG:
                 self.client.rejections.on_success(profile)
 
     def _known(self, note: PendingBatch, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
@@ -248,10 +247,10 @@ class BatchSession:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             return Unreadable(f"{str(outcome.reply)[:300]} ({type(error).__name__}: {error})")
 
-    def _finish(self, work: Work) -> None:
-        """Make answers of refusals. Raises Incomplete where there is none."""
+    def _finish(self, work: Work) -> Iterator[tuple[int, Completion]]:
+        """The refused requests as answers. Raises Incomplete where a request has no answer."""
         every = len(work.refused) == len(work.requests)
-        work.hear({key: refusal.answer(every) for key, refusal in work.refused.items()})
+        yield from work.answers({key: refusal.answer(every) for key, refusal in work.refused.items()})
         missing = len(work.missing())
         if not missing:
             return

@@ -5,13 +5,13 @@ It cannot score: chat servers do not return the log-probabilities of a prompt. K
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from reer.errors import InputError
 from reer.models.http.client import Client
-from reer.models.protocols import Completion, Heard, Prompt, Request, Sampling, unheard
+from reer.models.protocols import Completion, Prompt, Request, Sampling
 from reer.models.services.batch_apis import OpenAiBatchApi
 from reer.models.services.service import ChatService, ChatSession, one_token
 from reer.types import Message
@@ -99,15 +99,16 @@ class ServerSession(ChatSession[ChatServer]):
         super().__init__(server, client)
         self.echoes: bool | None = None
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `ChatSession`."""
         if self.echoes is None and any(request.prompt.prefill for request in requests):
             self.echoes = self._echoes()
-        return super().generate(requests, heard)
+        yield from super().generate(requests)
 
     def _echoes(self) -> bool:
         """True if one token of continuation comes back with all of the prefill before it."""
         prompt = Prompt((Message("user", "Count from one to ten."),), "One, two, three, four,")
-        (reply,) = self.client.ask([self.call(one_token(prompt, self.server.send_top_p))])
+        ((_, reply),) = self.client.ask([self.call(one_token(prompt, self.server.send_top_p))])
         return reply is not None and reply.text.startswith(prompt.prefill)
 
     def read(self, reply: Any, request: Request) -> Completion:

@@ -14,15 +14,18 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import InstanceOf, PositiveInt
 
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, Unreadable, connect
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import Tokens
-from reer.models.protocols import Device, Heard, Nats, Passage, Prompt, unheard
+from reer.models.protocols import Device, Nats, Passage, Prompt
 from reer.types import Message
 
+Result = TypeVar("Result")
 Ids = list[int]
 PROOF_NATS = 0.05  # generating and prefilling run other kernels: bfloat16 moves a log-probability by this much
 
@@ -151,17 +154,16 @@ class ScoringServer(Endpoint):
     name it is served under, `dtype` the precision it is served in, `limit_tokens` its context."""
 
     engine: Literal["sglang", "vllm", "vllm_completions"]
-    checkpoint: Any  # a Checkpoint; Hydra composes it
+    checkpoint: InstanceOf[Checkpoint]
     dtype: str
-    limit_tokens: int = field(metadata={"identity": False})
+    limit_tokens: PositiveInt = field(metadata={"identity": False})
     served_as: str = field(metadata={"identity": False})
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ScoringSession]:
         from transformers import AutoTokenizer
 
-        checkpoint: Checkpoint = self.checkpoint
-        tokens = Tokens(AutoTokenizer.from_pretrained(checkpoint.fetch()))
+        tokens = Tokens(AutoTokenizer.from_pretrained(self.checkpoint.fetch()))
         with connect(self.served_as, self) as client:
             session = ScoringSession(self, client, tokens)
             session.prove()
@@ -176,17 +178,13 @@ class ScoringSession:
         self.engine = ENGINES[server.engine]
         self.name = f"{server.checkpoint.name}/{server.dtype}/{server.engine}-server"
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        """Nats per token of each answer, None where the server's context has no room."""
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        """See `Scorer`; None where the server's context cannot hold the passage."""
         pairs = [self.tokens.passage_ids(passage) for passage in passages]
         fits = [i for i, (c, a) in enumerate(pairs) if len(c) + len(a) < self.server.limit_tokens]
-        calls = [self._call(*pairs[i], passages[i].group) for i in fits]
-
-        def placed(positions: Sequence[int], answers: Sequence[Any]) -> None:
-            heard([fits[at] for at in positions], answers)
-
-        found = dict(zip(fits, self.client.ask(calls, placed), strict=True))
-        return [found.get(i) for i in range(len(passages))]
+        yield from ((i, None) for i in sorted(set(range(len(pairs))) - set(fits)))
+        for at, nats in self.client.ask([self._call(*pairs[i], passages[i].group) for i in fits]):
+            yield fits[at], nats
 
     def _call(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:
         call = self.engine.score(self.server.served_as, context, answer)
@@ -197,16 +195,17 @@ class ScoringSession:
         context = self.tokens.context_ids(Prompt((Message("user", "Count from one to five."),)))
         for url in self.server.urls:
             ask = replace(self.engine.next_token(self.server.served_as, context), url=url)
-            ((token, logprob),) = _all(self.client.ask([ask]))
-            (nats,) = _all(self.client.ask([replace(self._call(context, [token], ""), url=url)]))
+            token, logprob = self._only(ask)
+            nats = self._only(replace(self._call(context, [token], ""), url=url))
             if abs(nats[0] + logprob) > PROOF_NATS:
                 raise InputError(
                     f"server {url}: a token generated with log-probability {logprob:.4f} is scored {-nats[0]:.4f}; its "
                     f"prompt scores cannot be trusted with engine {self.server.engine!r}"
                 )
 
-
-def _all(answers: Sequence[Any]) -> list[Any]:
-    if any(answer is None for answer in answers):
-        raise InputError("server: its context has no room for a prompt of a few words")
-    return list(answers)
+    def _only(self, call: Call[Result]) -> Result:
+        """The answer to one call. Raises InputError where the server has no room for a few tokens."""
+        ((_, answer),) = self.client.ask([call])
+        if answer is None:
+            raise InputError("server: its context has no room for a prompt of a few words")
+        return answer

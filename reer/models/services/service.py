@@ -17,7 +17,7 @@ from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, connect
 from reer.models.http.errors import PROMPT_TOO_LONG
 from reer.models.http.systemic import RequestProfile
-from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
+from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
 from reer.types import Message
 
@@ -128,25 +128,18 @@ class ChatSession(Generic[Service]):
     def __init__(self, server: Service, client: Client) -> None:
         self.server, self.client, self.name = server, client, server.name
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        """All requests, in order; one that the server refuses for what it holds is `refused`. Raises InputError when
-        it is not that request alone, Incomplete, after all others, when one has no answer."""
-
-        def placed(positions: Sequence[int], replies: Sequence[Completion | None]) -> None:
-            heard(positions, [reply or PROMPT_TOO_LONG for reply in replies])
-
-        return [
-            reply or PROMPT_TOO_LONG for reply in self.client.ask([self.call(request) for request in requests], placed)
-        ]
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`; a request that the server rejects for its content is `refused`. Raises InputError where the
+        rejection concerns more than that request, and Incomplete, after all others, where a call has no answer."""
+        for i, reply in self.client.ask([self.call(request) for request in requests]):
+            yield i, reply or PROMPT_TOO_LONG
 
     def check(self) -> None:
-        """Ask each replica, so that a wrong address, key or model name is found before any work."""
-        hello = self.call(self.server.hello())
-        for url, reply in zip(
-            self.server.urls, self.client.ask([replace(hello, url=url) for url in self.server.urls]), strict=True
-        ):
+        """Request one token from each replica, so that a wrong address, key or model name is found before any work."""
+        hello, urls = self.call(self.server.hello()), self.server.urls
+        for i, reply in self.client.ask([replace(hello, url=url) for url in urls]):
             if reply and reply.stopped == "refused":
-                raise InputError(f"server {url} refused to say hello: {reply.text}")
+                raise InputError(f"server {urls[i]} rejected the health check: {reply.text}")
 
     def call(self, request: Request) -> Call[Completion]:
         body = self.server.body(request)

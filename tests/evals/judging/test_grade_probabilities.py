@@ -23,7 +23,7 @@ from evals.replies import Expected, Malformed
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
-from reer.models.protocols import Device, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
+from reer.models.protocols import Device, Nats, Passage, Prompt, Request, Sampling
 from reer.models.scripted import ScriptedModel
 from reer.types import Message
 from tests.conftest import pinned
@@ -46,9 +46,9 @@ class Believes:
     def open(self, device: Device) -> Iterator[Believes]:
         yield self
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         self.asked += passages
-        return [(-math.log(self.shares[int(p.answer.rstrip(","))]) / 2,) * 2 for p in passages]
+        yield from enumerate([(-math.log(self.shares[int(p.answer.rstrip(","))]) / 2,) * 2 for p in passages])
 
 
 def judge(chat: object) -> Judge:
@@ -68,16 +68,15 @@ def test_the_score_is_the_expected_grade(tmp_path: Path) -> None:
 
 def test_a_real_model_gives_each_grade_its_share() -> None:
     with LocalModel(TinyModel()).open(Device("cpu")) as model:
-        (reply,) = GradeProbabilityModel(model, GRADES).generate([REQUEST])
+        ((_, reply),) = GradeProbabilityModel(model, GRADES).generate([REQUEST])
     said = json.loads(reply.text)
     assert sum(said["probabilities"].values()) == pytest.approx(1)
     assert 1 < said["score"] < 10
 
 
 def test_no_share_underflows() -> None:
-    reply = GradeProbabilityModel(Believes({1: 1e-300} | dict.fromkeys(GRADES[1:], 1e-305)), GRADES).generate(
-        [REQUEST]
-    )[0]  # type: ignore[arg-type]
+    believer = Believes({1: 1e-300} | dict.fromkeys(GRADES[1:], 1e-305))
+    ((_, reply),) = GradeProbabilityModel(believer, GRADES).generate([REQUEST])  # type: ignore[arg-type]
     assert json.loads(reply.text)["score"] == pytest.approx(1, abs=1e-3)
 
 

@@ -17,7 +17,7 @@ from evals.judging.pairwise import Outcome, Pairwise, judge_pairs
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device, Heard, Request, unheard
+from reer.models.protocols import Completion, Device, Request
 
 PAIRWISE = Pairwise("{{prompt}}|{{first}}|{{second}}|better")
 ITEMS = [Item(f"i{n}", f"P{n}", "en", "c", None) for n in range(8)]
@@ -37,11 +37,11 @@ class Chooser:
     def open(self, device: Device) -> Iterator[Chooser]:
         yield self
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         texts = [request.prompt.messages[0].content for request in requests]
         self.asked += texts
         replies = [self.rule(*re.split(r"\|", text)[1:3]) for text in texts]
-        return [Completion(json.dumps({"better": reply}), "stop", 1, 1) for reply in replies]
+        yield from enumerate([Completion(json.dumps({"better": reply}), "stop", 1, 1) for reply in replies])
 
 
 def duel(folder: Path, rule: Callable[[str, str], str], fenced: bool = False) -> tuple[Outcome, Chooser]:

@@ -17,7 +17,7 @@ from evals.judging.records import Judgements, Question, judgement
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Completion, Device, Heard, Prompt, Request, Sampling, unheard
+from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.scripted import ScriptedModel
 from reer.models.services.openai import ChatServer
 from reer.types import Message
@@ -41,15 +41,12 @@ class Counting:
     def open(self, device: Device) -> Iterator[Counting]:
         yield self
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        replies = []
-        for at, request in enumerate(requests):
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for i, request in enumerate(requests):
             if self.fails_after is not None and len(self.asked) >= self.fails_after:
                 raise Incomplete("the server is gone")
             self.asked.append(request)
-            replies.append(Completion('{"score": 7}', self.stopped, 20, 100, 0.25, "counting-2026"))
-            heard([at], [replies[-1]])
-        return replies
+            yield i, Completion('{"score": 7}', self.stopped, 20, 100, 0.25, "counting-2026")
 
 
 def judge(chat: Any, **changed: Any) -> Judge:
@@ -125,7 +122,7 @@ def test_what_was_answered_outlives_an_outage(tmp_path: Path) -> None:
     assert len(after.asked) == 2
 
 
-@pytest.mark.parametrize("stopped", ["refused", "no_room"])
+@pytest.mark.parametrize("stopped", ["refused", "prompt_too_long"])
 def test_what_was_no_answer_is_recorded_and_asked_again(tmp_path: Path, stopped: str) -> None:
     unscored = verdicts(tmp_path, Counting(stopped=stopped))
     assert {verdict.why for verdict in unscored} == {"refused" if stopped == "refused" else "prompt_too_long"}

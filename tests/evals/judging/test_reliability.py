@@ -22,7 +22,7 @@ from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
 from evals.statistics.agreement import agreement, slope_per_doubling
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device, Heard, Request, unheard
+from reer.models.protocols import Completion, Device, Request
 
 BENCH = WritingPrompts("{{prompt}}\n[{{answer}}]\n{{rubric}}", 0.7, 0.95, 0.98)
 ITEMS = [Item(f"i{n}", f"Prompt number {n}.", "en", "c", 100, ("good?",)) for n in range(10)]
@@ -42,11 +42,11 @@ class Grader:
     def open(self, device: Device) -> Iterator[Grader]:
         yield self
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         texts = [re.findall(r"\[(.*)\]", r.prompt.messages[0].content, re.S)[0] for r in requests]
         self.texts += texts
         grades = [self.rule(text, request.seed) for text, request in zip(texts, requests, strict=True)]
-        return [Completion(json.dumps({"score": grade}), "stop", 1, 1) for grade in grades]
+        yield from enumerate([Completion(json.dumps({"score": grade}), "stop", 1, 1) for grade in grades])
 
 
 def by_length(text: str, seed: int) -> int:

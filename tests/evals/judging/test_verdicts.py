@@ -20,7 +20,7 @@ from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import Malformed
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device, Heard, Prompt, Request, unheard
+from reer.models.protocols import Completion, Device, Prompt, Request
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import Message
 from tests.conftest import pinned
@@ -114,10 +114,10 @@ class Scripted:
         self.answer = answer
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         replies = [self.answer(r.prompt.messages[0].content, self._attempt(r)) for r in requests]
         self.asked += requests
-        return [Completion(reply, "stop", 1, 1) for reply in replies]
+        yield from enumerate([Completion(reply, "stop", 1, 1) for reply in replies])
 
     def _attempt(self, request: Request) -> int:
         return sum(before.prompt == request.prompt for before in self.asked)
@@ -200,8 +200,8 @@ def test_a_reply_that_was_stopped_is_closed_and_one_that_was_cut_is_not() -> Non
 class PromptTooLong(Scripted):
     """A judge whose context no prompt fits."""
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        return [Completion("", "no_room", 9, 0) for _ in requests]
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        yield from enumerate([Completion("", "prompt_too_long", 9, 0) for _ in requests])
 
 
 def test_a_prompt_that_the_judge_cannot_hold_is_unscored_for_that() -> None:

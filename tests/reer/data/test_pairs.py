@@ -1,7 +1,7 @@
 """From rows of files to pairs: every bad row has a reason and a place, every gap is filled and counted."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from reer.data.jsonl import JsonlSource
 from reer.data.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
 from reer.data.rows import Fields, Problems, file_digest, json_lines, pluck
 from reer.errors import InputError
-from reer.models.protocols import Completion, Generator, Heard, Request, unheard
+from reer.models.protocols import Completion, Generator, Request
 from reer.taxonomy import Category, Taxonomy
 from reer.text import words
 from reer.types import Pair, RawPair
@@ -266,8 +266,9 @@ class Writes:
     def __init__(self, write: Callable[[str], str], stopped: str = "stop") -> None:
         self.write, self.stopped = write, stopped
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        return [Completion(self.write(r.prompt.messages[-1].content), self.stopped, 1, 1) for r in requests]  # type: ignore[arg-type]
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for i, r in enumerate(requests):
+            yield i, Completion(self.write(r.prompt.messages[-1].content), self.stopped, 1, 1)  # type: ignore[arg-type]
 
 
 def never() -> Generator:

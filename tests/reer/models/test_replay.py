@@ -1,33 +1,42 @@
-"""Model calls remembered on disk: made once, never mistaken, and never a failure."""
+"""Model calls stored on disk: made once, never mistaken for one another, and never a failure."""
 
-from collections.abc import Sequence
+import logging
+import signal
+import subprocess
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reer.models.protocols import Completion, Heard, Nats, Passage, Prompt, Request, Sampling, unheard
-from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, journal_for
+from reer.models.protocols import Completion, Nats, Passage, Prompt, Request, Sampling
+from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, decode_nats, encode_nats, journal_for
 from reer.types import Message
+from tests.fakes.calls import completions, scores
 
 SAMPLING = Sampling(0.7, 0.9, 10)
 
 
 class Model:
-    """Counts what it is asked, and breaks down when told to."""
+    """Records what it is asked, and fails when `broken`."""
 
     def __init__(self, name: str = "model", broken: bool = False) -> None:
         self.name, self.broken = name, broken
         self.asked: list[list[str]] = []
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self._count([r.prompt.messages[0].content for r in requests])
-        return [
-            Completion(f"{self.name}: {r.prompt.messages[0].content}/{r.seed} 想\u2028", "stop", 1, 2) for r in requests
-        ]
+        for i, request in enumerate(requests):
+            text = f"{self.name}: {request.prompt.messages[0].content}/{request.seed} 想\u2028"
+            yield i, Completion(text, "stop", 1, 2)
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         self._count([p.answer for p in passages])
-        return [None if p.answer == "too long" else (0.1, float(len(p.answer))) for p in passages]
+        for i, passage in enumerate(passages):
+            yield i, None if passage.answer == "too long" else (0.1, float(len(passage.answer)))
 
     def _count(self, texts: list[str]) -> None:
         self.asked.append(texts)
@@ -45,7 +54,7 @@ def generator(model: Model, root: Path) -> ReplayedGenerator:
 
 def ask(root: Path, *requests: Request, name: str = "model") -> tuple[list[Completion], list[list[str]]]:
     model = Model(name)
-    return generator(model, root).generate(requests), model.asked
+    return completions(generator(model, root), requests), model.asked
 
 
 def test_the_second_call_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
@@ -55,21 +64,21 @@ def test_the_second_call_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
 
 
 class Full(Model):
-    """Has no room for anything."""
+    """Finds every prompt too long."""
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self._count([r.prompt.messages[0].content for r in requests])
-        return [Completion("", "no_room", 9, 0) for _ in requests]
+        yield from ((i, Completion("", "prompt_too_long", 9, 0)) for i in range(len(requests)))
 
 
-def test_what_found_no_room_is_asked_again(tmp_path: Path) -> None:
+def test_a_prompt_that_was_too_long_is_sent_again(tmp_path: Path) -> None:
     full = Full()
-    replies = generator(full, tmp_path).generate([request("a")])
-    assert replies == generator(full, tmp_path).generate([request("a")])
+    replies = completions(generator(full, tmp_path), [request("a")])
+    assert replies == completions(generator(full, tmp_path), [request("a")])
     assert full.asked == [["a"], ["a"]]
     model, passages = Model(), [Passage(request("a").prompt, text) for text in ("too long", "fits")]
     for _ in range(2):
-        assert ReplayedScorer(model, journal_for(tmp_path, "m")).score(passages) == [None, (0.1, 4.0)]
+        assert scores(ReplayedScorer(model, journal_for(tmp_path, "m")), passages) == [None, (0.1, 4.0)]
     assert model.asked == [["too long", "fits"], ["too long"]]
 
 
@@ -112,14 +121,18 @@ def test_another_model_never_hits(tmp_path: Path) -> None:
 def test_another_model_does_not_hit_even_in_the_same_folder(tmp_path: Path) -> None:
     for name in ("one", "two"):
         model = Model(name)
-        ReplayedGenerator(model, Journal(tmp_path)).generate([request("a")])
+        completions(ReplayedGenerator(model, Journal(tmp_path)), [request("a")])
         assert model.asked == [["a"]]
 
 
+OLD_ROW = b'{"key": "%032d", "answer": [0.5]}\n' % 0
+
+
 @pytest.mark.parametrize(
-    "tail", [b'{"key": "torn', b'{"key": "k", "answer": "\xe6\x83', b"\x00" * 64, b"[1]\n7\n", b'{"key": "k"}\n']
+    "tail",
+    [b'{"key": "torn', b'{"key": "k", "answer": "\xe6\x83', b"\x00" * 64, b"[1]\n7\n", b'{"key": "k"}\n', OLD_ROW],
 )
-def test_a_torn_or_foreign_last_line_is_passed_over(tmp_path: Path, tail: bytes) -> None:
+def test_a_torn_or_foreign_last_line_is_skipped(tmp_path: Path, tail: bytes) -> None:
     ask(tmp_path, request("a"))
     (file,) = tmp_path.glob("*/*.jsonl")
     file.write_bytes(file.read_bytes() + tail)
@@ -136,37 +149,31 @@ def test_a_line_torn_within_an_answer_is_asked_again(tmp_path: Path) -> None:
 def test_a_failure_stores_nothing(tmp_path: Path) -> None:
     model = Model(broken=True)
     with pytest.raises(RuntimeError, match="out of memory"):
-        generator(model, tmp_path).generate([request("a")])
+        completions(generator(model, tmp_path), [request("a")])
     assert list(tmp_path.glob("**/*.jsonl")) == []
     assert ask(tmp_path, request("a"))[1] == [["a"]]
 
 
 class Halting(Model):
-    """Answers one call after another, and breaks down at one that says so."""
+    """Answers one call after another, and fails at the one that says `break`."""
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
-        replies: list[Completion] = []
-        for at, request in enumerate(requests):
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for i, request in enumerate(requests):
             if request.prompt.messages[0].content == "break":
                 raise RuntimeError("killed")
-            replies += super().generate([request])
-            heard([at], replies[-1:])
-        return replies
+            yield from ((i, reply) for _, reply in super().generate([request]))
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        scores: list[Nats | None] = []
-        for at, passage in enumerate(passages):
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        for i, passage in enumerate(passages):
             if passage.answer == "break":
                 raise RuntimeError("killed")
-            scores += super().score([passage])
-            heard([at], scores[-1:])
-        return scores
+            yield from ((i, nats) for _, nats in super().score([passage]))
 
 
 def test_only_the_call_in_flight_is_lost(tmp_path: Path) -> None:
     known, halting = ask(tmp_path, request("b"))[0], Halting()
     with pytest.raises(RuntimeError, match="killed"):
-        generator(halting, tmp_path).generate([request(text) for text in ("a", "b", "c", "break", "d")])
+        completions(generator(halting, tmp_path), [request(text) for text in ("a", "b", "c", "break", "d")])
     replies, asked = ask(tmp_path, *(request(text) for text in ("a", "b", "c", "d")))
     assert asked == [["d"]]
     assert replies[1:2] == known
@@ -175,14 +182,14 @@ def test_only_the_call_in_flight_is_lost(tmp_path: Path) -> None:
 def test_only_the_score_in_flight_is_lost(tmp_path: Path) -> None:
     passages = [Passage(request("q").prompt, answer) for answer in ("one", "too long", "three", "break", "four")]
     with pytest.raises(RuntimeError, match="killed"):
-        ReplayedScorer(Halting(), journal_for(tmp_path, "model")).score(passages)
+        scores(ReplayedScorer(Halting(), journal_for(tmp_path, "model")), passages)
     model = Model()
-    ReplayedScorer(model, journal_for(tmp_path, "model")).score(passages)
+    scores(ReplayedScorer(model, journal_for(tmp_path, "model")), passages)
     assert model.asked == [["too long", "break", "four"]]
 
 
-def test_what_was_heard_is_not_stored_twice(tmp_path: Path) -> None:
-    generator(Halting(), tmp_path).generate([request("a"), request("b")])
+def test_an_answer_is_stored_once(tmp_path: Path) -> None:
+    completions(generator(Halting(), tmp_path), [request("a"), request("b")])
     (file,) = tmp_path.glob("*/*.jsonl")
     assert len(file.read_text(encoding="utf-8").strip().split("\n")) == 2
 
@@ -190,14 +197,14 @@ def test_what_was_heard_is_not_stored_twice(tmp_path: Path) -> None:
 def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
     ask(tmp_path, request("a"))
     replay = generator(Model(), tmp_path)
-    replay.generate([request("a"), request("b"), request("b")])
+    completions(replay, [request("a"), request("b"), request("b")])
     assert (replay.journal.hits, replay.journal.misses) == (2, 1)
 
 
 def test_two_processes_write_apart_and_read_together(tmp_path: Path) -> None:
     left, right = generator(Model(), tmp_path), generator(Model(), tmp_path)
-    left.generate([request("a")])
-    right.generate([request("b")])
+    completions(left, [request("a")])
+    completions(right, [request("b")])
     assert len(list(tmp_path.glob("*/*.jsonl"))) == 2
     assert ask(tmp_path, request("a"), request("b"))[1] == []
 
@@ -210,14 +217,102 @@ def test_no_requests_ask_nothing_and_write_nothing(tmp_path: Path) -> None:
 def test_scores_are_replayed_to_the_last_digit(tmp_path: Path) -> None:
     passages = [Passage(Prompt((Message("user", "q"),), "z"), answer) for answer in ("one", "three", "one")]
     first, second = Model(), Model()
-    scores = ReplayedScorer(first, journal_for(tmp_path, "model")).score(passages)
+    computed = scores(ReplayedScorer(first, journal_for(tmp_path, "model")), passages)
     assert first.asked == [["one", "three"]]
-    assert ReplayedScorer(second, journal_for(tmp_path, "model")).score(passages) == scores
+    assert scores(ReplayedScorer(second, journal_for(tmp_path, "model")), passages) == computed
     assert second.asked == []
 
 
 def test_a_score_is_no_completion(tmp_path: Path) -> None:
     ask(tmp_path, request("a"))
     model = Model()
-    ReplayedScorer(model, journal_for(tmp_path, "model")).score([Passage(request("a").prompt, "a")])
+    scores(ReplayedScorer(model, journal_for(tmp_path, "model")), [Passage(request("a").prompt, "a")])
     assert model.asked == [["a"]]
+
+
+def test_nothing_is_called_before_the_iterator_is_consumed(tmp_path: Path) -> None:
+    model = Model()
+    replies = generator(model, tmp_path).generate([request("a")])
+    assert model.asked == []
+    next(replies)
+    assert model.asked == [["a"]]
+
+
+def test_an_iterator_that_is_closed_half_way_keeps_what_it_yielded_and_closes_the_models(tmp_path: Path) -> None:
+    closed: list[bool] = []
+
+    class Watched(Model):
+        def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+            try:
+                yield from super().generate(requests)
+            finally:
+                closed.append(True)
+
+    replies = generator(Watched(), tmp_path).generate([request(text) for text in "abc"])
+    next(replies)
+    replies.close()
+    assert closed == [True]
+    assert ask(tmp_path, *(request(text) for text in "abc"))[1] == [["b", "c"]]
+
+
+def test_stored_answers_come_first_and_need_no_model(tmp_path: Path) -> None:
+    ask(tmp_path, request("b"))
+    replies = generator(Model(broken=True), tmp_path).generate([request("a"), request("b")])
+    assert next(replies)[0] == 1
+    with pytest.raises(RuntimeError, match="out of memory"):
+        next(replies)
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from reer.models.replay import ReplayedGenerator, journal_for
+from tests.reer.models.test_replay import Model, request
+replies = ReplayedGenerator(Model(), journal_for(Path(sys.argv[1]), "model")).generate([request(t) for t in "abcd"])
+next(replies), next(replies)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_arrived_before_a_kill_is_on_disk(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
+    assert done.returncode == -signal.SIGKILL
+    assert ask(tmp_path, *(request(text) for text in "abcd"))[1] == [["c", "d"]]
+
+
+def test_rows_of_another_form_are_skipped_in_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ask(tmp_path, request("a"))
+    (file,) = tmp_path.glob("*/*.jsonl")
+    (file.parent / "old.jsonl").write_bytes(b'{"key": "%032x", "answer": [0.5]}\n' % 5)
+    with caplog.at_level(logging.WARNING):
+        assert ask(tmp_path, request("a"))[1] == []
+    assert any("old.jsonl: skipped 1 lines" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("damage", ['"float32": "AAA="', '"float64": "AAAA"', '"float16": "AAAA"', '"float32": 3', ""])
+def test_a_score_that_cannot_be_read_is_computed_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    passage = Passage(request("q").prompt, "one")
+    scores(ReplayedScorer(Model(), journal_for(tmp_path, "model")), [passage])
+    (file,) = tmp_path.glob("*/*.jsonl")
+    head = file.read_text().split("{", 2)[:2]
+    file.write_text("{".join([*head, damage + "}}\n"]))
+    model = Model()
+    assert scores(ReplayedScorer(model, journal_for(tmp_path, "model")), [passage]) == [(0.1, 3.0)]
+    assert model.asked == [["one"]]
+    assert any("made again" in message for message in caplog.messages)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1).map(tuple))
+def test_what_a_model_computes_is_stored_in_four_bytes_and_equal(nats: Nats) -> None:
+    stored = encode_nats(nats)
+    assert set(stored) == {"float32"}
+    assert decode_nats(stored) == nats
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1).map(tuple))
+def test_any_score_is_replayed_as_it_was(nats: Nats) -> None:
+    """A comparison of a replayed run can never end differently, because no digit is lost."""
+    assert decode_nats(encode_nats(nats)) == nats
+    assert ("float32" in encode_nats(nats)) == (tuple(array("f", nats)) == nats)

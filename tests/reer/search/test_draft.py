@@ -1,13 +1,13 @@
 """First thinkings: prompts and seeds that depend on the pair alone, and drafts that are no starting point."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reer.errors import InputError
-from reer.models.protocols import Completion, Heard, Request, Sampling, unheard
+from reer.models.protocols import Completion, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules, draft_prompt, drop_reason, thinking_of
 from reer.types import Drop, Pair, item_seed
@@ -27,9 +27,9 @@ class Says:
         self.reply = Completion(text, stopped, 1, tokens)  # type: ignore[arg-type]
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self.asked += requests
-        return [self.reply for _ in requests]
+        yield from enumerate([self.reply for _ in requests])
 
 
 @settings(deadline=None)
@@ -100,7 +100,7 @@ def test_why_a_draft_is_dropped(tokens: int, segments: int, reason: str | None) 
 
 
 def test_a_pair_whose_prompt_fills_the_context_is_dropped_for_that() -> None:
-    assert drop_reason(Says("", 0, stopped="no_room").reply, [], DraftRules(100, 2)) == "prompt_too_long"
+    assert drop_reason(Says("", 0, stopped="prompt_too_long").reply, [], DraftRules(100, 2)) == "prompt_too_long"
 
 
 def test_dropped_drafts_are_listed_with_their_pair() -> None:

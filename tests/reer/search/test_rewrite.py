@@ -1,7 +1,7 @@
 """What the search asks, answered by models: requests, reasons a reply is no candidate, and the score of a thinking."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reer.errors import InputError
-from reer.models.protocols import Completion, Heard, Nats, Passage, Request, Sampling, unheard
+from reer.models.protocols import Completion, Nats, Passage, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules
 from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores
@@ -38,13 +38,13 @@ class Says:
         self.asked: list[Request] = []
         self.scored: list[Passage] = []
 
-    def generate(self, requests: Sequence[Request], heard: Heard = unheard) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self.asked += requests
-        return [self.reply for _ in requests]
+        yield from enumerate([self.reply for _ in requests])
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         self.scored += passages
-        return [tuple(float(len(word)) for word in p.context.prefill.split()[1:3]) for p in passages]
+        yield from enumerate([tuple(float(len(word)) for word in p.context.prefill.split()[1:3]) for p in passages])
 
 
 def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
@@ -207,15 +207,15 @@ def test_a_scorer_is_not_asked_what_cannot_be_scored() -> None:
 
 
 def test_a_rewrite_without_room_is_lost_for_that() -> None:
-    ((candidate,),) = rewriter(Says(stopped="no_room"))([RequestRewrites("p", SEGMENTS, 0, 1)])
+    ((candidate,),) = rewriter(Says(stopped="prompt_too_long"))([RequestRewrites("p", SEGMENTS, 0, 1)])
     assert (candidate.lost, candidate.score) == ("prompt_too_long", None)
 
 
 class PromptTooLong(Says):
     """A scorer whose context holds nothing."""
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        return [None for _ in passages]
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        yield from enumerate([None for _ in passages])
 
 
 def test_a_thinking_that_the_scorers_context_cannot_hold_has_no_score() -> None:
@@ -248,8 +248,8 @@ def test_further_starts_are_drafts_numbered_after_the_first() -> None:
 class Noisy(Says):
     """A scorer whose repeats differ by the number of passages asked together."""
 
-    def score(self, passages: Sequence[Passage], heard: Heard = unheard) -> list[Nats | None]:
-        return [(1.0 + len(passages) / 100,) for _ in passages]
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        yield from enumerate([(1.0 + len(passages) / 100,) for _ in passages])
 
 
 def test_the_noise_of_a_scorer_is_measured_in_the_scores_unit() -> None:

@@ -20,6 +20,7 @@ from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, Recipe, Trained
 from reer.training.sft import CURVE, settings_of
 from reer.types import Message
+from tests.fakes.calls import scores
 from tests.fakes.training import CHAT, FULL, LAYOUT, LORA, STUDENT, equal, job_of, sample, train, weights
 
 
@@ -60,8 +61,8 @@ def test_an_epochs_last_step_takes_what_is_left(rows: int, batch: int, taken: li
 def test_what_was_trained_is_less_surprised_by_its_rows(trained: Trained) -> None:
     def surprise(model: Any) -> float:
         with LocalModel(model).open(Device("cpu")) as session:
-            (nats,) = session.score(
-                [Passage(Prompt((Message("user", "Say 1"),), "<think>\nx\n</think>\n\n"), "It is 1111")]
+            (nats,) = scores(
+                session, [Passage(Prompt((Message("user", "Say 1"),), "<think>\nx\n</think>\n\n"), "It is 1111")]
             )
         return sum(nats) / len(nats)
 

@@ -1,19 +1,18 @@
 """What a server refuses: one call alone, which is then its answer, or what every call sends, which stops the work."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device
+from reer.models.protocols import Device
 from reer.models.services.openai import ChatServer
+from tests.fakes.calls import completions
 from tests.fakes.http import Handler, Serve, ask, request, respond, says
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422])
 def test_a_refusal_is_not_tried_again(serve: Serve, status: int) -> None:
     server, url = serve(respond(status, {"error": "no such model"}))
-    with pytest.raises(InputError, match=rf"server m refused the request: HTTP {status}: .*no such model"):
+    with pytest.raises(InputError, match=rf"server m rejected the request: HTTP {status}: .*no such model"):
         ask(url)
     assert len(server.bodies) == 1
 
@@ -40,8 +39,8 @@ def test_a_refused_call_is_an_answer_among_others(serve: Serve, status: int) -> 
 def test_once_a_call_was_answered_refusals_are_never_the_parameters(serve: Serve) -> None:
     _, url = serve(picky)
     with ChatServer("m", base_url=url, health_check=False, concurrency=1).open(Device()) as session:
-        session.generate([request("good")])
-        replies = session.generate([request(f"bad {i}") for i in range(6)])
+        completions(session, [request("good")])
+        replies = completions(session, [request(f"bad {i}") for i in range(6)])
     assert {reply.stopped for reply in replies} == {"refused"}
 
 
@@ -60,16 +59,11 @@ def test_refused_parameters_stop_everything_and_say_what_leaves_them_out(serve: 
     assert len(server.bodies) <= 6
 
 
-def test_refusals_are_heard_with_the_others(serve: Serve) -> None:
+def test_refusals_are_yielded_with_the_others(serve: Serve) -> None:
     _, url = serve(picky)
-    heard: dict[int, str] = {}
-
-    def listen(positions: Sequence[int], replies: Sequence[Completion]) -> None:
-        heard.update({at: reply.stopped for at, reply in zip(positions, replies, strict=True)})
-
     with ChatServer("m", base_url=url, health_check=False).open(Device()) as session:
-        session.generate([request("a"), request("bad"), request("c")], listen)
-    assert heard == {0: "stop", 1: "refused", 2: "stop"}
+        stopped = {i: r.stopped for i, r in session.generate([request("a"), request("bad"), request("c")])}
+    assert stopped == {0: "stop", 1: "refused", 2: "stop"}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +77,6 @@ def test_refusals_are_heard_with_the_others(serve: Serve) -> None:
 def test_a_prompt_that_does_not_fit_is_no_refusal(serve: Serve, text: str) -> None:
     _, url = serve(respond(400, {"error": {"message": text}}), says("x"))
     assert [reply.stopped for reply in ask(url, request("long"), request("short"), concurrency=1)] == [
-        "no_room",
+        "prompt_too_long",
         "stop",
     ]

@@ -12,6 +12,7 @@ from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession, draw
 from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
 from reer.types import Message
+from tests.fakes.calls import completions, scores
 from tests.fakes.texts import passages, prompt, random_text
 
 FREE = Sampling(temperature=1.0, top_p=1.0, max_tokens=24)
@@ -40,30 +41,30 @@ def naive(session: LocalSession, passage: Passage) -> list[float]:
 def test_scores_are_those_of_a_naive_loop(session: LocalSession) -> None:
     asked = passages(8)
     with torch.inference_mode():
-        for passage, nats in zip(asked, session.score(asked), strict=True):
+        for passage, nats in zip(asked, scores(session, asked), strict=True):
             assert nats == pytest.approx(naive(session, passage), abs=1e-4)
 
 
 def test_one_row_at_a_time_scores_like_four(session: LocalSession) -> None:
     asked = passages(30)
-    for alone, together in zip(session.score(asked), wide(session, 4).score(asked), strict=True):
+    for alone, together in zip(scores(session, asked), scores(wide(session, 4), asked), strict=True):
         assert alone == pytest.approx(together, abs=1e-4)
 
 
 def test_exactly_the_tokens_of_the_answer_are_scored(session: LocalSession) -> None:
     asked = passages(12)
-    assert [len(nats) for nats in wide(session, 4).score(asked)] == [len(session.tokens.ids(p.answer)) for p in asked]
-    assert len(session.score([Passage(prompt("q", "no space at the seam"), "想")])[0]) == 3
+    assert [len(nats) for nats in scores(wide(session, 4), asked)] == [len(session.tokens.ids(p.answer)) for p in asked]
+    assert len(scores(session, [Passage(prompt("q", "no space at the seam"), "想")])[0]) == 3
 
 
 def test_an_answer_without_tokens_is_refused(session: LocalSession) -> None:
     with pytest.raises(InputError, match="the answer has no tokens"):
-        session.score([Passage(prompt("q"), "")])
+        scores(session, [Passage(prompt("q"), "")])
 
 
 def test_nothing_asked_is_nothing_answered(session: LocalSession) -> None:
-    assert session.score([]) == []
-    assert session.generate([]) == []
+    assert scores(session, []) == []
+    assert completions(session, []) == []
 
 
 def requests(count: int, sampling: Sampling = FREE) -> list[Request]:
@@ -74,13 +75,13 @@ def requests(count: int, sampling: Sampling = FREE) -> list[Request]:
 @pytest.mark.parametrize("sampling", [FREE, Sampling(0.0, 1.0, 16), Sampling(0.8, 0.9, 16, top_k=20)])
 def test_a_row_says_alone_what_it_says_among_others(session: LocalSession, sampling: Sampling) -> None:
     asked = requests(7, sampling)
-    together = session.generate(asked)
-    assert [session.generate([request])[0] for request in asked] == together
-    assert wide(session, 3).generate(asked[::-1])[::-1] == together
+    together = completions(session, asked)
+    assert [completions(session, [request])[0] for request in asked] == together
+    assert completions(wide(session, 3), asked[::-1])[::-1] == together
 
 
 def test_the_seed_decides_what_a_row_says(session: LocalSession) -> None:
-    texts = [session.generate([Request(prompt("q"), FREE, seed)])[0].text for seed in (1, 2, 1)]
+    texts = [completions(session, [Request(prompt("q"), FREE, seed)])[0].text for seed in (1, 2, 1)]
     assert texts[0] == texts[2] != texts[1]
 
 
@@ -90,17 +91,17 @@ def test_greedy_decoding_is_that_of_a_naive_loop(session: LocalSession) -> None:
     start = len(ids)
     while len(ids) < start + 12 and not session.ends & set(ids[start:]):
         ids.append(int(session.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-    assert session.generate([request])[0].text == session.tokenizer.decode(ids[start:], skip_special_tokens=True)
+    assert completions(session, [request])[0].text == session.tokenizer.decode(ids[start:], skip_special_tokens=True)
 
 
 def test_the_token_limit_stops_a_row(session: LocalSession) -> None:
-    reply = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 5), 3)])[0]
+    reply = completions(session, [Request(prompt("q"), Sampling(1.0, 1.0, 5), 3)])[0]
     assert (reply.stopped, reply.tokens) == ("length", 5)
     assert reply.prompt_tokens == len(session.tokens.context_ids(prompt("q")))
 
 
 def test_an_end_token_stops_a_row_and_is_no_text(session: LocalSession) -> None:
-    replies = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 100), seed) for seed in range(16)])
+    replies = completions(session, [Request(prompt("q"), Sampling(1.0, 1.0, 100), seed) for seed in range(16)])
     ended = [reply for reply in replies if reply.tokens < 100]
     assert ended
     assert all(reply.stopped == "stop" for reply in ended)
@@ -108,9 +109,9 @@ def test_an_end_token_stops_a_row_and_is_no_text(session: LocalSession) -> None:
 
 
 def test_a_stop_string_ends_a_row_and_is_cut_off(session: LocalSession) -> None:
-    free = session.generate([Request(prompt("q"), FREE, 5)])[0]
+    free = completions(session, [Request(prompt("q"), FREE, 5)])[0]
     stop = next(ch for ch in free.text[2:] if ch.isascii() and ch.isprintable())
-    reply = session.generate([Request(prompt("q"), Sampling(1.0, 1.0, 24, stop=("never this", stop)), 5)])[0]
+    reply = completions(session, [Request(prompt("q"), Sampling(1.0, 1.0, 24, stop=("never this", stop)), 5)])[0]
     assert reply.text == free.text[: free.text.index(stop)]
     assert reply.stopped == "stop"
     assert reply.tokens < free.tokens
@@ -121,10 +122,10 @@ def test_equal_prompts_are_read_once_and_shared(session: LocalSession) -> None:
     hook = session.model.register_forward_pre_hook(
         lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
     )
-    shared = session.generate([Request(prompt("q"), FREE, seed) for seed in range(4)])
+    shared = completions(session, [Request(prompt("q"), FREE, seed) for seed in range(4)])
     hook.remove()
     assert [rows for rows, width in shapes if width > 1] == [1]
-    assert shared == [session.generate([Request(prompt("q"), FREE, seed)])[0] for seed in range(4)]
+    assert shared == [completions(session, [Request(prompt("q"), FREE, seed)])[0] for seed in range(4)]
 
 
 def small(session: LocalSession, limit: int) -> LocalSession:
@@ -136,23 +137,23 @@ def small(session: LocalSession, limit: int) -> LocalSession:
 def test_a_completion_ends_where_the_models_context_does(session: LocalSession) -> None:
     asked = prompt("q")
     used = len(session.tokens.context_ids(asked))
-    (reply,) = small(session, used + 3).generate([Request(asked, FREE, 5)])
-    (whole,) = session.generate([Request(asked, FREE, 5)])
+    (reply,) = completions(small(session, used + 3), [Request(asked, FREE, 5)])
+    (whole,) = completions(session, [Request(asked, FREE, 5)])
     assert (reply.stopped, reply.tokens) == ("length", 3)
     assert whole.text.startswith(reply.text.rstrip("\ufffd"))
 
 
 def test_a_prompt_without_room_has_no_completion_and_its_neighbours_have(session: LocalSession) -> None:
     requests = [Request(prompt(text), FREE, 1) for text in ("x" * 300, "q", "y" * 300)]
-    long, short, other = small(session, 100).generate(requests)
-    assert [reply.stopped for reply in (long, other)] == ["no_room", "no_room"]
+    long, short, other = completions(small(session, 100), requests)
+    assert [reply.stopped for reply in (long, other)] == ["prompt_too_long", "prompt_too_long"]
     assert (long.text, long.tokens, long.prompt_tokens > 100) == ("", 0, True)
-    assert short == session.generate(requests[1:2])[0]
+    assert short == completions(session, requests[1:2])[0]
 
 
 def test_a_passage_without_room_has_no_score_and_its_neighbours_have(session: LocalSession) -> None:
     asked = [Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")]
-    assert small(session, 100).score(asked) == [None, *session.score(asked[1:])]
+    assert scores(small(session, 100), asked) == [None, *scores(session, asked[1:])]
 
 
 def test_weights_go_when_the_block_ends() -> None:

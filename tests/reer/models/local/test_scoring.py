@@ -14,7 +14,7 @@ from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.local.prefix import NOTHING, can_share, hidden_after
 from reer.models.local.scoring import PrefixScorer, shared_tokens
-from reer.models.protocols import Device
+from reer.models.protocols import Device, Nats, in_order
 
 DRAW = Random(3)
 MIB = 2**20
@@ -42,6 +42,10 @@ def naive(model: Any, passages: Sequence[tuple[list[int], list[int]]]) -> list[l
     ]
 
 
+def nats_of(scorer: PrefixScorer, passages: Sequence[tuple[list[int], list[int]]], groups: Sequence[str]) -> list[Nats]:
+    return in_order(scorer.score(passages, groups), len(passages))
+
+
 def close(found: Any, wanted: Any) -> bool:
     return all(list(a) == pytest.approx(b, abs=1e-4) for a, b in zip(found, wanted, strict=True))
 
@@ -67,14 +71,14 @@ def distinct_beginnings(calls: list[list[tuple[list[int], list[int]]]]) -> int:
 def test_a_whole_search_scores_like_the_naive_loop(model: Any, rows: int) -> None:
     scorer = PrefixScorer(model, rows, 64 * MIB)
     for call in search_of(x=20, segments=4, size=9, y=40, k=3):
-        assert close(scorer.score(call, ["p"] * len(call)), naive(model, call))
+        assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
 
 
 def test_every_distinct_beginning_is_run_once_and_the_head_on_answers_only(model: Any) -> None:
     calls = search_of(x=20, segments=4, size=9, y=40, k=3)
     scorer = PrefixScorer(model, 1, 64 * MIB)
     for call in calls:
-        scorer.score(call, ["p"] * len(call))
+        nats_of(scorer, call, ["p"] * len(call))
     # The last token of a context is always fresh, so that there is an output to predict the answer from.
     assert scorer.counts.forwarded_tokens == distinct_beginnings(calls)
     assert (scorer.counts.passages, scorer.counts.head_rows) == (13, 13 * 40)
@@ -84,7 +88,7 @@ def test_without_memory_candidates_of_one_call_still_share(model: Any) -> None:
     calls = search_of(x=20, segments=3, size=9, y=40, k=3)
     scorer = PrefixScorer(model, 1, 0)
     for call in calls:
-        assert close(scorer.score(call, ["p"] * len(call)), naive(model, call))
+        assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
     assert scorer.counts.forwarded_tokens == sum(distinct_beginnings([call]) for call in calls)
     assert not scorer.kept
 
@@ -95,7 +99,7 @@ def test_many_searches_side_by_side_keep_what_fits_and_score_the_same(model: Any
     for round in range(4):
         call = [passage for search in searches for passage in search[round]]
         groups = [f"p{n}" for n, search in enumerate(searches) for _ in search[round]]
-        assert close(scorer.score(call, groups), naive(model, call))
+        assert close(nats_of(scorer, call, groups), naive(model, call))
     assert 0 < len(scorer.kept) < 6
     assert sum(kept.bytes for kept in scorer.kept.values()) <= 90_000
 
@@ -103,7 +107,7 @@ def test_many_searches_side_by_side_keep_what_fits_and_score_the_same(model: Any
 def test_passages_of_no_group_share_and_keep_nothing(model: Any) -> None:
     scorer = PrefixScorer(model, 4, 64 * MIB)
     call = search_of(x=20, segments=1, size=9, y=30, k=3)[1]
-    assert close(scorer.score(call, [""] * 3), naive(model, call))
+    assert close(nats_of(scorer, call, [""] * 3), naive(model, call))
     assert scorer.counts.forwarded_tokens == sum(len(c + a) for c, a in call)
     assert not scorer.kept
 
@@ -112,14 +116,14 @@ def test_contexts_and_answers_of_other_lengths_and_equal_passages(model: Any) ->
     shared, scorer = ids(15), PrefixScorer(model, 4, 64 * MIB)
     call = [(shared + ids(n), ids(3 * n + 1)) for n in (0, 1, 7)] + [(shared, ids(2))] * 2 + [(shared[:1], ids(4))]
     for _ in range(2):
-        assert close(scorer.score(call, ["p"] * len(call)), naive(model, call))
+        assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
 
 
 def test_what_a_group_kept_of_another_text_is_not_used(model: Any) -> None:
     scorer = PrefixScorer(model, 1, 64 * MIB)
     for _ in range(3):
         call = [(ids(12), ids(9)) for _ in range(2)]
-        assert close(scorer.score(call, ["p", "p"]), naive(model, call))
+        assert close(nats_of(scorer, call, ["p", "p"]), naive(model, call))
 
 
 def test_the_two_attentions_agree(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +148,7 @@ def test_a_model_that_cannot_share_is_scored_all_the_same(model: Any, monkeypatc
     monkeypatch.setattr("reer.models.local.scoring.can_share", lambda config: False)
     scorer = PrefixScorer(model, 2, 64 * MIB)
     call = search_of(x=20, segments=2, size=9, y=30, k=3)[1]
-    assert close(scorer.score(call, ["p"] * 3), naive(model, call))
+    assert close(nats_of(scorer, call, ["p"] * 3), naive(model, call))
     assert not scorer.kept
 
 
@@ -159,14 +163,11 @@ def test_first_passages_of_many_pairs_run_side_by_side(model: Any) -> None:
     """Rows of unlike length, each with a group of its own; what they leave behind is shared by what comes after."""
     calls = [search_of(10, 3, size, 12, 2) for size in (4, 9, 6)]
     firsts, groups = [call[0][0] for call in calls], ["a", "b", "c"]
-    heard: dict[int, Any] = {}
     scorer = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
-    found = scorer.score(firsts, groups, lambda at, nats: heard.update(zip(at, nats, strict=True)))
-    assert close(found, naive(model, firsts))
-    assert [heard[i] for i in range(3)] == found
+    assert close(nats_of(scorer, firsts, groups), naive(model, firsts))
     assert set(scorer.kept) == set(groups)
     before = scorer.counts.forwarded_tokens
-    assert close(scorer.score(calls[1][1], ["b", "b"]), naive(model, calls[1][1]))
+    assert close(nats_of(scorer, calls[1][1], ["b", "b"]), naive(model, calls[1][1]))
     fresh = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
-    fresh.score(calls[1][1], ["b", "b"])
+    nats_of(fresh, calls[1][1], ["b", "b"])
     assert scorer.counts.forwarded_tokens - before < fresh.counts.forwarded_tokens

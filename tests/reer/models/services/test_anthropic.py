@@ -8,6 +8,7 @@ from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.anthropic import AnthropicServer
 from reer.types import Message
+from tests.fakes.calls import completions
 from tests.fakes.http import Act, Handler, Serve, respond
 
 TURNS = (Message("system", "Be brief."), Message("user", "Grade it."))
@@ -38,7 +39,7 @@ def refuses(status: int, kind: str, words: str) -> Act:
 def ask(url: str, *requests: Request, model: str = "claude-x", **settings: Any) -> list[Completion]:
     server = AnthropicServer(model, base_url=url.removesuffix("/v1"), **{"health_check": False, **settings})
     with server.open(Device()) as session:
-        return session.generate(requests or (request(),))
+        return completions(session, requests or (request(),))
 
 
 def test_a_request_as_anthropic_wants_it(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def test_a_passing_failure_is_tried_again(serve: Serve, act: Act) -> None:
 )
 def test_a_prompt_that_does_not_fit(serve: Serve, words: str) -> None:
     _, url = serve(refuses(400, "invalid_request_error", words))
-    assert [reply.stopped for reply in ask(url)] == ["no_room"]
+    assert [reply.stopped for reply in ask(url)] == ["prompt_too_long"]
 
 
 def test_refused_parameters_name_the_switch(serve: Serve) -> None:
@@ -190,7 +191,7 @@ def test_a_health_check_asks_for_one_token(serve: Serve) -> None:
     ],
 )
 def test_models_known_to_refuse_temperature_with_top_p_are_not_asked(model: str) -> None:
-    with pytest.raises(InputError, match=r"refuses temperature together with top_p.*send_top_p=false"):
+    with pytest.raises(InputError, match=r"rejects temperature together with top_p.*send_top_p=false"):
         AnthropicServer(model)
     AnthropicServer(model, send_top_p=False)
     AnthropicServer(model, send_temperature=False)

@@ -28,15 +28,11 @@ def words(asked: Sequence[Request]) -> list[str]:
 
 
 @both
-def test_answers_come_to_their_places_and_are_heard(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
+def test_answers_come_with_the_index_of_their_request(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
     provider = kind(lambda batch, rows: rows[::-1])
     _, url = serve(provider)
-    heard: dict[int, str] = {}
-    replies = ask(
-        kind, url, tmp_path, heard=lambda at, found: heard.update({i: r.text for i, r in zip(at, found, strict=True)})
-    )
+    replies = ask(kind, url, tmp_path)
     assert [reply.text for reply in replies] == words(ASKED)
-    assert heard == dict(enumerate(words(ASKED)))
     assert replies[0] == Completion("Q0", "stop", 7, 3)
     assert replies[0].served == "m-1"
     assert len(provider.sent) == 1
@@ -106,11 +102,11 @@ def test_what_has_no_answer_is_asked_again_alone(kind: type[Provider], serve: Se
 def test_a_bounded_number_of_times(kind: type[Provider], serve: Serve, tmp_path: Path, how: str) -> None:
     provider = kind(lose(kind, [0], range(99), how))
     _, url = serve(provider)
-    heard: set[int] = set()
+    answered: set[int] = set()
     with pytest.raises(Incomplete, match=r"1 of 6 requests have no answer after 3 batches.*asks only these again"):
-        ask(kind, url, tmp_path, heard=lambda at, found: heard.update(at))
+        ask(kind, url, tmp_path, on_answer=lambda i, _: answered.add(i))
     assert provider.texts()[1:] == [["q0"], ["q0"]]
-    assert heard == {1, 2, 3, 4, 5}
+    assert answered == {1, 2, 3, 4, 5}
 
 
 @both
@@ -152,11 +148,11 @@ def test_a_refused_request_is_an_answer_among_others(kind: type[Provider], serve
 
     provider = kind(play)
     _, url = serve(provider)
-    heard: list[int] = []
-    replies = ask(kind, url, tmp_path, heard=lambda at, found: heard.extend(at))
-    assert [reply.stopped for reply in replies] == ["stop", "refused", "no_room", "stop", "stop", "stop"]
+    answered: list[int] = []
+    replies = ask(kind, url, tmp_path, on_answer=lambda i, _: answered.append(i))
+    assert [reply.stopped for reply in replies] == ["stop", "refused", "prompt_too_long", "stop", "stop", "stop"]
     assert "not like this" in replies[1].text
-    assert sorted(heard) == list(range(6))
+    assert sorted(answered) == list(range(6))
     assert len(provider.sent) == 1
 
 
@@ -248,7 +244,7 @@ def test_a_submission_that_may_have_arrived_is_not_sent_again(
         respond(500 if "batches" in handler.path else status, body)(handler)
 
     _, url = serve(act)
-    with pytest.raises(Incomplete, match="it may have been carried out all the same"):
+    with pytest.raises(Incomplete, match="the server may have carried it out nevertheless"):
         ask(kind, url, tmp_path)
     assert len(provider.sent) == 1
 
@@ -280,7 +276,7 @@ def test_who_asks_the_same_after_a_kill_waits_for_the_same_batch(
 
 
 @both
-def test_answers_that_were_heard_are_not_fetched_again_but_those_of_others_stay(
+def test_a_batch_is_archived_once_all_of_its_answers_were_received(
     kind: type[Provider], serve: Serve, tmp_path: Path
 ) -> None:
     provider = kind(statuses=("in_progress",))
@@ -292,6 +288,22 @@ def test_answers_that_were_heard_are_not_fetched_again_but_those_of_others_stay(
     assert len(list(tmp_path.glob("*.json"))) == 1, "the other four may still be asked for"
     ask(kind, url, tmp_path)
     assert not list(tmp_path.glob("*.json"))
+    assert len(provider.sent) == 1
+
+
+@both
+def test_a_batch_whose_answers_were_not_all_consumed_is_found_again(
+    kind: type[Provider], serve: Serve, tmp_path: Path
+) -> None:
+    provider = kind()
+    _, url = serve(provider)
+    with server_of(kind, url).open_batches(tmp_path) as session:
+        replies = session.generate(ASKED)
+        assert provider.sent == [], "nothing is sent before the iterator is consumed"
+        next(replies)
+        replies.close()
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    assert [reply.text for reply in ask(kind, url, tmp_path)] == words(ASKED)
     assert len(provider.sent) == 1
 
 
@@ -317,7 +329,7 @@ def test_a_torn_note_is_passed_over(
     _, url = serve(kind())
     with caplog.at_level(logging.WARNING):
         assert [reply.text for reply in ask(kind, url, tmp_path)] == words(ASKED)
-    assert any("note.json says nothing of a batch" in told for told in caplog.messages)
+    assert any("note.json does not describe a batch" in told for told in caplog.messages)
     assert (tmp_path / "note.json").read_bytes() == torn
 
 

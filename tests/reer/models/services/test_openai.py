@@ -1,8 +1,8 @@
 """The chat server's client against a real server on this machine that fails in every way it can."""
 
+import asyncio
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Sampling
 from reer.models.services.openai import ChatServer
+from tests.fakes.calls import completions
 from tests.fakes.http import SAMPLING, Act, Handler, Serve, ask, cuts_off, hangs, request, respond, says
 
 
@@ -94,12 +95,6 @@ def test_a_slow_answer_does_not_change_its_place(serve: Serve, concurrency: int)
     assert [reply.text for reply in replies] == [str(i) for i in range(8)]
 
 
-def test_too_many_requests_waits_as_long_as_told(serve: Serve) -> None:
-    server, url = serve(respond(429, {}, Retry_After="0.6"), says("x"))
-    assert ask(url)[0].text == "x"
-    assert server.times[1] - server.times[0] >= 0.6
-
-
 @pytest.mark.parametrize("headers", [{"Retry_After": "-3"}, {"Retry_After": "0"}, {}])
 def test_a_429_that_does_not_say_how_long_is_asked_again_soon(serve: Serve, headers: dict[str, str]) -> None:
     server, url = serve(respond(429, {}, **headers), says("x"))
@@ -113,12 +108,6 @@ def test_429s_are_no_attempts(serve: Serve) -> None:
     assert len(server.bodies) == 6
 
 
-def test_nothing_but_429s_for_as_long_as_an_outage_may_last_is_given_up(serve: Serve) -> None:
-    _, url = serve(respond(429, {"error": "slow down"}, Retry_After_ms="50"))
-    with pytest.raises(Incomplete, match=r"3 of 3 calls have no answer; last: nothing but 429 for 0\.3 s.*slow down"):
-        ask(url, *(request(str(i)) for i in range(3)), outage_seconds=0.3)
-
-
 def test_a_spent_quota_is_not_waited_for(serve: Serve) -> None:
     server, url = serve(respond(429, {"error": {"code": "insufficient_quota"}}))
     with pytest.raises(InputError, match="insufficient_quota"):
@@ -126,34 +115,11 @@ def test_a_spent_quota_is_not_waited_for(serve: Serve) -> None:
     assert len(server.bodies) == 1
 
 
-def test_after_a_pause_calls_do_not_come_all_at_once(serve: Serve) -> None:
-    server, url = serve(*[respond(429, {}, Retry_After="0.8")] * 8, says("x"))
-    ask(url, *(request(str(i)) for i in range(8)), concurrency=8)
-    resumed = server.times[8:]
-    assert min(resumed) - min(server.times) >= 0.8
-    assert max(resumed) - min(resumed) > 0.005
-    assert len(set(resumed)) == len(resumed)
-
-
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
 def test_a_passing_failure_is_tried_again(serve: Serve, status: int) -> None:
     server, url = serve(respond(status, {"error": "busy"}), says("x"))
     assert ask(url)[0].text == "x"
     assert server.bodies[0] == server.bodies[1]
-
-
-def test_all_attempts_of_a_call_have_one_deadline(serve: Serve) -> None:
-    _, url = serve(respond(503, {"error": "overloaded"}))
-    start = time.monotonic()
-    with pytest.raises(Incomplete, match=r"no answer in 0\.4 s; last: HTTP 503"):
-        ask(url, total_seconds=0.4, attempts=50)
-    assert time.monotonic() - start < 2
-
-
-def test_waiting_for_a_slot_or_a_429_is_not_counted(serve: Serve) -> None:
-    _, url = serve(respond(429, {}, Retry_After="0.5"), says("x", after=0.1))
-    replies = ask(url, *(request(str(i)) for i in range(5)), total_seconds=0.35, concurrency=1)
-    assert [reply.text for reply in replies] == ["x"] * 5
 
 
 def test_after_the_last_attempt_nobody_waits(serve: Serve) -> None:
@@ -250,32 +216,52 @@ def test_a_call_without_an_answer_does_not_keep_the_others_from_theirs(serve: Se
         (respond(500, {"error": "cannot"}) if text in "37" else says(text, after=0.02))(handler)
 
     _, url = serve(acts)
-    heard: set[int] = set()
+    answered: set[int] = set()
     server = ChatServer("m", base_url=url, health_check=False, attempts=2)
     with (
         server.open(Device()) as session,
         pytest.raises(Incomplete, match=r"2 of 12 calls have no answer.*HTTP 500.*the same command asks only these"),
     ):
-        session.generate([request(str(i)) for i in range(12)], lambda at, replies: heard.update(at))
-    assert heard == set(range(12)) - {3, 7}
+        answered.update(i for i, _ in session.generate([request(str(i)) for i in range(12)]))
+    assert answered == set(range(12)) - {3, 7}
 
 
-def test_others_go_on_while_one_hangs(serve: Serve) -> None:
-    _, url = serve(hangs(3), says("x"))
-    assert [reply.text for reply in ask(url, *(request(str(i)) for i in range(4)), timeout_seconds=0.3)] == ["x"] * 4
-
-
-def test_answers_are_heard_as_they_come_though_a_later_call_is_refused(serve: Serve) -> None:
+def test_answers_are_yielded_as_they_arrive_though_a_later_call_is_refused(serve: Serve) -> None:
     _, url = serve(says("one"), says("two"), respond(401, {"error": "bad"}))
-    heard: dict[int, Completion] = {}
-
-    def listen(positions: Sequence[int], replies: Sequence[Completion]) -> None:
-        heard.update(zip(positions, replies, strict=True))
-
+    texts: dict[int, str] = {}
     server = ChatServer("m", base_url=url, health_check=False, concurrency=1)
-    with server.open(Device()) as session, pytest.raises(InputError, match="refused"):
-        session.generate([request(text) for text in "abc"], listen)
-    assert [heard[at].text for at in sorted(heard)] == ["one", "two"]
+    with server.open(Device()) as session, pytest.raises(InputError, match="rejected"):
+        texts.update((i, reply.text) for i, reply in session.generate([request(text) for text in "abc"]))
+    assert texts == {0: "one", 1: "two"}
+
+
+def test_nothing_is_sent_before_the_iterator_is_consumed_and_nothing_after_it_is_closed(serve: Serve) -> None:
+    server, url = serve(says("first"), hangs(5))
+    chat = ChatServer("m", base_url=url, health_check=False, concurrency=2)
+    start = time.monotonic()
+    with chat.open(Device()) as session:
+        replies = session.generate([request(str(i)) for i in range(20)])
+        time.sleep(0.05)
+        assert server.bodies == []
+        assert next(replies)[1].text == "first"
+        replies.close()
+        assert list(replies) == []
+        assert not asyncio.all_tasks(session.client.runner.get_loop()), "no call is left running"
+        sent = len(server.bodies)
+        assert sent <= 4
+        server.acts = [says("again")] * 9  # the same connection is as good as new
+        assert completions(session, [request("next")])[0].text == "again"
+    assert time.monotonic() - start < 3
+
+
+def test_calls_of_an_iterator_that_is_kept_end_with_the_connection(serve: Serve) -> None:
+    _, url = serve(says("first"), hangs(5))
+    start = time.monotonic()
+    with ChatServer("m", base_url=url, health_check=False, concurrency=2).open(Device()) as session:
+        replies = session.generate([request(str(i)) for i in range(20)])
+        next(replies)
+    assert time.monotonic() - start < 3
+    replies.close()
 
 
 def test_a_server_that_is_not_there_is_named(serve: Serve) -> None:
@@ -373,7 +359,7 @@ def test_what_is_left_unsent_is_in_the_name(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_tokens_field": "tokens"}, {"outage_seconds": 0.0}, {"outage_pause_seconds": -1.0}, {"poll_seconds": 0.0}],
+    [{"max_tokens_field": "tokens"}, {"poll_seconds": 0.0}],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="server: "):

@@ -20,6 +20,7 @@ from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
 from reer.models.services.openai import ChatServer
 from reer.models.services.scoring_servers import ScoringServer
 from reer.types import Message
+from tests.fakes.calls import completions, scores
 
 pytestmark = pytest.mark.slow
 
@@ -68,8 +69,8 @@ def test_a_real_vllm_scores_like_the_model_in_process(url: str, x: Experiment, l
     ]
     server = ScoringServer("vllm_completions", x.student.checkpoint, "float32", 4096, "smol", base_url=url)
     with server.open(Device()) as session:
-        served = session.score(asked)
-    for found, wanted in zip(served, local.score(asked), strict=True):
+        served = scores(session, asked)
+    for found, wanted in zip(served, scores(local, asked), strict=True):
         assert found is not None
         assert found == pytest.approx(wanted, abs=1e-3)
         assert sum(found) / len(found) == pytest.approx(sum(wanted or ()) / len(found), abs=1e-4)
@@ -79,8 +80,8 @@ def test_a_real_vllm_writes_what_the_model_in_process_writes(url: str, local: Lo
     greedy = Sampling(0.0, 1.0, 16)
     asked = [Request(prompt("Name three colours."), greedy, 0), Request(prompt("Count.", "One, two,"), greedy, 0)]
     with ChatServer("smol", base_url=f"{url}/v1").open(Device()) as session:
-        served = session.generate(asked)
-    assert [reply.text.strip() for reply in served] == [reply.text.strip() for reply in local.generate(asked)]
+        served = completions(session, asked)
+    assert [reply.text.strip() for reply in served] == [reply.text.strip() for reply in completions(local, asked)]
 
 
 def test_a_real_llamacpp_begins_like_the_model_in_process(llamacpp_url: str, local: LocalSession) -> None:
@@ -91,9 +92,9 @@ def test_a_real_llamacpp_begins_like_the_model_in_process(llamacpp_url: str, loc
     stopped = Request(counting.prompt, Sampling(0.0, 1.0, 24, stop=("seven",)), 0)
     drawn = [Request(prompt("Tell me a story.", "<think>\n"), free, seed) for seed in (1, 1, 2)]
     with ChatServer("smol", base_url=f"{llamacpp_url}/v1", concurrency=1).open(Device()) as session:
-        told, cut = session.generate([counting, stopped])
-        stories = [reply.text for request in drawn for reply in session.generate([request])]
-    (wanted,) = local.generate([counting])
+        told, cut = completions(session, [counting, stopped])
+        stories = [reply.text for request in drawn for reply in completions(session, [request])]
+    (wanted,) = completions(local, [counting])
     assert told.text.strip().startswith("four, five")
     assert wanted.text.strip().startswith("four, five")
     assert (told.stopped, cut.stopped) == ("length", "stop")

@@ -16,6 +16,7 @@ from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.protocols import Device, Nats, Passage
 from reer.models.services.scoring_servers import ENGINES, ScoringServer, checked
+from tests.fakes.calls import scores
 from tests.fakes.http import Act, Handler, Serve, respond
 from tests.fakes.texts import passages, prompt
 
@@ -70,7 +71,7 @@ def score(url: str, engine: Any, asked: list[Passage], **settings: Any) -> list[
     root = url.removesuffix("/v1")
     server = ScoringServer(engine, TinyModel(), "float32", 8192, "tiny", base_url=root, **{"attempts": 1, **settings})
     with server.open(Device()) as opened:
-        return opened.score(asked)
+        return scores(opened, asked)
 
 
 @pytest.mark.parametrize("engine", WIRES)
@@ -79,7 +80,7 @@ def test_the_same_cases_have_the_same_scores_through_every_wire(
 ) -> None:
     _, url = serve(speaks(session))
     asked = passages(24)
-    for served, local in zip(score(url, engine, asked, concurrency=5), session.score(asked), strict=True):
+    for served, local in zip(score(url, engine, asked, concurrency=5), scores(session, asked), strict=True):
         assert served == pytest.approx(local, abs=1e-4)
 
 
@@ -145,9 +146,9 @@ def test_what_exceeds_the_servers_context_has_no_score_and_is_not_sent(serve: Se
     root = url.removesuffix("/v1")
     with ScoringServer("sglang", TinyModel(), "float32", 120, "tiny", base_url=root).open(Device()) as opened:
         sent = len(server.bodies)
-        found = opened.score([Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")])
+        found = scores(opened, [Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")])
     assert (found[0], len(server.bodies) - sent) == (None, 1)
-    assert found[1] == pytest.approx(session.score([Passage(prompt("q"), "short")])[0], abs=1e-4)
+    assert found[1] == pytest.approx(scores(session, [Passage(prompt("q"), "short")])[0], abs=1e-4)
 
 
 def test_every_replica_has_to_prove_itself(serve: Serve, session: LocalSession) -> None:
