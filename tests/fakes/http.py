@@ -38,6 +38,8 @@ def request(text: str = "q", seed: int = 5, sampling: Sampling = SAMPLING, prefi
 
 
 def respond(status: int, body: Any, **headers: str) -> Act:
+    """A reply with this status, body (bytes, or an object as JSON) and headers (`_` stands for `-`)."""
+
     def act(handler: Handler) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         handler.send_response(status)
@@ -50,6 +52,7 @@ def respond(status: int, body: Any, **headers: str) -> Act:
 
 
 def says(text: str | None, finish: str = "stop", after: float = 0.0) -> Act:
+    """A chat completion, after some seconds."""
     choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
     reply = respond(200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
 
@@ -61,10 +64,12 @@ def says(text: str | None, finish: str = "stop", after: float = 0.0) -> Act:
 
 
 def hangs(seconds: float) -> Act:
+    """Closes the connection after some seconds, without a reply."""
     return lambda handler: time.sleep(seconds)
 
 
 def cuts_off(handler: Handler) -> None:
+    """Sends the beginning of a reply only."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -80,7 +85,7 @@ class Server:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
 
-    def take(self, body: dict[str, Any], headers: dict[str, str]) -> Act:
+    def record(self, body: dict[str, Any], headers: dict[str, str]) -> Act:
         with self.lock:
             self.bodies.append(body)
             self.headers.append(headers)
@@ -113,11 +118,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             def do_POST(self) -> None:
                 self.raw = self.rfile.read(int(self.headers["Content-Length"]))
                 self.asked = json.loads(self.raw) if self.headers["Content-Type"] == "application/json" else {}
-                plays.take(self.asked, dict(self.headers))(self)
+                plays.record(self.asked, dict(self.headers))(self)
 
             def do_GET(self) -> None:
                 self.asked = {}
-                plays.take(self.asked, dict(self.headers))(self)
+                plays.record(self.asked, dict(self.headers))(self)
 
         http = QuietServer(("127.0.0.1", 0), Playing)
         running.append(http)
@@ -131,5 +136,6 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
+    """The completions of a chat server at `url`, opened with these settings."""
     with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
         return completions(session, requests or (request(),))

@@ -1,4 +1,4 @@
-"""Scripted providers of batch interfaces: OpenAI's and Anthropic's, as far as a client sees them."""
+"""Scripted batch APIs of OpenAI and Anthropic, as far as a client sees them."""
 
 import json
 import re
@@ -20,8 +20,8 @@ def answer_all(batch: int, rows: Rows) -> Rows:
 
 @dataclass
 class Provider(ABC):
-    """A provider: `play` makes the result rows of a batch's answered ones, by the batch's number; `statuses` are told
-    one after the other, the last for ever."""
+    """A provider. `play` turns the answered rows of a batch, given its number, into its results. `statuses` are
+    reported one after the other, then the last one repeatedly."""
 
     play: Play = answer_all
     statuses: tuple[str, ...] = ("in_progress", "completed")
@@ -42,7 +42,7 @@ class Provider(ABC):
     def reply(self, handler: Handler) -> tuple[int, Any]: ...
 
     def texts(self) -> list[list[str]]:
-        """The words that each batch asked for."""
+        """The prompts of each batch."""
         return [[self.body(row)["messages"][0]["content"] for row in rows] for rows in self.sent]
 
     @abstractmethod

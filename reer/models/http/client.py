@@ -182,9 +182,9 @@ class Client:
         for replica in self.replicas.values():
             replica.reset()
         finished: asyncio.Queue[asyncio.Task[tuple[int, Result | None] | None]] = asyncio.Queue()
-        refused: dict[int, Rejection[Result]] = {}
+        rejected: dict[int, Rejection[Result]] = {}
         missing: list[str] = []
-        tasks = self.runner.run(self._start(calls, refused, missing))
+        tasks = self.runner.run(self._start(calls, rejected, missing))
         try:
             for task in tasks:
                 task.add_done_callback(finished.put_nowait)
@@ -201,7 +201,9 @@ class Client:
                 task.cancel()
             if running:
                 self.runner.run(_ended(running))
-        yield from [(i, refusal.answer(every=len(refused) == len(calls))) for i, refusal in sorted(refused.items())]
+        yield from [
+            (i, rejection.answer(every=len(rejected) == len(calls))) for i, rejection in sorted(rejected.items())
+        ]
         if missing:
             raise Incomplete(
                 f"server {self.name}: {len(missing)} of {len(calls)} calls have no answer; last: {missing[-1]}. The "
@@ -209,15 +211,15 @@ class Client:
             )
 
     async def _start(
-        self, calls: Sequence[Call[Result]], refused: dict[int, Rejection[Result]], missing: list[str]
+        self, calls: Sequence[Call[Result]], rejected: dict[int, Rejection[Result]], missing: list[str]
     ) -> list[asyncio.Task[tuple[int, Result | None] | None]]:
-        """A task for each call, which returns its index and answer; None where it is noted as refused or missing."""
+        """A task for each call, which returns its index and answer; None where it is noted as rejected or missing."""
 
         async def one(number: int, call: Call[Result]) -> tuple[int, Result | None] | None:
             try:
                 return number, await self._one(call, self.replicas[self._url(call, number)])
             except Rejected as error:
-                refused[number] = self.rejections.on_rejection(call.profile, error)
+                rejected[number] = self.rejections.on_rejection(call.profile, error)
             except Unanswered as error:
                 missing.append(str(error))
             return None
