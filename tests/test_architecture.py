@@ -157,6 +157,13 @@ def test_light_verbs_load_nothing_heavy(verb: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_no_test_module_imports_another() -> None:
+    """What several test modules share is in tests/fakes or in a conftest.py."""
+    for file in sorted((REPOSITORY / "tests").rglob("*.py")):
+        names = {name for name in imports_of(file) if name.startswith("tests.")}
+        assert not {name for name in names if ".test_" in name}, name_of(file)
+
+
 def test_no_configuration_names_code() -> None:
     for file in (REPOSITORY / "conf").rglob("*.yaml"):
         assert "_target_" not in file.read_text(), file

@@ -187,3 +187,8 @@ def test_the_baseline_of_a_matched_sweep_is_left_as_it_is() -> None:
 
 def test_a_limit_of_the_scale_stands_in_the_name() -> None:
     assert derived_name("full", ["scale=smoke", "scale.pairs=4"]) == "full+scale.pairs=4"
+
+
+def test_a_value_out_of_range_is_named_by_its_key() -> None:
+    with pytest.raises(InputError, match=r"^judge\.model\.attempts: Input should be greater than 0, got 0$"):
+        compose_plans(["scale=smoke", "judge=openai", "judge.model.attempts=0"], multirun=False)

@@ -1,7 +1,7 @@
-"""A scripted judge behind HTTP, in a process of its own: latency, a limit on calls at once, and failures in between.
+"""A scripted judge server in its own process, with latency, a concurrency limit and a share of failing attempts.
 
 `python -m tests.fakes.judge_server PORT LIMIT LATENCY_SECONDS FAILING` answers `/chat/completions`; `GET /counts`
-says what it has done. Which attempts fail is drawn from a fixed seed, so that every client meets as many.
+reports its counts. Failing attempts are drawn from a fixed seed, so that every client meets the same number.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Counts:
-    """What was asked: `answered` with a verdict, `limited` over the limit, `failed` by the script, of which `held` took
-    a slot as long as an answer does; the most at once."""
+    """Attempts: `answered` with a verdict, `limited` as over the limit, `failed` by the script (`held` of them occupied
+    a slot as long as an answer does); the current and the highest concurrency."""
 
     answered: int = 0
     limited: int = 0

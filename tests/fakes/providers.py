@@ -1,13 +1,14 @@
-"""Scripted providers of batch interfaces: OpenAI's and Anthropic's, as far as a client sees them."""
+"""Scripted batch APIs of OpenAI and Anthropic, as far as a client sees them."""
 
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from typing import Any
 
-from tests.reer.models.services.test_openai import respond
+from tests.fakes.http import Handler, respond
 
 Rows = list[dict[str, Any]]
 Play = Callable[[int, Rows], Rows]
@@ -19,8 +20,8 @@ def answer_all(batch: int, rows: Rows) -> Rows:
 
 @dataclass
 class Provider(ABC):
-    """A provider: `play` makes the result rows of a batch's answered ones, by the batch's number; `statuses` are told
-    one after the other, the last for ever."""
+    """A provider. `play` turns the answered rows of a batch, given its number, into its results. `statuses` are
+    reported one after the other, then the last one repeatedly."""
 
     play: Play = answer_all
     statuses: tuple[str, ...] = ("in_progress", "completed")
@@ -29,7 +30,7 @@ class Provider(ABC):
     sent: list[Rows] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
-    def __call__(self, handler: Any) -> None:
+    def __call__(self, handler: Handler) -> None:
         status, body = self.reply(handler)
         respond(status, body)(handler)
 
@@ -38,10 +39,10 @@ class Provider(ABC):
         return self.statuses[min(self.polled, len(self.statuses)) - 1]
 
     @abstractmethod
-    def reply(self, handler: Any) -> tuple[int, Any]: ...
+    def reply(self, handler: Handler) -> tuple[int, Any]: ...
 
     def texts(self) -> list[list[str]]:
-        """The words that each batch asked for."""
+        """The prompts of each batch."""
         return [[self.body(row)["messages"][0]["content"] for row in rows] for rows in self.sent]
 
     @abstractmethod
@@ -58,12 +59,22 @@ def lines(rows: Rows) -> bytes:
     return b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
 
 
+def form_of(handler: Handler) -> dict[str, Any]:
+    """The parts of a multipart form by name."""
+    head = f"Content-Type: {handler.headers['Content-Type']}\r\n\r\n".encode()
+    parts: Any = message_from_bytes(head + handler.raw).get_payload()
+    return {part.get_param("name", header="content-disposition"): part for part in parts}
+
+
 class OpenAi(Provider):
-    def reply(self, handler: Any) -> tuple[int, Any]:
+    def reply(self, handler: Handler) -> tuple[int, Any]:
         path = handler.path.removeprefix("/v1")
         if path == "/files":
-            assert b'name="purpose"\r\n\r\nbatch\r\n' in handler.raw
-            self.raw.append(re.findall(rb"jsonl\r\n\r\n(.*?)\r\n--", handler.raw, re.S)[0])
+            form = form_of(handler)
+            assert form["purpose"].get_payload() == "batch"
+            assert form["file"].get_filename() == "requests.jsonl"
+            assert form["file"].get_content_type() == "application/jsonl"
+            self.raw.append(form["file"].get_payload(decode=True))
             return 200, {"id": f"file-{len(self.raw)}"}
         if path == "/batches":
             asked = {**handler.asked}
@@ -101,7 +112,7 @@ class OpenAi(Provider):
 
 
 class Anthropic(Provider):
-    def reply(self, handler: Any) -> tuple[int, Any]:
+    def reply(self, handler: Handler) -> tuple[int, Any]:
         path = handler.path.removeprefix("/v1/messages/batches")
         if not path:
             self.sent.append(handler.asked["requests"])

@@ -1,7 +1,7 @@
-"""How many calls a replica is given at once: a server's 429s shrink that number, good answers grow it back.
+"""How many calls a replica gets at once: 429s lower the limit, successful answers raise it again.
 
-A lone 429 says little: it takes one slot, which is back after a few good answers. Where more than one in seven of the
-last replies is a 429 a limit has been met, and each round of calls takes a fifth of the slots.
+An isolated 429 lowers the limit by one; it recovers after ten successes. When more than one in seven of the latest
+replies are 429s, a limit of the server has been met, and each round of calls lowers the limit by a fifth.
 """
 
 from __future__ import annotations
@@ -11,95 +11,99 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_SECONDS = 120.0  # nobody is waited for longer at a time, whatever a server asks
-GROWS_AFTER = 10  # good answers, for one slot more
-WINDOW, CROWD = 40, 6  # replies that say whether 429s come alone, and how many of them are no accident
+MAX_PAUSE_SECONDS = 120.0  # the longest single wait, whatever a server asks for
+SUCCESSES_PER_SLOT = 10  # successes that raise the limit by one
+WINDOW = 40  # latest replies that are considered
+CROWDED = 6  # 429s among them that are no longer isolated
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 class AdaptiveLimiter:
-    """The slots of one replica, given out in order of asking; `limit` of at most `most` are in use."""
+    """Bounds the calls in flight to one replica: `limit`, at most `max_limit`, served in order of arrival. `clock` is
+    a monotonic time in seconds."""
 
-    def __init__(self, most: int) -> None:
-        self.most = self.limit = most
-        self.busy = self.successes = 0
-        self.resume_at = self.spread_seconds = self.shrunk_at = 0.0
-        self.busy_since: float | None = None
+    def __init__(self, max_limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_limit = self.limit = max_limit
+        self.in_flight = self.successes = 0
+        self.resume_at = self.spread_seconds = 0.0
+        self.lowered_at = float("-inf")
+        self.only_429s_since: float | None = None
+        self._clock = clock
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def one(self, first: bool) -> AsyncIterator[None]:
-        """A slot, once one is free and the replica's pause is over; `first` goes before those who wait."""
-        await self._turn(first)
+    async def acquire(self, first: bool) -> AsyncIterator[None]:
+        """Hold a slot, once one is free and the pause of the replica is over; `first` goes to the head of the queue."""
+        await self._queued(first)
         try:
-            while (wait := self.resume_at - time.monotonic()) > 0:
+            while (wait := self.resume_at - self._clock()) > 0:
                 await asyncio.sleep(wait + random.uniform(0, self.spread_seconds))
             yield
         finally:
-            self._give()
+            self._release()
 
-    async def _turn(self, first: bool) -> None:
-        if self.busy < self.limit and not self._queue:
-            self.busy += 1
+    async def _queued(self, first: bool) -> None:
+        if self.in_flight < self.limit and not self._queue:
+            self.in_flight += 1
             return
         turn = asyncio.get_running_loop().create_future()
         (self._queue.appendleft if first else self._queue.append)(turn)
         try:
-            await turn  # whoever ends it has counted the slot as taken
+            await turn  # `_release` has counted the slot as taken
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._give()
+                self._release()
             raise
 
-    def _give(self) -> None:
-        self.busy -= 1
-        while self._queue and self.busy < self.limit:
+    def _release(self) -> None:
+        self.in_flight -= 1
+        while self._queue and self.in_flight < self.limit:
             turn = self._queue.popleft()
             if not turn.done():
-                self.busy += 1
+                self.in_flight += 1
                 turn.set_result(None)
 
-    def too_many(self, sent_at: float, pause_seconds: float) -> None:
-        """Note a 429: shrink, once for all calls that were on their way together, and pause as long as asked. Calls
-        resume a little apart."""
-        now = time.monotonic()
+    def on_429(self, sent_at: float, pause_seconds: float) -> None:
+        """Record a 429. It lowers the limit, once for all calls that were in flight together, and pauses the replica
+        for `pause_seconds`; calls resume slightly apart."""
+        now = self._clock()
         self._recent.append(True)
-        self.busy_since = now if self.busy_since is None else self.busy_since
-        if sent_at >= self.shrunk_at:
-            crowded = sum(self._recent) >= CROWD
+        self.only_429s_since = now if self.only_429s_since is None else self.only_429s_since
+        if sent_at > self.lowered_at:
+            crowded = sum(self._recent) >= CROWDED
             self.limit = max(1, self.limit * 4 // 5 if crowded else self.limit - 1)
-            self.shrunk_at = now
+            self.lowered_at = now
         if now + pause_seconds > self.resume_at:
             self.resume_at, self.spread_seconds = now + pause_seconds, min(1.0, pause_seconds / 10)
 
     @property
     def starved_seconds(self) -> float:
-        """For how long there was nothing but 429s."""
-        return 0.0 if self.busy_since is None else time.monotonic() - self.busy_since
+        """For how long every reply has been a 429."""
+        return 0.0 if self.only_429s_since is None else self._clock() - self.only_429s_since
 
-    def well(self) -> None:
-        """Note a good answer."""
+    def on_success(self) -> None:
+        """Record a successful answer."""
         self._recent.append(False)
-        self.busy_since = None
+        self.only_429s_since = None
         self.successes += 1
-        if self.successes >= GROWS_AFTER:
-            self.limit, self.successes = min(self.most, self.limit + 1), 0
+        if self.successes >= SUCCESSES_PER_SLOT:
+            self.limit, self.successes = min(self.max_limit, self.limit + 1), 0
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks to wait: by `retry-after-ms`, or by `retry-after` in seconds or as an HTTP date. 0
-    where it gives none that can be read or that lies ahead; two minutes at most."""
+    """Seconds that a server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as an HTTP date. 0 where
+    neither header is readable or the date is past; at most `MAX_PAUSE_SECONDS`."""
     for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        given = headers.get(header, "").strip()
-        if NUMBER.fullmatch(given):
-            return min(float(given) * unit, LONGEST_SECONDS)
-    return min(max(_seconds_until(headers.get("retry-after", "")), 0.0), LONGEST_SECONDS)
+        value = headers.get(header, "").strip()
+        if NUMBER.fullmatch(value):
+            return min(float(value) * unit, MAX_PAUSE_SECONDS)
+    return min(max(_seconds_until(headers.get("retry-after", "")), 0.0), MAX_PAUSE_SECONDS)
 
 
 def _seconds_until(date: str) -> float:

@@ -1,7 +1,7 @@
-"""JSON over HTTP to one or several replicas of a model server: in order, bounded, and never for ever.
+"""JSON over HTTP to one or several replicas of a model server, with bounded concurrency, retries and deadlines.
 
-Each replica has slots and a breaker of its own. Calls of one group go to one replica, so that what it keeps of their
-beginnings is found again. A call without an answer does not keep the others from theirs.
+Each replica has a limiter and a circuit breaker of its own. Calls of one group go to one replica, whose prefix cache
+then holds their common beginning. A call without an answer does not affect the others.
 """
 
 from __future__ import annotations
@@ -16,35 +16,50 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from pydantic import PositiveFloat, PositiveInt
+
 from reer.errors import Incomplete, InputError
 from reer.models.http.adaptive_limit import AdaptiveLimiter
 from reer.models.http.circuit_breaker import CircuitBreaker
-from reer.models.http.connection import Connection
-from reer.models.http.errors import Busy, Down, PromptTooLong, Refused, RetryState, Unanswered, Unreadable, trouble
-from reer.models.http.systemic import Refusal, Refusals, RequestProfile
+from reer.models.http.connection import Connection, Transport
+from reer.models.http.errors import (
+    PromptTooLong,
+    RateLimited,
+    Rejected,
+    RetryState,
+    Unanswered,
+    Unavailable,
+    Unreadable,
+    classify_response,
+)
+from reer.models.http.systemic import Rejection, Rejections, RequestProfile
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where a model is served and how patient to be: none of this is identity. `replicas` are further addresses of the
-    same model, `key_variable` names the environment variable that holds the key ('' for none).
-
-    `timeout_seconds` bounds one attempt from its first byte to its last; `total_seconds` a call's attempts with the
-    pauses between them, not its waiting for a slot, for a 429 or for a replica that is down. One that is down is tried
-    after `outage_pause_seconds`, then ever more rarely, and given up after `outage_seconds`; so is one that says
-    nothing but 429 for that long."""
+    """Where a model is served, and how long its calls are retried. None of this identifies a result."""
 
     base_url: str = field(metadata={"identity": False})
+    """Address of the server, with http:// or https://."""
     replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
+    """Further addresses that serve the same model."""
     key_variable: str = field(default="", metadata={"identity": False})
-    concurrency: int = field(default=8, metadata={"identity": False})
-    timeout_seconds: float = field(default=600.0, metadata={"identity": False})
-    total_seconds: float = field(default=3600.0, metadata={"identity": False})
-    attempts: int = field(default=6, metadata={"identity": False})
-    outage_seconds: float = field(default=900.0, metadata={"identity": False})
-    outage_pause_seconds: float = field(default=5.0, metadata={"identity": False})
+    """Name of the environment variable that holds the key; '' where the server needs none."""
+    concurrency: PositiveInt = field(default=8, metadata={"identity": False})
+    """Calls in flight at once, per replica."""
+    timeout_seconds: PositiveFloat = field(default=600.0, metadata={"identity": False})
+    """Bound on one attempt, from its first byte sent to the last byte received."""
+    total_seconds: PositiveFloat = field(default=3600.0, metadata={"identity": False})
+    """Bound on all attempts of a call with the delays between them. Waiting for a slot, for a 429 or for a replica that
+    is down does not count."""
+    attempts: PositiveInt = field(default=6, metadata={"identity": False})
+    """Attempts of one call before it is given up; a 429 is not an attempt."""
+    outage_seconds: PositiveFloat = field(default=900.0, metadata={"identity": False})
+    """After how long a replica is given up that is down, or that replies with nothing but 429."""
+    outage_pause_seconds: PositiveFloat = field(default=5.0, metadata={"identity": False})
+    """Pause before the first probe of a replica that is down; it doubles after each failed probe."""
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -56,100 +71,107 @@ class Endpoint:
                 raise InputError(f"server: base_url wants http:// or https://, got {url!r}")
         if any(mark in self.key_variable for mark in ("-", ".", " ")) or len(self.key_variable) > 60:
             raise InputError("server: key_variable wants the NAME of an environment variable, not a key")
-        seconds = self.timeout_seconds, self.total_seconds, self.outage_seconds, self.outage_pause_seconds
-        if self.concurrency < 1 or self.attempts < 1 or min(seconds) <= 0:
-            raise InputError(f"server: want concurrency and attempts >= 1 and positive seconds, got {self}")
 
     def headers(self, key: str) -> dict[str, str]:
-        """What goes with every call; `key` is '' where none is named."""
+        """Headers of every call; `key` is '' where none is configured."""
         return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def untimed(answer: Any, seconds: float) -> Any:
-    """An answer that does not say how long it took."""
+    """The answer as it is, for calls that do not record their duration."""
     return answer
 
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """One thing to ask, and how its answer is read (raising what an unreadable answer raises). Calls of one `group` go
-    to one replica; `url` names it instead.
-
-    `manner` says how a refusal of this one call is an answer; without one it is an InputError. `timed` puts its seconds
-    into an answer. An `upload` goes as a file, with the body as its form; `plain` replies are read as text, not as
-    JSON; what is done `once` is not sent again where the server may have carried it out."""
+    """One call to a server."""
 
     path: str
     body: dict[str, Any]
     read: Callable[[Any], Result]
+    """Reads the reply; an answer it cannot read raises ValueError, LookupError, TypeError or AttributeError."""
     group: str = ""
+    """Calls of one group go to one replica."""
     url: str = ""
-    manner: RequestProfile[Result] | None = None
+    """The replica to use, instead of one chosen by group or position."""
+    profile: RequestProfile[Result] | None = None
+    """Makes an answer of a rejection of this call alone; without a profile every rejection raises InputError."""
     timed: Callable[[Result, float], Result] = untimed
+    """Records in an answer the seconds that its attempt took."""
     method: Literal["POST", "GET"] = "POST"
     upload: bytes = b""
+    """Content sent as a file, with the body as the other fields of its form."""
     plain: bool = False
-    once: bool = False
+    """Read the reply as text, not as JSON."""
+    idempotent: bool = True
+    """If false, the call is not repeated where the server may have carried it out."""
 
     @property
     def payload(self) -> bytes:
-        """The body as it is sent; nothing where there is none."""
+        """The body in bytes; empty where there is none."""
         return encoded(self.body) if self.body else b""
 
 
 def encoded(body: Any) -> bytes:
-    """As JSON; half surrogate pairs become `?`."""
+    """Compact JSON in UTF-8; unpaired surrogates become `?`."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 @dataclass
 class Replica:
-    """One address, and how it does; `gave_up` says why nothing more is sent to it in this round."""
+    """One address and its state; `gave_up` says why nothing more is sent to it in the current round."""
 
     url: str
-    slots: AdaptiveLimiter
+    limiter: AdaptiveLimiter
     breaker: CircuitBreaker
     gave_up: str = ""
 
-    def renew(self) -> None:
-        """A new round may try again what was given up on."""
-        self.gave_up, self.slots.busy_since = "", None
-        self.breaker.renew()
+    def reset(self) -> None:
+        """Allow a new round to try again a replica that was given up."""
+        self.gave_up, self.limiter.only_429s_since = "", None
+        self.breaker.reset()
 
     async def admit(self) -> bool:
-        """Wait until something may be sent; True if it is the probe. Raises Unanswered where nothing may any more."""
+        """Wait until a call may be sent; True if it is a probe. Raises Unanswered if the replica was given up."""
         if self.gave_up:
             raise Unanswered(self.gave_up)
         return await self.breaker.admit()
 
-    def note(self, sent_at: float, probe: bool, error: Exception | None) -> None:
-        """Learn from an attempt that ended well, or in an error."""
-        if isinstance(error, Down):
-            self.breaker.failed(probe, str(error))
+    def record(self, sent_at: float, probe: bool, error: Exception | None) -> None:
+        """Update limiter and breaker after an attempt; `error` is None for a valid answer or a rejection."""
+        if isinstance(error, Unavailable):
+            self.breaker.on_failure(probe, str(error))
             return
-        self.breaker.answered(counts=error is None)
-        if isinstance(error, Busy):
-            self.slots.too_many(sent_at, error.wait_seconds)
-            if self.slots.starved_seconds > self.breaker.outage_seconds:
+        self.breaker.on_answer(counts=error is None)
+        if isinstance(error, RateLimited):
+            self.limiter.on_429(sent_at, error.wait_seconds)
+            if self.limiter.starved_seconds > self.breaker.outage_seconds:
                 self.gave_up = f"nothing but 429 for {self.breaker.outage_seconds:g} s; last: {error}"
         elif error is None:
-            self.slots.well()
+            self.limiter.on_success()
 
 
 class Client:
-    """An open connection to all replicas."""
+    """An open connection to all replicas. `clock` is a monotonic time in seconds."""
 
-    def __init__(self, name: str, served: Endpoint, connection: Connection, runner: asyncio.Runner) -> None:
-        self.name, self.served, self.connection, self.runner = name, served, connection, runner
-        self.refusals = Refusals(served.concurrency)
-        self.replicas = {url: self._replica(url) for url in served.urls}
+    def __init__(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        connection: Transport,
+        runner: asyncio.Runner,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.endpoint, self.connection, self.runner, self.clock = name, endpoint, connection, runner, clock
+        self.rejections = Rejections(endpoint.concurrency)
+        self.replicas = {url: self._replica(url) for url in endpoint.urls}
 
     def _replica(self, url: str) -> Replica:
-        told, served = f"server {self.name} at {url}", self.served
+        name, endpoint = f"server {self.name} at {url}", self.endpoint
         return Replica(
             url,
-            AdaptiveLimiter(served.concurrency),
-            CircuitBreaker(told, served.outage_pause_seconds, served.outage_seconds),
+            AdaptiveLimiter(endpoint.concurrency, self.clock),
+            CircuitBreaker(name, endpoint.outage_pause_seconds, endpoint.outage_seconds, self.clock),
         )
 
     def ask(self, calls: Sequence[Call[Result]]) -> Iterator[tuple[int, Result | None]]:
@@ -158,11 +180,11 @@ class Client:
         Raises InputError for a rejection that concerns more than one call, and Incomplete, after all other answers,
         where a call has no answer."""
         for replica in self.replicas.values():
-            replica.renew()
+            replica.reset()
         finished: asyncio.Queue[asyncio.Task[tuple[int, Result | None] | None]] = asyncio.Queue()
-        refused: dict[int, Refusal[Result]] = {}
+        rejected: dict[int, Rejection[Result]] = {}
         missing: list[str] = []
-        tasks = self.runner.run(self._start(calls, refused, missing))
+        tasks = self.runner.run(self._start(calls, rejected, missing))
         try:
             for task in tasks:
                 task.add_done_callback(finished.put_nowait)
@@ -179,7 +201,9 @@ class Client:
                 task.cancel()
             if running:
                 self.runner.run(_ended(running))
-        yield from [(i, refusal.answer(every=len(refused) == len(calls))) for i, refusal in sorted(refused.items())]
+        yield from [
+            (i, rejection.answer(every=len(rejected) == len(calls))) for i, rejection in sorted(rejected.items())
+        ]
         if missing:
             raise Incomplete(
                 f"server {self.name}: {len(missing)} of {len(calls)} calls have no answer; last: {missing[-1]}. The "
@@ -187,15 +211,15 @@ class Client:
             )
 
     async def _start(
-        self, calls: Sequence[Call[Result]], refused: dict[int, Refusal[Result]], missing: list[str]
+        self, calls: Sequence[Call[Result]], rejected: dict[int, Rejection[Result]], missing: list[str]
     ) -> list[asyncio.Task[tuple[int, Result | None] | None]]:
-        """A task for each call, which returns its index and answer; None where it is noted as refused or missing."""
+        """A task for each call, which returns its index and answer; None where it is noted as rejected or missing."""
 
         async def one(number: int, call: Call[Result]) -> tuple[int, Result | None] | None:
             try:
                 return number, await self._one(call, self.replicas[self._url(call, number)])
-            except Refused as error:
-                refused[number] = self.refusals.note(call.manner, error)
+            except Rejected as error:
+                rejected[number] = self.rejections.on_rejection(call.profile, error)
             except Unanswered as error:
                 missing.append(str(error))
             return None
@@ -206,44 +230,46 @@ class Client:
         if call.url:
             return call.url
         key = int(hashlib.sha256(call.group.encode()).hexdigest(), 16) if call.group else number
-        return self.served.urls[key % len(self.served.urls)]
+        return self.endpoint.urls[key % len(self.endpoint.urls)]
 
     async def _one(self, call: Call[Result], replica: Replica) -> Result | None:
-        """The answer, after as many attempts as it takes; None for no room. Raises Refused or Unanswered."""
-        served, again = self.served, False
-        patience = RetryState(served.attempts, served.timeout_seconds, served.total_seconds, call.once)
+        """The answer, after as many attempts as needed; None for a prompt too long for the server. Raises Rejected or
+        Unanswered."""
+        endpoint, retry = self.endpoint, False
+        state = RetryState(endpoint.attempts, endpoint.timeout_seconds, endpoint.total_seconds, call.idempotent)
         while True:
-            async with replica.slots.one(first=again):
+            async with replica.limiter.acquire(first=retry):
                 probe = await replica.admit()
-                sent_at = time.monotonic()
+                sent_at = self.clock()
                 try:
-                    found = await self._attempt(call, replica, min(patience.left_seconds, replica.breaker.left_seconds))
-                except (PromptTooLong, Refused) as error:
-                    replica.note(sent_at, probe, None)
+                    seconds = min(state.remaining_seconds, replica.breaker.remaining_seconds)
+                    answer = await self._attempt(call, replica, seconds)
+                except (PromptTooLong, Rejected) as error:
+                    replica.record(sent_at, probe, None)
                     if isinstance(error, PromptTooLong):
                         return None
                     raise
-                except (Busy, Down, Unreadable) as error:
-                    failed: Exception = error
-                    replica.note(sent_at, probe, failed)
+                except (RateLimited, Unavailable, Unreadable) as error:
+                    failure: Exception = error
+                    replica.record(sent_at, probe, failure)
                 else:
-                    seconds = time.monotonic() - sent_at
-                    replica.note(sent_at, probe, None)
-                    self.refusals.answered(call.manner)
-                    return call.timed(found, seconds)
-            again = not (probe and isinstance(failed, Down))  # a failed probe goes last: another may try next
-            if again:
-                await asyncio.sleep(patience.after(failed, time.monotonic() - sent_at))
+                    seconds = self.clock() - sent_at
+                    replica.record(sent_at, probe, None)
+                    self.rejections.on_success(call.profile)
+                    return call.timed(answer, seconds)
+            retry = not (probe and isinstance(failure, Unavailable))  # after a failed probe another call probes next
+            if retry:
+                await asyncio.sleep(state.delay_after(failure, self.clock() - sent_at))
 
     async def _attempt(self, call: Call[Result], replica: Replica, seconds: float) -> Result:
-        """One attempt, read. Raises what `trouble` says."""
+        """The answer of one attempt. Raises the errors of `classify_response`, and Unavailable."""
         url = replica.url.rstrip("/") + call.path
         if call.upload:
             reply = await self.connection.upload(url, call.body, call.upload, seconds)
         else:
             reply = await self.connection.request(call.method, url, call.payload, seconds)
         if reply.status != 200:
-            raise trouble(self.name, reply.status, reply.text, reply.headers)
+            raise classify_response(self.name, reply.status, reply.text, reply.headers)
         try:
             return call.read(reply.text if call.plain else json.loads(reply.body))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -266,14 +292,14 @@ async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 @contextmanager
-def connect(name: str, served: Endpoint) -> Iterator[Client]:
-    """Open a client. Raises InputError when the key's variable is not set."""
-    key = os.environ.get(served.key_variable, "") if served.key_variable else ""
-    if served.key_variable and not key:
-        raise InputError(f"server {name}: set the environment variable {served.key_variable} to your key")
+def connect(name: str, endpoint: Endpoint) -> Iterator[Client]:
+    """Open a client. Raises InputError when the key's environment variable is not set."""
+    key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
+    if endpoint.key_variable and not key:
+        raise InputError(f"server {name}: set the environment variable {endpoint.key_variable} to your key")
     with asyncio.Runner() as runner:
-        connection = runner.run(Connection.opened(served.headers(key), served.timeout_seconds))
+        connection = runner.run(Connection.opened(endpoint.headers(key), endpoint.timeout_seconds))
         try:
-            yield Client(name, served, connection, runner)
+            yield Client(name, endpoint, connection, runner)
         finally:
             runner.run(connection.close())

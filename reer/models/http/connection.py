@@ -1,32 +1,32 @@
-"""Connections to model servers: bytes out, bytes in, and what broke on the way.
+"""Sends HTTP requests to model servers and returns whole replies.
 
-aiohttp, because a judge is asked thousands of times and each call through httpx 0.28 takes four times the CPU time.
+aiohttp, because a judge receives thousands of calls, and each one through httpx 0.28 takes four times the CPU time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from reer.models.http.errors import Down
+from reer.models.http.errors import Unavailable
 
 if TYPE_CHECKING:
     import aiohttp
 
-IDLE_SECONDS = 4.0  # uvicorn, behind vLLM and SGLang, closes after five; who closes first meets no half-closed one
+# uvicorn, behind vLLM and SGLang, closes idle connections after five seconds: closing earlier avoids half-closed ones
+IDLE_SECONDS = 4.0
 CONNECT_SECONDS = 10.0
-NAMED = "Content-Disposition: form-data; "
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, whole."""
+    """A complete HTTP reply."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,16 +37,29 @@ class Reply:
         return self.body.decode("utf-8", "replace")
 
 
+class Transport(Protocol):
+    """Sends one HTTP request; `seconds` bounds it from its first byte to the last of the reply. Both methods raise
+    Unavailable for a broken connection or a passed deadline."""
+
+    async def request(self, method: str, url: str, payload: bytes, seconds: float) -> Reply:
+        """Send JSON, or no body where `payload` is empty."""
+        ...
+
+    async def upload(self, url: str, form: Mapping[str, str], content: bytes, seconds: float) -> Reply:
+        """Send JSON lines as the file of a form."""
+        ...
+
+
 class Connection:
-    """As many connections as are in use together; who asks bounds their number."""
+    """A pool of connections without a bound of its own: its users bound the calls in flight. See `Transport`."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._proxy = cache(_proxy)  # the environment is read once for an address, not at each call
+        self._proxy = cache(_proxy)  # reads the environment once per address, not at each call
 
     @classmethod
     async def opened(cls, headers: Mapping[str, str], timeout_seconds: float) -> Connection:
-        """Ready to connect. Redirects are not followed, cookies not kept, and a ~/.netrc is not read."""
+        """An open session. It follows no redirects, keeps no cookies and does not read ~/.netrc."""
         import aiohttp
 
         return cls(
@@ -62,33 +75,32 @@ class Connection:
         await self._session.close()
 
     async def request(self, method: str, url: str, payload: bytes, seconds: float) -> Reply:
-        """Ask with JSON, or with nothing; `seconds` from the first byte to the last. Raises Down."""
-        sent = {"data": payload, "headers": {"Content-Type": "application/json"}} if payload else {}
-        return await self._send(method, url, sent, seconds)
+        headers = {"Content-Type": "application/json"} if payload else {}
+        return await self._send(method, url, payload or None, headers, seconds)
 
     async def upload(self, url: str, form: Mapping[str, str], content: bytes, seconds: float) -> Reply:
-        """Send JSON lines as a file of a form. Raises Down."""
-        boundary = uuid.uuid4().hex
-        fields = [f'--{boundary}\r\n{NAMED}name="{name}"\r\n\r\n{value}\r\n' for name, value in form.items()]
-        file = (
-            f'--{boundary}\r\n{NAMED}name="file"; filename="requests.jsonl"\r\nContent-Type: application/jsonl\r\n\r\n'
-        )
-        payload = "".join((*fields, file)).encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        return await self._send("POST", url, {"data": payload, "headers": headers}, seconds)
-
-    async def _send(self, method: str, url: str, sent: dict[str, Any], seconds: float) -> Reply:
         import aiohttp
 
-        asked = self._session.request(method, url, allow_redirects=False, proxy=self._proxy(url), **sent)
+        data = aiohttp.FormData(dict(form))
+        data.add_field("file", io.BytesIO(content), filename="requests.jsonl", content_type="application/jsonl")
+        return await self._send("POST", url, data, {}, seconds)
+
+    async def _send(
+        self, method: str, url: str, data: bytes | aiohttp.FormData | None, headers: Mapping[str, str], seconds: float
+    ) -> Reply:
+        import aiohttp
+
+        request = self._session.request(
+            method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy(url)
+        )
         try:
-            async with asyncio.timeout(seconds), asked as reply:
+            async with asyncio.timeout(seconds), request as reply:
                 return Reply(reply.status, reply.headers, await reply.read())
         except aiohttp.ClientError as error:
-            undone = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            raise Down(f"{type(error).__name__}: {error}", undone=undone) from None
+            unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise Unavailable(f"{type(error).__name__}: {error}", not_executed=unsent) from None
         except TimeoutError:
-            raise Down(f"no whole answer within {seconds:g} s") from None
+            raise Unavailable(f"no whole answer within {seconds:g} s") from None
 
 
 def _proxy(url: str) -> str | None:

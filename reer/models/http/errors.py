@@ -1,115 +1,118 @@
-"""What can go wrong with a call, told apart, and how much patience is left for it.
+"""What can go wrong with a call, and how long it is retried.
 
-openai-python 3.54 (`_base_client.py`) retries the same statuses but does not wait where it is asked for more than two
-minutes; here a 429 is waited for and costs no attempt.
+openai-python 3.54 (`_base_client.py`) retries the same statuses, but ignores a requested wait of more than two minutes;
+here a 429 is waited for and does not count as an attempt.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from reer.errors import InputError
 from reer.models.http.adaptive_limit import retry_after
 from reer.models.protocols import Completion
 
-RETRIED = {200, 408, 409, 425}  # 200: with a body that is no answer, as gateways send
-NO_ROOM = Completion("", "prompt_too_long", 0, 0)
-UNDONE = {503, 529}  # who answers so has not done what was asked
-LONGEST_BUSY_SECONDS, LONGEST_BACKOFF_SECONDS = 8.0, 30.0
-TOO_LONG = re.compile(
+RETRIED = {200, 408, 409, 425}  # 200: with an unreadable body, as gateways send
+NOT_EXECUTED = {503, 529}  # a server that replies with these has not carried out the call
+MAX_RATE_LIMIT_PAUSE_SECONDS, MAX_BACKOFF_SECONDS = 8.0, 30.0
+CONTEXT_EXCEEDED = re.compile(
     r"context.{0,3}length|maximum context|too many tokens|prompt is too long|exceed context limit", re.I
 )
-QUOTA = re.compile(r"insufficient_quota|credit balance", re.I)  # a 429 that no waiting ends
+QUOTA_EXCEEDED = re.compile(r"insufficient_quota|credit balance", re.I)  # a 429 that waiting does not end
+PROMPT_TOO_LONG = Completion("", "prompt_too_long", 0, 0)
 
 
 class Unreadable(ValueError):
-    """A reply that is no answer; the message says what is wrong with it."""
+    """A reply that is not a valid answer; the message says what is wrong with it."""
 
 
 class PromptTooLong(Exception):
-    """The server says that the call does not fit its context."""
+    """The call exceeds the context of the server's model."""
 
 
 class Unanswered(Exception):
-    """A call that has no answer, and will have none now; the message says why."""
+    """A call that was given up without an answer; the message says why."""
 
 
-class Refused(InputError):
-    """What the server will not do. `status` is its HTTP status, `reason` its words."""
+class Rejected(InputError):
+    """A call that the server rejects. `status` is the HTTP status, `reason` the server's message."""
 
     def __init__(self, name: str, status: int, reason: str) -> None:
-        super().__init__(f"server {name} refused the request: {reason}")
+        super().__init__(f"server {name} rejected the request: {reason}")
         self.status, self.reason = status, reason
 
 
-class Down(ConnectionError):
-    """5xx, a broken connection or a deadline. `undone` where the call has surely not been carried out."""
+class Unavailable(ConnectionError):
+    """5xx, a broken connection or a deadline. `not_executed` where the server certainly did not carry out the call."""
 
-    def __init__(self, why: str, wait_seconds: float = 0.0, undone: bool = False) -> None:
+    def __init__(self, why: str, wait_seconds: float = 0.0, not_executed: bool = False) -> None:
         super().__init__(why)
-        self.wait_seconds, self.undone = wait_seconds, undone
+        self.wait_seconds, self.not_executed = wait_seconds, not_executed
 
 
-class Busy(Exception):
-    """A 429, with the seconds it asks to wait."""
+class RateLimited(Exception):
+    """A 429, with the seconds that the server asks to wait."""
 
     def __init__(self, why: str, wait_seconds: float) -> None:
         super().__init__(why)
         self.wait_seconds = wait_seconds
 
 
-def trouble(name: str, status: int, text: str, headers: Any) -> Exception:
-    """What a reply of this status and text is, when it is no answer."""
+def classify_response(name: str, status: int, text: str, headers: Mapping[str, str]) -> Exception:
+    """The error that an unsuccessful response of server `name` stands for."""
     why = f"HTTP {status}: {text[:300]}"
-    if status in (400, 413, 422) and TOO_LONG.search(text):
+    if status in (400, 413, 422) and CONTEXT_EXCEEDED.search(text):
         return PromptTooLong()
-    if status == 429 and not QUOTA.search(text):
-        return Busy(why, retry_after(headers))
+    if status == 429 and not QUOTA_EXCEEDED.search(text):
+        return RateLimited(why, retry_after(headers))
     if status >= 500:
-        return Down(why, retry_after(headers), status in UNDONE)
-    return Unreadable(why) if status in RETRIED else Refused(name, status, why)
+        return Unavailable(why, retry_after(headers), status in NOT_EXECUTED)
+    return Unreadable(why) if status in RETRIED else Rejected(name, status, why)
 
 
 @dataclass
 class RetryState:
-    """What is left of it for one call. `once`: not to be sent again where the server may have carried it out."""
+    """The attempts and the time that one call has left. A call that is not `idempotent` is not repeated where the
+    server may have carried it out. Time is passed in, so this needs no clock."""
 
     attempts: int
     timeout_seconds: float
     total_seconds: float
-    once: bool
+    idempotent: bool
     failures: int = 0
-    busy: int = 0
+    rate_limits: int = 0
     spent_seconds: float = 0.0
 
     @property
-    def left_seconds(self) -> float:
+    def remaining_seconds(self) -> float:
         """How long the next attempt may take."""
         return min(self.timeout_seconds, self.total_seconds - self.spent_seconds)
 
-    def after(self, error: Exception, seconds: float) -> float:
-        """Seconds to wait after an attempt that took `seconds`. Raises Unanswered where no other is to follow."""
-        if isinstance(error, Busy):
-            self.busy += 1
-            wait = _pause(self.busy, LONGEST_BUSY_SECONDS)
-            return min(wait, error.wait_seconds) if error.wait_seconds else wait  # what is told is waited for in a slot
-        if self.once and not (isinstance(error, Down) and error.undone):
-            raise Unanswered(f"{error}; it may have been carried out all the same, so it is not sent again")
+    def delay_after(self, error: Exception, seconds: float) -> float:
+        """Seconds to wait after an attempt that took `seconds` and ended in `error`. Raises Unanswered where the call
+        is not to be attempted again."""
+        if isinstance(error, RateLimited):
+            self.rate_limits += 1
+            delay = _backoff(self.rate_limits, MAX_RATE_LIMIT_PAUSE_SECONDS)
+            return min(delay, error.wait_seconds) if error.wait_seconds else delay  # the limiter waits for the rest
+        if not self.idempotent and not (isinstance(error, Unavailable) and error.not_executed):
+            raise Unanswered(f"{error}; the server may have carried it out nevertheless, so it is not sent again")
         self.failures += 1
         if self.failures >= self.attempts:
             raise Unanswered(f"no answer after {self.attempts} attempts; last: {error}")
-        wait = _pause(self.failures, LONGEST_BACKOFF_SECONDS)
-        if isinstance(error, Down):
-            wait = max(wait, error.wait_seconds)
-        self.spent_seconds += seconds + wait
-        if self.left_seconds <= 0:
+        delay = _backoff(self.failures, MAX_BACKOFF_SECONDS)
+        if isinstance(error, Unavailable):
+            delay = max(delay, error.wait_seconds)
+        self.spent_seconds += seconds + delay
+        if self.remaining_seconds <= 0:
             raise Unanswered(f"no answer in {self.total_seconds:g} s; last: {error}")
-        return wait
+        return delay
 
 
-def _pause(times: int, longest_seconds: float) -> float:
-    """Most trouble is over at once, what is not lasts: the first pause is short, each next one four times as long."""
-    return min(0.05 * 4.0 ** min(times - 1, 9), longest_seconds) * random.uniform(0.5, 1.0)
+def _backoff(failures: int, max_seconds: float) -> float:
+    """Exponential backoff with jitter: most failures are over at once, so the first delay is short and each next one
+    four times as long."""
+    return min(0.05 * 4.0 ** min(failures - 1, 9), max_seconds) * random.uniform(0.5, 1.0)

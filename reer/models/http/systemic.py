@@ -1,7 +1,8 @@
-"""Whether a refusal is about one call, which is then its answer, or about the parameters, which every call sends.
+"""Decides whether a rejected call (HTTP 400, 413, 422) is due to its own content or to the parameters of every call.
 
-A server says 400 to both. It is the parameters where calls that sent the same ones were refused several times, or all
-of them, and none was ever answered; unless the server names the content.
+Servers use the same statuses for both. A rejection concerns the parameters when several calls with the same parameters
+were rejected, or all of them, and none has ever succeeded, unless the server's message names the content. A rejection
+of one call becomes its answer; a systemic one stops the work.
 """
 
 from __future__ import annotations
@@ -13,70 +14,71 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from reer.errors import InputError
-from reer.models.http.errors import Refused
+from reer.models.http.errors import Rejected
 
 Result = TypeVar("Result")
-ALONE = (400, 413, 422)  # what is said of one call; 401, 403 and 404 are said of all
+PER_CALL = (400, 413, 422)  # statuses that may concern one call; 401, 403 and 404 concern all of them
 SEVERAL = 3
 CONTENT = re.compile(r"content.{0,3}(filter|policy|management)|moderation|flagged|safety|usage polic", re.I)
 
 
 @dataclass(frozen=True)
 class RequestProfile(Generic[Result]):
-    """How a call is asked: `sent` are its parameters, `advice` says which switches leave them out, and `refused` makes
-    an answer of the server's words."""
+    """What calls have in common: their `parameters`, the `advice` which settings omit them, and `rejected`, which makes
+    an answer of the server's message."""
 
-    sent: str
+    parameters: str
     advice: str
-    refused: Callable[[str], Result]
+    rejected: Callable[[str], Result]
 
 
 @dataclass(frozen=True)
-class Refusal(Generic[Result]):
-    """One call that was refused; `accepted` says whether a call of its manner is known to have been answered."""
+class Rejection(Generic[Result]):
+    """One rejected call. `accepted` tells whether a call of the same profile is known to have succeeded."""
 
-    manner: RequestProfile[Result]
-    error: Refused
+    profile: RequestProfile[Result]
+    error: Rejected
     accepted: Callable[[], bool]
 
     def answer(self, every: bool) -> Result:
-        """The answer that it is. Raises InputError where `every` call of its round was refused, none ever answered."""
-        if every and self.about_all:
-            raise self.of_all()
-        return self.manner.refused(self.error.reason)
+        """The rejection as an answer. Raises InputError where `every` call of the round was rejected and none of this
+        profile has ever succeeded."""
+        if every and self.systemic:
+            raise self.systemic_error()
+        return self.profile.rejected(self.error.reason)
 
     @property
-    def about_all(self) -> bool:
-        """May be, as far as is known, a refusal of what every call sends."""
+    def systemic(self) -> bool:
+        """Whether, as far as is known, the rejection may concern the parameters of every call."""
         return not self.accepted() and not CONTENT.search(self.error.reason)
 
-    def of_all(self) -> InputError:
+    def systemic_error(self) -> InputError:
         return InputError(
-            f"{self.error}\nNothing sent like this was answered, so it is refused for its parameters or the model's "
-            f"name. Sent: {self.manner.sent}. {self.manner.advice}"
+            f"{self.error}\nNo call with these parameters has succeeded, so the server rejects the parameters or the "
+            f"model's name. Sent: {self.profile.parameters}. {self.profile.advice}"
         )
 
 
-class Refusals:
-    """What a client's servers have refused, and in which manner they have answered."""
+class Rejections:
+    """The rejected calls of a client, and the profiles that its servers have accepted."""
 
-    def __init__(self, together: int) -> None:
-        """`together` is how many calls are on their way at once: refusals are quick, and outrun the first answer."""
-        self.several = max(SEVERAL, together)
-        self._answered: set[str] = set()
-        self._refused: Counter[str] = Counter()
+    def __init__(self, concurrency: int) -> None:
+        """`concurrency`: calls in flight at once. Rejections are fast and arrive before the first answer."""
+        self.several = max(SEVERAL, concurrency)
+        self._accepted: set[str] = set()
+        self._rejected: Counter[str] = Counter()
 
-    def answered(self, manner: RequestProfile[Result] | None) -> None:
-        """Note that a call was answered: its parameters are accepted."""
-        if manner is not None:
-            self._answered.add(manner.sent)
+    def on_success(self, profile: RequestProfile[Result] | None) -> None:
+        """Record that a call succeeded: its parameters are accepted."""
+        if profile is not None:
+            self._accepted.add(profile.parameters)
 
-    def note(self, manner: RequestProfile[Result] | None, error: Refused) -> Refusal[Result]:
-        """Note a refusal. Raises InputError where it is not, or no more, about one call."""
-        if manner is None or error.status not in ALONE:
+    def on_rejection(self, profile: RequestProfile[Result] | None, error: Rejected) -> Rejection[Result]:
+        """Record a rejected call. Raises InputError where it does not, or no longer, concern one call."""
+        if profile is None or error.status not in PER_CALL:
             raise error
-        refusal = Refusal(manner, error, lambda: manner.sent in self._answered)
-        self._refused[manner.sent] += refusal.about_all
-        if self._refused[manner.sent] >= self.several and refusal.about_all:
-            raise refusal.of_all()
-        return refusal
+        rejection = Rejection(profile, error, lambda: profile.parameters in self._accepted)
+        self._rejected[profile.parameters] += rejection.systemic
+        if self._rejected[profile.parameters] >= self.several and rejection.systemic:
+            raise rejection.systemic_error()
+        return rejection

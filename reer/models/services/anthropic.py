@@ -1,4 +1,4 @@
-"""A generator behind Anthropic's Messages interface (platform.claude.com/docs/en/api/messages, version 2023-06-01)."""
+"""A client of Anthropic's Messages API (platform.claude.com/docs/en/api/messages, version 2023-06-01)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, ClassVar
 from reer.errors import InputError
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, Request
-from reer.models.services.batch_apis import AnthropicWire
+from reer.models.services.batch_apis import AnthropicBatchApi
 from reer.models.services.service import ChatService
 
-# Claude Opus 4.1 and later 4.x, Sonnet 4.5 and Haiku 4.5 and later: one of the two at most (WritingBench issue 25)
-ONE_OF_TWO = re.compile(r"claude-(opus-4-[1-9]|(sonnet|haiku)-4-[5-9])(?![0-9])")
-READ = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+# Claude Opus 4.1 and later 4.x, Sonnet 4.5 and Haiku 4.5 and later reject both together (WritingBench issue 25)
+TEMPERATURE_OR_TOP_P = re.compile(r"claude-(opus-4-[1-9]|(sonnet|haiku)-4-[5-9])(?![0-9])")
+INPUT_TOKENS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 STOPPED = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
 
 
 @dataclass(frozen=True)
 class AnthropicServer(ChatService):
-    """A model of Anthropic's. There is no seed in this interface: equal requests give other words each time, and only
-    the record of an answer makes a run repeatable. Models from Claude Opus 4.1 and Sonnet 4.5 on refuse temperature
-    together with top_p: set `send_top_p` or `send_temperature` to false. Those from Claude Opus 4.7 on refuse both, and
-    those from Claude Opus 4.6 on a prefill, as their server then says."""
+    """A model served by Anthropic. The API has no seed: equal requests give different completions each time, and only
+    recorded answers make a run reproducible. Models from Claude Opus 4.1 and Sonnet 4.5 on reject temperature together
+    with top_p: set `send_top_p` or `send_temperature` to false. Models from Claude Opus 4.7 on reject both parameters,
+    and those from Claude Opus 4.6 on reject a prefill; the server's message then says so."""
 
     engine: ClassVar[str] = "anthropic"
     path: ClassVar[str] = "/v1/messages"
@@ -32,9 +32,9 @@ class AnthropicServer(ChatService):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if ONE_OF_TWO.search(self.model) and self.send_temperature and self.send_top_p:
+        if TEMPERATURE_OR_TOP_P.search(self.model) and self.send_temperature and self.send_top_p:
             raise InputError(
-                f"server: {self.model} refuses temperature together with top_p; set send_top_p=false in its chat "
+                f"server: {self.model} rejects temperature together with top_p; set send_top_p=false in its chat "
                 "settings (judge.model.send_top_p=false for a judge), or send_temperature=false"
             )
 
@@ -44,9 +44,9 @@ class AnthropicServer(ChatService):
     def body(self, request: Request) -> dict[str, Any]:
         messages, sampling = request.prompt.messages, request.sampling
         turns = [{"role": m.role, "content": m.content} for m in messages if m.role != "system"]
-        given = request.prompt.prefill.rstrip()  # white space at its end is refused
-        if given:
-            turns.append({"role": "assistant", "content": given})
+        prefill = request.prompt.prefill.rstrip()  # the API rejects trailing white space
+        if prefill:
+            turns.append({"role": "assistant", "content": prefill})
         body: dict[str, Any] = {"model": self.model, "messages": turns, "max_tokens": sampling.max_tokens}
         if system := "\n\n".join(m.content for m in messages if m.role == "system"):
             body["system"] = system
@@ -56,13 +56,15 @@ class AnthropicServer(ChatService):
         return body
 
     def completion(self, reply: Any, request: Request) -> Completion:
-        """What a reply says: its blocks of text in one. White space that was cut off the prefill is no part of it."""
-        given, usage = request.prompt.prefill, reply["usage"]
-        said = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
-        text = said.removeprefix(given[len(given.rstrip()) :]).encode("utf-8", "replace").decode("utf-8")
-        read = sum(int(usage.get(kind) or 0) for kind in READ)
+        """The text blocks of a reply as one completion, without the white space that was stripped from the prefill."""
+        prefill, usage = request.prompt.prefill, reply["usage"]
+        raw = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
+        text = raw.removeprefix(prefill[len(prefill.rstrip()) :]).encode("utf-8", "replace").decode("utf-8")
+        prompt_tokens = sum(int(usage.get(kind) or 0) for kind in INPUT_TOKENS)
         stopped: Any = STOPPED.get(reply["stop_reason"], "stop")
-        return Completion(text, stopped, read, int(usage["output_tokens"]), served=str(reply.get("model") or ""))
+        return Completion(
+            text, stopped, prompt_tokens, int(usage["output_tokens"]), served=str(reply.get("model") or "")
+        )
 
-    def wire(self, client: Client) -> AnthropicWire:
-        return AnthropicWire(client)
+    def batch_api(self, client: Client) -> AnthropicBatchApi:
+        return AnthropicBatchApi(client)

@@ -1,8 +1,7 @@
-"""How the providers' batch interfaces look: OpenAI's (files in, files out) and Anthropic's (one call in, one file out).
+"""The providers' batch interfaces: OpenAI's (files in, files out) and Anthropic's (one call in, one file out).
 
 OpenAI: developers.openai.com/api/reference, /files and /batches. Anthropic: platform.claude.com/docs/en/api/messages,
-/batches. Neither can be asked to do the same submission only once, so a submission that may have arrived is not sent
-again.
+/batches. Neither offers idempotent submission, so a submission that may have arrived is not sent again.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reer.models.http.client import Call, Client, encoded
-from reer.models.http.errors import Unanswered, trouble
+from reer.models.http.errors import Unanswered, classify_response
 from reer.models.services.batches import Outcome, State
 
 Result = TypeVar("Result")
 ENDED = ("completed", "failed", "expired", "cancelled")
-STATUS = {
+STATUS = {  # the HTTP status that stands for each of Anthropic's error types
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -32,8 +31,8 @@ STATUS = {
 
 
 @dataclass(frozen=True)
-class OpenAiWire:
-    """OpenAI's: results and errors lie in two files, once the batch has ended in whatever way."""
+class OpenAiBatchApi:
+    """OpenAI's batches. Results and errors are in two files once the batch has ended, with whatever status."""
 
     client: Client
 
@@ -44,7 +43,7 @@ class OpenAiWire:
         upload = b"".join(encoded(line) + b"\n" for line in lines)
         file = _ask(self.client, Call("/files", {"purpose": "batch"}, _id, upload=upload))
         body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-        return _ask(self.client, Call("/batches", body, _id, once=True))
+        return _ask(self.client, Call("/batches", body, _id, idempotent=False))
 
     def look(self, batch: str) -> State:
         return _ask(self.client, Call(f"/batches/{batch}", {}, self._state, method="GET"))
@@ -68,12 +67,12 @@ class OpenAiWire:
         status, body = int(response["status_code"]), response["body"]
         if status == 200:
             return Outcome(row["custom_id"], body, None)
-        return Outcome(row["custom_id"], None, trouble(self.client.name, status, json.dumps(body), {}))
+        return Outcome(row["custom_id"], None, classify_response(self.client.name, status, json.dumps(body), {}))
 
 
 @dataclass(frozen=True)
-class AnthropicWire:
-    """Anthropic's: a batch ends when each of its requests has succeeded, errored, expired or been canceled."""
+class AnthropicBatchApi:
+    """Anthropic's batches. A batch ends when each of its requests has succeeded, errored, expired or been canceled."""
 
     client: Client
 
@@ -81,15 +80,15 @@ class AnthropicWire:
         return {"custom_id": custom_id, "params": dict(body)}
 
     def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
-        return _ask(self.client, Call("/v1/messages/batches", {"requests": list(lines)}, _id, once=True))
+        return _ask(self.client, Call("/v1/messages/batches", {"requests": list(lines)}, _id, idempotent=False))
 
     def look(self, batch: str) -> State:
         return _ask(self.client, Call(f"/v1/messages/batches/{batch}", {}, self._state, method="GET"))
 
     def _state(self, reply: Any) -> State:
-        status, base = str(reply["processing_status"]), self.client.served.base_url.rstrip("/")
+        status, base = str(reply["processing_status"]), self.client.endpoint.base_url.rstrip("/")
         url = str(reply.get("results_url") or "")
-        # the key goes nowhere but to base_url: a gateway passes on addresses that it does not serve
+        # the key is sent to base_url only: a gateway may pass on result addresses of another host
         path = url.removeprefix(base) if url.startswith(base + "/") else f"/v1/messages/batches/{reply['id']}/results"
         return State(status, status == "ended", status == "canceling", (path,) if url else ())
 
@@ -106,11 +105,11 @@ class AnthropicWire:
             return Outcome(row["custom_id"], None, Unanswered(f"the request was {result['type']}"))
         error = result["error"].get("error") or result["error"]
         status = STATUS.get(error["type"], 500)
-        return Outcome(row["custom_id"], None, trouble(self.client.name, status, json.dumps(error), {}))
+        return Outcome(row["custom_id"], None, classify_response(self.client.name, status, json.dumps(error), {}))
 
 
 def _ask(client: Client, call: Call[Result]) -> Result:
-    """The answer to one call, which is never None for want of room: what these ask fits."""
+    """The answer to one call; the calls of this module are never too long for a context, so it is never None."""
     ((_, answer),) = client.ask([call])
     assert answer is not None
     return answer
@@ -118,7 +117,7 @@ def _ask(client: Client, call: Call[Result]) -> Result:
 
 def _id(reply: Any) -> str:
     if not isinstance(reply["id"], str) or not reply["id"].replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"{reply['id']!r} is no id")
+        raise ValueError(f"{reply['id']!r} is not an id")
     return reply["id"]
 
 
@@ -127,7 +126,7 @@ def _lines(client: Client, path: str) -> list[str]:
 
 
 def _read(line: str, read: Callable[[Any], Outcome]) -> Iterator[Outcome]:
-    """The outcome of a line, if it holds one: a file that was cut off is read as far as it goes."""
+    """The outcome of a line; unreadable lines are skipped, so that a truncated file gives all its whole lines."""
     try:
         yield read(json.loads(line))
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""What is known on disk of batches under way: one small file for each, whole or not there."""
+"""The pending batches on disk: one small file each, written atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PendingBatch:
-    """A batch: the provider's id of it, whose it is, what it was asked, and when (seconds since 1970)."""
+    """A submitted batch: the provider's `id`, the server and address it was sent to, its requests, and the time of
+    submission (seconds since 1970)."""
 
     id: str
     server: str
@@ -29,41 +30,40 @@ class PendingBatch:
     submitted_at: float
 
 
-_NOTE = TypeAdapter(PendingBatch)
+_PENDING = TypeAdapter(PendingBatch)
 
 
 class BatchLedger:
-    """The notes in a folder of one server's batches. Those that cannot be read are passed over, and said."""
+    """The pending batches of one server, in a folder. Unreadable files are skipped with a warning."""
 
     def __init__(self, folder: Path, server: str, address: str) -> None:
         self.folder, self.server, self.address = folder, server, address
 
-    def about(self, wanted: Collection[str]) -> list[PendingBatch]:
-        """Batches that hold something of what is wanted, oldest first."""
-        found = [note for file in sorted(self.folder.glob("*.json")) if (note := self._read(file))]
-        ours = [note for note in found if (note.server, note.address) == (self.server, self.address)]
-        return sorted(
-            (note for note in ours if any(key in wanted for key in note.custom_ids)), key=lambda note: note.submitted_at
-        )
+    def pending(self, custom_ids: Collection[str]) -> list[PendingBatch]:
+        """Batches of this server that hold at least one of these requests, oldest first."""
+        batches = [batch for file in sorted(self.folder.glob("*.json")) if (batch := self._read(file))]
+        own = [batch for batch in batches if (batch.server, batch.address) == (self.server, self.address)]
+        matching = [batch for batch in own if any(key in custom_ids for key in batch.custom_ids)]
+        return sorted(matching, key=lambda batch: batch.submitted_at)
 
     def _read(self, file: Path) -> PendingBatch | None:
         try:
-            return _NOTE.validate_json(file.read_bytes())
+            return _PENDING.validate_json(file.read_bytes())
         except (ValidationError, FileNotFoundError) as error:
-            log.warning("%s says nothing of a batch and is passed over: %s", file, str(error).splitlines()[0])
+            log.warning("%s does not describe a batch and is skipped: %s", file, str(error).splitlines()[0])
             return None
 
     def add(self, batch: str, custom_ids: Sequence[str]) -> PendingBatch:
-        """Note a batch that was just submitted, to last through a power cut."""
-        note = PendingBatch(batch, self.server, self.address, tuple(custom_ids), time.time())
-        write_atomic(self._file(note), json.dumps(asdict(note)))
-        return note
+        """Record a batch that was just submitted; the record survives a power cut."""
+        pending = PendingBatch(batch, self.server, self.address, tuple(custom_ids), time.time())
+        write_atomic(self._file(pending), json.dumps(asdict(pending)))
+        return pending
 
-    def put_away(self, note: PendingBatch) -> None:
-        """Its answers are kept elsewhere: it is not waited for again. The file stays, under another name."""
-        file = self._file(note)
+    def archive(self, batch: PendingBatch) -> None:
+        """Rename the file of a batch whose answers are stored elsewhere, so that it is not waited for again."""
+        file = self._file(batch)
         if file.exists():
             os.replace(file, file.with_suffix(".ended"))
 
-    def _file(self, note: PendingBatch) -> Path:
-        return self.folder / f"{content_id(self.address, note.id)}.json"
+    def _file(self, batch: PendingBatch) -> Path:
+        return self.folder / f"{content_id(self.address, batch.id)}.json"

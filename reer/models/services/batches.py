@@ -16,15 +16,15 @@ from typing import Any, Protocol, TypeVar
 
 from reer.errors import Incomplete
 from reer.models.http.client import Client, encoded
-from reer.models.http.errors import NO_ROOM, PromptTooLong, Refused, Unreadable
-from reer.models.http.systemic import Refusal, RequestProfile
+from reer.models.http.errors import PROMPT_TOO_LONG, PromptTooLong, Rejected, Unreadable
+from reer.models.http.systemic import Rejection, RequestProfile
 from reer.models.protocols import Completion, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
 
 Result = TypeVar("Result")
 SUBMISSIONS = 3  # of one request in one call
 LONGEST_POLL_SECONDS = 60.0
-CANCELLING_POLLS = 15  # eleven minutes at these pauses; a cancellation takes up to ten (OpenAI's documentation)
+MAX_CANCELLING_POLLS = 15  # at these pauses eleven minutes; OpenAI says that a cancellation takes up to ten
 log = logging.getLogger(__name__)
 
 
@@ -41,12 +41,12 @@ LIMITS = BatchLimits()
 
 @dataclass(frozen=True)
 class State:
-    """The state of a batch: `status` as the provider calls it, `ended` when no more results will come, `leaving` when
-    it is being cancelled or is not found; `files` hold its results, and `why` is the reason of a failure."""
+    """A batch: `status` as the provider names it; `ended` when no more results come; `cancelling` when it is
+    being cancelled or is not found; `files` with its results; `why` it failed."""
 
     status: str
     ended: bool
-    leaving: bool = False
+    cancelling: bool = False
     files: tuple[str, ...] = ()
     why: str = ""
 
@@ -57,7 +57,7 @@ class Outcome:
 
     custom_id: str
     reply: Any
-    trouble: Exception | None
+    error: Exception | None
 
 
 class BatchApi(Protocol):
@@ -93,7 +93,7 @@ class Service(Protocol):
     def outage_seconds(self) -> float: ...
     def body(self, request: Request) -> dict[str, Any]: ...
     def completion(self, reply: Any, request: Request) -> Completion: ...
-    def manner(self, body: dict[str, Any]) -> RequestProfile[Completion]: ...
+    def profile(self, body: dict[str, Any]) -> RequestProfile[Completion]: ...
 
 
 def custom_id(name: str, request: Request) -> str:
@@ -109,7 +109,7 @@ class Work:
     requests: dict[str, Request]
     positions: dict[str, list[int]]
     answered: set[str] = field(default_factory=set)
-    refused: dict[str, Refusal[Completion]] = field(default_factory=dict)
+    refused: dict[str, Rejection[Completion]] = field(default_factory=dict)
     why: str = "no result came for it"
     overdue: list[str] = field(default_factory=list)
 
@@ -139,7 +139,7 @@ class BatchSession:
         for at, key in enumerate(keys):
             positions.setdefault(key, []).append(at)
         work = Work(dict(zip(keys, requests, strict=True)), positions)
-        batches = self.notes.about(work.requests)
+        batches = self.notes.pending(work.requests)
         for _ in range(SUBMISSIONS):
             covered = {key for note in batches for key in note.custom_ids}
             batches += self._submit(work, [key for key in work.missing() if key not in covered])
@@ -173,8 +173,8 @@ class BatchSession:
         while waiting:
             for note in tuple(waiting):
                 state = self._look(note)
-                leaving[note.id] += state.leaving
-                if state.ended or leaving[note.id] > CANCELLING_POLLS:
+                leaving[note.id] += state.cancelling
+                if state.ended or leaving[note.id] > MAX_CANCELLING_POLLS:
                     yield from self._take(work, note, state)
                     waiting.remove(note)
                 elif time.time() - note.submitted_at > self.server.batch_seconds:
@@ -187,10 +187,10 @@ class BatchSession:
     def _look(self, note: PendingBatch) -> State:
         try:
             return self._patiently(lambda: self.wire.look(note.id))
-        except Refused as error:
+        except Rejected as error:
             if error.status != 404:
                 raise
-            return State("not found", ended=False, leaving=True, why=error.reason)
+            return State("not to be found", ended=False, cancelling=True, why=error.reason)
 
     def _patiently(self, ask: Callable[[], Result]) -> Result:
         """The answer, retried through an outage. Raises Incomplete after `outage_seconds`."""
@@ -211,16 +211,16 @@ class BatchSession:
         read = {key: self._read(work.requests[key], outcomes[key]) for key in work.missing() if key in outcomes}
         yield from work.answers({key: reply for key, reply in read.items() if isinstance(reply, Completion)})
         if work.requests.keys() >= set(note.custom_ids):
-            self.notes.put_away(note)
+            self.notes.archive(note)
         work.why = state.why or work.why
         for key, reply in read.items():
-            manner = self.server.manner(self.server.body(work.requests[key]))
-            if isinstance(reply, Refused):
-                work.refused[key] = self.client.refusals.note(manner, reply)
+            profile = self.server.profile(self.server.body(work.requests[key]))
+            if isinstance(reply, Rejected):
+                work.refused[key] = self.client.rejections.on_rejection(profile, reply)
             elif isinstance(reply, Exception):
                 work.why = str(reply)
-            elif reply is not NO_ROOM:
-                self.client.refusals.answered(manner)
+            elif reply is not PROMPT_TOO_LONG:
+                self.client.rejections.on_success(profile)
 
     def _known(self, note: PendingBatch, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
         """The first outcome of each request of a batch; duplicate and unknown custom ids are skipped with a warning."""
@@ -240,8 +240,8 @@ class BatchSession:
         return known
 
     def _read(self, request: Request, outcome: Outcome) -> Completion | Exception:
-        if outcome.trouble is not None:
-            return NO_ROOM if isinstance(outcome.trouble, PromptTooLong) else outcome.trouble
+        if outcome.error is not None:
+            return PROMPT_TOO_LONG if isinstance(outcome.error, PromptTooLong) else outcome.error
         try:
             return self.server.completion(outcome.reply, request)
         except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, Prompt, Request, Sampling
-from reer.models.services.batch_apis import OpenAiWire
+from reer.models.services.batch_apis import OpenAiBatchApi
 from reer.models.services.service import ChatService, ChatSession, one_token
 from reer.types import Message
 
@@ -75,8 +75,8 @@ class ChatServer(ChatService):
     def session(self, client: Client) -> ServerSession:
         return ServerSession(self, client)
 
-    def wire(self, client: Client) -> OpenAiWire:
-        return OpenAiWire(client)
+    def batch_api(self, client: Client) -> OpenAiBatchApi:
+        return OpenAiBatchApi(client)
 
     def _advice(self) -> str:
         return f"{super()._advice()} max_tokens_field is {self.max_tokens_field}; the other is {self._other_field()}."

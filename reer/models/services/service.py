@@ -16,7 +16,7 @@ from pydantic import PositiveFloat
 
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, connect
-from reer.models.http.errors import NO_ROOM
+from reer.models.http.errors import PROMPT_TOO_LONG
 from reer.models.http.systemic import RequestProfile
 from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
@@ -66,7 +66,7 @@ class ChatService(Endpoint, ABC):
         """A generator that sends through the provider's batch interface; `folder` records the pending batches, so that
         the same requests find them again after a kill. There is no health check: a batch reports its own errors."""
         with connect(self.model, self) as client:
-            yield BatchSession(self, client, self.wire(client), folder, limits)
+            yield BatchSession(self, client, self.batch_api(client), folder, limits)
 
     def sampled(self, sampling: Sampling) -> dict[str, Any]:
         """The sampling parameters, without those that are switched off."""
@@ -88,7 +88,7 @@ class ChatService(Endpoint, ABC):
         """The completion of a JSON reply. Raises ValueError, LookupError, TypeError or AttributeError otherwise."""
 
     @abstractmethod
-    def wire(self, client: Client) -> BatchApi:
+    def batch_api(self, client: Client) -> BatchApi:
         """The provider's batch interface."""
 
     def session(self, client: Client) -> ChatSession[Any]:
@@ -98,8 +98,8 @@ class ChatService(Endpoint, ABC):
         """The request of a health check."""
         return one_token(Prompt((Message("user", "Hello"),)), self.send_top_p)
 
-    def manner(self, body: dict[str, Any]) -> RequestProfile[Completion]:
-        """What a call with this body needs to handle a rejection."""
+    def profile(self, body: dict[str, Any]) -> RequestProfile[Completion]:
+        """The parameters of a call with this body, and how a rejection of it becomes an answer."""
         sent = ", ".join(f"{name}={value!r}" for name, value in body.items() if name not in CONTENT)
         seeded = f"{sent}, a seed" if "seed" in body else sent
         return RequestProfile(seeded, self._advice(), lambda reason: Completion(reason, "refused", 0, 0))
@@ -132,7 +132,7 @@ class ChatSession(Generic[Service]):
         """See `Generator`; a request that the server rejects for its content is `refused`. Raises InputError where the
         rejection concerns more than that request, and Incomplete, after all others, where a call has no answer."""
         for i, reply in self.client.ask([self.call(request) for request in requests]):
-            yield i, reply or NO_ROOM
+            yield i, reply or PROMPT_TOO_LONG
 
     def check(self) -> None:
         """Request one token from each replica, so that a wrong address, key or model name is found before any work."""
@@ -148,7 +148,7 @@ class ChatSession(Generic[Service]):
             body,
             lambda reply: self.read(reply, request),
             request.group,
-            manner=self.server.manner(body),
+            profile=self.server.profile(body),
             timed=timed,
         )
 

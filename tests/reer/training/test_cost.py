@@ -10,9 +10,9 @@ from reer.models.local.size import Size, size_in
 from reer.training.cost import TrainingSetSize, training_cost
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Lora
+from tests.fakes.costs import ASSUMED
 from tests.fakes.plans import compose
 from tests.fakes.training import FULL
-from tests.reer.search.test_cost import ASSUMED
 
 QWEN3_8B = Size(4096, 36, 12288, 32, 8, 128, 151936, tied=False)
 SMOLLM2 = Size(576, 30, 1536, 9, 3, 64, 49152, tied=True)

@@ -1,13 +1,13 @@
-"""AdaptiveLimiter shrink by 429s and grow by answers; what a server asks to wait is read in every form it comes in."""
+"""The limiter is lowered by 429s and raised by answers; `retry-after` is read in every form that servers use."""
 
 import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from reer.models.http.adaptive_limit import AdaptiveLimiter, retry_after
+from tests.fakes.virtual_time import in_virtual_time
 
 
 def in_seconds(seconds: float) -> str:
@@ -43,79 +43,109 @@ def test_a_date_to_wait_for_is_seconds_from_now() -> None:
     assert 28 < retry_after({"retry-after": in_seconds(30)}) <= 30
 
 
-def test_too_many_requests_shrink_the_slots_once_and_success_grows_them_back() -> None:
-    slots = AdaptiveLimiter(most=20)
-    together = time.monotonic()
+class Clock:
+    """A clock set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def tick(self) -> float:
+        """Move on by a second; the time then."""
+        self.now += 1.0
+        return self.now
+
+
+def test_429s_of_calls_sent_together_lower_the_limit_once_and_successes_raise_it() -> None:
+    clock = Clock()
+    limiter = AdaptiveLimiter(20, clock)
+    together = clock.tick()
     for _ in range(5):
-        slots.too_many(together, pause_seconds=0)
-    assert slots.limit == 19
-    slots.too_many(time.monotonic(), pause_seconds=0)
-    assert slots.limit == 15, "six of the last replies are 429s: a limit was met"
+        limiter.on_429(together, pause_seconds=0)
+    assert limiter.limit == 19
+    clock.tick()
+    limiter.on_429(clock.now, pause_seconds=0)
+    assert limiter.limit == 15, "six of the latest replies are 429s: a limit was met"
     for _ in range(200):
-        slots.well()
-    assert slots.limit == 20
+        limiter.on_success()
+    assert limiter.limit == 20
 
 
-def test_429s_that_come_alone_hardly_shrink_the_slots() -> None:
-    slots, least = AdaptiveLimiter(most=32), 32
+def test_isolated_429s_hardly_lower_the_limit() -> None:
+    clock = Clock()
+    limiter, lowest = AdaptiveLimiter(32, clock), 32
     for reply in range(2000):
-        slots.too_many(time.monotonic(), 0) if reply % 20 == 0 else slots.well()
-        least = min(least, slots.limit)
-    assert least >= 30
+        limiter.on_429(clock.tick(), 0) if reply % 20 == 0 else limiter.on_success()
+        lowest = min(lowest, limiter.limit)
+    assert lowest >= 30
 
 
-@pytest.mark.parametrize("room", [1, 4, 10, 25])
-def test_a_limit_of_the_servers_is_found(room: int) -> None:
-    slots, seen = AdaptiveLimiter(most=32), []
+@pytest.mark.parametrize("capacity", [1, 4, 10, 25])
+def test_the_limit_approaches_the_capacity_of_the_server(capacity: int) -> None:
+    clock = Clock()
+    limiter, limits = AdaptiveLimiter(32, clock), list[int]()
     for _ in range(120):
-        sent_at, busy = time.monotonic(), slots.limit
-        for call in range(busy):
-            slots.well() if call < room else slots.too_many(sent_at, 0)
-        seen.append(slots.limit)
-    assert max(seen[60:]) <= 1.25 * room + 1
-    assert min(seen[60:]) >= 0.75 * room
+        sent_at = clock.tick()
+        for call in range(limiter.limit):
+            limiter.on_success() if call < capacity else limiter.on_429(sent_at, 0)
+        limits.append(limiter.limit)
+    assert max(limits[60:]) <= 1.25 * capacity + 1
+    assert min(limits[60:]) >= 0.75 * capacity
 
 
-def test_calls_resume_a_little_apart_after_a_pause() -> None:
+def test_starvation_is_measured_from_the_first_429_without_a_success() -> None:
+    clock = Clock()
+    limiter = AdaptiveLimiter(4, clock)
+    assert limiter.starved_seconds == 0
+    limiter.on_429(0.0, 0)
+    clock.now = 30.0
+    limiter.on_429(30.0, 0)
+    assert limiter.starved_seconds == 30
+    limiter.on_success()
+    assert limiter.starved_seconds == 0
+
+
+def test_calls_resume_slightly_apart_after_a_pause() -> None:
     async def resumed() -> list[float]:
-        slots, times = AdaptiveLimiter(most=20), []
+        clock = asyncio.get_running_loop().time
+        limiter, times = AdaptiveLimiter(20, clock), list[float]()
 
         async def call() -> None:
-            async with slots.one(first=False):
-                times.append(time.monotonic() - start)
+            async with limiter.acquire(first=False):
+                times.append(clock())
 
-        start = time.monotonic()
-        slots.too_many(start - 1, pause_seconds=0.3)
+        limiter.on_429(sent_at=0.0, pause_seconds=30.0)
         await asyncio.gather(*(call() for _ in range(15)))
         return times
 
-    times = asyncio.run(resumed())
-    assert min(times) >= 0.3
+    times = in_virtual_time(resumed)
+    assert min(times) >= 30
     assert max(times) - min(times) > 0.01
 
 
-def test_who_tries_again_goes_before_those_who_wait() -> None:
+def test_a_retry_goes_to_the_head_of_the_queue() -> None:
     async def order() -> list[str]:
-        slots, told = AdaptiveLimiter(most=1), []
+        limiter, served = AdaptiveLimiter(1), list[str]()
 
         async def call(name: str, first: bool) -> None:
-            async with slots.one(first):
+            async with limiter.acquire(first):
                 await asyncio.sleep(0)
-                told.append(name)
+                served.append(name)
 
-        await asyncio.gather(call("a", False), call("b", False), call("c", False), call("again", True))
-        assert slots.busy == 0
-        return told
+        await asyncio.gather(call("a", False), call("b", False), call("c", False), call("retry", True))
+        assert limiter.in_flight == 0
+        return served
 
-    assert asyncio.run(order()) == ["a", "again", "b", "c"]
+    assert in_virtual_time(order) == ["a", "retry", "b", "c"]
 
 
-def test_a_call_that_is_given_up_while_it_waits_takes_no_slot_with_it() -> None:
-    async def left() -> int:
-        slots = AdaptiveLimiter(most=1)
+def test_a_call_cancelled_in_the_queue_takes_no_slot() -> None:
+    async def in_flight() -> int:
+        limiter = AdaptiveLimiter(1)
 
         async def call() -> None:
-            async with slots.one(first=False):
+            async with limiter.acquire(first=False):
                 await asyncio.sleep(0.01)
 
         tasks = [asyncio.create_task(call()) for _ in range(4)]
@@ -124,6 +154,6 @@ def test_a_call_that_is_given_up_while_it_waits_takes_no_slot_with_it() -> None:
         tasks[2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert tasks[3].exception() is None
-        return slots.busy
+        return limiter.in_flight
 
-    assert asyncio.run(left()) == 0
+    assert in_virtual_time(in_flight) == 0

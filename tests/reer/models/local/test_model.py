@@ -13,6 +13,7 @@ from reer.models.local.model import LocalModel, LocalSession, draw
 from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
 from reer.types import Message
 from tests.fakes.calls import completions, scores
+from tests.fakes.texts import passages, prompt, random_text
 
 FREE = Sampling(temperature=1.0, top_p=1.0, max_tokens=24)
 
@@ -25,22 +26,6 @@ def session() -> Iterator[LocalSession]:
 
 def wide(session: LocalSession, rows: int) -> LocalSession:
     return LocalSession(session.name, session.model, session.tokenizer, Device("cpu", rows, rows))
-
-
-def prompt(text: str, prefill: str = "") -> Prompt:
-    return Prompt((Message("user", text),), prefill)
-
-
-def random_text(draw: Random, least: int, most: int) -> str:
-    return "".join(draw.choice("abc XYZ\n.,想é🙂0") for _ in range(draw.randint(least, most)))
-
-
-def passages(count: int) -> list[Passage]:
-    draw = Random(0)
-    return [
-        Passage(prompt(random_text(draw, 0, 60), random_text(draw, 0, 40)), random_text(draw, 1, 50))
-        for _ in range(count)
-    ]
 
 
 def naive(session: LocalSession, passage: Passage) -> list[float]:

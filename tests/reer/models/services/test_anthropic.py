@@ -1,6 +1,5 @@
-"""Anthropic's interface, against a scripted server: what goes over the wire, and what comes back."""
+"""The client of Anthropic's API against a scripted server: requests as they are sent, replies as they are read."""
 
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -10,9 +9,8 @@ from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
 from reer.models.services.anthropic import AnthropicServer
 from reer.types import Message
 from tests.fakes.calls import completions
-from tests.reer.models.services.test_openai import Act, Serve, respond, serve
+from tests.fakes.http import Act, Handler, Serve, respond
 
-__all__ = ["serve"]
 TURNS = (Message("system", "Be brief."), Message("user", "Grade it."))
 
 
@@ -34,7 +32,7 @@ def says(*texts: str, reason: str = "end_turn", **usage: int) -> Act:
     return respond(200, message(*texts, reason=reason, **usage))
 
 
-def refuses(status: int, kind: str, words: str) -> Act:
+def rejects(status: int, kind: str, words: str) -> Act:
     return respond(status, {"type": "error", "error": {"type": kind, "message": words}})
 
 
@@ -44,11 +42,11 @@ def ask(url: str, *requests: Request, model: str = "claude-x", **settings: Any) 
         return completions(session, requests or (request(),))
 
 
-def test_a_request_as_anthropic_wants_it(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_has_the_format_of_the_messages_api(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TEST_KEY", "secret-canary")
     paths: list[str] = []
 
-    def act(handler: BaseHTTPRequestHandler) -> None:
+    def act(handler: Handler) -> None:
         paths.append(handler.path)
         says("7")(handler)
 
@@ -84,7 +82,7 @@ def test_a_request_as_anthropic_wants_it(serve: Serve, monkeypatch: pytest.Monke
         ({}, "claude-x/anthropic", {"seed", "top_k"}),
     ],
 )
-def test_what_is_left_unsent_is_in_the_name(
+def test_the_name_tells_which_parameters_are_not_sent(
     serve: Serve, settings: dict[str, Any], name: str, unsent: set[str]
 ) -> None:
     server, url = serve(says("x"))
@@ -93,7 +91,7 @@ def test_what_is_left_unsent_is_in_the_name(
     assert AnthropicServer("claude-x", **settings).name == name
 
 
-def test_without_a_system_turn_none_is_sent(serve: Serve) -> None:
+def test_no_system_prompt_is_sent_without_a_system_message(serve: Serve) -> None:
     server, url = serve(says("x"))
     ask(url, request(turns=TURNS[1:]))
     assert "system" not in server.bodies[0]
@@ -110,23 +108,23 @@ def test_without_a_system_turn_none_is_sent(serve: Serve) -> None:
         (says("half \ud83d"), "half ?", "stop"),
     ],
 )
-def test_what_a_reply_says(serve: Serve, act: Act, text: str, stopped: str) -> None:
+def test_text_and_stop_reason_are_read_from_a_reply(serve: Serve, act: Act, text: str, stopped: str) -> None:
     _, url = serve(act)
     (reply,) = ask(url)
     assert (reply.text, reply.stopped, reply.served) == (text, stopped, "claude-x-1")
     assert reply.seconds is not None
 
 
-def test_blocks_that_are_no_text_are_left_out_and_all_tokens_read_are_counted(serve: Serve) -> None:
+def test_only_text_blocks_are_read_and_cached_tokens_count_as_prompt_tokens(serve: Serve) -> None:
     reply = message("words", cache_read_input_tokens=100, cache_creation_input_tokens=10)
     reply["content"].insert(0, {"type": "thinking", "thinking": "hm"})
     _, url = serve(respond(200, reply))
     assert ask(url) == [Completion("words", "stop", 121, 5)]
 
 
-@pytest.mark.parametrize(("said", "text"), [(" 7}", "7}"), ("7}", "7}"), ("  7}", " 7}")])
-def test_a_prefill_keeps_its_last_white_space_to_itself(serve: Serve, said: str, text: str) -> None:
-    server, url = serve(says(said))
+@pytest.mark.parametrize(("raw", "text"), [(" 7}", "7}"), ("7}", "7}"), ("  7}", " 7}")])
+def test_trailing_white_space_of_a_prefill_is_in_neither_text(serve: Serve, raw: str, text: str) -> None:
+    server, url = serve(says(raw))
     (reply,) = ask(url, request('{"score": '))
     assert server.bodies[0]["messages"][-1]["content"] == '{"score":'
     assert reply.text == text
@@ -135,13 +133,13 @@ def test_a_prefill_keeps_its_last_white_space_to_itself(serve: Serve, said: str,
 @pytest.mark.parametrize(
     "act",
     [
-        refuses(529, "overloaded_error", "Overloaded"),
-        refuses(500, "api_error", "Internal"),
-        refuses(429, "rate_limit_error", "Slow down"),
+        rejects(529, "overloaded_error", "Overloaded"),
+        rejects(500, "api_error", "Internal"),
+        rejects(429, "rate_limit_error", "Slow down"),
         respond(200, {"type": "message", "content": []}),
     ],
 )
-def test_a_passing_failure_is_tried_again(serve: Serve, act: Act) -> None:
+def test_a_temporary_failure_is_retried(serve: Serve, act: Act) -> None:
     _, url = serve(act, says("x"))
     assert ask(url)[0].text == "x"
 
@@ -153,13 +151,13 @@ def test_a_passing_failure_is_tried_again(serve: Serve, act: Act) -> None:
         "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
     ],
 )
-def test_a_prompt_that_does_not_fit(serve: Serve, words: str) -> None:
-    _, url = serve(refuses(400, "invalid_request_error", words))
+def test_a_prompt_that_exceeds_the_context(serve: Serve, words: str) -> None:
+    _, url = serve(rejects(400, "invalid_request_error", words))
     assert [reply.stopped for reply in ask(url)] == ["prompt_too_long"]
 
 
-def test_refused_parameters_name_the_switch(serve: Serve) -> None:
-    _, url = serve(refuses(400, "invalid_request_error", "`temperature` is deprecated for this model."))
+def test_the_error_for_rejected_parameters_names_the_setting(serve: Serve) -> None:
+    _, url = serve(rejects(400, "invalid_request_error", "`temperature` is deprecated for this model."))
     with pytest.raises(InputError, match=r"(?s)deprecated.*temperature=1\.0, top_p=0\.95.*send_temperature=false"):
         ask(url)
 
@@ -167,14 +165,14 @@ def test_refused_parameters_name_the_switch(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, "authentication_error"), (403, "permission_error"), (404, "not_found_error")]
 )
-def test_what_is_refused_to_all_stops_the_work(serve: Serve, status: int, kind: str) -> None:
-    server, url = serve(refuses(status, kind, "no"))
+def test_a_rejection_of_all_calls_stops_the_work(serve: Serve, status: int, kind: str) -> None:
+    server, url = serve(rejects(status, kind, "no"))
     with pytest.raises(InputError, match=kind):
         ask(url, *[request()] * 20, concurrency=2)
     assert len(server.bodies) <= 4
 
 
-def test_a_health_check_asks_for_one_token(serve: Serve) -> None:
+def test_a_health_check_requests_one_token(serve: Serve) -> None:
     server, url = serve(says("x"))
     ask(url, health_check=True)
     assert server.bodies[0]["max_tokens"] == 1
@@ -192,8 +190,8 @@ def test_a_health_check_asks_for_one_token(serve: Serve) -> None:
         "anthropic.claude-sonnet-4-5-20250929-v1:0",
     ],
 )
-def test_models_known_to_refuse_temperature_with_top_p_are_not_asked(model: str) -> None:
-    with pytest.raises(InputError, match=r"refuses temperature together with top_p.*send_top_p=false"):
+def test_models_known_to_reject_temperature_with_top_p_need_a_setting(model: str) -> None:
+    with pytest.raises(InputError, match=r"rejects temperature together with top_p.*send_top_p=false"):
         AnthropicServer(model)
     AnthropicServer(model, send_top_p=False)
     AnthropicServer(model, send_temperature=False)
@@ -202,5 +200,5 @@ def test_models_known_to_refuse_temperature_with_top_p_are_not_asked(model: str)
 @pytest.mark.parametrize(
     "model", ["claude-3-7-sonnet-20250219", "claude-sonnet-4-20250514", "claude-opus-4-20250514", "claude-next"]
 )
-def test_other_models_are_asked(model: str) -> None:
+def test_other_models_need_no_setting(model: str) -> None:
     assert AnthropicServer(model).base_url == "https://api.anthropic.com"

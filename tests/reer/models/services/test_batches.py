@@ -7,57 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Completion, Prompt, Request, Sampling, in_order
-from reer.models.services.anthropic import AnthropicServer
-from reer.models.services.batches import LIMITS, BatchLimits
-from reer.models.services.openai import ChatServer
-from reer.types import Message
+from reer.models.protocols import Completion, Request
+from reer.models.services.batches import BatchLimits
+from tests.fakes.batches import ASKED, PROVIDERS, ask, request, server_of
+from tests.fakes.http import Handler, Serve, respond
 from tests.fakes.providers import Anthropic, OpenAi, Play, Provider, Rows, lines
-from tests.reer.models.services.test_openai import Serve, respond, serve
 
-__all__ = ["serve"]
-
-
-def request(text: str, seed: int = 5) -> Request:
-    return Request(Prompt((Message("user", text),)), Sampling(0.7, 0.9, 32), seed)
-
-
-ASKED = [request(f"q{i}") for i in range(6)]
-
-
-PROVIDERS: dict[type[Provider], type[Any]] = {OpenAi: ChatServer, Anthropic: AnthropicServer}
 both = pytest.mark.parametrize("kind", PROVIDERS, ids=lambda kind: kind.__name__)
-
-
-def server_of(kind: type[Provider], url: str, **settings: Any) -> Any:
-    base = url if kind is OpenAi else url.removesuffix("/v1")
-    return PROVIDERS[kind]("m", base_url=base, **{"poll_seconds": 0.01, "outage_seconds": 0.3, **settings})
-
-
-def ask(
-    kind: type[Provider],
-    url: str,
-    folder: Path,
-    asked: Sequence[Request] = ASKED,
-    limits: BatchLimits = LIMITS,
-    on_answer: Callable[[int, Completion], None] = lambda i, reply: None,
-    **settings: Any,
-) -> list[Completion]:
-    with server_of(kind, url, **settings).open_batches(folder, limits) as session:
-        replies: list[tuple[int, Completion]] = []
-        for i, reply in session.generate(asked):
-            on_answer(i, reply)
-            replies.append((i, reply))
-        return in_order(replies, len(asked))
 
 
 def words(asked: Sequence[Request]) -> list[str]:
@@ -167,7 +130,7 @@ def test_a_result_that_was_cut_off_is_read_as_far_as_it_goes(
 ) -> None:
     provider = kind()
 
-    def cut(handler: Any) -> None:
+    def cut(handler: Handler) -> None:
         status, body = provider.reply(handler)
         cuts = isinstance(body, bytes) and len(provider.sent) == 1 and body
         respond(status, body[: len(body) - 60] + b"\n[]\n7\n" if cuts else body)(handler)
@@ -247,7 +210,7 @@ def test_a_batch_that_does_not_end_is_left_and_waited_for_another_time(
 def test_a_poll_that_fails_is_repeated(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
     provider, failed = kind(), iter([True, True, False])
 
-    def act(handler: Any) -> None:
+    def act(handler: Handler) -> None:
         shaky = handler.command == "GET" and next(failed, False)
         (respond(503, {"error": "later"}) if shaky else provider)(handler)
 
@@ -259,7 +222,7 @@ def test_a_poll_that_fails_is_repeated(kind: type[Provider], serve: Serve, tmp_p
 def test_polls_that_all_fail_end_the_work_but_not_the_batch(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
     provider, dark = kind(), [True]
 
-    def act(handler: Any) -> None:
+    def act(handler: Handler) -> None:
         (respond(503, {"error": "later"}) if handler.command == "GET" and dark else provider)(handler)
 
     _, url = serve(act)
@@ -276,12 +239,12 @@ def test_a_submission_that_may_have_arrived_is_not_sent_again(
 ) -> None:
     provider = kind()
 
-    def act(handler: Any) -> None:
+    def act(handler: Handler) -> None:
         status, body = provider.reply(handler)
         respond(500 if "batches" in handler.path else status, body)(handler)
 
     _, url = serve(act)
-    with pytest.raises(Incomplete, match="it may have been carried out all the same"):
+    with pytest.raises(Incomplete, match="the server may have carried it out nevertheless"):
         ask(kind, url, tmp_path)
     assert len(provider.sent) == 1
 
@@ -289,7 +252,8 @@ def test_a_submission_that_may_have_arrived_is_not_sent_again(
 KILLED = """
 import sys
 from pathlib import Path
-from tests.reer.models.services.test_batches import ASKED, Anthropic, OpenAi, ask
+from tests.fakes.batches import ask
+from tests.fakes.providers import Anthropic, OpenAi
 ask({"OpenAi": OpenAi, "Anthropic": Anthropic}[sys.argv[1]], sys.argv[2], Path(sys.argv[3]))
 """
 
@@ -365,7 +329,7 @@ def test_a_torn_note_is_passed_over(
     _, url = serve(kind())
     with caplog.at_level(logging.WARNING):
         assert [reply.text for reply in ask(kind, url, tmp_path)] == words(ASKED)
-    assert any("note.json says nothing of a batch" in told for told in caplog.messages)
+    assert any("note.json does not describe a batch" in told for told in caplog.messages)
     assert (tmp_path / "note.json").read_bytes() == torn
 
 
@@ -390,7 +354,7 @@ def test_the_key_goes_to_no_other_address_than_the_one_given(
     elsewhere, other = serve(respond(200, {}))
     provider = Anthropic()
 
-    def act(handler: BaseHTTPRequestHandler) -> None:
+    def act(handler: Handler) -> None:
         status, body = provider.reply(handler)
         if isinstance(body, dict) and body.get("results_url"):
             body["results_url"] = f"{other}/stolen"

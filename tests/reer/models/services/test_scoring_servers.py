@@ -4,7 +4,6 @@ import base64
 import io
 import math
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from reer.models.local.model import LocalModel, LocalSession
 from reer.models.protocols import Device, Nats, Passage
 from reer.models.services.scoring_servers import ENGINES, ScoringServer, checked
 from tests.fakes.calls import scores
-from tests.reer.models.local.test_model import passages, prompt
-from tests.reer.models.services.test_openai import Act, Serve, respond, serve
+from tests.fakes.http import Act, Handler, Serve, respond
+from tests.fakes.texts import passages, prompt
 
-__all__ = ["serve"]
 Fault = Callable[[list[float]], list[Any]]
 WIRES = sorted(ENGINES)
 
@@ -43,8 +41,8 @@ def logprobs(session: LocalSession, ids: list[int]) -> tuple[list[float], int, f
 def speaks(session: LocalSession, fault: Fault = lambda values: values, status: int = 200) -> Act:
     """A server that holds the tiny model and speaks all three wire formats, `fault` applied to what it says."""
 
-    def act(handler: BaseHTTPRequestHandler) -> None:
-        body: dict[str, Any] = handler.asked  # type: ignore[attr-defined]
+    def act(handler: Handler) -> None:
+        body: dict[str, Any] = handler.asked
         settings = body.get("sampling_params", body)
         ids = body.get("input_ids") or body.get("prompt") or body["token_ids"]
         given, token, best = logprobs(session, ids)
