@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from experiments import doctor
-from experiments.experiment import Experiment
-from experiments.plan import JudgeCost
 from experiments.report import wording
 from experiments.report.compare import Cell, Comparison, SeedsComparison
 from experiments.report.stage_words import measured, number, one_line
@@ -25,9 +21,6 @@ from experiments.report.tables import StageTable, health_tables
 from experiments.report.wording import score
 from experiments.store.runs import Result
 from experiments.store.stages import Artifact
-from reer.errors import InputError
-from reer.search.cost import search_cost as cost_of
-from reer.training.cost import TrainingSetSize
 
 ARMS_ABREAST = 6  # in a table as wide as a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -96,74 +89,6 @@ def summary(result: Result) -> None:
     if result.caution:
         console.print(f"[yellow]{escape(result.caution)}[/]")
     console.print(f"W&B run: {escape(result.tracked or 'none')}", soft_wrap=True)
-
-
-def plan(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], distinct: Mapping[str, int]) -> None:
-    """Arms by stages: what is cached, what would run, what an arm before it computes."""
-    names = list(dict.fromkeys(name for _, cells in rows for name, _ in cells))
-    table = Table("stage", *(escape(arm) for arm, _ in rows), title="plan", title_justify="left")
-    for name in names:
-        table.add_row(escape(name), *(dict(cells).get(name, "–") for _, cells in rows))
-    console.print(table)
-    console.print(", ".join(f"{count} {what}" for what, count in distinct.items()))
-
-
-def search_cost(run_name: str, x: Experiment) -> None:
-    """What the search of a run would ask of its models, and what that reckons with."""
-    e, pairs = x.estimate, x.scale.pairs or 0
-    cost = cost_of(x.search.budget(), pairs, e)
-    line(
-        f"{run_name}: drafts and search of {pairs} pairs: {cost.score_calls:,} score calls, {cost.rewrite_calls:,} "
-        f"rewrite calls; {_tokens(cost.scored_tokens)} tokens scored ({_tokens(cost.scored_tokens_naive)} if nothing "
-        f"were shared), {_tokens(cost.read_tokens)} read to write ({_tokens(cost.read_tokens_naive)}), "
-        f"{_tokens(cost.written_tokens)} written; about {cost.device_hours:.3g} device-hours, {cost.usd(e):.3g} usd"
-    )
-    assumed = ", ".join(f"{field.name} {getattr(e, field.name):g}" for field in fields(e))
-    line(f"  reckoned with (estimate.NAME=… sets each): {assumed}")
-
-
-def training_cost(run_name: str, x: Experiment, load: TrainingSetSize | None) -> None:
-    """What a training would ask of its devices. `load` is what was rendered, where that is known already."""
-    cost = doctor.training_cost_of(x, load)
-    if cost is None:
-        line(f"{run_name}: training: the student's size is not stated, so nothing can be reckoned")
-        return
-    rows, parallelism = load or doctor.training_set_size(x), x.runtime.parallelism
-    parts = ", ".join(f"{what} {gib:.3g}" for what, gib in cost.gib.items())
-    room = f" of {parallelism.device_gib:g}" if parallelism.device_gib is not None else ""
-    line(
-        f"{run_name}: training: {rows.rows:,} rows x {x.train.epochs:g} epochs in batches of {x.train.global_batch} "
-        f"({parallelism.micro_batch} x {parallelism.processes} processes x "
-        f"{parallelism.accumulation(x.train.global_batch)}): "
-        f"{cost.steps:,} steps, {_tokens(cost.tokens)} tokens; about {cost.device_gib:.3g}{room} GiB on each device "
-        f"({parts}); {cost.device_hours:.3g} device-hours, {cost.device_hours / parallelism.processes:.3g} h, "
-        f"{cost.device_hours * x.estimate.usd_per_device_hour:.3g} usd"
-    )
-    known = "as rendered" if load else "by the estimate"
-    line(f"  reckoned with: lengths {known}, longest row {rows.longest:,}, train_tflops {x.estimate.train_tflops:g}")
-
-
-def judge_cost(run_name: str, found: JudgeCost | InputError) -> None:
-    """What judging one benchmark would ask of its judge."""
-    if isinstance(found, InputError):
-        line(f"{run_name}: judging: cannot be counted here: {found}")
-        return
-    line(
-        f"{run_name}: judging {found.name}: {found.items:,} items, {found.calls:,} calls and {found.health_calls:,} "
-        f"for the judge's health, {_tokens(found.read_tokens)} tokens read, {_tokens(found.written_tokens)} written; "
-        f"about {found.seconds / 60:.3g} min, {found.usd:.3g} usd; shows differences of {found.detectable:.2g} "
-        "standard deviations"
-    )
-
-
-def checks(found: Sequence[doctor.Check]) -> None:
-    """A doctor's table: what is there, what is wanted, and what to do where they differ."""
-    rows = [("ok" if c.ok else "MEND", c.what, c.found, c.wanted, "" if c.ok else c.advice) for c in found]
-    table("doctor", ("", "what", "found", "wanted", "what to do"), rows)
-
-
-def _tokens(count: int) -> str:
-    return f"{count / 1e6:.4g} M"
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

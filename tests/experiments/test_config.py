@@ -15,7 +15,6 @@ ARMS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
 GIVEN = {
     ("source", "jsonl"): ["source.path=FILE"],
-
     ("source", "gutenberg"): ["source.repo=owner/name", "source.revision=abc"],
     ("public", "jsonl"): ["public.path=FILE"],
     ("model", "folder"): ["generator.model.checkpoint.path=FOLDER"],

@@ -1,0 +1,156 @@
+"""Builds parts (frozen dataclasses) from plain data of a plan or a task file, every key and value checked.
+
+A part that can be one of several classes names its class under `kind`; a part whose class follows from the type of the
+field needs no `kind`. The table of classes belongs to the caller. Nothing here depends on Hydra.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from inspect import isabstract
+from types import UnionType
+from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, overload
+
+from pydantic import TypeAdapter, ValidationError
+
+from reer.errors import InputError
+
+Part = TypeVar("Part")
+Hint = Any  # a type annotation: a class, a union, a generic alias, or typing.Any
+
+
+@overload
+def build(content: Mapping[str, object], kinds: Mapping[str, type], path: str = "") -> object: ...
+@overload
+def build(content: Mapping[str, object], kinds: Mapping[str, type], path: str, expected: type[Part]) -> Part: ...
+def build(
+    content: Mapping[str, object], kinds: Mapping[str, type], path: str = "", expected: type[object] = object
+) -> object:
+    """The part that `content` describes, with the parts inside it.
+
+    content:  field names and values; `kind` names the class in `kinds`, and may be left out where `expected` is the
+              dataclass itself
+    path:     the key of the part, for messages (`benchmark.writing`)
+    expected: the class that the part must be an instance of
+
+    Raises InputError, naming the full key, for an unknown key (with the nearest known one), an unknown kind, a missing
+    field, a value that its field refuses, and a part of another class than expected.
+    """
+    part = _built(content, expected, kinds, path)
+    if not isinstance(part, expected):
+        raise InputError(f"{path or 'part'}: expected a {expected.__name__}, got a {type(part).__name__}")
+    return part
+
+
+def kinds_of(classes: Iterable[type]) -> dict[str, type]:
+    """These dataclasses and all dataclasses that occur in the types of their fields, by class name."""
+    waiting, kinds = list(classes), dict[str, type]()
+    while waiting:
+        cls = waiting.pop()
+        if cls.__name__ not in kinds:
+            kinds[cls.__name__] = cls
+            waiting += [inner for hint in _hints(cls).values() for inner in _dataclasses(hint)]
+    return kinds
+
+
+@cache
+def _hints(cls: type) -> dict[str, Hint]:
+    return get_type_hints(cls)
+
+
+def _dataclasses(hint: Hint) -> list[type]:
+    """All dataclasses inside an annotation."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return [hint]
+    return [cls for argument in get_args(hint) for cls in _dataclasses(argument)]
+
+
+def _built(value: object, hint: Hint, kinds: Mapping[str, type], path: str) -> object:
+    """The value with every description of a part replaced by the part; other values are left for pydantic to check."""
+    if isinstance(value, Mapping):
+        if "kind" in value or _wants_part(hint):
+            cls = _class_of(value, hint, kinds, path)
+            return _constructed(cls, {key: inner for key, inner in value.items() if key != "kind"}, kinds, path)
+        inner_hint = _item_hint(hint)
+        return {key: _built(inner, inner_hint, kinds, _join(path, key)) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        inner_hint = _item_hint(hint)
+        return [_built(inner, inner_hint, kinds, f"{path}[{i}]") for i, inner in enumerate(value)]
+    return value
+
+
+def _options(hint: Hint) -> list[Hint]:
+    """The members of a union without None; of any other annotation, itself."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [member for member in members if member is not type(None)]
+
+
+def _wants_part(hint: Hint) -> bool:
+    """Whether a mapping can only be the description of a part here."""
+    return any(member is Any or _is_protocol(member) or is_dataclass(member) for member in _options(hint))
+
+
+def _is_protocol(hint: Hint) -> bool:
+    return isinstance(hint, type) and Protocol in hint.__bases__
+
+
+def _item_hint(hint: Hint) -> Hint:
+    """The annotation of a container's values; `object` where it has none."""
+    for member in _options(hint):
+        arguments = [argument for argument in get_args(member) if argument is not Ellipsis]
+        if arguments and get_origin(member) is not None:
+            return arguments[-1]
+    return object
+
+
+def _class_of(value: Mapping[str, object], hint: Hint, kinds: Mapping[str, type], path: str) -> type:
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind in kinds:
+        return kinds[kind]
+    concrete = [cls for cls in _options(hint) if is_dataclass(cls) and isinstance(cls, type) and not isabstract(cls)]
+    if kind is None and len(concrete) == 1:
+        return concrete[0]
+    raise InputError(
+        f"{_join(path, 'kind')}: expected one of {', '.join(kinds)}, got {kind!r}{_near(str(kind), kinds)}"
+    )
+
+
+def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, type], path: str) -> object:
+    known = [field.name for field in fields(cls) if field.init]
+    for name in content:
+        if name not in known:
+            raise InputError(
+                f"{_join(path, name)}: unknown key{_near(name, known)}; {cls.__name__} has {', '.join(known)}"
+            )
+    hints = _hints(cls)
+    arguments = {name: _built(value, hints[name], kinds, _join(path, name)) for name, value in content.items()}
+    try:
+        return TypeAdapter(cls).validate_python(arguments)
+    except ValidationError as error:
+        raise _explained(error, path) from None
+
+
+def _explained(error: ValidationError, path: str) -> InputError:
+    """The first complaint, naming the key. What a part's own `__post_init__` raised is passed on as it is."""
+    first = error.errors()[0]
+    cause = first["ctx"]["error"] if "ctx" in first and "error" in first["ctx"] else None
+    if isinstance(cause, InputError):
+        return cause
+    key = path
+    for name in first["loc"]:
+        key = f"{key}[{name}]" if isinstance(name, int) else _join(key, name)
+    if first["type"] == "missing":
+        return InputError(f"{key}: a value is required")
+    return InputError(f"{key}: {first['msg']}, got {first['input']!r}")
+
+
+def _join(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
