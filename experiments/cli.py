@@ -48,7 +48,7 @@ def _complete_override(incomplete: str) -> Iterator[str]:
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[OVERRIDE]...",
+        metavar="OVERRIDE",
         help="GROUP=CHOICE or KEY=VALUE in Hydra's syntax; see `reer choices`.",
         autocompletion=_complete_override,
     ),
@@ -162,7 +162,7 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 @app.command(name="import-thinking")
 def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
-    """Import the thinking that a data set ships with, instead of searching.
+    """Import the thinking a data set contains; no search.
 
     Reads the text before `</think>` in each solution of the source, as after a
     search. Then train on it with `reer run thinking=from_source`.
@@ -189,7 +189,7 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
 @app.command()
 def fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[BENCHMARK|OVERRIDE]...", help="What to download.")
+        list[str] | None, typer.Argument(metavar="BENCHMARK|OVERRIDE", help="What to download.")
     ] = None,
 ) -> None:
     """Download a benchmark's own data and judge prompts.
@@ -214,9 +214,9 @@ def pairwise(
     baseline: Annotated[str, typer.Argument(help="The finished run it is compared with.")],
     overrides: Overrides = None,
 ) -> None:
-    """Let a judge compare the answers of two runs, item by item.
+    """Judge the answers of two runs head to head.
 
-    Each pair of answers is judged in both orders.
+    Each pair of answers to an item is judged in both orders.
 
     \b
       reer pairwise short_trajectories full scale=smoke judge=scripted
@@ -298,7 +298,7 @@ def report(
 def choices(
     group: Annotated[str | None, typer.Argument(help="Only this group.")] = None, config_dir: ConfigDir = None
 ) -> None:
-    """List what can be chosen: every group, its choices, the default.
+    """List every group, its choices and the default.
 
     A choice marked * is used where no override is given.
 

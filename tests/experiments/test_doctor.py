@@ -1,13 +1,14 @@
-"""What must hold before any model is loaded, on any runtime, is found on a machine that has none of it."""
+"""Mistakes between a configuration and a machine are found before any model is loaded, for any runtime."""
 
 from itertools import product
 
 import pytest
 
 from experiments.config import CONF, compose_plans, experiment_from
-from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
+from experiments.doctor import informational, require, required
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
+from experiments.plan import training_cost_of, training_set_size
 from reer.errors import InputError
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
@@ -20,31 +21,31 @@ def one(*overrides: str) -> Experiment:
 
 
 def failed(*overrides: str) -> list[str]:
-    return [check.what for check in must_hold(one(*overrides)) if not check.ok]
+    return [check.what for check in required(one(*overrides)) if not check.ok]
 
 
 @pytest.mark.parametrize(("train", "runtime"), list(product(TRAINS, RUNTIMES)))
-def test_every_training_on_every_runtime_composes_plans_and_is_reckoned(train: str, runtime: str) -> None:
-    x = one("scale=paper", f"train={train}", f"runtime={runtime}")
-    assert "train" in pipeline(x)
-    cost = training_cost_of(x)
+def test_every_training_on_every_runtime_composes_plans_and_has_an_estimate(train: str, runtime: str) -> None:
+    exp = one("scale=paper", f"train={train}", f"runtime={runtime}")
+    assert "train" in pipeline(exp)
+    cost = training_cost_of(exp)
     assert cost is not None
     assert cost.steps > 0
     assert cost.device_gib > 0
-    checks = list(must_hold(x))
+    checks = list(required(exp))
     assert all(check.advice for check in checks if not check.ok)
 
 
-def test_the_default_run_lacks_nothing() -> None:
-    x = one("tracking=offline")
-    require(x)
+def test_the_default_run_passes_every_check() -> None:
+    exp = one("tracking=offline")
+    require(exp)
     assert failed() == []
-    assert {check.what for check in must_hold(x)} >= {"optimizer step", "attention kernel", "disk"}
-    assert {check.what for check in looks(x)} >= {"torch", "trl", "W&B", "benchmark writing"}
+    assert {check.what for check in required(exp)} >= {"optimizer step", "attention kernel", "disk"}
+    assert {check.what for check in informational(exp)} >= {"torch", "trl", "W&B", "benchmark writing"}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "lacking"),
+    ("overrides", "failing"),
     [
         (["scale=paper", "runtime=gpu"], "memory of a device"),
         (["scale=paper"], "attention kernel"),
@@ -55,21 +56,21 @@ def test_the_default_run_lacks_nothing() -> None:
         (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),
     ],
 )
-def test_a_mistake_between_recipe_and_hardware_is_found(
-    overrides: list[str], lacking: str, monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_between_recipe_and_hardware_fails_a_check(
+    overrides: list[str], failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert lacking in failed(*overrides)
+    assert failing in failed(*overrides)
     with pytest.raises(InputError, match="wanted"):
         require(one(*overrides))
 
 
 def test_the_papers_sizes_are_the_papers_steps() -> None:
     """37,000 rows, 3 epochs, batches of 96: about 1,156 steps (paper.md §4), a few more for each epoch's last batch."""
-    x = one("scale=paper")
-    cost = training_cost_of(x)
+    exp = one("scale=paper")
+    cost = training_cost_of(exp)
     assert cost is not None
-    assert training_set_size(x).rows == 37_000
+    assert training_set_size(exp).rows == 37_000
     assert cost.steps == 1158
     assert cost.device_gib < 80
 

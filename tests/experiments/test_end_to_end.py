@@ -17,7 +17,7 @@ ARMS = "full,no_synthetic_data,no_iterative_search,no_reflection_tokens,short_tr
 
 
 def reer(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan", "adopt") else ["--root", str(root)]
+    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan", "import-thinking") else ["--root", str(root)]
     command = [sys.executable, "-m", "experiments.cli", *arguments, *extra]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
@@ -152,7 +152,7 @@ def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(sweep: Pa
     assert new == ["generate", "grade", "hygiene", "match", "perplexity", "reliability", "termination", "train"]
 
 
-def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
+def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path) -> None:
     texts = [f"The {word} wakes slowly, and a man comes down with a bucket. " * 4 for word in ("harbour", "orchard")]
     thinking = "<think>\nPlain words, in order.\n\nHmm, a turn.\n</think>\n"
     rows = [
@@ -161,8 +161,8 @@ def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["scale=smoke", "source=jsonl", f"source.path={file}"]
-    adopted = reer(tmp_path / "out", "adopt", *given)
-    assert "2 trajectories adopted" in adopted.stdout, adopted.stdout + adopted.stderr
+    imported = reer(tmp_path / "out", "import-thinking", *given)
+    assert "2 trajectories imported" in imported.stdout, imported.stdout + imported.stderr
     done = reer(tmp_path / "out", "run", *given, "thinking=from_source", "tracking=silent")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no search was made here" in " ".join(done.stdout.split())
@@ -233,7 +233,7 @@ def test_a_result_whose_stage_was_built_anew_is_not_compared(tmp_path: Path) -> 
     assert reer(tmp_path, "run", "scale=smoke", "experiment=no_synthetic_data").returncode == 0
     (trained,) = tmp_path.glob("store/train/*/record.json")
     trained.parent.rename(trained.parent.with_name("gone"))
-    assert "train gone or built anew since" in " ".join(reer(tmp_path, "status").stdout.split())
+    assert "stale: train removed or rebuilt since" in " ".join(reer(tmp_path, "status").stdout.split())
     done = reer(tmp_path, "compare")
     assert done.returncode == 2
     assert "left out: no_synthetic_data/smoke/s0" in done.stdout
@@ -346,7 +346,7 @@ def test_a_budget_stops_a_run_and_more_of_it_goes_on(sweep: Path) -> None:
 
 
 def test_two_arms_meet_in_a_duel(sweep: Path) -> None:
-    command = [sys.executable, "-m", "experiments.cli", "duel", "no_iterative_search", "full", "scale=smoke"]
+    command = [sys.executable, "-m", "experiments.cli", "pairwise", "no_iterative_search", "full", "scale=smoke"]
     done = subprocess.run([*command, f"runtime.root={sweep}"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((sweep / "duels/no_iterative_search-full-smoke-s0-writing/scripted.json").read_text())
