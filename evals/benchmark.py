@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
@@ -126,6 +126,7 @@ def identity_frame(text: str) -> str:
     return text
 
 
+@runtime_checkable
 class Benchmark(Protocol):
     """Items, generation settings, judge prompts, parsing and per-item scores; nothing else."""
 

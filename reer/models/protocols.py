@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from reer.errors import InputError
 from reer.types import Message
@@ -120,6 +120,7 @@ class LoadedModel(Generator, Scorer, Protocol):
     """A loaded model that can do both."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """A cheap description of a generator; `open` loads it, leaving the block frees it. `name` is that of its sessions,
     known without loading anything."""

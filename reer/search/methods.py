@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from reer.errors import InputError
 from reer.types import Candidate, Edit, Refinement, Start, Stopped, item_seed
@@ -78,6 +78,7 @@ class SearchBudget:
     candidates: int
 
 
+@runtime_checkable
 class SearchMethod(Protocol):
     """What every choice of `search=` can do."""
 

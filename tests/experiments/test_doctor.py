@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from experiments.config import CONF, compose_plans, experiment_from
+from experiments.choices import CONF
+from experiments.config import compose_plans, experiment_from
 from experiments.doctor import informational, require, required
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
