@@ -188,9 +188,7 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
 
 @app.command()
 def fetch(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="BENCHMARK|OVERRIDE", help="What to download.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="BENCHMARK|OVERRIDE", help="What to download.")] = None,
 ) -> None:
     """Download a benchmark's own data and judge prompts.
 
