@@ -1,207 +1,417 @@
-"""The verbs: run, rerun, plan, doctor, fetch, status, compare, report."""
+"""The command line: one function per verb. What a verb needs is imported when it runs, so `--help` stays fast."""
 
 from __future__ import annotations
 
-import argparse
+import json
+import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from experiments import doctor
-from experiments.experiment import Experiment
-from experiments.job import guarded
-from experiments.plan import judge_costs
-from experiments.report import terminal as show
-from experiments.report.compare import compare
-from experiments.report.html import report_name, write_html
-from experiments.stages import evaluation, synthesis, training
-from experiments.store.runs import Result, all_results, find_run, read_result
-from experiments.store.step import Step
-from experiments.store.store import Store
-from reer.training.cost import TrainingSetSize
+import typer
 
-ABOUT = """REER ablations: search, train, judge, compare.
+from reer.errors import Incomplete, InputError
 
-  reer run                              the main experiment, on this machine
-  reer run experiment=NAME scale=SCALE  one arm at one scale
-  reer run sweep=ablations              the six arms of the paper
-  reer run -m experiment=full,short_trajectories seed=0,1
-  reer plan [as run]                    what is cached, what would run, what it would cost
-  reer fetch [BENCHMARK]                what can be downloaded; a benchmark's own data and judge prompts
-  reer doctor [as run]                  whether this machine can do it, and what to mend
-  reer adopt source=deepwriting         take over the thinking a data set came with, in the place of a search
-  reer rerun NAME                       repeat one run from its frozen plan
-  reer compare, reer report             the arms side by side, in the terminal or as HTML
-  reer pairwise ARM BASELINE judge=…    which run's answers a judge prefers, in both orders
-  reer status                           the runs that are here
-"""
+if TYPE_CHECKING:
+    from experiments.config import FrozenPlan
+    from experiments.experiment import Experiment
+    from experiments.run import Outcome
+    from experiments.store.runs import Result
+
+INTERRUPTED = 130
+app = typer.Typer(
+    name="reer",
+    help="REER ablations: search for thinking, fine-tune, judge, compare.\n\n"
+    "Start with `reer run` (minutes on a laptop), then `reer run sweep=ablations`.",
+    epilog="Exit codes: 0 done; 1 a job failed; 2 wrong input; 3 incomplete, rerun the same command to resume; "
+    "130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of `reer`. Returns 0, 1 if an arm failed, 2 for bad input."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    return guarded(lambda: _verb(given))
+def _complete_override(incomplete: str) -> Iterator[str]:
+    """Completions of an override: group names, then the choices of a group."""
+    from experiments.choices import choice_names, conf_folders, groups
+
+    folders = conf_folders()
+    key, separator, _ = incomplete.partition("=")
+    if separator:
+        yield from (f"{key}={name}" for name in choice_names(key.lstrip("+~").partition("@")[0], folders))
+    else:
+        yield from (f"{name}=" for name in groups(folders))
 
 
-def _verb(arguments: Sequence[str]) -> int:
-    verb, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
-    if verb == "run":
-        from experiments.run import main as run
-
-        return run(rest)
-    if verb == "plan":
-        return _plan(rest)
-    if verb == "fetch":
-        from experiments.fetch import main as fetch
-
-        return fetch(rest)
-    if verb == "pairwise":
-        from experiments.pairwise import pairwise
-
-        return pairwise(rest)
-    if verb in ("doctor", "adopt"):
-        return {"doctor": _doctor, "adopt": _adopt}[verb](rest)
-    parser = argparse.ArgumentParser("reer", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("run", "plan", "doctor", "adopt", "fetch", "pairwise"):
-        verbs.add_parser(name, help="takes Hydra overrides, see above")
-    for name in ("rerun", "status", "compare", "report"):
-        verb_parser = verbs.add_parser(name)
-        verb_parser.add_argument("--root", type=Path, default=Path("outputs"), help="runtime.root of the runs")
-        verb_parser.add_argument("--scale", help="only runs at this scale")
-        if name == "rerun":
-            verb_parser.add_argument("name")
-            verb_parser.add_argument("--seed", type=int, default=0)
-        if name == "report":
-            verb_parser.add_argument("--out", type=Path, help="where to write; default ROOT/report.html")
-    parsed = parser.parse_args(arguments)
-    return {"rerun": _rerun, "status": _status, "compare": _compare, "report": _report}[parsed.verb](parsed)
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDE",
+        help="GROUP=CHOICE or KEY=VALUE in Hydra's syntax; see `reer choices`.",
+        autocompletion=_complete_override,
+    ),
+]
+Multirun = Annotated[bool, typer.Option("-m", "--multirun", help="Run every combination of comma-separated values.")]
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config-dir", help="A folder of your own YAML choices, added to the project's (or set REER_CONF)."),
+]
+Root = Annotated[Path, typer.Option("--root", help="The runtime.root of the runs.")]
+Scale = Annotated[str | None, typer.Option("--scale", help="Only runs at this scale.")]
 
 
-def _plan(arguments: Sequence[str]) -> int:
-    from experiments.config import compose_plans, experiment_from
-    from experiments.pipeline import pipeline
+@app.command()
+def run(
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    cfg: Annotated[str | None, typer.Option("--cfg", help="`job` prints the composed configuration; no run.")] = None,
+    info: Annotated[
+        str | None, typer.Option("--info", help="Print how Hydra composes: defaults-tree, searchpath, ...; no run.")
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Run an experiment, an arm or a sweep.
 
-    plans = compose_plans(
-        [a for a in arguments if not a.startswith("-")], "-m" in arguments or "--multirun" in arguments
+    Without overrides: the main experiment with a 135M model, on this machine.
+    Stages that the store holds are not computed again; the same command resumes
+    an interrupted run.
+
+    \b
+      reer run
+      reer run experiment=NAME scale=SCALE
+      reer run sweep=ablations scale=smoke
+      reer run -m experiment=full,short_trajectories seed=0,1
+      reer run -m 'experiment=glob(no_*)' 'seed=range(0,3)'
+    """
+    from experiments import run as jobs
+
+    given = list(overrides or ())
+    if cfg is not None and info is not None:
+        raise InputError("--cfg and --info: want one of them")
+    if cfg is not None:
+        if cfg != "job":
+            raise InputError(f"--cfg {cfg}: want --cfg job; Hydra's own settings are shown by --info config")
+        jobs.show_plans(given, multirun, config_dir)
+    elif info is not None:
+        wanted = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+        if info not in wanted:
+            raise InputError(f"--info {info}: want one of {', '.join(wanted)}")
+        jobs.show_info(info, given, config_dir)
+    else:
+        raise typer.Exit(_present(jobs.run(given, multirun, config_dir)))
+
+
+def _present(outcome: Outcome) -> int:
+    """The arms side by side, the HTML page, and a line for each job without a result. Returns 1 if there is one."""
+    from experiments.report import terminal as show
+    from experiments.report.compare import compare as compare_results
+    from experiments.report.html import report_name, write_html
+
+    if outcome.results:
+        comparisons = compare_results(outcome.results)
+        if len(outcome.results) + len(outcome.unfinished) > 1:
+            for comparison in comparisons:
+                show.comparison(comparison)
+        show.where(write_html(comparisons, outcome.root / report_name(outcome.results)))
+    for name in outcome.unfinished:
+        show.error(f"{name} did not finish; rerun the same command to resume it")
+    return 1 if outcome.unfinished else 0
+
+
+@app.command()
+def plan(overrides: Overrides = None, multirun: Multirun = False, config_dir: ConfigDir = None) -> None:
+    """Show what a command would run and cost. Nothing runs.
+
+    For every arm and stage: cached, will run, or shared with another arm; calls,
+    tokens, device-hours and money, in total and for what is left to do.
+
+    \b
+      reer plan sweep=ablations scale=paper
+    """
+    from experiments.config import experiment_from
+    from experiments.plan import make_plan
+    from experiments.report.plan_tables import show_plan
+
+    show_plan(make_plan([experiment_from(plan) for plan in _composed(overrides, multirun, config_dir)]))
+
+
+@app.command()
+def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Check this machine against a configuration. Nothing runs.
+
+    Each check shows what was found, what is wanted and how to fix it. Exit code 1
+    if a check fails.
+
+    \b
+      reer doctor scale=single_gpu
+    """
+    from experiments import doctor as checks
+    from experiments.report import terminal as show
+
+    exp = _one(overrides, config_dir)
+    rows = [*checks.required(exp), *checks.informational(exp)]
+    show.table(
+        "doctor",
+        ("", "check", "found", "wanted", "what to do"),
+        [("ok" if row.ok else "FAIL", row.what, row.found, row.wanted, "" if row.ok else row.advice) for row in rows],
     )
-    claimed: dict[str, str] = {}
-    searches: list[Experiment] = []
-    trainings: list[tuple[Experiment, TrainingSetSize | None]] = []
-    judged: list[Experiment] = []
-    rows: list[tuple[str, list[tuple[str, str]]]] = []
-    executions = 0
-    for plan in plans:
-        x = experiment_from(plan)
-        store, cells = Store(x.runtime.store, x.runtime), []
-        for name, step in pipeline(x).items():
-            executions += 1
-            status = store.status(step)
-            if status != "cached":
-                owner = claimed.setdefault(step.fingerprint, x.name)
-                if name == synthesis.refine.named() and owner == x.name and x.scale.pairs:
-                    searches.append(x)
-                if name.stage == evaluation.grade.name and x not in judged:
-                    judged.append(x)
-                if name == training.train.named() and owner == x.name:
-                    trainings.append((x, _rendered(store, step)))
-                status = status if owner == x.name else f"with {owner}"
-            cells.append((str(name), status))
-        rows.append((f"{x.name} s{x.seed}", cells))
-    cached = sum(status == "cached" for _, cells in rows for _, status in cells)
-    show.plan(rows, {"stages in all": executions, "cached": cached, "to compute": len(claimed)})
-    for x in searches:
-        show.search_cost(x.run_name, x)
-    for x, load in trainings:
-        show.training_cost(x.run_name, x, load)
-    for x in judged:
-        for found in judge_costs(x):
-            show.judge_cost(x.run_name, found)
-    return 0
+    raise typer.Exit(0 if all(row.ok for row in rows) else 1)
 
 
-def _rendered(store: Store, train: Step) -> TrainingSetSize | None:
-    """What a training would read, where it has been rendered already."""
-    found = store.find(train.inputs["rendered"])
-    if found is None:
-        return None
-    metrics = found.metrics
-    if not isinstance(metrics, training.RenderMetrics | training.MatchMetrics):
-        return None
-    tokens = metrics.trained_tokens + metrics.masked_tokens
-    return TrainingSetSize(metrics.rows, tokens, metrics.longest_row_tokens)
+@app.command(name="import-thinking")
+def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Import the thinking a data set contains; no search.
 
+    Reads the text before `</think>` in each solution of the source, as after a
+    search. Then train on it with `reer run thinking=from_source`.
 
-def _adopt(arguments: Sequence[str]) -> int:
+    \b
+      reer import-thinking source=deepwriting
+      reer import-thinking source=jsonl source.path=FILE
+    """
     from experiments.config import compose_plans, experiment_from
     from experiments.pipeline import training_rows
+    from experiments.report import terminal as show
+    from experiments.run import pin
+    from experiments.stages.synthesis import source_thinking
+    from experiments.store.store import Store
 
-    given = [a for a in arguments if not a.startswith("-")]
-    (plan,) = compose_plans(["thinking=from_source", *given], multirun=False)
-    x = experiment_from(plan)
-    found = Store(x.runtime.store, x.runtime).build(training_rows(x)[synthesis.source_thinking.named()])
-    show.line(f"{x.source.name}: {found.metrics.headline()}, used as the thinking of the pairs: {found.path}")
-    show.line(f"Train on them: reer run {' '.join(['thinking=from_source', *given])}, or with sweep=ablations")
-    return 0
-
-
-def _doctor(arguments: Sequence[str]) -> int:
-    from experiments.config import compose_plans, experiment_from
-
-    (plan,) = compose_plans([a for a in arguments if not a.startswith("-")], multirun=False)
-    x = experiment_from(plan)
-    found = [*doctor.must_hold(x), *doctor.looks(x)]
-    show.checks(found)
-    show.training_cost(x.run_name, x, None)
-    return 0 if all(check.ok for check in found) else 1
+    given = ["thinking=from_source", *(overrides or ())]
+    exp = experiment_from(pin(compose_plans(given, False, config_dir)[0]))
+    artifact = Store(exp.runtime.store, exp.runtime).build(training_rows(exp)[source_thinking.named()])
+    show.line(f"thinking imported from {exp.source.name}: {artifact.metrics.headline()}")
+    show.line(f"in {artifact.path}")
+    show.line(f"Train on them: reer run {' '.join(given)}, or with sweep=ablations")
 
 
-def _rerun(parsed: argparse.Namespace) -> int:
-    from experiments.run import rerun
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="BENCHMARK|OVERRIDE", help="What to download.")] = None,
+) -> None:
+    """Download a benchmark's own data and judge prompts.
 
-    result = rerun(find_run(parsed.root / "runs", parsed.name, parsed.scale, parsed.seed))
-    show.where(write_html(compare([result]), parsed.root / report_name([result])))
-    return 0
+    Without a name: list what can be downloaded, with licence and size. Files come
+    from the pinned commit of the benchmark's repository and are checked by sha256.
+
+    \b
+      reer fetch writingbench
+      reer fetch writingbench benchmark.writingbench.data.folder=DIR
+      reer fetch writingbench benchmark.writingbench.data.mirror=https://HOST
+    """
+    from experiments import fetch as downloads
+
+    given = list(names or ())
+    downloads.run([name for name in given if "=" not in name], [override for override in given if "=" in override])
 
 
-def _results(parsed: argparse.Namespace) -> list[Result]:
-    """Results that stand. One whose stages were built anew since is left out, and said to be."""
-    found = [r for r in all_results(parsed.root / "runs") if parsed.scale in (None, r.scale)]
-    stale = {result.run_name: why for result in found if (why := _stale(result))}
-    for run_name, why in stale.items():
-        show.line(f"left out: {run_name}: {why}")
-    return [result for result in found if result.run_name not in stale]
+@app.command()
+def pairwise(
+    arm: Annotated[str, typer.Argument(help="A finished run.")],
+    baseline: Annotated[str, typer.Argument(help="The finished run it is compared with.")],
+    overrides: Overrides = None,
+) -> None:
+    """Judge the answers of two runs head to head.
+
+    Each pair of answers to an item is judged in both orders.
+
+    \b
+      reer pairwise short_trajectories full scale=smoke judge=scripted
+    """
+    from experiments import pairwise as head_to_head
+
+    raise typer.Exit(head_to_head.pairwise([arm, baseline, *(overrides or ())]))
+
+
+@app.command()
+def rerun(
+    name: Annotated[str, typer.Argument(help="The run to repeat.")],
+    root: Root = Path("outputs"),
+    scale: Scale = None,
+    seed: Annotated[int, typer.Option(help="The seed of the run.")] = 0,
+) -> None:
+    """Repeat a run from its frozen plan.
+
+    \b
+      reer rerun short_trajectories --scale smoke --seed 1
+    """
+    from experiments import run as jobs
+    from experiments.report import terminal as show
+    from experiments.report.compare import compare as compare_results
+    from experiments.report.html import report_name, write_html
+    from experiments.store.runs import find_run
+
+    result = jobs.execute(_read_plan(find_run(root / "runs", name, scale, seed) / "plan.json"))
+    show.summary(result)
+    show.where(write_html(compare_results([result]), root / report_name([result])))
+
+
+@app.command()
+def status(root: Root = Path("outputs")) -> None:
+    """List the runs and whether each has finished.
+
+    \b
+      reer status --root outputs
+    """
+    from experiments.report import terminal as show
+
+    runs = [path.parent for path in sorted((root / "runs").glob("*/*/s*/plan.json"))]
+    show.table("runs", ("run", "state"), [("/".join(folder.parts[-3:]), _state(folder)) for folder in runs])
+
+
+@app.command()
+def compare(root: Root = Path("outputs"), scale: Scale = None) -> None:
+    """Show the arms side by side, with paired differences.
+
+    \b
+      reer compare --scale smoke
+    """
+    from experiments.report import terminal as show
+    from experiments.report.compare import compare as compare_results
+
+    for comparison in compare_results(_current_results(root, scale)):
+        show.comparison(comparison)
+
+
+@app.command()
+def report(
+    root: Root = Path("outputs"),
+    scale: Scale = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; default ROOT/report.html.")] = None,
+) -> None:
+    """Write the comparison of the arms as one HTML page.
+
+    \b
+      reer report --out page.html
+    """
+    from experiments.report import terminal as show
+    from experiments.report.compare import compare as compare_results
+    from experiments.report.html import write_html
+
+    show.where(write_html(compare_results(_current_results(root, scale)), out or root / "report.html"))
+
+
+@app.command()
+def choices(
+    group: Annotated[str | None, typer.Argument(help="Only this group.")] = None, config_dir: ConfigDir = None
+) -> None:
+    """List every group, its choices and the default.
+
+    A choice marked * is used where no override is given.
+
+    \b
+      reer choices
+      reer choices search
+    """
+    from experiments.choices import choices as list_choices
+    from experiments.choices import conf_folders
+    from experiments.report.choice_tables import show_choices
+
+    show_choices(list_choices(conf_folders(config_dir), group))
+
+
+@app.command(hidden=True)
+def job(plan_file: Annotated[Path, typer.Argument(help="A frozen plan.")]) -> None:
+    """Run one frozen plan: the process of one job of a sweep."""
+    from experiments import run as jobs
+    from experiments.report import terminal as show
+
+    show.summary(jobs.execute(_read_plan(plan_file)))
+
+
+def _read_plan(path: Path) -> FrozenPlan:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _composed(overrides: Sequence[str] | None, multirun: bool, config_dir: Path | None) -> list[FrozenPlan]:
+    """The plans of a command that runs nothing; revisions are those resolved by earlier runs."""
+    from experiments.config import compose_plans
+    from experiments.revisions import pinned
+
+    plans = compose_plans(list(overrides or ()), multirun, config_dir)
+    return [pinned(plan, Path(plan["runtime"]["root"])) for plan in plans]
+
+
+def _one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
+    from experiments.config import experiment_from
+
+    plans = _composed(overrides, False, config_dir)
+    if len(plans) > 1:
+        raise InputError(f"want one experiment, got a sweep of {len(plans)}; leave out sweep=")
+    return experiment_from(plans[0])
+
+
+def _current_results(root: Path, scale: str | None) -> list[Result]:
+    """Results whose stages are unchanged. A stale result is left out, and a line says so."""
+    from experiments.report import terminal as show
+    from experiments.store.runs import all_results
+
+    current = []
+    for result in all_results(root / "runs"):
+        if scale not in (None, result.scale):
+            continue
+        reason = _stale(result)
+        if reason:
+            show.line(f"left out: {result.run_name}: {reason}")
+        else:
+            current.append(result)
+    return current
 
 
 def _stale(result: Result) -> str:
-    """Why a result no longer stands; empty where it does."""
+    """Why a result no longer counts; empty where it does."""
     rebuilt = ", ".join(map(str, result.stale_steps()))
     return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
 
 
-def _status(parsed: argparse.Namespace) -> int:
-    runs = [path.parent for path in sorted((parsed.root / "runs").glob("*/*/s*/plan.json"))]
-    show.table("runs", ("run", "state"), [("/".join(run.parts[-3:]), _state(run)) for run in runs])
-    return 0
+def _state(folder: Path) -> str:
+    from experiments.store.runs import read_result
 
-
-def _state(run: Path) -> str:
-    result = read_result(run)
+    result = read_result(folder)
     if result is None:
         return "unfinished"
-    why = _stale(result)
-    return f"finished; {why}" if why else "finished"
+    reason = _stale(result)
+    return f"finished; {reason}" if reason else "finished"
 
 
-def _compare(parsed: argparse.Namespace) -> int:
-    for comparison in compare(_results(parsed)):
-        show.comparison(comparison)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `reer`. Returns the exit code; expected errors are printed without a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    quiet_libraries()
+    try:
+        app(given or ["--help"], prog_name="reer")
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0
+        if code == INTERRUPTED:
+            _error("interrupted; finished work is kept, rerun the same command to resume")
+        return code
+    except InputError as error:
+        _error(str(error))
+        return 2
+    except Incomplete as error:
+        _error(str(error))
+        return 3
     return 0
 
 
-def _report(parsed: argparse.Namespace) -> int:
-    show.where(write_html(compare(_results(parsed)), parsed.out or parsed.root / "report.html"))
-    return 0
+def _error(text: str) -> None:
+    from experiments.report import terminal as show
+
+    show.error(text)
+
+
+def quiet_libraries() -> None:
+    """Show our log lines, not the libraries' progress bars. Idle OpenMP threads must not spin: they cost a busy machine
+    up to seven times the time. Called before torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    for name in ("experiments", "reer", "evals"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter, ValidationError
 
 from evals.benchmarks.hellobench import HelloBench
 from evals.benchmarks.longbench_write import LongBenchWrite
@@ -52,11 +51,11 @@ from reer.models.scripted import ScriptedModel
 from reer.models.services.anthropic import AnthropicServer
 from reer.models.services.openai import ChatServer
 from reer.models.services.scoring_servers import ScoringServer
-from reer.prompts import Prompts, PromptTexts
+from reer.parts import build, kinds_of
+from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
 from reer.search.methods import MultiStart, RandomSearch, SegmentSearch
 from reer.taxonomy import Taxonomy
-from reer.training.chat_format import ChatFormat
 from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
@@ -126,15 +125,7 @@ def _default(item: Field[object], nested: type | None) -> object:
 @cache
 def kinds() -> dict[str, type]:
     """Every class that a configuration may name, by its name."""
-    classes: list[type] = [Experiment, PromptTexts, ChatFormat]
-    classes += [cls for group in PARTS.values() for cls in group.values()]
-    todo, named = list(classes), {}
-    while todo:
-        cls = todo.pop()
-        if cls.__name__ not in named:
-            named[cls.__name__] = cls
-            todo += [hint for hint in get_type_hints(cls).values() if is_dataclass(hint) and isinstance(hint, type)]
-    return named
+    return kinds_of([Experiment, *(cls for group in PARTS.values() for cls in group.values())])
 
 
 @cache
@@ -176,33 +167,6 @@ def _child(node: DictConfig | ListConfig, key: DictKeyType, path: str) -> Json:
     return plain(node[key], path)  # pyright: ignore[reportArgumentType]
 
 
-def decode(value: object, path: str = "") -> Any:
-    """Plain data back as typed parts, values checked. Raises InputError naming the key."""
-    if isinstance(value, Mapping):
-        content = {str(key): decode(item, f"{path}.{key}".strip(".")) for key, item in value.items() if key != "kind"}
-        if "kind" not in value:
-            return content
-        if value["kind"] not in kinds():
-            raise InputError(f"{path}: no part is called {value['kind']!r}; this plan is from another version")
-        return _construct(kinds()[value["kind"]], content, path)
-    return [decode(item, path) for item in value] if isinstance(value, list) else value
-
-
-def _construct(cls: type, content: Mapping[str, object], path: str) -> Any:
-    known = [item.name for item in fields(cls)]
-    for key in content.keys() - set(known):
-        raise InputError(f"{f'{path}.{key}'.strip('.')}: no such key{near(key, known)}")
-    try:
-        return TypeAdapter(cls).validate_python(dict(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, InputError):
-            raise cause from None
-        where = ".".join(str(part) for part in (path, *first["loc"]) if part != "")
-        raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
-
-
 def plan_of(cfg: DictConfig) -> FrozenPlan:
     """The plan of a composed configuration: resolved plain data. Raises InputError for a key that is no field."""
     content = cast(FrozenPlan, plain(cfg))
@@ -214,7 +178,7 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
 
 def experiment_from(plan: Mapping[str, Json]) -> Experiment:
     """The typed experiment of a plan, every value checked. Raises InputError naming the key."""
-    return decode(plan)
+    return build(plan, kinds(), "", Experiment)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from pathlib import Path
 from evals.benchmark import JudgedBenchmark
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment
+from experiments.plan import training_cost_of
 from experiments.store.provenance import PACKAGES
 from reer.data.hub import HubSource
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
-from reer.training.cost import TrainingCost, TrainingSetSize, training_cost
 from reer.training.launch import kernel_available
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
@@ -40,24 +40,7 @@ class Check:
     advice: str = ""
 
 
-def training_set_size(x: Experiment) -> TrainingSetSize:
-    """The rows a training would have, from the scale's sizes and the estimate's lengths."""
-    e = x.estimate
-    sizes = x.data.choose(
-        synthetic=(x.scale.synthetic_rows, e.query_tokens + e.thinking_tokens + e.solution_tokens),
-        public=(x.scale.public_rows, e.public_tokens),
-    )
-    tokens = sum(rows * length for rows, length in sizes.values())
-    return TrainingSetSize(sum(rows for rows, _ in sizes.values()), tokens, x.scale.train_tokens)
-
-
-def training_cost_of(x: Experiment, load: TrainingSetSize | None = None) -> TrainingCost | None:
-    """What its training would cost, None where the student's size is not stated."""
-    size = x.student.checkpoint.size
-    return size and training_cost(x.train, x.runtime.parallelism, size, load or training_set_size(x), x.estimate)
-
-
-def must_hold(x: Experiment) -> Iterator[Check]:
+def required(x: Experiment) -> Iterator[Check]:
     """What a run cannot begin without; costs no more than a look at each."""
     parallelism, lora = x.runtime.parallelism, x.train.lora
     try:
@@ -166,7 +149,7 @@ def _devices(x: Experiment) -> Check:
     )
 
 
-def looks(x: Experiment) -> Iterator[Check]:
+def informational(x: Experiment) -> Iterator[Check]:
     """What is good to know beside: packages, benchmark files, tracking."""
     for package in PACKAGES:
         try:
@@ -215,6 +198,6 @@ def _disk(x: Experiment) -> Check:
 
 def require(x: Experiment) -> None:
     """Raise InputError for the first thing that must hold and does not."""
-    for check in must_hold(x):
+    for check in required(x):
         if not check.ok:
             raise InputError(f"{check.what}: {check.found}, wanted {check.wanted}; {check.advice}")

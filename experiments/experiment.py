@@ -5,22 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
+from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
 from evals.judging.reliability import ReliabilityChecks
+from evals.lm_eval.harness import LmEval
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
 from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
-from reer.models.protocols import Device, Sampling
+from reer.models.protocols import Device, Model, Sampling, ScoringModel
 from reer.models.services.service import ChatService
 from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
+from reer.search.methods import SearchMethod
 from reer.search.score import ScoreMetric
 from reer.taxonomy import Taxonomy
 from reer.training.matching import Match
@@ -32,8 +38,8 @@ from reer.training.recipe import Recipe
 class GeneratorRole:
     """The model that writes drafts and rewrites, and how it samples."""
 
-    model: Any
-    temperature: float
+    model: InstanceOf[Model]
+    temperature: NonNegativeFloat
     top_p: float
     seed: int = 0
 
@@ -45,70 +51,69 @@ class GeneratorRole:
 class ScorerRole:
     """The model that scores, and what its score is."""
 
-    model: Any
+    model: InstanceOf[ScoringModel]
     score: ScoreMetric
 
     def __post_init__(self) -> None:
         if isinstance(self.model, ChatService):
             raise InputError(
                 f"scorer: {self.model.model} is behind a chat server, which returns no log-probabilities of a prompt; "
-                "choose a model of this process, e.g. scorer=as_released"
+                "choose a model in this process, e.g. scorer=as_released"
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How big: limits that belong to no part. None means all there are."""
+    """How big the experiment is: the limits that belong to no part."""
 
     name: str
-    pairs: int | None
-    min_words: int
-    solution_words: int
-    draft_tokens: int
-    edit_tokens: int
-    synthetic_rows: int
-    public_rows: int
-    train_tokens: int
-    answer_tokens: int
-    termination_samples: int
-    held_out_texts: int = 0  # held out of the source, for perplexity
+    pairs: PositiveInt | None
+    """Pairs of query and solution; None: all that the source has."""
+    min_words: NonNegativeInt
+    """Shorter solutions are dropped."""
+    solution_words: PositiveInt
+    """Longer solutions are dropped."""
+    draft_tokens: PositiveInt
+    edit_tokens: PositiveInt
+    synthetic_rows: NonNegativeInt
+    public_rows: NonNegativeInt
+    train_tokens: PositiveInt
+    """The longest row that is trained on, in tokens."""
+    answer_tokens: PositiveInt
+    """The limit of a benchmark answer, thinking included."""
+    termination_samples: NonNegativeInt
+    """Prompts on which the share of answers that end by themselves is measured."""
+    held_out_texts: NonNegativeInt = 0
+    """Texts held out of the source to measure perplexity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A Ray cluster that searches: `address` '' starts one on this machine, 'auto' joins the one that is running."""
+    """A Ray cluster for the search."""
 
     address: str
-    actors: int
-    cpus_per_actor: float
-    gpus_per_actor: float
-    pairs_per_task: int
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        if self.actors < 1 or self.pairs_per_task < 1 or min(self.cpus_per_actor, self.gpus_per_actor) < 0:
-            raise InputError(f"runtime.cluster: want actors and pairs_per_task >= 1 and resources >= 0, got {self}")
+    """'' starts one on this machine, 'auto' joins the one that is running."""
+    actors: PositiveInt
+    cpus_per_actor: NonNegativeFloat
+    gpus_per_actor: NonNegativeFloat
+    pairs_per_task: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """On what: never part of a result's identity. `width` is how many searches run side by side; a scorer of its own
-    goes to `scorer_device`, beside the generator. `judgements` is a folder of judges' answers that machines share; None
-    keeps them in the store."""
+    """The hardware and the folders; never part of a result's identity."""
 
     name: str
     root: str
     device: Device
     parallelism: Parallelism
-    width: int
+    width: PositiveInt
+    """Searches that run side by side."""
     scorer_device: str = "auto"
+    """The device of a scorer that is another model than the generator."""
     judgements: str | None = None
+    """A folder of judgements that machines share; None: inside the store."""
     cluster: Cluster | None = None
-
-    def __post_init__(self) -> None:
-        if self.width < 1:
-            raise InputError(f"runtime.width wants >= 1, got {self.width}")
 
     @property
     def store(self) -> Path:
@@ -125,18 +130,15 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Budget:
-    """What judges may cost: all records of the store together, whichever run paid for them. None is no bound."""
+    """The limit for judges, over all records of the store, whichever run paid for them."""
 
-    usd: float | None
-
-    def __post_init__(self) -> None:
-        if self.usd is not None and self.usd < 0:
-            raise InputError(f"budget.usd wants >= 0 or null, got {self.usd}")
+    usd: NonNegativeFloat | None
+    """None: unlimited."""
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where the run is shown. `auto` is online with a key in the environment and offline without; never a prompt."""
+    """How W&B mirrors the run. `auto`: online with a key in the environment, offline without one; it never asks."""
 
     mode: Literal["auto", "online", "offline", "silent"]
     project: str
@@ -144,21 +146,21 @@ class Tracking:
     group: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One arm at one scale with one seed."""
 
     name: str
-    seed: int
+    seed: NonNegativeInt
     replace: bool
     baseline: str
-    source: Any
+    source: InstanceOf[Source]
     taxonomy: Taxonomy
     prompts: Prompts
     generator: GeneratorRole
     scorer: ScorerRole
     thinking: ThinkingSource
-    search: Any  # a reer.search.SearchMethod; Hydra composes it
+    search: InstanceOf[SearchMethod]
     reflection: Reflection
     filters: Filters
     trajectory: TrajectoryLength
@@ -168,7 +170,7 @@ class Experiment:
     public: PublicRows
     student: LocalModel
     train: Recipe
-    benchmark: dict[str, Any]
+    benchmark: dict[str, LmEval | InstanceOf[JudgedBenchmark]]
     judge: Judge
     scale: Scale
     runtime: Runtime
@@ -177,15 +179,14 @@ class Experiment:
     reliability: ReliabilityChecks
     budget: Budget
     pairwise: Pairwise
-    matched_to: Any = None  # the Experiment this one is matched to
+    matched_to: Experiment | None = None
+    """The arm that this one is matched to."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):
             raise InputError(
                 f"name: want 1 to 80 of A-Z a-z 0-9 . _ + = - beginning with a letter or digit, got {self.name!r}"
             )
-        if self.seed < 0:
-            raise InputError(f"seed wants >= 0, got {self.seed}")
 
     @property
     def run_name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evals.benchmark import Benchmark, Response
+from evals.benchmark import JudgedBenchmark, Response
 from evals.judging.pairwise import PairwiseResult, judge_pairs
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
@@ -13,6 +13,7 @@ from experiments.experiment import Experiment
 from experiments.report import terminal as show
 from experiments.report.formatting import difference_text
 from experiments.stages import evaluation
+from experiments.store.metrics import counts
 from experiments.store.runs import Result, find_run, read_result
 from reer.errors import InputError
 from reer.files import plain, read_rows, write_json, write_rows
@@ -33,7 +34,8 @@ def pairwise(arguments: Sequence[str]) -> int:
     exp = experiment_from(plan)
     arm, baseline = (_result(exp, name) for name in names)
     for name, benchmark in exp.benchmark.items():
-        if arm.folder_of(evaluation.generate, name) and baseline.folder_of(evaluation.generate, name):
+        answered = all(run.folder_of(evaluation.generate, name) for run in (arm, baseline))
+        if answered and isinstance(benchmark, JudgedBenchmark):
             _compare(exp, name, benchmark, arm, baseline)
     return 0
 
@@ -50,7 +52,7 @@ def _answers(result: Result, benchmark: str) -> list[Response]:
     return read_rows(folder / "rows.jsonl", Response) if folder else []
 
 
-def _compare(exp: Experiment, name: str, benchmark: Benchmark, arm: Result, baseline: Result) -> None:
+def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result, baseline: Result) -> None:
     """Judge the answers to one benchmark, write verdicts and result below `pairwise/`, and print the result."""
     items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
     records = Judgements(exp.runtime.judgements_folder or exp.runtime.store / "judgements")
@@ -58,7 +60,7 @@ def _compare(exp: Experiment, name: str, benchmark: Benchmark, arm: Result, base
         JudgeSession(exp.judge, records, exp.runtime.device, exp.budget.usd) as session,
         show.Progress(title, 1) as progress,
     ):
-        progress.started(name)
+        progress.started(evaluation.generate.named(name))
         result, verdicts = judge_pairs(
             exp.pairwise,
             items,
@@ -75,8 +77,8 @@ def _compare(exp: Experiment, name: str, benchmark: Benchmark, arm: Result, base
 
 
 def _show(title: str, result: PairwiseResult, caution: str) -> None:
-    counts = (result.pairs, result.wins, result.losses, result.ties, result.flipped)
-    show.table(title, ("pairs", "wins", "losses", "ties", "flipped"), [tuple(map(str, counts))])
+    outcomes = (result.pairs, result.wins, result.losses, result.ties, result.flipped)
+    show.table(title, ("pairs", "wins", "losses", "ties", "flipped"), [tuple(map(str, outcomes))])
     if result.position_bias is not None:
         show.line(
             f"position bias {result.position_bias:+.3g} (win rate in the first position minus the second); flipped "

@@ -1,114 +1,150 @@
-"""compose → check → run. `python -m experiments.run` is the same as `reer run`."""
+"""compose → check → run: the jobs of one command, each from its frozen plan.
+
+The job of a single run is done in this process; each job of a sweep has a process of its own, so that arms share no
+GPU context, no caches and no W&B run, and one that fails does not stop the others.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import yaml
 
-from experiments.config import CONF, compose_plans, experiment_from, register
-from experiments.job import execute, guarded, preflight
+from evals.benchmark import JudgedBenchmark
+from experiments import doctor
+from experiments.choices import CONF, conf_folders
+from experiments.config import BASIC, FrozenPlan, compose_jobs, experiment_from, register, search_path_override
+from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import terminal as show
-from experiments.report.compare import compare
-from experiments.report.html import report_name, write_html
-from experiments.store.fingerprint import encode, fingerprint
-from experiments.store.runs import Result, is_current, read_result
+from experiments.report.confounds import confounds
+from experiments.revisions import commit_on_hub, pinned
+from experiments.store.fingerprint import Json, encode, fingerprint
+from experiments.store.runs import Result, check_name, is_current, read_result, write_lock, write_result
+from experiments.store.step import Artifact, Step, StepName, Steps
+from experiments.store.store import Monitor, Store
+from experiments.tracking.tracker import NullTracker, Tracker
+from experiments.tracking.wandb_run import flat, open_tracking
 from reer.errors import InputError
 from reer.files import write_json
 
 
-def run(arguments: Sequence[str]) -> tuple[list[Result], list[str]]:
-    """Compose and check every job of the command, then let Hydra launch them. Returns results and the names of jobs
-    that have none. Arguments that only ask Hydra to show something are Hydra's alone."""
-    shown = " ".join(arguments).find("--cfg job") >= 0  # Hydra's own --cfg knows no multirun
-    plain = [a for a in arguments if a not in ("-m", "--multirun")]
-    multirun = len(plain) < len(arguments)
-    overrides = [a for a in plain if not a.startswith("-") and not (shown and a == "job")]
-    if not shown and overrides != plain:
-        _hydra(arguments, lambda cfg: None)
-        return [], []
-    plans = compose_plans(overrides, multirun)
-    if shown:
-        for plan in plans:
-            show.line(f"# {plan['name']}\n{yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)}---")
-        return [], []
+@dataclass(frozen=True)
+class Outcome:
+    """The results of a command, the names of its jobs that have none, and the root folder of the first."""
+
+    results: tuple[Result, ...]
+    unfinished: tuple[str, ...]
+    root: Path
+
+
+def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Outcome:
+    """Compose and check every job, freeze the plans, then run them. Raises InputError before any work."""
+    if multirun and not any(override.startswith("tracking.group=") for override in overrides):
+        overrides = [*overrides, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
+    jobs = compose_jobs(overrides, multirun, config_dir)
+    plans = [pin(plan) for plan in jobs.plans]
     check_all(plans)
-    if multirun and not any(o.startswith("tracking.group=") for o in overrides):
-        arguments = [*arguments, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
-    alone: list[dict[str, Any]] = []
-    _hydra(arguments, lambda cfg: _job(cfg, alone))
-    for plan in alone:
-        show.summary(execute(plan))
+    if not jobs.is_sweep:
+        show.summary(execute(plans[0]))
+    elif jobs.launcher == BASIC:
+        for plan in plans:
+            launch(plan)
+    else:
+        arguments = ["-m", *overrides, *search_path_override(conf_folders(config_dir))]
+        _hydra(arguments, lambda: launch(plans[_job_number()]))
     return _outcome(plans)
 
 
-def check_all(plans: Sequence[dict[str, Any]]) -> None:
-    """Everything that can be known to be wrong with any job, before the first starts. Raises InputError."""
+def pin(plan: FrozenPlan) -> FrozenPlan:
+    """The plan with every hub data set at a commit; says so in a line for each one that is resolved now."""
+
+    def lookup(repo: str, revision: str) -> str:
+        commit = commit_on_hub(repo, revision)
+        show.line(f"{repo}: revision {revision!r} is commit {commit}; kept for all runs in {root / 'revisions.json'}")
+        return commit
+
+    root = Path(plan["runtime"]["root"])
+    return pinned(plan, root, lookup)
+
+
+def check_all(plans: Sequence[FrozenPlan]) -> None:
+    """Every mistake that can be found in any job before the first starts. Raises InputError."""
     names: dict[str, list[str]] = {}
     for plan in plans:
-        x = experiment_from(plan)
-        steps = [step.fingerprint for step in preflight(x).values()]
-        if names.setdefault(x.run_name, steps) != steps:
-            raise InputError(f"two different jobs of this command are called {x.run_name!r}; leave out name=")
+        exp = experiment_from(plan)
+        steps = [step.fingerprint for step in preflight(exp).values()]
+        if names.setdefault(exp.run_name, steps) != steps:
+            raise InputError(f"two different jobs of this command are called {exp.run_name!r}; leave out name=")
 
 
-def _outcome(plans: Sequence[dict[str, Any]]) -> tuple[list[Result], list[str]]:
-    results, missing = [], []
-    for plan in plans:
-        x = experiment_from(plan)
-        result = read_result(x.folder)
-        if result is not None and is_current(result, pipeline(x)):
-            results.append(result)
-        else:
-            missing.append(x.run_name)
-    return results, missing
+def preflight(exp: Experiment) -> Steps:
+    """Every mistake that can be found before any work: names, keys, files, parallelism. Returns the steps."""
+    steps = pipeline(exp)
+    check_name(exp, steps)
+    for benchmark in exp.benchmark.values():
+        if isinstance(benchmark, JudgedBenchmark):
+            benchmark.items()
+    doctor.require(exp)
+    return steps
 
 
-def _hydra(arguments: Sequence[str], task: Callable[[Any], None]) -> None:
-    """Hydra's own main on these arguments: its launchers, `--cfg`, `--info` and shell completion."""
-    import hydra
-
-    register()
-    before = sys.argv
-    sys.argv = ["reer run", *arguments]
+def execute(plan: Mapping[str, Json]) -> Result:
+    """Run one experiment to its result; what the store holds is not computed again."""
+    exp = experiment_from(plan)
+    steps = preflight(exp)
+    done = read_result(exp.folder)
+    write_lock(exp, steps, plan)
+    complete = all(Store(exp.runtime.store, exp.runtime).find(step) for step in steps.values())
+    tracked = done.tracked if done and complete and is_current(done, steps) else None
+    tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
+    exit_code = 1
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
+        artifacts = _build(exp, steps, tracker)
+        result = write_result(exp, artifacts, tracked or tracker.where, confounds)
+        tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
+        exit_code = 0
     finally:
-        sys.argv = before
+        tracker.finish(exit_code)
+    return result
 
 
-def _job(cfg: Any, alone: list[dict[str, Any]]) -> None:
-    """One job of Hydra's: in a process of its own if it is one of a sweep, else left for this one."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+def _build(exp: Experiment, steps: Steps, tracker: Tracker) -> dict[StepName, Artifact]:
+    names = {step.fingerprint: name for name, step in steps.items()}
+    with show.Progress(exp.run_name, len(names)) as progress:
 
-    hydra_cfg = HydraConfig.get()
-    (plan,) = compose_plans(list(hydra_cfg.overrides.task), multirun=True)
-    if hydra_cfg.mode == RunMode.MULTIRUN:
-        launch(plan)
-    else:
-        alone.append(plan)
+        def started(step: Step) -> None:
+            progress.started(names[step.fingerprint])
+
+        def ended(step: Step, artifact: Artifact, cached: bool) -> None:
+            progress.ended(names[step.fingerprint], artifact, cached)
+            tracker.stage(names[step.fingerprint], artifact)
+
+        monitor = Monitor(progress=progress.advance, curve=tracker.curve, started=started, ended=ended)
+        store = Store(exp.runtime.store, exp.runtime, monitor, exp.runtime.judgements_folder, exp.budget.usd)
+        return {name: store.build(step) for name, step in steps.items()}
 
 
-def launch(plan: dict[str, Any]) -> int:
-    """Run a plan in a process of its own; a failure stays that process's, so the other arms go on. SIGTERM is passed on
-    to it, and ends the sweep."""
-    x = experiment_from(plan)
-    x.folder.mkdir(parents=True, exist_ok=True)
-    path = Path(x.folder / "launch.json")
+def launch(plan: FrozenPlan) -> int:
+    """Run a frozen plan in a process of its own and return its exit code. SIGTERM is passed on to it, and ends the
+    sweep: KeyboardInterrupt is raised once the process has ended."""
+    exp = experiment_from(plan)
+    exp.folder.mkdir(parents=True, exist_ok=True)
+    path = exp.folder / "launch.json"
     write_json(path, plan)
-    child = subprocess.Popen([sys.executable, "-m", "experiments.job", str(path.resolve())])
-    told: list[int] = []
+    child = subprocess.Popen([sys.executable, "-m", "experiments.cli", "job", str(path.resolve())])
+    signals: list[int] = []
 
-    def pass_on(number: int, _: Any) -> None:
-        told.append(number)
+    def pass_on(number: int, _: FrameType | None) -> None:
+        signals.append(number)
         child.send_signal(number)
 
     before = signal.signal(signal.SIGTERM, pass_on)
@@ -116,32 +152,59 @@ def launch(plan: dict[str, Any]) -> int:
         code = child.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
-    if told:  # a sweep that is asked to stop begins no further arm
+    if signals:
         raise KeyboardInterrupt
     return code
 
 
-def rerun(folder: Path) -> Result:
-    """Repeat one run from its frozen plan."""
-    result = execute(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
-    show.summary(result)
-    return result
+def _outcome(plans: Sequence[FrozenPlan]) -> Outcome:
+    results, unfinished = [], []
+    for plan in plans:
+        exp = experiment_from(plan)
+        result = read_result(exp.folder)
+        if result is not None and is_current(result, pipeline(exp)):
+            results.append(result)
+        else:
+            unfinished.append(exp.run_name)
+    return Outcome(tuple(results), tuple(unfinished), Path(plans[0]["runtime"]["root"]))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run, then show arms side by side and write the page. Returns 1 if a job did not finish."""
-    results, missing = run(arguments)
-    if results:
-        comparisons = compare(results)
-        if len(results) + len(missing) > 1:
-            for comparison in comparisons:
-                show.comparison(comparison)
-        root = next(Path(step.path) for step in results[0].steps.values()).parents[2]
-        show.where(write_html(comparisons, root / report_name(results)))
-    for name in missing:
-        show.error(f"{name} did not finish; the same command goes on from here")
-    return 1 if missing else 0
+def show_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | None) -> None:
+    """`--cfg job`: the composed configuration of every job as YAML; nothing runs."""
+    for plan in compose_jobs(overrides, multirun, config_dir).plans:
+        show.line(f"# {plan['name']}\n{yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)}---")
 
 
-if __name__ == "__main__":
-    sys.exit(guarded(lambda: main(sys.argv[1:])))
+def show_info(what: str, overrides: Sequence[str], config_dir: Path | None) -> None:
+    """`--info WHAT`: Hydra's own account of composition, without the schemas that no user chooses; nothing runs."""
+    compose_jobs(overrides, False, config_dir)
+    given = [f"--info={what}", *overrides, *search_path_override(conf_folders(config_dir))]
+    with _captured() as text:
+        _hydra(given, lambda: None)
+    show.line("\n".join(line for line in text.getvalue().split("\n") if "_schema" not in line))
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[io.StringIO]:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        yield text
+
+
+def _hydra(arguments: Sequence[str], task: Callable[[], object]) -> None:
+    """Hydra's own main with these arguments: for its launchers and for `--info`."""
+    import hydra
+
+    register()
+    before = sys.argv
+    sys.argv = ["reer run", *arguments]
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(lambda _: task())()
+    finally:
+        sys.argv = before
+
+
+def _job_number() -> int:
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().job.num

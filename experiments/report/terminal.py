@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -19,9 +18,6 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from evals.statistics.paired import Difference
-from experiments import doctor
-from experiments.experiment import Experiment
-from experiments.plan import JudgeCost
 from experiments.report import formatting
 from experiments.report.compare import Comparison, SeedsComparison
 from experiments.report.measures import metrics_in
@@ -31,9 +27,6 @@ from experiments.stages.evaluation import score_text
 from experiments.store.metrics import FilteredRowMetrics, RowMetrics
 from experiments.store.runs import Result
 from experiments.store.step import Artifact, StepName
-from reer.errors import InputError
-from reer.search.cost import search_cost as cost_of
-from reer.training.cost import TrainingSetSize
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column
@@ -103,73 +96,6 @@ def summary(result: Result) -> None:
     if result.caution:
         console.print(f"[yellow]{escape(result.caution)}[/]")
     line(f"W&B run: {result.tracked or 'none'}")
-
-
-def plan(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], distinct: Mapping[str, int]) -> None:
-    """Arms by stages: what is cached, what would run, what an arm before it computes."""
-    names = dict.fromkeys(name for _, cells in rows for name, _ in cells)
-    statuses = [(name, *(dict(cells).get(name, "–") for _, cells in rows)) for name in names]
-    table_by_arms("plan", [arm for arm, _ in rows], statuses, head="stage")
-    console.print(", ".join(f"{count} {what}" for what, count in distinct.items()))
-
-
-def search_cost(run_name: str, exp: Experiment) -> None:
-    """The estimated cost of a run's search, and the assumptions of that estimate."""
-    assumptions, pairs = exp.estimate, exp.scale.pairs or 0
-    cost = cost_of(exp.search.budget(), pairs, assumptions)
-    line(
-        f"{run_name}: drafts and search of {pairs} pairs: {cost.score_calls:,} score calls, {cost.rewrite_calls:,} "
-        f"rewrite calls; {_tokens(cost.scored_tokens)} tokens scored ({_tokens(cost.scored_tokens_naive)} without "
-        f"prefix sharing), {_tokens(cost.read_tokens)} prompt tokens ({_tokens(cost.read_tokens_naive)}), "
-        f"{_tokens(cost.written_tokens)} generated; about {cost.device_hours:.3g} device-hours, "
-        f"{cost.usd(assumptions):.3g} USD"
-    )
-    assumed = ", ".join(f"{field.name} {getattr(assumptions, field.name):g}" for field in fields(assumptions))
-    line(f"  assumptions (estimate.NAME=… sets each): {assumed}")
-
-
-def training_cost(run_name: str, exp: Experiment, load: TrainingSetSize | None) -> None:
-    """The estimated cost of a training. `load` is the size of the rendered rows, where these exist already."""
-    cost = doctor.training_cost_of(exp, load)
-    if cost is None:
-        line(f"{run_name}: training: no estimate, since the student's size is not stated")
-        return
-    rows, parallelism = load or doctor.training_set_size(exp), exp.runtime.parallelism
-    parts = ", ".join(f"{use} {gib:.3g}" for use, gib in cost.memory_gib.by_use().items())
-    room = f" of {parallelism.device_gib:g}" if parallelism.device_gib is not None else ""
-    line(
-        f"{run_name}: training: {rows.rows:,} rows x {exp.train.epochs:g} epochs in batches of "
-        f"{exp.train.global_batch} ({parallelism.micro_batch} x {parallelism.processes} processes x "
-        f"{parallelism.accumulation(exp.train.global_batch)}): "
-        f"{cost.steps:,} steps, {_tokens(cost.tokens)} tokens; about {cost.device_gib:.3g}{room} GiB on each device "
-        f"({parts}); {cost.device_hours:.3g} device-hours, {cost.device_hours / parallelism.processes:.3g} h, "
-        f"{cost.device_hours * exp.estimate.usd_per_device_hour:.3g} USD"
-    )
-    known = "as rendered" if load else "from the estimate"
-    line(f"  assumptions: lengths {known}, longest row {rows.longest:,}, train_tflops {exp.estimate.train_tflops:g}")
-
-
-def judge_cost(run_name: str, cost: JudgeCost | InputError) -> None:
-    """The estimated cost of judging one benchmark, or why there is no estimate."""
-    if isinstance(cost, InputError):
-        line(f"{run_name}: judging: no estimate: {cost}")
-        return
-    line(
-        f"{run_name}: judging {cost.name}: {cost.items:,} items, {cost.calls:,} calls and {cost.health_calls:,} "
-        f"for the judge's reliability, {_tokens(cost.read_tokens)} prompt tokens, {_tokens(cost.written_tokens)} "
-        f"generated; about {cost.seconds / 60:.3g} min, {cost.usd:.3g} USD; minimum detectable effect: "
-        f"{cost.detectable:.2g} SD (80 % power)"
-    )
-
-
-def checks(results: Sequence[doctor.Check]) -> None:
-    """The checks of this machine: what was found, what is wanted, and what to do where they differ."""
-    rows = [("ok" if c.ok else "FAIL", c.what, c.found, c.wanted, "" if c.ok else c.advice) for c in results]
-    table("doctor", ("", "check", "found", "wanted", "what to do"), rows)
-
-
-def _tokens(count: int) -> str:
-    return f"{count / 1e6:.4g} M"
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

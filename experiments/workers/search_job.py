@@ -44,8 +44,10 @@ class SearchJob:
         with ExitStack() as stack:
             generator = stack.enter_context(self.generator.model.open(device))
             scorer_device = replace(device, name=self.runtime.scorer_device)
-            same = self.scorer.model == self.generator.model
-            scorer = generator if same else stack.enter_context(self.scorer.model.open(scorer_device))
+            if self.scorer.model == self.generator.model and isinstance(generator, Scorer):
+                scorer: Scorer = generator
+            else:
+                scorer = stack.enter_context(self.scorer.model.open(scorer_device))
             replayed_generator = ReplayedGenerator(generator, journal_for(self.replay, generator.name))
             replayed_scorer = ReplayedScorer(scorer, journal_for(self.replay, scorer.name))
             yield OpenSearch(self, replayed_generator, replayed_scorer, scorer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
@@ -21,6 +21,7 @@ NEAR_DUPLICATE = 0.8  # Jaccard similarity of word 5-grams from which two soluti
 BENCHMARK_NGRAM = 8
 
 
+@runtime_checkable
 class Source(Protocol):
     """Anything that yields raw rows."""
 

@@ -160,12 +160,12 @@ class Model(Protocol):
 
 @runtime_checkable
 class ScoringModel(Protocol):
-    """A cheap description of a model that generates and scores."""
+    """A cheap description of a model that scores."""
 
     @property
     def name(self) -> str: ...
 
-    def open(self, device: Device) -> AbstractContextManager[LoadedModel]: ...
+    def open(self, device: Device) -> AbstractContextManager[Scorer]: ...
 
 
 @runtime_checkable

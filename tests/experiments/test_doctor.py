@@ -1,4 +1,4 @@
-"""What must hold before any model is loaded, on any runtime, is found on a machine that has none of it."""
+"""Mistakes between a configuration and a machine are found before any model is loaded, for any runtime."""
 
 from itertools import product
 from pathlib import Path
@@ -6,44 +6,45 @@ from pathlib import Path
 import pytest
 
 from evals.judging.records import Judgements, Question, judgement
-from experiments.config import CONF
-from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
+from experiments.choices import CONF
+from experiments.doctor import informational, require, required
 from experiments.pipeline import pipeline
+from experiments.plan import training_cost_of, training_set_size
 from reer.errors import InputError
 from reer.models.protocols import Completion, Prompt, Request, Sampling
 from reer.types import Message
-from tests.fakes.plans import compose
+from tests.fakes.plans import compose as one
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
 RUNTIMES = sorted(path.stem for path in (CONF / "runtime").glob("*.yaml"))
 
 
 def failed(*overrides: str) -> list[str]:
-    return [check.what for check in must_hold(compose(*overrides)) if not check.ok]
+    return [check.what for check in required(one(*overrides)) if not check.ok]
 
 
 @pytest.mark.parametrize(("train", "runtime"), list(product(TRAINS, RUNTIMES)))
-def test_every_training_on_every_runtime_composes_plans_and_is_reckoned(train: str, runtime: str) -> None:
-    x = compose("scale=paper", f"train={train}", f"runtime={runtime}")
-    assert "train" in pipeline(x)
-    cost = training_cost_of(x)
+def test_every_training_on_every_runtime_composes_plans_and_has_an_estimate(train: str, runtime: str) -> None:
+    exp = one("scale=paper", f"train={train}", f"runtime={runtime}")
+    assert "train" in pipeline(exp)
+    cost = training_cost_of(exp)
     assert cost is not None
     assert cost.steps > 0
     assert cost.device_gib > 0
-    checks = list(must_hold(x))
+    checks = list(required(exp))
     assert all(check.advice for check in checks if not check.ok)
 
 
-def test_the_default_run_lacks_nothing() -> None:
-    x = compose("tracking=offline")
-    require(x)
+def test_the_default_run_passes_every_check() -> None:
+    exp = one("tracking=offline")
+    require(exp)
     assert failed() == []
-    assert {check.what for check in must_hold(x)} >= {"optimizer step", "attention kernel", "disk"}
-    assert {check.what for check in looks(x)} >= {"torch", "trl", "W&B", "benchmark writing"}
+    assert {check.what for check in required(exp)} >= {"optimizer step", "attention kernel", "disk"}
+    assert {check.what for check in informational(exp)} >= {"torch", "trl", "W&B", "benchmark writing"}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "lacking"),
+    ("overrides", "failing"),
     [
         (["scale=paper", "runtime=gpu"], "memory of a device"),
         (["scale=paper"], "attention kernel"),
@@ -54,10 +55,13 @@ def test_the_default_run_lacks_nothing() -> None:
         (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),
     ],
 )
-def test_a_mistake_between_recipe_and_hardware_is_found(overrides: list[str], lacking: str) -> None:
-    assert lacking in failed(*overrides)
+def test_a_mistake_between_recipe_and_hardware_fails_a_check(
+    overrides: list[str], failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert failing in failed(*overrides)
     with pytest.raises(InputError, match="wanted"):
-        require(compose(*overrides))
+        require(one(*overrides))
 
 
 def record_of(judge: str, folder: Path) -> None:
@@ -70,7 +74,7 @@ def record_of(judge: str, folder: Path) -> None:
 def test_only_the_judges_own_records_stand_in_for_its_key(tmp_path: Path) -> None:
     settings = ("judge=gpt_4o", f"runtime.root={tmp_path}")
     folder = tmp_path / "store" / "judgements"
-    judge = compose(*settings).judge
+    judge = one(*settings).judge
     record_of("local/another-judge", folder)
     (folder / "torn.jsonl").write_text(f'{{"judge": "{judge.model_name}"')
     assert "judge's key" in failed(*settings)
@@ -82,20 +86,20 @@ def test_records_of_a_judge_stand_in_for_no_other_key(tmp_path: Path) -> None:
     settings = ("judge=gpt_4o", "model@generator.model=server", f"runtime.root={tmp_path}")
     settings += ("generator.model.model=m", "generator.model.base_url=http://localhost:1/v1")
     settings += ("generator.model.key_variable=A_KEY",)
-    record_of(compose(*settings).judge.model_name, tmp_path / "store" / "judgements")
+    record_of(one(*settings).judge.model_name, tmp_path / "store" / "judgements")
     assert "judge's key" not in failed(*settings)
     assert "generator's key" in failed(*settings)
 
 
 def test_the_papers_sizes_are_the_papers_steps() -> None:
     """37,000 rows, 3 epochs, batches of 96: about 1,156 steps (paper.md §4), a few more for each epoch's last batch."""
-    x = compose("scale=paper")
-    cost = training_cost_of(x)
+    exp = one("scale=paper")
+    cost = training_cost_of(exp)
     assert cost is not None
-    assert training_set_size(x).rows == 37_000
+    assert training_set_size(exp).rows == 37_000
     assert cost.steps == 1158
     assert cost.device_gib < 80
 
 
 def test_an_arm_without_a_part_trains_on_less() -> None:
-    assert training_set_size(compose("scale=paper", "experiment=no_synthetic_data")).rows == 17_000
+    assert training_set_size(one("scale=paper", "experiment=no_synthetic_data")).rows == 17_000

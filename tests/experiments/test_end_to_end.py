@@ -17,7 +17,7 @@ ARMS = "full,no_synthetic_data,no_iterative_search,no_reflection_tokens,short_tr
 
 
 def reer(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan", "adopt") else ["--root", str(root)]
+    extra = [f"runtime.root={root}"] if arguments[0] in ("run", "plan", "import-thinking") else ["--root", str(root)]
     command = [sys.executable, "-m", "experiments.cli", *arguments, *extra]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
@@ -152,7 +152,7 @@ def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(sweep: Pa
     assert new == ["generate", "grade", "hygiene", "match", "perplexity", "reliability", "termination", "train"]
 
 
-def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
+def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path) -> None:
     texts = [f"The {word} wakes slowly, and a man comes down with a bucket. " * 4 for word in ("harbour", "orchard")]
     thinking = "<think>\nPlain words, in order.\n\nHmm, a turn.\n</think>\n"
     rows = [
@@ -161,8 +161,8 @@ def test_adopted_thinking_is_trained_on_and_said_to_be(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["scale=smoke", "source=jsonl", f"source.path={file}"]
-    adopted = reer(tmp_path / "out", "adopt", *given)
-    assert "2 rows" in adopted.stdout, adopted.stdout + adopted.stderr
+    imported = reer(tmp_path / "out", "import-thinking", *given)
+    assert "2 trajectories imported" in imported.stdout, imported.stdout + imported.stderr
     done = reer(tmp_path / "out", "run", *given, "thinking=from_source", "tracking=silent")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no search was made here" in " ".join(done.stdout.split())

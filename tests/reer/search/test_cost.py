@@ -6,6 +6,7 @@ from experiments.config import compose_plans, experiment_from
 from reer.search.cost import search_cost
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
 from tests.fakes.costs import ASSUMED
+from tests.fakes.fields import assert_field_refuses
 
 RELEASED = SegmentSearch(10, 2, 0.25).budget()
 

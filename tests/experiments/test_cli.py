@@ -1,0 +1,129 @@
+"""The command line: help explains and does nothing, a mistake is exit code 2 with the nearest name."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import app, main
+from tests.conftest import REPOSITORY
+
+VERBS = [command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden]
+
+
+def printed(capfd: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    """Everything that a command prints, on one line; the exit code is checked."""
+    got = main(arguments)
+    streams = capfd.readouterr()
+    assert got == code, streams.out + streams.err
+    assert "Traceback" not in streams.err
+    return " ".join((streams.out + streams.err).split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_an_example_and_does_nothing(
+    verb: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, "--help"]) == 0
+    text = capfd.readouterr().out
+    assert re.search(rf"^    reer {verb}", text, re.MULTILINE)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert len(text.split("\n")) < 50
+    assert not list(tmp_path.iterdir())
+
+
+def test_bare_reer_shows_help(capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd)
+    assert all(verb in text for verb in VERBS)
+    assert "_schema" not in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_option_is_an_error(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "No such option" in printed(capfd, verb, "--typo", code=2)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sweep=ablatoins", "did you mean ablations"),
+        ("+train.learnig_rate=1e-2", r"train\.learnig_rate: unknown key \(did you mean learning_rate"),
+        ("++train.learnig_rate=1e-2", r"train\.learnig_rate: unknown key \(did you mean learning_rate"),
+        ("+sead=1", "did you mean seed"),
+        ("search=singel_pass", "did you mean single_pass"),
+        ("seed=0,1", "add -m"),
+        ("seed=-1", "seed: .*greater than or equal to 0"),
+    ],
+)
+def test_a_mistake_in_an_override_is_refused(override: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd, "plan", "scale=smoke", override, code=2)
+    assert re.search(message, text)
+    assert "_schema" not in text
+
+
+def test_an_interval_is_refused_with_what_to_write_instead(capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd, "plan", "-m", "scale=smoke", "search.threshold=interval(0,1)", code=2)
+    assert "want choice(...), range(start,stop,step)" in text
+
+
+def test_globs_and_ranges_are_sweeps(capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd, "run", "-m", "scale=smoke", "experiment=glob(no_lit*)", "seed=range(0,2)", "--cfg", "job")
+    assert text.count("# no_literature_arts ") == 2
+
+
+def test_hydra_flags_are_served_or_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "want --cfg job" in printed(capfd, "run", "--cfg", "all", code=2)
+    assert "want one of" in printed(capfd, "run", "--info", "nothing", code=2)
+    assert "no such folder" in printed(capfd, "run", "--config-dir", str(tmp_path / "x"), "--cfg", "job", code=2)
+    tree = printed(capfd, "run", "scale=smoke", "--info", "defaults-tree")
+    assert "search: iterative" in tree or "search/iterative" in tree
+    assert "_schema" not in tree
+
+
+def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd, "choices", "search")
+    assert "iterative *" in text
+    assert "single_pass *" not in text
+    assert "No iterative search" in text
+    assert "did you mean search" in printed(capfd, "choices", "serch", code=2)
+    everything = printed(capfd, "choices")
+    assert "smollm2 *" in everything
+    assert "_schema" not in everything
+
+
+def test_plan_shows_shared_stages_and_costs(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = printed(capfd, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", f"runtime.root={tmp_path}")
+    assert "with full" in text
+    assert "left to do by arm" in text
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"}
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m experiments.cli choices | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.split("\n")) == 2
+
+
+def test_output_to_a_file_has_no_colours(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.cli", "choices", "search"]
+    environment = {**ENVIRONMENT, "NO_COLOR": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert "\x1b[" not in done.stdout
+
+
+@pytest.mark.parametrize("verb", [["--help"], ["choices"], ["status"]])
+def test_light_verbs_do_not_import_hydra(verb: list[str], tmp_path: Path) -> None:
+    code = (
+        f"import sys\nfrom experiments.cli import main\nmain({verb!r})\n"
+        "assert not {'hydra', 'torch', 'scipy', 'wandb'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,43 @@
+"""A branch of a data set is resolved once for a root folder, and every later plan has that commit."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.revisions import commit_on_hub, pinned
+from reer.errors import InputError
+
+PLAN = {"source": {"repo": "a/b", "revision": "main"}, "public": {"repo": None, "revision": None}, "seed": 0}
+
+
+def test_a_branch_is_resolved_once_and_kept(tmp_path: Path) -> None:
+    asked = []
+
+    def lookup(repo: str, revision: str) -> str:
+        asked.append((repo, revision))
+        return "c" * 40
+
+    first = pinned(PLAN, tmp_path, lookup)
+    assert first["source"]["revision"] == "c" * 40
+    assert first["public"] == PLAN["public"]
+    assert pinned(PLAN, tmp_path, lookup) == pinned(PLAN, tmp_path) == first
+    assert asked == [("a/b", "main")]
+    assert json.loads((tmp_path / "revisions.json").read_text()) == {"a/b@main": "c" * 40}
+
+
+def test_without_a_lookup_an_unknown_branch_stays(tmp_path: Path) -> None:
+    assert pinned(PLAN, tmp_path) == PLAN
+
+
+def test_a_commit_is_left_as_it_is_and_the_arm_matched_to_gets_the_same(tmp_path: Path) -> None:
+    matched = {**PLAN, "matched_to": PLAN}
+    content = pinned(matched, tmp_path, lambda repo, revision: "d" * 40)
+    assert content["matched_to"]["source"] == content["source"] == {"repo": "a/b", "revision": "d" * 40}
+    assert pinned(content, tmp_path, lambda repo, revision: "e" * 40) == content
+
+
+def test_offline_the_message_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="Run once with network access, or set source.revision"):
+        commit_on_hub("a/b", "main")
