@@ -37,7 +37,7 @@ from experiments.names import ARMS, derived_name, refuse_keys, without
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
-from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.data.bundled import BundledTexts
 from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource

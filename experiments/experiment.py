@@ -13,7 +13,7 @@ from evals.judging.reliability import ReliabilityChecks
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
-from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel

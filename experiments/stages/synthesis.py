@@ -7,6 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from experiments.workers.ray_cluster import search_on_ray
 from experiments.workers.search_job import Results, SearchJob
 from reer.curation.filters import Filters
 from reer.curation.filters import measures as trajectory_measures
-from reer.curation.source_thinking import take_over
-from reer.curation.switches import Categories, Reflection, TrajectoryLength
-from reer.curation.switches import curate as curate_rows
+from reer.curation.source_thinking import trajectories_from_source
+from reer.curation.transforms import Categories, Reflection, TrajectoryLength
+from reer.curation.transforms import curate as curate_rows
 from reer.files import write_json, write_rows
 from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter, DraftRules
@@ -169,7 +170,7 @@ def mean_gains(rows: Sequence[Refinement]) -> dict[str, float]:
 def source_thinking(ws: Workspace, *, pairs: Artifact) -> Metrics:
     """The thinking that came with the pairs, in the place of what a search would have found."""
     came = json.loads((pairs.path / "thinking.json").read_text(encoding="utf-8"))
-    kept, dropped = take_over(pairs.rows(Pair), came)
+    kept, dropped = trajectories_from_source(pairs.rows(Pair), came)
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
     segments = [len(row.segments) for row in kept]
@@ -188,11 +189,11 @@ def filter(ws: Workspace, *, pairs: Artifact, thinking: Artifact, filters: Filte
     reasons = {row.pair_id: filters.drop_reason(by_id[row.pair_id], row) for row in rows}
     kept = [row for row in rows if reasons[row.pair_id] is None]
     drops = [Drop(pair_id, reason) for pair_id, reason in reasons.items() if reason]
-    measured = [{"pair_id": row.pair_id, **trajectory_measures(by_id[row.pair_id], row)} for row in rows]
+    measured = [trajectory_measures(by_id[row.pair_id], row) for row in rows]
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", drops)
     write_rows(ws.folder / "measures.jsonl", measured)
-    leaks = [row["leak"] for row in measured]
+    leaks = [row.leak for row in measured]
     return {
         "rows": len(kept),
         "dropped": count_reasons(drops),
@@ -217,11 +218,11 @@ def curate(
     rows = [(by_id[row.pair_id], row) for row in filtered.rows(AnyThinking)]
     out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
     for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
-        if out.measured[promise.metric] > promise.at_most:
+        if promise.value(out.measured) > promise.at_most:
             raise RuntimeError(
-                f"an ablation did not bite: {promise.metric} is {out.measured[promise.metric]}, promised at most "
+                f"an ablation did not bite: {promise.metric} is {promise.value(out.measured)}, promised at most "
                 f"{promise.at_most}; look at {ws.folder}"
             )
     write_rows(ws.folder / "rows.jsonl", out.kept)
     write_rows(ws.folder / "drops.jsonl", out.dropped)
-    return {"dropped": count_reasons(out.dropped), **out.measured}
+    return {"dropped": count_reasons(out.dropped), **asdict(out.measured)}

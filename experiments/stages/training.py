@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.store.stages import Artifact, Metrics, Workspace, stage
 from reer.curation.mixture import mix as mix_samples
-from reer.curation.switches import Curated
+from reer.curation.transforms import Curated
 from reer.errors import InputError
 from reer.files import write_rows
 from reer.text import join_segments
