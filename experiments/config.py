@@ -39,7 +39,7 @@ from experiments.store.fingerprint import Json
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
-from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.data.bundled import BundledTexts
 from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource

@@ -17,7 +17,7 @@ from evals.lm_eval.harness import LmEval
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
-from reer.curation.switches import Categories, Reflection, TrajectoryLength
+from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.errors import InputError

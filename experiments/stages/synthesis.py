@@ -19,9 +19,9 @@ from experiments.workers.ray_cluster import search_on_ray
 from experiments.workers.search_job import Results, SearchJob
 from reer.curation.filters import Filters
 from reer.curation.filters import measures as trajectory_measures
-from reer.curation.source_thinking import take_over
-from reer.curation.switches import Categories, Reflection, TrajectoryLength
-from reer.curation.switches import curate as curate_rows
+from reer.curation.source_thinking import trajectories_from_source
+from reer.curation.transforms import Categories, Reflection, TrajectoryLength
+from reer.curation.transforms import curate as curate_rows
 from reer.files import plain, write_json, write_rows
 from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter, DraftRules
@@ -227,7 +227,7 @@ class SourceThinkingMetrics(FilteredRowMetrics):
 def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
     """The thinking that came with the pairs, used in place of a search's result."""
     by_pair = json.loads((pairs.path / "thinking.json").read_text(encoding="utf-8"))
-    kept, dropped = take_over(pairs.rows(Pair), by_pair)
+    kept, dropped = trajectories_from_source(pairs.rows(Pair), by_pair)
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
     return SourceThinkingMetrics(rows=len(kept), dropped=count_reasons(dropped), mean_segments=_mean_segments(kept))
@@ -251,11 +251,11 @@ def filter_trajectories(
     reasons = {row.pair_id: filters.drop_reason(by_id[row.pair_id], row) for row in rows}
     kept = [row for row in rows if reasons[row.pair_id] is None]
     drops = [Drop(pair_id, reason) for pair_id, reason in reasons.items() if reason]
-    measures = [{"pair_id": row.pair_id, **trajectory_measures(by_id[row.pair_id], row)} for row in rows]
+    measures = [trajectory_measures(by_id[row.pair_id], row) for row in rows]
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", drops)
     write_rows(ws.folder / "measures.jsonl", measures)
-    leaks = [float(row["leak"]) for row in measures]
+    leaks = [row.leak for row in measures]
     return FilterMetrics(
         rows=len(kept),
         dropped=count_reasons(drops),
@@ -299,9 +299,9 @@ def curate(
     rows = [(by_id[row.pair_id], row) for row in filtered.rows(AnyThinking)]
     out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
     for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
-        if out.measured[promise.metric] > promise.at_most:
+        if promise.value(out.measured) > promise.at_most:
             raise RuntimeError(
-                f"an ablation had no effect: {promise.metric} is {out.measured[promise.metric]}, wanted at most "
+                f"an ablation had no effect: {promise.metric} is {promise.value(out.measured)}, wanted at most "
                 f"{promise.at_most}; look at {ws.folder}"
             )
     write_rows(ws.folder / "rows.jsonl", out.kept)

@@ -11,7 +11,7 @@ from experiments.store.metrics import FilteredRowMetrics, RowMetrics, counts
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.curation.mixture import mix as mix_samples
-from reer.curation.switches import Curated
+from reer.curation.transforms import Curated
 from reer.errors import InputError
 from reer.files import write_rows
 from reer.models.local.checkpoints import Checkpoint

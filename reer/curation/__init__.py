@@ -1,1 +1,1 @@
-"""What is kept of the searched thinking, and the late switches that ablations choose."""
+"""Filters, transformations and the mixture: which thinking is trained on, and in which form."""

@@ -1,37 +1,39 @@
-"""The training mixture: REER samples and public reasoning rows, by stated sizes (paper.md §3.4)."""
+"""The training mixture: REER samples and public reasoning rows in given numbers (paper.md §3.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from reer.errors import InputError
 from reer.types import Sample, content_id
 
-T = TypeVar("T")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which parts are mixed. Sizes are the scale's; `seed` decides membership and order together with content. Rows of
-    the parts named in `without_thinking` are taught as answers alone."""
+    """Which parts are mixed; the scale sets their sizes."""
 
     name: str
     synthetic: bool
+    """Use the REER samples."""
     public: bool
+    """Use the public reasoning rows."""
     seed: int = 0
-    without_thinking: tuple[str, ...] = ()
+    """Together with a row's content it decides membership and order."""
+    without_thinking: tuple[Literal["synthetic", "public"], ...] = ()
+    """Parts whose rows are trained on as answers without thinking."""
 
     def __post_init__(self) -> None:
-        unknown = set(self.without_thinking) - {"synthetic", "public"}
-        if unknown:
-            raise InputError(f"data.without_thinking: want parts among synthetic and public, got {sorted(unknown)}")
         if not (self.synthetic or self.public):
-            raise InputError("data: neither synthetic nor public rows are wanted; a mixture needs at least one")
+            raise InputError(
+                "data: a mixture needs at least one part, got synthetic=false and public=false; set one to true"
+            )
 
-    def choose(self, **parts: T) -> dict[str, T]:
-        """The named parts that this mixture uses; what it does not use is never computed."""
+    def choose(self, **parts: Part) -> dict[str, Part]:
+        """The named parts that this mixture uses; the others are never computed."""
         return {name: part for name, part in parts.items() if getattr(self, name)}
 
 
@@ -39,9 +41,9 @@ def mix(
     parts: Mapping[str, Sequence[Sample]], sizes: Mapping[str, int], seed: int, without_thinking: Sequence[str] = ()
 ) -> list[Sample]:
     """At most `sizes[name]` rows of each part, shuffled together. Membership and order depend on the seed and on the
-    rows' content only, not on the order in which they arrive; nor on whether their thinking is left out.
+    rows' content only, not on the order of arrival or on whether the thinking is used.
 
-    Raises InputError when a part has no rows at all.
+    Raises InputError if a part has no rows.
     """
     chosen: list[Sample] = []
     for name, rows in parts.items():

@@ -1,4 +1,4 @@
-"""Thinking that came with a data set, taken over in the place of a search."""
+"""Thinking that a data set provides, used instead of a search."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import TypeVar
 from reer.text import control_tokens, split_segments
 from reer.types import Drop, Pair, Trajectory
 
-T = TypeVar("T")
+Step = TypeVar("Step")
 
 
 @dataclass(frozen=True)
 class ThinkingSource:
-    """Where the thinking of synthetic rows comes from: a search done here, or the data set the pairs are from."""
+    """Where the thinking of synthetic rows comes from."""
 
     name: str
     from_source: bool
+    """Use the thinking of the data set instead of a search."""
 
-    def choose(self, searched: T, from_source: T) -> T:
-        """The one that is used; the other is never computed."""
+    def choose(self, searched: Step, from_source: Step) -> Step:
+        """The chosen one; the other is never computed."""
         return from_source if self.from_source else searched
 
     def caution(self, source: str) -> str:
-        """What every table has to say of it."""
-        return f"the thinking was adopted from {source} as it came: no search was made here" if self.from_source else ""
+        """The note that every table of results must show; empty for a search."""
+        return f"the thinking is that of {source}, unchanged: no search was made here" if self.from_source else ""
 
 
-def take_over(pairs: Sequence[Pair], thinking: Mapping[str, str]) -> tuple[list[Trajectory], list[Drop]]:
-    """The thinking of each pair in segments, and the pairs that have none that could be used."""
+def trajectories_from_source(pairs: Sequence[Pair], thinking: Mapping[str, str]) -> tuple[list[Trajectory], list[Drop]]:
+    """Each pair's thinking in segments, from texts by pair id; pairs without usable thinking are dropped."""
     kept: list[Trajectory] = []
     dropped: list[Drop] = []
     for pair in pairs:

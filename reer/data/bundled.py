@@ -1,4 +1,4 @@
-"""`source=bundled`: the project's own texts, one Markdown file each, in `reer/sources/texts`."""
+"""`source=bundled`: the project's own texts, one Markdown file each, in `reer/data/texts`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,13 +18,14 @@ FOLDER = Path(__file__).parent / "texts"
 
 @dataclass(frozen=True)
 class BundledTexts:
-    """Original texts that come with the project, in file order."""
+    """Original texts included in the project, in the order of their file names."""
 
     name: str = "bundled"
     min_votes: float | None = None
     on_bad_row: OnBadRow = "error"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
+        """The content of the texts."""
         digest = hashlib.sha256(b"\x1e".join(file.read_bytes() for file in _files()))
         return {"name": self.name, "texts": digest.hexdigest()[:16]}
 
@@ -40,5 +40,7 @@ class BundledTexts:
 def _files() -> list[Path]:
     files = sorted(FOLDER.glob("*.md"))
     if not files:
-        raise InputError(f"{FOLDER}: no bundled texts there; the installation is incomplete, install it anew")
+        raise InputError(
+            f"{FOLDER}: found no bundled texts, want *.md files; the installation is incomplete, reinstall"
+        )
     return files

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from reer.data.rows import Fields, OnBadRow, Problems, file_digest, json_lines, raw_pair
 from reer.errors import InputError
@@ -14,19 +13,23 @@ from reer.types import RawPair, content_id
 
 @dataclass(frozen=True)
 class JsonlSource:
-    """Rows of a file. `min_votes` keeps rows with at least that vote score (rows without votes stay)."""
+    """The rows of a file."""
 
     path: str = field(metadata={"identity": False})
     fields: Fields = field(default_factory=Fields)
+    """The names of the fields."""
     min_votes: float | None = None
+    """The least vote score; rows without votes are kept."""
     on_bad_row: OnBadRow = "error"
+    """Stop at a bad row, or skip and count it."""
     name: str = "jsonl"
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise InputError("source=jsonl wants a file: add source.path=FILE.jsonl")
+            raise InputError("source=jsonl wants a file, got an empty path; add source.path=FILE.jsonl")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
+        """The file's content identifies the source, not its path."""
         return {
             "name": self.name,
             "content": file_digest(Path(self.path)),
@@ -36,15 +39,15 @@ class JsonlSource:
         }
 
     def rows(self, problems: Problems) -> Iterator[RawPair]:
-        """Rows in file order. One id with two contents is an error; with equal content it is a duplicate."""
+        """Rows in file order. Two rows with one id are duplicates if their content is equal, else an error."""
         seen: dict[str, str] = {}
         for where, row in json_lines(Path(self.path), problems):
             pair = raw_pair(row, self.fields, self.name, where, problems)
             if pair is None:
                 continue
-            given = row.get(self.fields.id)
+            row_id = row.get(self.fields.id)
             digest = content_id(pair.query or "", pair.solution)
-            if given not in (None, "") and seen.setdefault(str(given), digest) != digest:
-                problems.add(where, "conflicting_id", f"id {given!r} stands for another text further up")
+            if row_id not in (None, "") and seen.setdefault(str(row_id), digest) != digest:
+                problems.add(where, "conflicting_id", f"id {row_id!r} belongs to an earlier row with other content")
                 continue
             yield pair

@@ -1,8 +1,7 @@
-"""Raw rows become Pairs: selected by votes and length, freed of duplicates, given queries and categories."""
+"""Raw rows become Pairs: they are selected by votes and length, deduplicated, and given queries and categories."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -13,30 +12,35 @@ from reer.models.protocols import Generator, Request, Sampling, in_order
 from reer.prompts import Prompts
 from reer.taxonomy import Taxonomy, classify
 from reer.text import control_tokens, fill, language_of, ngrams, words
-from reer.types import Drop, Pair, RawPair, content_id
+from reer.types import Drop, Pair, RawPair, content_id, count_reasons
 
 SHINGLE = 5
 SKETCH = 8
-NEAR_DUPLICATE = 0.8  # Jaccard similarity of word 5-grams from which two solutions are one; ours
+NEAR_DUPLICATE = 0.8  # Jaccard similarity of word 5-grams from which two solutions count as one; our choice
 BENCHMARK_NGRAM = 8
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that yields raw rows."""
+    """A choice of `source=`: yields raw rows."""
 
     @property
     def name(self) -> str: ...
 
-    on_bad_row: OnBadRow
-    min_votes: float | None
+    @property
+    def on_bad_row(self) -> OnBadRow: ...
 
-    def rows(self, problems: Problems) -> Iterable[RawPair]: ...
+    @property
+    def min_votes(self) -> float | None: ...
+
+    def rows(self, problems: Problems) -> Iterable[RawPair]:
+        """Rows in a fixed order; bad rows are reported to `problems`."""
+        ...
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Bounds on solutions, in words, and how many pairs are wanted (None: all)."""
+    """Bounds on the solutions in words, and the number of pairs to select (None: all)."""
 
     pairs: int | None
     min_words: int
@@ -48,9 +52,9 @@ class Selection:
 
 
 def select(rows: Iterable[RawPair], selection: Selection, min_votes: float | None, problems: Problems) -> list[RawPair]:
-    """The first rows in order that pass every rule; what fails is listed in `problems` with its reason.
+    """The first rows in order that pass every rule; the others are listed in `problems` with their reasons.
 
-    Raises InputError when nothing is left.
+    Raises InputError if no row passes.
     """
     kept: list[RawPair] = []
     duplicates = Duplicates()
@@ -63,10 +67,10 @@ def select(rows: Iterable[RawPair], selection: Selection, min_votes: float | Non
         if len(kept) == selection.pairs:
             break
     if not kept:
-        counts = Counter(drop.reason for drop in problems.drops)
-        why = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "it has no rows"
+        counts = count_reasons(problems.drops)
+        why = ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "it has no rows"
         raise InputError(
-            f"no pairs are left of this source ({why}); loosen source.min_votes, scale.min_words "
+            f"no pairs are left of this source ({why}); relax source.min_votes, scale.min_words "
             f"({selection.min_words}) or scale.solution_words ({selection.max_words}), or give another source"
         )
     return kept
@@ -86,17 +90,17 @@ def _reason(row: RawPair, selection: Selection, min_votes: float | None) -> str 
 
 
 class Duplicates:
-    """Finds texts seen before: the same words, or nearly the same by Jaccard similarity of word 5-grams.
+    """Detects texts with the same words as an earlier text, or nearly the same by Jaccard similarity of word 5-grams.
 
-    Each text is filed under its few smallest shingle hashes; only texts that share one are compared.
+    Each text is indexed under its few smallest shingle hashes; only texts that share one are compared.
     """
 
     def __init__(self) -> None:
         self.exact: set[str] = set()
-        self.filed: dict[str, list[frozenset[str]]] = {}
+        self.index: dict[str, list[frozenset[str]]] = {}
 
     def reason(self, text: str) -> str | None:
-        """`duplicate`, `near_duplicate`, or None for a text that is new; it is remembered."""
+        """`duplicate`, `near_duplicate`, or None for a new text, which is added to the index."""
         tokens = words(text)
         key = content_id(*tokens)
         if key in self.exact:
@@ -104,17 +108,18 @@ class Duplicates:
         self.exact.add(key)
         shingles = frozenset(content_id(*gram) for gram in ngrams(tokens, SHINGLE))
         sketch = sorted(shingles)[:SKETCH]
-        for other in (other for mark in sketch for other in self.filed.get(mark, ())):
+        for other in (other for shingle in sketch for other in self.index.get(shingle, ())):
             if len(shingles & other) >= NEAR_DUPLICATE * len(shingles | other):
                 return "near_duplicate"
-        for mark in sketch:
-            self.filed.setdefault(mark, []).append(shingles)
+        for shingle in sketch:
+            self.index.setdefault(shingle, []).append(shingles)
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Completed:
-    """Finished pairs, the thinking that came with some of them, and how gaps were filled."""
+    """Complete pairs, the thinking that the source provides for some by pair id, and how many gaps were filled by the
+    model and by rule."""
 
     pairs: tuple[Pair, ...]
     thinking: Mapping[str, str]
@@ -127,7 +132,7 @@ class Completed:
 def complete(
     rows: Sequence[RawPair], taxonomy: Taxonomy, prompts: Prompts, generator: Callable[[], Generator]
 ) -> Completed:
-    """Rows as Pairs; missing queries and unknown categories are asked of the model, which is opened only if needed."""
+    """Rows as Pairs. A model, opened only if needed, writes missing queries and assigns unknown categories."""
     rows = [replace(row, category=taxonomy.resolve(row.category)) for row in rows]
     no_query = [i for i, row in enumerate(rows) if row.query is None]
     by_template = 0
@@ -135,26 +140,39 @@ def complete(
         queries, by_template = reverse_queries([rows[i].solution for i in no_query], generator(), prompts)
         for i, query in zip(no_query, queries, strict=True):
             rows[i] = replace(rows[i], query=query)
-    unsorted = [i for i, row in enumerate(rows) if row.category is None]
+    no_category = [i for i, row in enumerate(rows) if row.category is None]
     by_rule = 0
-    if unsorted:
-        categories, by_rule = classify([str(rows[i].query) for i in unsorted], taxonomy, generator(), prompts)
-        for i, category in zip(unsorted, categories, strict=True):
+    if no_category:
+        categories, by_rule = classify([str(rows[i].query) for i in no_category], taxonomy, generator(), prompts)
+        for i, category in zip(no_category, categories, strict=True):
             rows[i] = replace(rows[i], category=category)
     pairs = tuple(_pair(row) for row in rows)
-    thinking = {pair.id: row.thinking for pair, row in zip(pairs, rows, strict=True) if row.thinking}
-    return Completed(pairs, thinking, len(no_query) - by_template, by_template, len(unsorted) - by_rule, by_rule)
+    return Completed(
+        pairs=pairs,
+        thinking={pair.id: row.thinking for pair, row in zip(pairs, rows, strict=True) if row.thinking},
+        queries_reversed=len(no_query) - by_template,
+        queries_by_template=by_template,
+        categories_by_model=len(no_category) - by_rule,
+        categories_by_rule=by_rule,
+    )
 
 
 def _pair(row: RawPair) -> Pair:
     query = str(row.query).strip()
-    id = content_id(query, row.solution)
-    return Pair(id, query, row.solution, str(row.category), language_of(query), row.source)
+    return Pair(
+        id=content_id(query, row.solution),
+        query=query,
+        solution=row.solution,
+        category=str(row.category),
+        language=language_of(query),
+        source=row.source,
+    )
 
 
 def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Prompts) -> tuple[list[str], int]:
-    """The query each text answers, written by the model; a reply that cannot be one (under 4 or over 120 words, or
-    with control tokens) is replaced by the template with the text's opening words. Returns how many were."""
+    """The query that each solution answers, written by the model, and the number of replies that were replaced. A reply
+    of under 4 or over 120 words, cut by its limit or with control tokens is replaced by the prompts' fallback text with
+    the opening words of the solution. A solution's language chooses its prompt."""
     sampling = Sampling(temperature=0, top_p=1, max_tokens=120)
     texts = [prompts.for_language(language_of(solution)) for solution in solutions]
     requests = [
@@ -173,7 +191,7 @@ def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Pro
 
 
 def benchmark_overlap(pairs: Sequence[Pair], prompts: Iterable[str]) -> list[str]:
-    """Ids of pairs whose query shares a word 8-gram with a benchmark prompt (or is one, where shorter)."""
+    """Ids of the pairs whose query shares a word 8-gram with a benchmark prompt, or equals a shorter prompt."""
     whole = {tuple(words(prompt)) for prompt in prompts}
     grams = {gram for tokens in whole for gram in ngrams(tokens, BENCHMARK_NGRAM)}
     return [

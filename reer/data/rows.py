@@ -1,4 +1,4 @@
-"""Reading rows of JSON Lines with errors a person can act on: file, line, what was wanted, what to do."""
+"""Reads rows of JSON Lines. An error names the file and line, what is wrong, what is wanted and what to do."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from reer.errors import InputError
 from reer.text import split_thinking
@@ -16,11 +17,12 @@ from reer.types import Drop, RawPair
 
 MAX_LINE_BYTES = 8 * 2**20
 OnBadRow = Literal["error", "skip"]
+Row = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Names of the fields of a row. A dotted name goes into nested objects; an empty name means there is none."""
+    """Names of the fields of a row. A dotted name addresses nested objects; an empty name means there is no field."""
 
     query: str = "query"
     solution: str = "answer"
@@ -29,27 +31,36 @@ class Fields:
     votes: str = ""
 
 
+class BadRow(ValueError):
+    """A row that cannot be used; `reason` is the code under which it is counted, the message says what is wrong."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 @dataclass
 class Problems:
-    """What is done with a bad row: raise at once, or count and list it."""
+    """The policy for bad rows, and the rows dropped under it: `error` raises at the first, `skip` lists them."""
 
     policy: OnBadRow
     drops: list[Drop] = field(default_factory=list)
 
     def add(self, where: str, reason: str, detail: str) -> None:
+        """Report a bad row. Raises InputError unless bad rows are skipped."""
         if self.policy == "error":
             raise InputError(
-                f"{where}: {detail}\nMend the row, or set on_bad_row=skip for this source to count and leave it out."
-            )
+                f"{where}: {detail}\nFix the row, or set on_bad_row=skip for this source to skip and count such rows."
+            ) from None
         self.drops.append(Drop(where, reason))
 
 
-def json_lines(path: Path, problems: Problems) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where, object) for each line that holds one. Lines end at `\\n` alone: other Unicode separators are text.
+def json_lines(path: Path, problems: Problems) -> Iterator[tuple[str, Row]]:
+    """(where, object) of each line that holds one. Only `\\n` ends a line: other Unicode separators are text.
 
     Raises InputError for a missing, unreadable or empty file.
     """
-    seen = False
+    has_rows = False
     with open_input(path) as stream:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -62,41 +73,42 @@ def json_lines(path: Path, problems: Problems) -> Iterator[tuple[str, Mapping[st
                 continue
             if not line.strip():
                 continue
-            seen = True
-            row = _parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, where, problems)
-            if row is not None:
+            has_rows = True
+            try:
+                row = _parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            except BadRow as bad:
+                problems.add(where, bad.reason, str(bad))
+            else:
                 yield where, row
-    if not seen and not problems.drops:
+    if not has_rows and not problems.drops:
         raise InputError(f"{path}: the file has no rows; want one JSON object per line")
 
 
-def open_input(path: Path) -> Any:
-    """The file opened for reading bytes, or an InputError that says what is the matter with it."""
+def open_input(path: Path) -> BufferedReader:
+    """The file opened for reading bytes. Raises InputError if it is missing or cannot be read."""
     try:
         return path.open("rb")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file (looked in {path.resolve().parent}); check source.path") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check source.path") from error
 
 
-def _parse(line: bytes, where: str, problems: Problems) -> Mapping[str, Any] | None:
+def _parse(line: bytes) -> Row:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        problems.add(where, "not_utf8", f"not UTF-8 at byte {error.start}")
-    except (ValueError, RecursionError) as error:  # ValueError alone: an integer of more than 4,300 digits
-        problems.add(where, "malformed_json", f"not a JSON object: {error}")
-    else:
-        if isinstance(row, dict):
-            return row
-        problems.add(where, "not_an_object", f"want a JSON object, got {type(row).__name__}")
-    return None
+        raise BadRow("not_utf8", f"not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:  # a plain ValueError: an integer of more than 4,300 digits
+        raise BadRow("malformed_json", f"not a JSON object: {error}") from None
+    if not isinstance(row, dict):
+        raise BadRow("not_an_object", f"want a JSON object, got {type(row).__name__}")
+    return row
 
 
-def pluck(row: Mapping[str, Any], name: str) -> Any:
-    """The value under a dotted name; KeyError when it is not there."""
-    value: Any = row
+def pluck(row: Row, name: str) -> object:
+    """The value under a dotted name. Raises KeyError if it is missing."""
+    value: object = row
     for part in name.split("."):
         if not isinstance(value, Mapping):
             raise KeyError(name)
@@ -104,37 +116,51 @@ def pluck(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def raw_pair(row: Mapping[str, Any], fields: Fields, source: str, where: str, problems: Problems) -> RawPair | None:
-    """A row as a RawPair, or None after reporting what is wrong with it."""
-    texts: dict[str, str | None] = {}
-    for role, name in (("solution", fields.solution), ("query", fields.query), ("category", fields.category)):
-        value = _optional(row, name)
-        if role == "solution" and value is None:
-            have = ", ".join(sorted(row))
-            problems.add(where, "missing_field", f"no field {name!r} (source.fields.solution); the row has: {have}")
-            return None
-        if role == "query" and name and name not in row and "." not in name:
-            have = ", ".join(sorted(row))
-            detail = f"no field {name!r} (source.fields.query; null is allowed, absence is not); the row has: {have}"
-            problems.add(where, "missing_field", detail)
-            return None
-        if value is not None and not isinstance(value, str):
-            problems.add(where, "not_text", f"field {name!r} wants text, got {type(value).__name__}")
-            return None
-        if value is not None and any("\ud800" <= ch <= "\udfff" or ch == "\x00" for ch in value):
-            problems.add(where, "broken_text", f"field {name!r} holds a NUL or half a surrogate pair")
-            return None
-        texts[role] = value
-    thinking, solution, _ = split_thinking(str(texts["solution"]))
+def raw_pair(row: Row, fields: Fields, source: str, where: str, problems: Problems) -> RawPair | None:
+    """A row as a RawPair; None for a bad row, which is reported to `problems`."""
+    try:
+        return _raw_pair(row, fields, source, where)
+    except BadRow as bad:
+        problems.add(where, bad.reason, str(bad))
+    return None
+
+
+def _raw_pair(row: Row, fields: Fields, source: str, where: str) -> RawPair:
+    present = ", ".join(sorted(row))
+    text = _text(row, fields.solution)
+    if text is None:
+        raise BadRow("missing_field", f"no field {fields.solution!r} (source.fields.solution); the row has: {present}")
+    if fields.query and fields.query not in row and "." not in fields.query:
+        detail = "(source.fields.query; it may be null but must be present)"
+        raise BadRow("missing_field", f"no field {fields.query!r} {detail}; the row has: {present}")
+    query, category = _text(row, fields.query), _text(row, fields.category)
+    thinking, solution, _ = split_thinking(text)
     if not solution:
-        problems.add(where, "empty_text", f"field {fields.solution!r} is empty, or nothing but thinking")
+        raise BadRow("empty_text", f"field {fields.solution!r} is empty, or nothing but thinking")
+    return RawPair(
+        query=query if (query or "").strip() else None,
+        solution=solution,
+        category=category,
+        source=source,
+        where=where,
+        votes=_number(_optional(row, fields.votes)),
+        thinking=thinking,
+    )
+
+
+def _text(row: Row, name: str) -> str | None:
+    """The text under a name, None if it is missing or null. Raises BadRow for anything that is not valid text."""
+    value = _optional(row, name)
+    if value is None:
         return None
-    query = texts["query"] if (texts["query"] or "").strip() else None
-    votes = _votes(_optional(row, fields.votes))
-    return RawPair(query, solution, texts["category"], source, where, votes, thinking)
+    if not isinstance(value, str):
+        raise BadRow("not_text", f"field {name!r} wants text, got {type(value).__name__}")
+    if any("\ud800" <= character <= "\udfff" or character == "\x00" for character in value):
+        raise BadRow("broken_text", f"field {name!r} contains a NUL or half a surrogate pair; want valid Unicode text")
+    return value
 
 
-def _optional(row: Mapping[str, Any], name: str) -> Any:
+def _optional(row: Row, name: str) -> object:
     if not name:
         return None
     try:
@@ -143,12 +169,13 @@ def _optional(row: Mapping[str, Any], name: str) -> Any:
         return None
 
 
-def _votes(value: Any) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if number else None
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes; InputError if it cannot be read."""
+    """The first 16 hex digits of the sha256 of a file's bytes. Raises InputError if it cannot be read."""
     with open_input(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

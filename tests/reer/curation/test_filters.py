@@ -1,14 +1,14 @@
-"""One text per rule, asserting its reason."""
+"""One text per rule and its reason."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from reer.curation.filters import Filters, leak, measures, still_thinking
+from reer.curation.filters import Filters, TrajectoryMeasures, leak, measures, still_thinking
 from reer.errors import InputError
 from reer.search.draft import DraftRules
 from reer.types import Pair, Trajectory
+from tests.fakes.fields import assert_field_refuses
 
 FILTERS = Filters(
     draft=DraftRules(0, 1),
@@ -26,7 +26,7 @@ CALM = "The task asks for a short piece about a harbour, and I see it in winter 
 )
 
 
-def refined(thinking: str) -> Trajectory:
+def trajectory(thinking: str) -> Trajectory:
     return Trajectory("p", (thinking,), 0)
 
 
@@ -44,47 +44,44 @@ def refined(thinking: str) -> Trajectory:
     ],
 )
 def test_each_rule_has_its_reason(thinking: str, reason: str | None) -> None:
-    assert FILTERS.drop_reason(PAIR, refined(thinking)) == reason
+    assert FILTERS.drop_reason(PAIR, trajectory(thinking)) == reason
 
 
 def test_the_first_rule_that_drops_gives_the_reason() -> None:
-    assert FILTERS.drop_reason(PAIR, refined("wait wait wait wait " * 9)) == "thinking_at_end"
+    assert FILTERS.drop_reason(PAIR, trajectory("wait wait wait wait " * 9)) == "thinking_at_end"
 
 
 def test_without_a_bound_leaks_are_measured_and_drop_nothing() -> None:
-    copied = refined(SOLUTION)
+    copied = trajectory(SOLUTION)
     assert replace(FILTERS, max_leak=None).drop_reason(PAIR, copied) is None
-    assert measures(PAIR, copied) == {"leak": 1.0, "words": 40.0}
+    assert measures(PAIR, copied) == TrajectoryMeasures("p", leak=1.0, words=40.0)
 
 
 def test_a_share_on_its_bound_is_kept() -> None:
     filters = replace(FILTERS, repetition_n=1, repetition_top=1, max_repetition=0.5, max_leak=None)
-    assert filters.drop_reason(PAIR, refined("a a b c")) is None
-    assert filters.drop_reason(PAIR, refined("a a a b")) == "repetition"
+    assert filters.drop_reason(PAIR, trajectory("a a b c")) is None
+    assert filters.drop_reason(PAIR, trajectory("a a a b")) == "repetition"
 
 
-def test_a_thought_of_its_own_does_not_leak() -> None:
+def test_original_thinking_has_no_leak() -> None:
     assert leak(CALM, PAIR) == 0
     assert leak("too short for a 13-gram", PAIR) == 0
 
 
-def test_only_the_end_is_looked_at() -> None:
+def test_thinking_patterns_count_only_at_the_end() -> None:
     assert still_thinking("0123456789 wait", 0.3, [r"\bwait\b"])
     assert not still_thinking("wait " + "." * 95, 0.1, [r"\bwait\b"])
     assert not still_thinking("wait", 0.0, [r"\bwait\b"])
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [
-        {"end_share": 1.1},
-        {"max_repetition": -0.1},
-        {"max_leak": 2.0},
-        {"repetition_n": 0},
-        {"repetition_top": 0},
-        {"end_patterns": ("wait(",)},
-    ],
+    ("field", "value"),
+    [("end_share", 1.1), ("max_repetition", -0.1), ("max_leak", 2.0), ("repetition_n", 0), ("repetition_top", 0)],
 )
-def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="filters"):
-        replace(FILTERS, **bad)
+def test_a_threshold_out_of_range_is_refused_with_its_field(field: str, value: float) -> None:
+    assert_field_refuses(FILTERS, field, value)
+
+
+def test_a_pattern_that_is_not_a_regular_expression_is_refused() -> None:
+    with pytest.raises(InputError, match=r"filters\.end_patterns: 'wait\('"):
+        replace(FILTERS, end_patterns=("wait(",))

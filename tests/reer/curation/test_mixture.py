@@ -1,4 +1,4 @@
-"""Mixtures have their stated sizes, and do not care in which order rows arrive."""
+"""Mixtures have the given sizes, and do not depend on the order of arrival."""
 
 import pytest
 from hypothesis import given, settings
@@ -41,13 +41,13 @@ def test_a_larger_mixture_contains_the_smaller(small: int, large: int) -> None:
     assert {row.id for row in few} <= {row.id for row in many}
 
 
-def test_a_part_keeps_its_rows_whatever_is_mixed_in() -> None:
+def test_a_parts_rows_do_not_depend_on_the_other_parts() -> None:
     alone = mix({"a": samples("a", 20)}, {"a": 5}, seed=0)
     together = mix({"a": samples("a", 20), "b": samples("b", 20)}, {"a": 5, "b": 9}, seed=0)
     assert [row for row in together if row.source == "a"] == alone
 
 
-def test_another_seed_chooses_and_orders_otherwise() -> None:
+def test_another_seed_changes_members_and_order() -> None:
     mixtures = [[row.id for row in mix({"a": samples("a", 20)}, {"a": 10}, seed)] for seed in range(4)]
     assert len({tuple(ids) for ids in mixtures}) == 4
     assert len({tuple(sorted(ids)) for ids in mixtures}) == 4
@@ -58,7 +58,7 @@ def test_a_part_without_rows_is_an_error_that_names_it() -> None:
         mix({"a": samples("a", 1), "b": []}, {"a": 1, "b": 1}, seed=0)
 
 
-def test_a_mixture_of_nothing_is_refused() -> None:
+def test_a_mixture_without_parts_is_refused() -> None:
     with pytest.raises(InputError, match="needs at least one"):
         Mixture("none", synthetic=False, public=False)
 

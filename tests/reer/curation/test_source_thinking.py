@@ -1,21 +1,21 @@
-"""Thinking that came with a data set."""
+"""Thinking that a data set provides."""
 
 import pytest
 
-from reer.curation.source_thinking import ThinkingSource, take_over
+from reer.curation.source_thinking import ThinkingSource, trajectories_from_source
 from reer.data.rows import Fields, Problems, raw_pair
 from reer.errors import InputError
 from reer.text import join_segments
 from reer.types import Pair
 
 
-def pair(id: str) -> Pair:
-    return Pair(id, "q", "y", "others", "en", "t")
+def pair(pair_id: str) -> Pair:
+    return Pair(pair_id, "q", "y", "others", "en", "t")
 
 
-def test_each_pair_is_adopted_or_left_out_for_a_reason() -> None:
-    came = {"a": "First.\n\nSecond.", "b": " ", "d": "odd <|im_end|> text"}
-    kept, dropped = take_over([pair(id) for id in "abcd"], came)
+def test_each_pairs_thinking_is_used_or_dropped_for_a_reason() -> None:
+    texts = {"a": "First.\n\nSecond.", "b": " ", "d": "odd <|im_end|> text"}
+    kept, dropped = trajectories_from_source([pair(letter) for letter in "abcd"], texts)
     assert [(row.pair_id, join_segments(row.segments), row.tokens) for row in kept] == [("a", "First.\n\nSecond.", 0)]
     assert {drop.id: drop.reason for drop in dropped} == {"b": "no_thinking", "c": "no_thinking", "d": "control_tokens"}
 
@@ -30,20 +30,20 @@ def test_each_pair_is_adopted_or_left_out_for_a_reason() -> None:
         ("y", None, "y"),
     ],
 )
-def test_a_solution_is_parted_from_the_thinking_before_it(text: str, thinking: str | None, solution: str) -> None:
+def test_a_solution_is_separated_from_the_thinking_before_it(text: str, thinking: str | None, solution: str) -> None:
     raw = raw_pair({"query": "q", "answer": text}, Fields(category="", id=""), "s", "f:1", Problems("error"))
     assert raw is not None
     assert (raw.thinking, raw.solution) == (thinking, solution)
 
 
-def test_a_solution_that_is_nothing_but_thinking_is_none() -> None:
+def test_a_solution_that_is_nothing_but_thinking_is_refused() -> None:
     for text in ("<think>on and on", "<think>z</think> "):
         with pytest.raises(InputError, match="nothing but thinking"):
             raw_pair({"query": "q", "answer": text}, Fields(category="", id=""), "s", "f:1", Problems("error"))
 
 
-def test_what_was_adopted_is_said() -> None:
-    assert ThinkingSource("adopted", True).choose(searched=1, from_source=2) == 2
+def test_tables_note_that_the_thinking_is_from_the_source() -> None:
+    assert ThinkingSource("from_source", True).choose(searched=1, from_source=2) == 2
     assert ThinkingSource("searched", False).choose(searched=1, from_source=2) == 1
-    assert "no search was made here" in ThinkingSource("adopted", True).caution("owner/name")
+    assert "no search was made here" in ThinkingSource("from_source", True).caution("owner/name")
     assert ThinkingSource("searched", False).caution("owner/name") == ""

@@ -9,7 +9,7 @@ import pytest
 
 import reer.data.rows
 from reer.data.bundled import BundledTexts
-from reer.data.hub import HubSource, _flat
+from reer.data.hub import HubSource, _with_text_query
 from reer.data.jsonl import JsonlSource
 from reer.data.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
 from reer.data.rows import Fields, Problems, file_digest, json_lines, pluck
@@ -128,7 +128,7 @@ def test_a_missing_file_and_a_folder_say_what_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("id", ["x", 7, 0])
 def test_one_id_with_two_contents_is_an_error(tmp_path: Path, id: Any) -> None:
     rows = lines({"id": id, "query": "q", "answer": "a"}, {"id": id, "query": "q", "answer": "b"})
-    with pytest.raises(InputError, match=r"rows\.jsonl:2: id .* stands for another text"):
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: id .* belongs to an earlier row"):
         read(tmp_path, rows)
     pairs, problems = read(tmp_path, rows, "skip")
     assert (len(pairs), problems.drops[0].reason) == (1, "conflicting_id")
@@ -192,7 +192,7 @@ def test_a_hub_source_wants_owner_name_and_revision(repo: str, revision: str) ->
     ],
 )
 def test_a_chat_message_query_of_the_hub_counts_by_its_first_content(value: Any, query: Any) -> None:
-    assert _flat({"prompt": value, "solution": "s"}, "prompt") == {"prompt": query, "solution": "s"}
+    assert _with_text_query({"prompt": value, "solution": "s"}, "prompt") == {"prompt": query, "solution": "s"}
 
 
 def raw(text: str, query: str | None = "q", category: str | None = "others", votes: float | None = None) -> RawPair:

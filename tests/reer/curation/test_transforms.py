@@ -1,10 +1,10 @@
-"""Late transformations: what they promise is measured, and what they drop has a reason."""
+"""Late transformations: their promises are measured, and every dropped row has a reason."""
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reer.curation.switches import (
+from reer.curation.transforms import (
     Categories,
     Curation,
     Promise,
@@ -12,13 +12,13 @@ from reer.curation.switches import (
     TrajectoryLength,
     count_markers,
     curate,
-    min_of,
     strip_markers,
 )
 from reer.errors import InputError
 from reer.prompts import Triggers
 from reer.text import join_segments, words
 from reer.types import Drop, Pair, Trajectory
+from tests.fakes.fields import assert_field_refuses
 
 MARKERS = (
     r"\bhmm+\b",
@@ -71,8 +71,8 @@ sentences = st.lists(fragments, max_size=14).flatmap(
 )
 
 
-def row(id: str, *segments: str, category: str = "others") -> tuple[Pair, Trajectory]:
-    return Pair(id, "q", "y", category, "en", "test"), Trajectory(id, segments, 0)
+def row(pair_id: str, *segments: str, category: str = "others") -> tuple[Pair, Trajectory]:
+    return Pair(pair_id, "q", "y", category, "en", "test"), Trajectory(pair_id, segments, 0)
 
 
 def of_lengths(*sizes: int) -> list[tuple[Pair, Trajectory]]:
@@ -119,8 +119,8 @@ def test_without_markers_nothing_is_cut() -> None:
     assert strip_markers("Hmm, as it is.", ()) == "Hmm, as it is."
 
 
-@pytest.mark.parametrize(("marker", "why"), [("wait(", "no regular expression"), ("x*", "matches the empty text")])
-def test_a_marker_that_could_never_be_cut_is_refused(marker: str, why: str) -> None:
+@pytest.mark.parametrize(("marker", "why"), [("wait(", "not a regular expression"), ("x*", "matches the empty text")])
+def test_a_marker_that_cannot_be_cut_is_refused(marker: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         Reflection("r", Triggers(), (r"\bhmm\b", marker), strip=True)
 
@@ -134,11 +134,11 @@ def test_a_row_with_nothing_left_is_dropped_by_that_name() -> None:
     out = run([row("a", "Hmm. Hmm."), row("b", "Maybe the boat.")], STRIP)
     assert [(kept.pair.id, kept.segments) for kept in out.kept] == [("b", ("The boat.",))]
     assert out.dropped == (Drop("a", "nothing_left"),)
-    assert out.measured["reflection_markers"] == 0
+    assert out.measured.reflection_markers == 0
 
 
 def test_markers_are_counted_also_where_they_stay() -> None:
-    assert run([row("a", "Hmm, wait.", "Or maybe not.")]).measured["reflection_markers"] == 3
+    assert run([row("a", "Hmm, wait.", "Or maybe not.")]).measured.reflection_markers == 3
 
 
 @relaxed
@@ -149,7 +149,7 @@ def test_cut_trajectories_never_exceed_the_bound_and_no_row_is_lost(sizes: list[
     out = run(of_lengths(*sizes), length=length)
     assert len(out.kept) == len(sizes)
     assert all(len(words(join_segments(kept.segments))) <= bound for kept in out.kept)  # type: ignore[operator]
-    assert out.measured["words_over_bound"] == 0
+    assert out.measured.words_over_bound == 0
 
 
 @relaxed
@@ -184,31 +184,31 @@ def test_lengths_are_measured_within_the_categories_kept() -> None:
 
 def test_excluded_rows_are_counted_also_where_they_stay() -> None:
     rows = [row("a", "x"), row("b", "x", category="poetry")]
-    assert run(rows).measured["excluded_rows"] == 1
-    assert run(rows, categories=Categories("c", "literature_arts")).measured["excluded_rows"] == 0
+    assert run(rows).measured.excluded_rows == 1
+    assert run(rows, categories=Categories("c", "literature_arts")).measured.excluded_rows == 0
 
 
-def test_each_switch_promises_what_it_measures() -> None:
+def test_each_promise_is_of_a_measurement() -> None:
     promised = (*STRIP.promises(), *TrajectoryLength("s", 0.5, None, None).promises())
     promised += Categories("c", "literature_arts").promises()
     assert promised == (Promise("reflection_markers", 0), Promise("words_over_bound", 0), Promise("excluded_rows", 0))
     assert KEEP.promises() == FULL.promises() == ALL.promises() == ()
-    assert {promise.metric for promise in promised} <= run([row("a", "x")]).measured.keys()
+    assert [promise.value(run([row("a", "x")]).measured) for promise in promised] == [0, 0, 0]
 
 
-def test_nothing_curated_is_measured_as_nothing() -> None:
+def test_an_empty_set_has_measurements_of_zero() -> None:
     out = run([])
     assert (out.kept, out.dropped) == ((), ())
-    assert out.measured["rows"] == out.measured["mean_words"] == 0
+    assert out.measured.rows == out.measured.mean_words == 0
 
 
 @pytest.mark.parametrize("field", ["cut_quantile", "drop_above", "drop_below"])
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 7.0])
 def test_a_quantile_outside_the_open_interval_is_refused(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"trajectory.{field}"):
-        TrajectoryLength(**{"name": "t", "cut_quantile": None, "drop_above": None, "drop_below": None, field: value})
+    assert_field_refuses(FULL, field, value)
 
 
-def test_the_smallest_bound_that_is_set() -> None:
-    assert min_of(None, 3, 2) == 2
-    assert min_of(None, None) is None
+def test_the_smaller_of_two_bounds_counts() -> None:
+    length = TrajectoryLength("both", 0.3, 0.9, None)
+    out = run(of_lengths(*range(1, 11)), length=length)
+    assert (out.measured.max_words, out.measured.words_over_bound) == (3, 0)

@@ -1,6 +1,6 @@
 """Late and cheap transformations of finished trajectories: reflection phrases, length, categories.
 
-Each is a part with a `promise`: what must be true of the curated set if the switch really bit.
+Each part has promises: what must be true of the curated set if the transformation took effect.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from reer.errors import InputError
 from reer.prompts import Triggers
 from reer.text import join_segments, shorten, words
 from reer.types import AnyThinking, Drop, Pair
 
+Quantile = Annotated[float, Field(gt=0, lt=1)]
 _SPACES = re.compile(r"[ \t]{2,}")
 
 
@@ -28,35 +31,56 @@ class Curated:
     segments: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CurationMeasures:
+    """Measurements of the curated set: number of rows, lengths in words, reflection markers, words of the longest
+    trajectory beyond the bound, and rows of literature and arts. `excluded_rows` are rows of categories that
+    `Categories` can exclude."""
+
+    rows: int
+    mean_words: float
+    max_words: int
+    reflection_markers: int
+    words_over_bound: int
+    literature_arts_rows: int
+    excluded_rows: int
+
+
 @dataclass(frozen=True)
 class Promise:
-    """A measured quantity of the curated set and the most it may be."""
+    """A measurement of the curated set and its upper bound."""
 
-    metric: str
+    metric: Literal["reflection_markers", "words_over_bound", "excluded_rows"]
     at_most: float
+
+    def value(self, measured: CurationMeasures) -> int:
+        """The measurement."""
+        return getattr(measured, self.metric)
 
 
 @dataclass(frozen=True)
 class Reflection:
-    """Which phrases prompts ask for (`triggers`), which patterns count as reflection (`markers`), and whether the
-    sentence openings they mark are cut from finished trajectories (`strip`)."""
+    """Whether the prompts ask for reflection, and whether it stays in the finished trajectories."""
 
     name: str
     triggers: Triggers
+    """The phrases the prompts ask for."""
     markers: tuple[str, ...]
+    """Regular expressions of what counts as reflection."""
     strip: bool
+    """Cut the markers from finished trajectories."""
 
     def __post_init__(self) -> None:
         for marker in self.markers:
             try:
-                endless = re.search(marker, "", re.I)
+                matches_empty = re.search(marker, "", re.I)
             except re.error as error:
-                raise InputError(f"reflection.markers: {marker!r} is no regular expression: {error}") from None
-            if endless:
-                raise InputError(f"reflection.markers: {marker!r} matches the empty text, so it could never be cut")
+                raise InputError(f"reflection.markers: {marker!r} is not a regular expression: {error}") from None
+            if matches_empty:
+                raise InputError(f"reflection.markers: {marker!r} matches the empty text; want one that can be cut")
 
     def apply(self, segments: Sequence[str]) -> tuple[str, ...]:
-        """The segments, their markers cut where the switch says so; segments left empty disappear."""
+        """The segments, without markers if `strip` is set; segments that become empty are removed."""
         if not self.strip:
             return tuple(segments)
         stripped = (strip_markers(segment, self.markers) for segment in segments)
@@ -67,23 +91,23 @@ class Reflection:
 
 
 def count_markers(text: str, markers: Sequence[str]) -> int:
-    """Occurrences of reflection markers."""
+    """Number of reflection markers in a text."""
     return sum(len(re.findall(marker, text, re.I)) for marker in markers)
 
 
 def strip_markers(text: str, markers: Sequence[str]) -> str:
-    """Cut every marker with the punctuation that hangs on it; all other text stays as it is. One at a time, since a
-    cut can bring another marker together, and so can a space that is one too many."""
+    """The text without its markers and the punctuation around them; other text is unchanged except that runs of spaces
+    become one. Markers are cut one at a time, because a cut can join two pieces of text into another marker."""
     pattern = re.compile("|".join(f"(?:{m})" for m in markers), re.I)
     text = _SPACES.sub(" ", text)
-    while markers and (found := pattern.search(text)):
-        text = _SPACES.sub(" ", _without(text, found.start(), found.end()))
+    while markers and (match := pattern.search(text)):
+        text = _SPACES.sub(" ", _without(text, match.start(), match.end()))
     return text.strip()
 
 
 def _without(text: str, start: int, end: int) -> str:
-    """The text without one marker. At the start of a sentence its punctuation goes too, and the sentence begins
-    afresh; inside a sentence its commas go, but for the one between what it parted."""
+    """The text without one marker. At the start of a sentence the punctuation after the marker is cut too, and the next
+    letter becomes a capital; inside a sentence its commas are cut, except one that separates what is left."""
     head, rest = text[:start].rstrip(" \t"), text[end:]
     if not head or head[-1] in ".!?…。！？\n":
         rest = rest.lstrip(" \t,，.…:：;；!！?？—-")
@@ -97,28 +121,22 @@ def _without(text: str, start: int, end: int) -> str:
 
 @dataclass(frozen=True)
 class TrajectoryLength:
-    """How long trajectories may be, against the distribution of the set itself, in words.
-
-    `cut_quantile` shortens every trajectory to that quantile of the lengths; `drop_above` and `drop_below` leave out
-    trajectories beyond a quantile. None switches a rule off. The paper says only "downsampling" (paper.md §5.4).
-    """
+    """Bounds on the length of trajectories, as quantiles of the lengths in words of the set itself; None disables a
+    rule. The paper says only "downsampling" (paper.md §5.4)."""
 
     name: str
-    cut_quantile: float | None
-    drop_above: float | None
-    drop_below: float | None
-
-    def __post_init__(self) -> None:
-        for field in ("cut_quantile", "drop_above", "drop_below"):
-            value = getattr(self, field)
-            if value is not None and not 0 < value < 1:
-                raise InputError(f"trajectory.{field}: want a quantile strictly between 0 and 1 or null, got {value}")
+    cut_quantile: Quantile | None
+    """Every trajectory is shortened to this quantile."""
+    drop_above: Quantile | None
+    """Longer trajectories are dropped."""
+    drop_below: Quantile | None
+    """Shorter trajectories are dropped."""
 
     def promises(self) -> tuple[Promise, ...]:
         return (Promise("words_over_bound", 0),) if self.cut_quantile is not None or self.drop_above is not None else ()
 
     def bound(self, quantile: float | None, lengths: Sequence[int]) -> int | None:
-        """The quantile of the lengths in whole words (nearest rank), or None where the rule is off."""
+        """The quantile of the lengths in whole words (nearest rank); None if the rule is disabled."""
         if quantile is None or not lengths:
             return None
         ranked = sorted(lengths)
@@ -127,10 +145,11 @@ class TrajectoryLength:
 
 @dataclass(frozen=True)
 class Categories:
-    """Which side of the taxonomy is left out."""
+    """Which categories are excluded."""
 
     name: str
     exclude: Literal["none", "literature_arts"]
+    """The side of the taxonomy whose rows are dropped."""
 
     def promises(self) -> tuple[Promise, ...]:
         return (Promise("excluded_rows", 0),) if self.exclude != "none" else ()
@@ -138,11 +157,11 @@ class Categories:
 
 @dataclass(frozen=True)
 class Curation:
-    """The outcome, with the measurements the promises speak of."""
+    """The curated rows, what was dropped, and the measurements that the promises refer to."""
 
     kept: tuple[Curated, ...]
     dropped: tuple[Drop, ...]
-    measured: dict[str, float]
+    measured: CurationMeasures
 
 
 def curate(
@@ -152,11 +171,11 @@ def curate(
     categories: Categories,
     excluded: Callable[[str], bool],
 ) -> Curation:
-    """Categories, then reflection, then length; `excluded` says whether a category is on the side left out."""
+    """Apply categories, then reflection, then length. `excluded` is true for the categories of the excluded side."""
     dropped: list[Drop] = []
     kept: list[Curated] = []
-    for pair, thought in rows:
-        segments = reflection.apply(thought.segments)
+    for pair, thinking in rows:
+        segments = reflection.apply(thinking.segments)
         if categories.exclude != "none" and excluded(pair.category):
             dropped.append(Drop(pair.id, "category_excluded"))
         elif not segments:
@@ -172,12 +191,8 @@ def curate(
         else:
             dropped.append(Drop(row.pair.id, "too_short" if size < (low or 0) else "too_long"))
     cut_rows = tuple(row if cut is None else replace(row, segments=shorten(row.segments, cut)) for row in fitting)
-    return Curation(cut_rows, tuple(dropped), _measure(cut_rows, reflection, min_of(high, cut), excluded))
-
-
-def min_of(*bounds: int | None) -> int | None:
-    """The smallest bound that is set."""
-    return min((b for b in bounds if b is not None), default=None)
+    bound = min((b for b in (high, cut) if b is not None), default=None)
+    return Curation(cut_rows, tuple(dropped), _measure(cut_rows, reflection, bound, excluded))
 
 
 def _length(segments: Sequence[str]) -> int:
@@ -186,15 +201,16 @@ def _length(segments: Sequence[str]) -> int:
 
 def _measure(
     kept: Sequence[Curated], reflection: Reflection, bound: int | None, excluded: Callable[[str], bool]
-) -> dict[str, float]:
+) -> CurationMeasures:
     sizes = [_length(row.segments) for row in kept]
     longest = max(sizes, default=0)
-    return {
-        "rows": len(kept),
-        "mean_words": statistics.fmean(sizes) if sizes else 0.0,
-        "max_words": longest,
-        "reflection_markers": sum(count_markers(join_segments(r.segments), reflection.markers) for r in kept),
-        "words_over_bound": max(0, longest - bound) if bound is not None else 0,
-        "literature_arts_rows": sum(excluded(row.pair.category) for row in kept),
-        "excluded_rows": sum(excluded(row.pair.category) for row in kept),
-    }
+    excluded_rows = sum(excluded(row.pair.category) for row in kept)
+    return CurationMeasures(
+        rows=len(kept),
+        mean_words=statistics.fmean(sizes) if sizes else 0.0,
+        max_words=longest,
+        reflection_markers=sum(count_markers(join_segments(row.segments), reflection.markers) for row in kept),
+        words_over_bound=max(0, longest - bound) if bound is not None else 0,
+        literature_arts_rows=excluded_rows,
+        excluded_rows=excluded_rows,
+    )
