@@ -131,9 +131,7 @@ def throughput(repeats: int, sequential: int) -> None:
         )
     with tempfile.TemporaryDirectory() as folder, server() as url:
         slow = judge(Path(folder), url, 1, sequential) / sequential * COUNT
-    print(
-        f"  one request after another: {slow:.0f} s (from {sequential}): {slow / statistics.median(taken):.1f} times as long"
-    )
+    print(f"  one by one: {slow:.0f} s (from {sequential}): {slow / statistics.median(taken):.1f} times as long")
 
 
 def killed() -> None:
