@@ -108,7 +108,7 @@ def test_what_is_no_score_is_an_error_and_never_a_mean(
     serve: Serve, session: LocalSession, engine: str, fault: Fault
 ) -> None:
     _, url = serve(speaks(session, fault))
-    with pytest.raises((Incomplete, InputError), match=r"no log-probability|rows for|tokens that are not|a matrix of"):
+    with pytest.raises((Incomplete, InputError), match=r"not a log-probability|rows for|are not the|a matrix of"):
         score(url, engine, passages(2))
 
 
