@@ -124,7 +124,7 @@ def test_a_log_probability_a_hair_above_zero_is_rounding() -> None:
 
 def test_other_tokens_than_those_sent_are_noticed(session: LocalSession) -> None:
     read = ENGINES["sglang"].score("m", [1, 2], [3, 4]).read
-    with pytest.raises(Unreadable, match="not the 2 of the answer"):
+    with pytest.raises(Unreadable, match="are not the 2 tokens of the answer"):
         read({"meta_info": {"input_token_logprobs": [[None, 2, None], [-1.0, 3, None], [-1.0, 5, None]]}})
 
 
