@@ -162,6 +162,19 @@ def test_weights_go_when_the_block_ends() -> None:
     assert not hasattr(opened, "model")
 
 
+def test_weights_go_when_the_block_fails() -> None:
+    with pytest.raises(KeyError), LocalModel(TinyModel()).open(Device("cpu")) as opened:
+        raise KeyError
+    assert not hasattr(opened, "model")
+
+
+def test_a_half_consumed_iterator_does_not_leave_inference_mode_on(session: LocalSession) -> None:
+    for answers in (session.score(passages(3)), session.generate([Request(prompt("q"), FREE, 1)] * 2)):
+        next(answers)
+        assert not torch.is_inference_mode_enabled()
+        answers.close()
+
+
 def test_the_context_is_the_conversation_and_the_prefill(session: LocalSession) -> None:
     asked = Prompt((Message("system", "S"), Message("user", "U")), "<think>\nSo")
     assert session.tokenizer.decode(session.tokens.context_ids(asked)) == (

@@ -106,7 +106,7 @@ def test_what_is_no_score_is_an_error_and_never_a_mean(
     serve: Serve, session: LocalSession, engine: str, fault: Fault
 ) -> None:
     _, url = serve(speaks(session, fault))
-    with pytest.raises((Incomplete, InputError), match=r"no log-probability|rows for|tokens that are not|a matrix of"):
+    with pytest.raises((Incomplete, InputError), match=r"not a log-probability|rows for|are not the|a matrix of"):
         score(url, engine, passages(2))
 
 
@@ -122,7 +122,7 @@ def test_a_log_probability_a_hair_above_zero_is_rounding() -> None:
 
 def test_other_tokens_than_those_sent_are_noticed(session: LocalSession) -> None:
     read = ENGINES["sglang"].score("m", [1, 2], [3, 4]).read
-    with pytest.raises(Unreadable, match="not the 2 of the answer"):
+    with pytest.raises(Unreadable, match="are not the 2 tokens of the answer"):
         read({"meta_info": {"input_token_logprobs": [[None, 2, None], [-1.0, 3, None], [-1.0, 5, None]]}})
 
 
