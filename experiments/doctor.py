@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from evals.benchmark import Benchmark
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment
 from experiments.plan import training_cost_of
@@ -157,7 +158,7 @@ def informational(exp: Experiment) -> Iterator[Check]:
         except PackageNotFoundError:
             yield Check(package, "not installed", "installed", False, "pip install -e . -c constraints.txt")
     for name, benchmark in exp.benchmark.items():
-        if hasattr(benchmark, "items"):
+        if not isinstance(benchmark, LmEval):
             yield _benchmark(name, benchmark)
     key = bool(os.environ.get("WANDB_API_KEY"))
     yield Check(
@@ -169,9 +170,9 @@ def informational(exp: Experiment) -> Iterator[Check]:
     )
 
 
-def _benchmark(name: str, benchmark: object) -> Check:
+def _benchmark(name: str, benchmark: Benchmark) -> Check:
     try:
-        count = len(benchmark.items())  # pyright: ignore[reportAttributeAccessIssue]
+        count = len(benchmark.items())
     except InputError as error:
         return Check(f"benchmark {name}", "not readable", "its files", False, str(error))
     return Check(f"benchmark {name}", f"{count} items", "its files", True)

@@ -18,6 +18,7 @@ from types import FrameType
 
 import yaml
 
+from evals.lm_eval.harness import LmEval
 from experiments import doctor
 from experiments.choices import CONF, conf_folders
 from experiments.config import BASIC, FrozenPlan, compose_jobs, experiment_from, register, search_path_override
@@ -87,7 +88,7 @@ def preflight(exp: Experiment) -> dict[str, Step]:
     steps = pipeline(exp)
     check_name(exp, steps)
     for benchmark in exp.benchmark.values():
-        if hasattr(benchmark, "items"):
+        if not isinstance(benchmark, LmEval):
             benchmark.items()
     doctor.require(exp)
     return steps
