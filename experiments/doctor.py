@@ -1,13 +1,12 @@
-"""Whether this machine can do what a configuration asks: each check says what is there, what is wanted, what to do.
+"""Checks of this machine against a configuration: each shows what was found, what is wanted, and how to fix it.
 
-`reer doctor` shows them all; a run stops at the first that fails, before any model is loaded.
+`reer doctor` shows all checks; a run stops at the first that fails, before any model is loaded.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from evals.benchmark import JudgedBenchmark
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment
 from experiments.plan import training_cost_of
+from experiments.revisions import is_commit
 from experiments.store.provenance import PACKAGES
 from reer.data.hub import HubSource
 from reer.data.public import PublicRows
@@ -31,7 +31,7 @@ IFEVAL = ("langdetect", "immutabledict", "nltk")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold; `advice` says what to do where it does not."""
+    """One check and its outcome; `advice` says how to fix a failure."""
 
     what: str
     found: str
@@ -40,15 +40,15 @@ class Check:
     advice: str = ""
 
 
-def required(x: Experiment) -> Iterator[Check]:
-    """What a run cannot begin without; costs no more than a look at each."""
-    parallelism, lora = x.runtime.parallelism, x.train.lora
+def required(exp: Experiment) -> Iterator[Check]:
+    """Checks that a run cannot start without; all of them are cheap."""
+    parallelism, lora = exp.runtime.parallelism, exp.train.lora
     try:
-        steps = parallelism.accumulation(x.train.global_batch)
+        steps = parallelism.accumulation(exp.train.global_batch)
         found, ok, advice = f"{parallelism.micro_batch} x {parallelism.processes} processes x {steps}", True, ""
     except InputError as error:
         found, ok, advice = f"{parallelism.micro_batch} x {parallelism.processes} processes", False, str(error)
-    yield Check("optimizer step", found, f"{x.train.global_batch} examples", ok, advice)
+    yield Check("optimizer step", found, f"{exp.train.global_batch} examples", ok, advice)
     yield Check(
         "attention kernel",
         "installed" if kernel_available(parallelism.attention) else "not installed",
@@ -68,7 +68,7 @@ def required(x: Experiment) -> Iterator[Check]:
     if lora and parallelism.sharding == "full":
         advice = "adapters train beside a copy of the weights on each device: set runtime.parallelism.sharding=none"
         yield Check("sharding", "full", "none", False, advice)
-    cost = training_cost_of(x)
+    cost = training_cost_of(exp)
     if cost and parallelism.device_gib is not None:
         yield Check(
             "memory of a device",
@@ -77,18 +77,18 @@ def required(x: Experiment) -> Iterator[Check]:
             cost.device_gib <= parallelism.device_gib,
             "take more devices with sharding=full, train=lora or qlora, a smaller micro_batch or scale.train_tokens",
         )
-    yield from _keys(x)
-    yield from _tasks(x)
-    yield from _pins(x)
-    yield _disk(x)
-    if x.runtime.device.name.startswith("cuda"):
-        yield _devices(x)
+    yield from _keys(exp)
+    yield from _tasks(exp)
+    yield from _pins(exp)
+    yield _disk(exp)
+    if exp.runtime.device.name.startswith("cuda"):
+        yield _devices(exp)
 
 
-def _keys(x: Experiment) -> Iterator[Check]:
-    judges = {"judge": x.judge} | ({} if x.reliability.second is None else {"second judge": x.reliability.second})
-    models = {"generator": x.generator.model, "scorer": x.scorer.model, **{r: j.model for r, j in judges.items()}}
-    folder = x.runtime.judgements_folder or x.runtime.store / "judgements"
+def _keys(exp: Experiment) -> Iterator[Check]:
+    judges = {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
+    models = {"generator": exp.generator.model, "scorer": exp.scorer.model, **{r: j.model for r, j in judges.items()}}
+    folder = exp.runtime.judgements_folder or exp.runtime.store / "judgements"
     for role, model in models.items():
         if isinstance(model, Endpoint) and model.key_variable:
             present = bool(os.environ.get(model.key_variable))
@@ -116,9 +116,9 @@ def _judge_of(line: bytes) -> str | None:
         return None  # torn or foreign
 
 
-def _tasks(x: Experiment) -> Iterator[Check]:
-    """What lm-eval's own tasks import when they score, after the training."""
-    for benchmark in x.benchmark.values():
+def _tasks(exp: Experiment) -> Iterator[Check]:
+    """Packages that lm-eval's own tasks import only when they score, after the training."""
+    for benchmark in exp.benchmark.values():
         if isinstance(benchmark, LmEval) and "ifeval" in benchmark.tasks:
             missing = [name for name in IFEVAL if find_spec(name) is None]
             found = "installed" if not missing else f"{', '.join(missing)} not installed"
@@ -126,45 +126,50 @@ def _tasks(x: Experiment) -> Iterator[Check]:
             yield Check("task ifeval", found, ", ".join(IFEVAL), not missing, advice)
 
 
-def _pins(x: Experiment) -> Iterator[Check]:
-    """Data sets of the hub at a commit: a branch moves, and with it what a fingerprint stands for."""
-    for role, part in (("source", x.source), ("public", x.public)):
+def _pins(exp: Experiment) -> Iterator[Check]:
+    """Data sets of the hub at a commit: a branch moves, and with it what a fingerprint means. A run resolves a branch
+    itself where it may ask the hub."""
+    for role, part in (("source", exp.source), ("public", exp.public)):
         if isinstance(part, HubSource | PublicRows) and part.repo:
             revision = part.revision or "none"
-            pinned = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-            advice = f"look one up at huggingface.co/datasets/{part.repo}/commits and set {role}.revision=…"
-            yield Check(f"{role}'s revision", revision, "a commit, 40 hex digits", pinned, advice)
+            online = bool(part.revision) and os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
+            found = f"{revision}; the first run resolves it" if online and not is_commit(revision) else revision
+            advice = (
+                f"run once with network access, or set {role}.revision to a commit from "
+                f"huggingface.co/datasets/{part.repo}/commits"
+            )
+            yield Check(f"{role}'s revision", found, "a commit, 40 hex digits", is_commit(revision) or online, advice)
 
 
-def _devices(x: Experiment) -> Check:
+def _devices(exp: Experiment) -> Check:
     import torch
 
     found = torch.cuda.device_count()
     return Check(
         "GPUs",
         str(found),
-        str(x.runtime.parallelism.devices),
-        found >= x.runtime.parallelism.devices,
+        str(exp.runtime.parallelism.devices),
+        found >= exp.runtime.parallelism.devices,
         "choose a runtime this machine has, e.g. runtime=laptop; `reer plan` and --cfg job work without",
     )
 
 
-def informational(x: Experiment) -> Iterator[Check]:
-    """What is good to know beside: packages, benchmark files, tracking."""
+def informational(exp: Experiment) -> Iterator[Check]:
+    """Checks that are good to know: packages, benchmark files, tracking."""
     for package in PACKAGES:
         try:
             yield Check(package, version(package), "installed", True)
         except PackageNotFoundError:
             yield Check(package, "not installed", "installed", False, "pip install -e . -c constraints.txt")
-    for name, benchmark in x.benchmark.items():
+    for name, benchmark in exp.benchmark.items():
         if isinstance(benchmark, JudgedBenchmark):
             yield _benchmark(name, benchmark)
     key = bool(os.environ.get("WANDB_API_KEY"))
     yield Check(
         "W&B",
         "key set" if key else "no key: offline",
-        x.tracking.mode,
-        key or x.tracking.mode != "online",
+        exp.tracking.mode,
+        key or exp.tracking.mode != "online",
         "wandb login, or tracking=offline",
     )
 
@@ -177,15 +182,15 @@ def _benchmark(name: str, benchmark: JudgedBenchmark) -> Check:
     return Check(f"benchmark {name}", f"{count} items", "its files", True)
 
 
-def _disk(x: Experiment) -> Check:
-    """Two checkpoints and the one being written, with optimizer states, and the model."""
-    root = Path(x.runtime.root).resolve()
+def _disk(exp: Experiment) -> Check:
+    """Room for two checkpoints, the one being written, their optimizer states, and the model."""
+    root = Path(exp.runtime.root).resolve()
     there = next(folder for folder in (root, *root.parents) if folder.exists())
-    free, size = shutil.disk_usage(there).free / 2**30, x.student.checkpoint.size
-    lora, wanted = x.train.lora, 0.0
+    free, size = shutil.disk_usage(there).free / 2**30, exp.student.checkpoint.size
+    lora, wanted = exp.train.lora, 0.0
     if size is not None:
         trained = size.adapter_parameters(lora.rank) if lora else size.parameters
-        state = 16 if x.runtime.parallelism.sharding == "full" else 12  # split weights are saved twice
+        state = 16 if exp.runtime.parallelism.sharding == "full" else 12  # split weights are saved twice
         wanted = (3 * state * trained + 4 * size.parameters) / 2**30
     return Check(
         "disk",
@@ -196,8 +201,8 @@ def _disk(x: Experiment) -> Check:
     )
 
 
-def require(x: Experiment) -> None:
-    """Raise InputError for the first thing that must hold and does not."""
-    for check in required(x):
+def require(exp: Experiment) -> None:
+    """Raise InputError for the first required check that fails."""
+    for check in required(exp):
         if not check.ok:
             raise InputError(f"{check.what}: {check.found}, wanted {check.wanted}; {check.advice}")

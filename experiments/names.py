@@ -1,4 +1,4 @@
-"""The human name of a run, from what the command line says; and what must never stand in one."""
+"""The name of a run, derived from its overrides; and the refusal of secrets in a plan."""
 
 from __future__ import annotations
 
@@ -9,22 +9,38 @@ from typing import Any
 
 from reer.errors import InputError
 
-AXES = {"scale", "experiment", "sweep", "seed", "replace", "baseline"}  # as whole choices: they stand in the run's name
+AXES = {
+    "scale",
+    "experiment",
+    "sweep",
+    "seed",
+    "replace",
+    "baseline",
+}  # as whole choices: part of the run's name already
 OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}
-ARMS = ("experiment", "name", "match", "data", "search", "reflection", "trajectory", "categories")  # what an arm swaps
+ARMS = (
+    "experiment",
+    "name",
+    "match",
+    "data",
+    "search",
+    "reflection",
+    "trajectory",
+    "categories",
+)  # the groups that an arm may change
 LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
 
 
 def derived_name(name: str, overrides: Sequence[str]) -> str:
-    """The arm's name, with what the command line crosses it with: `full+search=single_pass`. A name given on the
-    command line stands as it is."""
+    """The arm's name with the overrides that change it: `full+search=single_pass`. A name set by an override is kept
+    unchanged."""
     extras = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "name":
             return name
         if key.endswith(".data.folder"):
-            continue  # where a benchmark's files lie, not which they are
+            continue  # the folder of a benchmark's files, not their content
         if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
             extras.append(f"{key}={Path(value).name}")
     slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
@@ -32,7 +48,7 @@ def derived_name(name: str, overrides: Sequence[str]) -> str:
 
 
 def without(overrides: Sequence[str], *groups: str) -> list[str]:
-    """The overrides that choose nothing of these groups and set nothing in them."""
+    """The overrides that neither choose from these groups nor set a key in them."""
     return [o for o in overrides if re.split(r"[@.=]", o.lstrip("+~"))[0] not in groups]
 
 

@@ -155,7 +155,7 @@ def test_a_plan_comes_back_as_the_same_experiment() -> None:
 
 
 def test_a_plan_of_another_version_is_refused() -> None:
-    with pytest.raises(InputError, match="os.system"):
+    with pytest.raises(InputError, match=r"os\.system"):
         experiment_from({"kind": "os.system"})
 
 

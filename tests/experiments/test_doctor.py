@@ -1,5 +1,6 @@
 """Mistakes between a configuration and a machine are found before any model is loaded, for any runtime."""
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -103,3 +104,20 @@ def test_the_papers_sizes_are_the_papers_steps() -> None:
 
 def test_an_arm_without_a_part_trains_on_less() -> None:
     assert training_set_size(one("scale=paper", "experiment=no_synthetic_data")).rows == 17_000
+
+
+def test_only_a_judges_own_records_stand_in_for_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    given = ("scale=smoke", "judge=gpt_4o", f"runtime.judgements={tmp_path}")
+    (tmp_path / "a.jsonl").write_text('{"judge": "another judge", "reply": "1"}\n')
+    assert failed(*given) == ["judge's key"]
+    with (tmp_path / "b.jsonl").open("w") as stream:
+        stream.write(json.dumps({"judge": one(*given).judge.model_name, "reply": "1"}) + "\n")
+    assert failed(*given) == []
+
+
+def test_a_branch_of_a_data_set_passes_online_and_fails_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert failed("scale=smoke", "source=deepwriting") == ["source's revision"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert failed("scale=smoke", "source=deepwriting") == []

@@ -39,5 +39,5 @@ def test_a_commit_is_left_as_it_is_and_the_arm_matched_to_gets_the_same(tmp_path
 
 def test_offline_the_message_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="Run once with network access, or set source.revision"):
+    with pytest.raises(InputError, match=r"Run once with network access, or set source\.revision"):
         commit_on_hub("a/b", "main")
