@@ -15,6 +15,7 @@ from experiments.experiment import Experiment
 from experiments.report import terminal as show
 from experiments.report.formatting import difference_text
 from experiments.stages import evaluation
+from experiments.store.metrics import counts
 from experiments.store.runs import Result, find_run, read_result
 from reer.errors import InputError
 from reer.files import plain, read_rows, write_json, write_rows

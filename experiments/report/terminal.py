@@ -97,7 +97,7 @@ def summary(result: Result) -> None:
     for name, metrics in metrics_in(result).items():
         kept = str(metrics.rows) if isinstance(metrics, RowMetrics) else ""
         dropped = metrics.dropped if isinstance(metrics, FilteredRowMetrics) else {}
-        reasons = "\n".join(f"{reason} {count}" for reason, count in dropped.items())
+        reasons = "\n".join(folded(f"{reason} {count}", NAME_WIDTH) for reason, count in dropped.items())
         rows.append((str(name), kept, reasons, "\n".join(metrics.summary())))
     table(result.run_name, ("stage", "rows", "dropped", "result"), rows)
     if result.caution:
@@ -208,7 +208,7 @@ def parts(widths: Sequence[int], room: int) -> list[slice]:
 def folded(name: str, width: int) -> str:
     """A name in lines of at most `width` characters, broken after separators; a longer piece stays whole."""
     lines = [""]
-    for piece in re.findall(r"[^\s_/+=.:-]*[\s_/+=.:-]*", name):
+    for piece in re.findall(r"[^\s_/+=.:-]+[\s_/+=.:-]*|[\s_/+=.:-]+", name):
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
@@ -271,8 +271,8 @@ def _over_seeds(c: SeedsComparison) -> None:
     if c.arms:
         line(
             f"mean ± standard deviation between seeds; difference from {c.arms[0].name}, interval and p for new seeds "
-            "and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the difference that "
-            "this many seeds and items can detect"
+            "and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the difference "
+            "that this many seeds and items can detect"
         )
     for reason in c.left_out:
         line(reason)
