@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 
 from evals.statistics.paired import Difference
 from experiments import doctor
@@ -175,7 +175,9 @@ def _tokens(count: int) -> str:
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table with its title above. The first column holds names, which wrap at separators."""
     console.print(f"\n[bold]{escape(title)}[/]")
-    shown = Table(*(escape(text) for text in head), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    first, *others = map(escape, head)
+    columns = [Column(first, no_wrap=True), *others]
+    shown = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for label, *cells in rows:
         shown.add_row(escape(folded(label, NAME_WIDTH)), *(escape(cell) for cell in cells))
     console.print(shown)
@@ -215,66 +217,75 @@ def folded(name: str, width: int) -> str:
     return "\n".join(text.rstrip() for text in lines)
 
 
-def comparison(c: Comparison) -> None:
+def comparison(compared: Comparison) -> None:
     """Arms side by side: scores with paired differences, confounds, probes, changed configuration, cautions, and the
     comparison over seeds."""
-    base = c.arms[0].name
-    for name in c.measures:
-        _measure(c, name)
+    base = compared.arms[0].name
+    for name in compared.measures:
+        _measure(compared, name)
     line(
         f"score: value (scored/all items, and its bounds where some are missing); difference: paired with {base}, 95 % "
         "interval; p (corrected by Holm for all arms); n: items, ≥ the difference they can detect; equivalent: within "
         f"{formatting.EQUIVALENCE}"
     )
-    confounds = confound_table(c)
-    table_by_arms(f"confounds, scale {c.scale}, seed {c.seed}", confounds.columns[1:], confounds.rows)
-    for probe in probe_tables(c):
+    confounds = confound_table(compared)
+    table_by_arms(f"confounds, scale {compared.scale}, seed {compared.seed}", confounds.columns[1:], confounds.rows)
+    for probe in probe_tables(compared):
         _probe(probe)
-    for arm in c.arms:
+    for arm in compared.arms:
         for changed in arm.changed:
             line(f"{arm.name}: {changed}")
-    for arm in c.arms:
+    for arm in compared.arms:
         if arm.no_op:
             line(f"{arm.name}: trained on the same tokens as {base}: this ablation changed nothing")
-    for caution in c.cautions:
+    for caution in compared.cautions:
         line(caution)
-    if c.over_seeds:
-        _over_seeds(c.over_seeds)
+    if compared.over_seeds:
+        _over_seeds(compared.over_seeds)
 
 
-def _measure(c: Comparison, name: str) -> None:
+def _measure(compared: Comparison, name: str) -> None:
     """One measure: a row for each arm."""
     rows: list[tuple[str, ...]] = []
-    for arm in c.arms:
+    for arm in compared.arms:
         cell = arm.cells[name]
         texts = [score_text(cell.measure) if cell.measure else "not run", formatting.published_text(cell.published)]
         rows.append((arm.name, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
-    table(f"{name}, scale {c.scale}, seed {c.seed}", ("arm", "score", "difference", "p", "n", "conclusion"), rows)
+    table(
+        f"{name}, scale {compared.scale}, seed {compared.seed}",
+        ("arm", "score", "difference", "p", "n", "conclusion"),
+        rows,
+    )
 
 
-def _difference_cells(d: Difference | None) -> tuple[str, str, str, str]:
-    if d is None:
+def _difference_cells(difference: Difference | None) -> tuple[str, str, str, str]:
+    if difference is None:
         return "", "", "", ""
-    return formatting.change_text(d), formatting.p_text(d), formatting.sample_text(d), formatting.finding_text(d)
+    return (
+        formatting.change_text(difference),
+        formatting.p_text(difference),
+        formatting.sample_text(difference),
+        formatting.finding_text(difference),
+    )
 
 
-def _over_seeds(c: SeedsComparison) -> None:
-    seeds = ", ".join(map(str, c.seeds))
-    for name in c.measures if c.arms else ():
+def _over_seeds(compared: SeedsComparison) -> None:
+    seeds = ", ".join(map(str, compared.seeds))
+    for name in compared.measures if compared.arms else ():
         rows = [
             (arm.name, formatting.seeds_text(cell), *_difference_cells(cell.difference))
-            for arm in c.arms
+            for arm in compared.arms
             if (cell := arm.cells[name])
         ]
         head = ("arm", "mean ± sd", "difference", "p", "n", "conclusion")
-        table(f"{name}, scale {c.scale}, over seeds {seeds}", head, rows)
-    if c.arms:
+        table(f"{name}, scale {compared.scale}, over seeds {seeds}", head, rows)
+    if compared.arms:
         line(
-            f"mean ± standard deviation between seeds; difference from {c.arms[0].name}, interval and p for new seeds "
-            "and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the difference "
-            "that this many seeds and items can detect"
+            f"mean ± standard deviation between seeds; difference from {compared.arms[0].name}, interval and p for new "
+            "seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
+            "difference that this many seeds and items can detect"
         )
-    for reason in c.left_out:
+    for reason in compared.left_out:
         line(reason)
 
 
