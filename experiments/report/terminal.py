@@ -37,7 +37,7 @@ from reer.training.cost import TrainingSetSize
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column
-PADDING = 2  # columns between two cells
+PADDING = 3  # characters between two columns
 console = Console(highlight=False)
 
 

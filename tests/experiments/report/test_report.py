@@ -354,6 +354,6 @@ def test_names_wrap_at_separators(name: str, lines: list[str]) -> None:
 
 
 def test_columns_are_split_where_they_do_not_fit() -> None:
-    assert show.parts([10, 10, 10], 24) == [slice(0, 2), slice(2, 3)]
+    assert show.parts([10, 10, 10], 26) == [slice(0, 2), slice(2, 3)]
     assert show.parts([50, 10], 24) == [slice(0, 1), slice(1, 2)], "a column wider than the terminal is alone"
     assert show.parts([], 24) == []
