@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Column, Table
+from rich.table import Table
 
 from evals.statistics.paired import Difference
 from experiments import doctor
@@ -175,9 +175,9 @@ def _tokens(count: int) -> str:
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table with its title above. The first column holds names, which wrap at separators."""
     console.print(f"\n[bold]{escape(title)}[/]")
-    first, *others = map(escape, head)
-    columns = [Column(first, no_wrap=True), *others]
-    shown = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, text in enumerate(head):
+        shown.add_column(escape(text), no_wrap=i == 0)
     for label, *cells in rows:
         shown.add_row(escape(folded(label, NAME_WIDTH)), *(escape(cell) for cell in cells))
     console.print(shown)
@@ -249,7 +249,8 @@ def _measure(compared: Comparison, name: str) -> None:
     rows: list[tuple[str, ...]] = []
     for arm in compared.arms:
         cell = arm.cells[name]
-        texts = [score_text(cell.measure) if cell.measure else "not run", formatting.published_text(cell.published)]
+        score = score_text(cell.measure).replace(" (", "\n(") if cell.measure else "not run"
+        texts = [score, formatting.published_text(cell.published)]
         rows.append((arm.name, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
     table(
         f"{name}, scale {compared.scale}, seed {compared.seed}",
@@ -261,12 +262,9 @@ def _measure(compared: Comparison, name: str) -> None:
 def _difference_cells(difference: Difference | None) -> tuple[str, str, str, str]:
     if difference is None:
         return "", "", "", ""
-    return (
-        formatting.change_text(difference),
-        formatting.p_text(difference),
-        formatting.sample_text(difference),
-        formatting.finding_text(difference),
-    )
+    change = formatting.change_text(difference).replace(" [", "\n[").replace(", ", ",")  # the interval stays whole
+    p, sample = formatting.p_text(difference), formatting.sample_text(difference)
+    return change, p.replace(" (", "\n("), sample.replace(" ", "\n"), formatting.finding_text(difference)
 
 
 def _over_seeds(compared: SeedsComparison) -> None:

@@ -8,6 +8,7 @@ from experiments.config import CONF, compose_plans, experiment_from
 from experiments.doctor import looks, must_hold, require, training_cost_of, training_set_size
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
+from experiments.store.step import StepName
 from reer.errors import InputError
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
@@ -26,7 +27,7 @@ def failed(*overrides: str) -> list[str]:
 @pytest.mark.parametrize(("train", "runtime"), list(product(TRAINS, RUNTIMES)))
 def test_every_training_on_every_runtime_composes_plans_and_is_reckoned(train: str, runtime: str) -> None:
     x = one("scale=paper", f"train={train}", f"runtime={runtime}")
-    assert "train" in pipeline(x)
+    assert StepName("train") in pipeline(x)
     cost = training_cost_of(x)
     assert cost is not None
     assert cost.steps > 0
