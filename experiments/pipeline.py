@@ -75,6 +75,31 @@ def pipeline(exp: Experiment) -> Steps:
 
 def training_rows(exp: Experiment) -> Steps:
     """From pairs to the rows that are trained on, which is the last step (paper.md §1–3)."""
+    synthetic = synthetic_rows(exp)
+    public = data.public(hint=exp.public.name, source=exp.public)
+    parts = exp.data.choose(synthetic=synthetic[-1], public=public)
+    mixed = training.mix(
+        hint=exp.data.name,
+        synthetic=parts.get("synthetic"),
+        public=parts.get("public"),
+        seed=exp.data.seed,
+        synthetic_rows=exp.scale.synthetic_rows,
+        public_rows=exp.scale.public_rows,
+        without_thinking=exp.data.without_thinking,
+    )
+    rendered = training.render(
+        hint=exp.data.name,
+        mixed=mixed,
+        student=exp.student.checkpoint,
+        chat_format=exp.train.chat_format,
+        max_length=exp.scale.train_tokens,
+    )
+    used = {step.fingerprint for step in rendered.upstream()}
+    return by_name(step for step in [*synthetic, public, mixed, rendered] if step.fingerprint in used)
+
+
+def synthetic_rows(exp: Experiment) -> list[Step]:
+    """From pairs to curated thinking, which is the last step; some steps before it may be unused (paper.md §1–3)."""
     pairs = data.pairs(
         hint=exp.source.name,
         source=exp.source,
@@ -122,27 +147,7 @@ def training_rows(exp: Experiment) -> Steps:
         categories=exp.categories,
         taxonomy=exp.taxonomy,
     )
-    public = data.public(hint=exp.public.name, source=exp.public)
-    parts = exp.data.choose(synthetic=curated, public=public)
-    mixed = training.mix(
-        hint=exp.data.name,
-        synthetic=parts.get("synthetic"),
-        public=parts.get("public"),
-        seed=exp.data.seed,
-        synthetic_rows=exp.scale.synthetic_rows,
-        public_rows=exp.scale.public_rows,
-        without_thinking=exp.data.without_thinking,
-    )
-    rendered = training.render(
-        hint=exp.data.name,
-        mixed=mixed,
-        student=exp.student.checkpoint,
-        chat_format=exp.train.chat_format,
-        max_length=exp.scale.train_tokens,
-    )
-    used = {step.fingerprint for step in rendered.upstream()}
-    steps = [pairs, drafts, refined, from_source, filtered, curated, public, mixed, rendered]
-    return by_name(step for step in steps if step.fingerprint in used)
+    return [pairs, drafts, refined, from_source, filtered, curated]
 
 
 def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> list[Step]:

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from evals.benchmark import ItemScores, Measure
+from evals.benchmark import Measure
 from evals.statistics.equivalence import equivalence_margin
-from evals.statistics.multiplicity import correct_family
-from evals.statistics.paired import Difference, paired_difference
-from evals.statistics.seeds import SeedsDifference, difference_over_seeds
+from evals.statistics.paired import Difference
+from evals.statistics.seeds import SeedsDifference
 from experiments.report.confounds import confounds
-from experiments.report.measures import item_table, measures_of
+from experiments.report.measures import ScoredRun
 from experiments.report.published import Published, published, source
+from experiments.report.statistics import Statistics
 from experiments.stages import training
 from experiments.store.fingerprint import difference
 from experiments.store.runs import Counts, Result
@@ -114,75 +114,73 @@ def compare(results: Sequence[Result]) -> list[Comparison]:
     """One comparison for each scale and seed among the results. Raises InputError without any result."""
     if not results:
         raise InputError("nothing to compare: no run has finished here; start one with `reer run`")
-    scales: dict[str, dict[int, list[Result]]] = {}
+    folder = results[0].folder
+    statistics = Statistics(folder.parents[2] / "statistics.json" if folder else None)
+    scales: dict[str, dict[int, list[ScoredRun]]] = {}
     for result in results:
-        scales.setdefault(result.scale, {}).setdefault(result.seed, []).append(result)
+        scales.setdefault(result.scale, {}).setdefault(result.seed, []).append(ScoredRun.read(result))
     comparisons: list[Comparison] = []
-    for scale, seeds in scales.items():
-        of_scale = [_comparison(scale, seed, group) for seed, group in seeds.items()]
-        comparisons += [*of_scale[:-1], replace(of_scale[-1], over_seeds=_over_seeds(of_scale))]
+    for seeds in scales.values():
+        of_scale = [_comparison(runs, statistics) for runs in seeds.values()]
+        over_seeds = _over_seeds(of_scale, [run for runs in seeds.values() for run in runs], statistics)
+        comparisons += [*of_scale[:-1], replace(of_scale[-1], over_seeds=over_seeds)]
+    statistics.save()
     return comparisons
 
 
-def _comparison(scale: str, seed: int, results: Sequence[Result]) -> Comparison:
-    common = set.intersection(*(set(r.name.split("+")[1:]) for r in results))  # overrides that all arms share
-    baseline = next((r for r in results if r.name == "+".join([r.baseline, *sorted(common)])), None)
-    ordered = sorted(results, key=lambda r: (r is not baseline,))
-    names = tuple(dict.fromkeys(name for r in ordered for name in measures_of(r)))
-    arms = _corrected([_arm(r, baseline, names) for r in ordered], names)
-    cautions = [r.caution for r in ordered if r.caution]
+def _comparison(runs: Sequence[ScoredRun], statistics: Statistics) -> Comparison:
+    common = set.intersection(*(set(run.result.name.split("+")[1:]) for run in runs))  # overrides that all arms share
+    first = runs[0].result
+    baseline = next((r for r in runs if r.result.name == "+".join([r.result.baseline, *sorted(common)])), None)
+    ordered = sorted(runs, key=lambda run: (run is not baseline,))
+    names = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
+    arms = _corrected([_arm(run, baseline, names, statistics) for run in ordered], names, statistics)
+    cautions = [run.result.caution for run in ordered if run.result.caution]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
     unique = tuple(dict.fromkeys(cautions))
-    return Comparison(scale=scale, seed=seed, measures=names, arms=arms, cautions=unique)
+    return Comparison(scale=first.scale, seed=first.seed, measures=names, arms=arms, cautions=unique)
 
 
-def _corrected(arms: Sequence[AnyArm], names: Sequence[str]) -> tuple[AnyArm, ...]:
+def _corrected(arms: Sequence[AnyArm], names: Sequence[str], statistics: Statistics) -> tuple[AnyArm, ...]:
     """The arms with the p-values of each measure corrected for the number of arms."""
     rows = [dict(arm.cells) for arm in arms]
     for name in names:
         family = [(row, d) for row in rows if (d := row[name].difference) is not None]
-        for (row, _), d in zip(family, correct_family([d for _, d in family]), strict=True):
+        for (row, _), d in zip(family, statistics.corrected([d for _, d in family]), strict=True):
             row[name] = replace(row[name], difference=d)
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
 
 
-def _arm(result: Result, baseline: Result | None, names: Sequence[str]) -> Arm:
-    against = None if baseline is result else baseline
-    lines = difference(dict(against.identity), dict(result.identity)) if against else []
-    tables = [item_table(run) if run else {} for run in (result, against)]
+def _arm(run: ScoredRun, baseline: ScoredRun | None, names: Sequence[str], statistics: Statistics) -> Arm:
+    against, result = None if baseline is run else baseline, run.result
+    lines = difference(dict(against.result.identity), dict(result.identity)) if against else []
     return Arm(
         result=result,
-        is_baseline=result is baseline,
+        is_baseline=run is baseline,
         changed=tuple(line for line in lines if not line.startswith("name:")),
         confounds=confounds(result),
-        cells={name: _cell(name, result, against, tables) for name in names},
-        no_op=against is not None and no_op(result, against),
+        cells={name: _cell(name, run, against, statistics) for name in names},
+        no_op=against is not None and no_op(result, against.result),
     )
 
 
-def _cell(name: str, result: Result, against: Result | None, tables: Sequence[ItemScores]) -> Cell:
-    measures = [measures_of(run).get(name) if run else None for run in (result, against)]
-    measure, comparable = measures[0], all(_score(m) is not None for m in measures)
-    of_arm, of_baseline = (table.get(name, {}) for table in tables)
-    change = paired_difference(of_arm, of_baseline, margin=_margin(measure)) if comparable else None
-    return Cell(measure, change, published(result, measure) if measure else None)
+def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Statistics) -> Cell:
+    measure, change = run.measures.get(name), None
+    if measure and against and run.score(name) is not None and against.score(name) is not None:
+        change = statistics.paired(
+            run.column(name), against.column(name), equivalence_margin(measure.worst, measure.best)
+        )
+    return Cell(measure, change, published(run.result, measure) if measure else None)
 
 
-def _score(measure: Measure | None) -> float | None:
-    return measure.value if measure else None
-
-
-def _margin(measure: Measure | None) -> float | None:
-    """The largest difference that counts as none in this measure; None where its range is unknown."""
-    return equivalence_margin(measure.worst, measure.best) if measure else None
-
-
-def _over_seeds(comparisons: Sequence[Comparison]) -> SeedsComparison | None:
+def _over_seeds(
+    comparisons: Sequence[Comparison], scored: Sequence[ScoredRun], statistics: Statistics
+) -> SeedsComparison | None:
     """The comparison over the seeds of one scale; None without a baseline and an arm that share two."""
     names = tuple(dict.fromkeys(name for c in comparisons for name in c.measures))
-    runs: dict[str, dict[int, Result]] = {}
-    for arm, seed in ((arm, c.seed) for c in comparisons for arm in c.arms):
-        runs.setdefault(arm.name, {})[seed] = arm.result
+    runs: dict[str, dict[int, ScoredRun]] = {}
+    for run in scored:
+        runs.setdefault(run.result.name, {})[run.result.seed] = run
     baselines = {c.arms[0].name for c in comparisons if c.arms[0].is_baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
@@ -196,37 +194,46 @@ def _over_seeds(comparisons: Sequence[Comparison]) -> SeedsComparison | None:
     if len(shared) < 2:
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
-    arms = _corrected([_seeds_arm(name, kept[name], name == base, kept[base], names) for name in order], names)
+    arms = [_seeds_arm(name, kept[name], {} if name == base else kept[base], names, statistics) for name in order]
     return SeedsComparison(
-        scale=comparisons[0].scale, seeds=tuple(sorted(runs[base])), measures=names, arms=arms, left_out=left_out
+        scale=comparisons[0].scale,
+        seeds=tuple(sorted(runs[base])),
+        measures=names,
+        arms=_corrected(arms, names, statistics),
+        left_out=left_out,
     )
 
 
-def _seed_differences(results: Iterable[Result]) -> str:
+def _seed_differences(runs: Iterable[ScoredRun]) -> str:
     """What differs, beside the seed, between runs that should differ by their seed alone; empty if nothing does."""
-    first, *others = ({key: value for key, value in r.identity.items() if key != "seed"} for r in results)
+    first, *others = ({key: value for key, value in r.result.identity.items() if key != "seed"} for r in runs)
     return "; ".join(dict.fromkeys(line for other in others for line in difference(first, other)[:3]))
 
 
 def _seeds_arm(
-    name: str, runs: Mapping[int, Result], is_baseline: bool, baseline: Mapping[int, Result], names: Sequence[str]
+    name: str,
+    runs: Mapping[int, ScoredRun],
+    baseline: Mapping[int, ScoredRun],
+    names: Sequence[str],
+    statistics: Statistics,
 ) -> SeedsArm:
-    against = {} if is_baseline else baseline
-    return SeedsArm(name, is_baseline, {measure: _seeds_cell(measure, runs, against) for measure in names})
+    """One arm; `baseline` is empty for the baseline itself."""
+    cells = {measure: _seeds_cell(measure, runs, baseline, statistics) for measure in names}
+    return SeedsArm(name, not baseline, cells)
 
 
-def _seeds_cell(name: str, runs: Mapping[int, Result], against: Mapping[int, Result]) -> SeedsCell:
+def _seeds_cell(
+    name: str, runs: Mapping[int, ScoredRun], against: Mapping[int, ScoredRun], statistics: Statistics
+) -> SeedsCell:
     """Seeds at which the score of either side is withheld are not compared."""
-    scored = [
-        {s: m for s, r in side.items() if (m := measures_of(r).get(name)) and m.value is not None}
-        for side in (runs, against)
-    ]
-    values = tuple(measure.value or 0.0 for measure in scored[0].values())
-    both = sorted(scored[0].keys() & scored[1].keys())
+    scores = {seed: score for seed, run in runs.items() if (score := run.score(name)) is not None}
+    both = sorted(seed for seed, run in against.items() if seed in scores and run.score(name) is not None)
     if not both:
-        return SeedsCell(values, None)
-    tables = [{seed: item_table(side[seed]).get(name, {}) for seed in both} for side in (runs, against)]
-    return SeedsCell(values, difference_over_seeds(tables[0], tables[1], margin=_margin(scored[0][both[0]])))
+        return SeedsCell(tuple(scores.values()), None)
+    columns = [{seed: side[seed].column(name) for seed in both} for side in (runs, against)]
+    measure = runs[both[0]].measures[name]
+    margin = equivalence_margin(measure.worst, measure.best)
+    return SeedsCell(tuple(scores.values()), statistics.over_seeds(columns[0], columns[1], margin))
 
 
 def no_op(result: Result, baseline: Result) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from evals.benchmark import ItemScores, Measure
@@ -16,6 +17,28 @@ from experiments.store.step import Stage, StepName
 MODULES = (data, synthesis, training, probes, evaluation)
 STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
 SCORED = (evaluation.grade, evaluation.harness)
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run with its measures and its scores by item, read once."""
+
+    result: Result
+    measures: Mapping[str, Measure]
+    table: ItemScores
+
+    @classmethod
+    def read(cls, result: Result) -> ScoredRun:
+        return cls(result, measures_of(result), item_table(result))
+
+    def score(self, name: str) -> float | None:
+        """The value of a measure; None where it is withheld or was not taken."""
+        measure = self.measures.get(name)
+        return measure.value if measure else None
+
+    def column(self, name: str) -> Mapping[str, float | None]:
+        """item → score of a measure."""
+        return self.table.get(name, {})
 
 
 def metrics_in(result: Result) -> dict[StepName, StageMetrics]:

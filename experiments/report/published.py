@@ -18,7 +18,7 @@ SCALE = "paper"
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published value in the unit of our measure, its column in the paper and its judge; `judge_here` graded ours."""
+    """A published value in the unit of the measure, with its column and its judge; `judge_here` graded this run."""
 
     value: float
     column: str
@@ -29,8 +29,8 @@ class Published:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the paper's tables: its judge, the full number of items, and how many of its points make one of our
-    unit."""
+    """A column of the paper's tables: its judge, the full number of items, and how many of its points make one unit
+    of the measure."""
 
     column: str
     judge: str
@@ -41,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """The published numbers: their source, columns by our measure, and values by arm and column."""
+    """The published numbers: their source, columns by measure, and values by arm and column."""
 
     source: str
     columns: Mapping[str, Column]

@@ -30,7 +30,7 @@ from experiments.store.step import Artifact, StepName
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column
-PADDING = 2  # columns between two cells
+PADDING = 3  # characters between two columns
 console = Console(highlight=False)
 
 
@@ -90,7 +90,7 @@ def summary(result: Result) -> None:
     for name, metrics in metrics_in(result).items():
         kept = str(metrics.rows) if isinstance(metrics, RowMetrics) else ""
         dropped = metrics.dropped if isinstance(metrics, FilteredRowMetrics) else {}
-        reasons = "\n".join(f"{reason} {count}" for reason, count in dropped.items())
+        reasons = "\n".join(folded(f"{reason} {count}", NAME_WIDTH) for reason, count in dropped.items())
         rows.append((str(name), kept, reasons, "\n".join(metrics.summary())))
     table(result.run_name, ("stage", "rows", "dropped", "result"), rows)
     if result.caution:
@@ -101,7 +101,9 @@ def summary(result: Result) -> None:
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table with its title above. The first column holds names, which wrap at separators."""
     console.print(f"\n[bold]{escape(title)}[/]")
-    shown = Table(*(escape(text) for text in head), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, text in enumerate(head):
+        shown.add_column(escape(text), no_wrap=i == 0)
     for label, *cells in rows:
         shown.add_row(escape(folded(label, NAME_WIDTH)), *(escape(cell) for cell in cells))
     console.print(shown)
@@ -134,73 +136,80 @@ def parts(widths: Sequence[int], room: int) -> list[slice]:
 def folded(name: str, width: int) -> str:
     """A name in lines of at most `width` characters, broken after separators; a longer piece stays whole."""
     lines = [""]
-    for piece in re.findall(r"[^\s_/+=.:-]*[\s_/+=.:-]*", name):
+    for piece in re.findall(r"[^\s_/+=.:-]+[\s_/+=.:-]*|[\s_/+=.:-]+", name):
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
     return "\n".join(text.rstrip() for text in lines)
 
 
-def comparison(c: Comparison) -> None:
+def comparison(compared: Comparison) -> None:
     """Arms side by side: scores with paired differences, confounds, probes, changed configuration, cautions, and the
     comparison over seeds."""
-    base = c.arms[0].name
-    for name in c.measures:
-        _measure(c, name)
+    base = compared.arms[0].name
+    for name in compared.measures:
+        _measure(compared, name)
     line(
         f"score: value (scored/all items, and its bounds where some are missing); difference: paired with {base}, 95 % "
         "interval; p (corrected by Holm for all arms); n: items, ≥ the difference they can detect; equivalent: within "
         f"{formatting.EQUIVALENCE}"
     )
-    confounds = confound_table(c)
-    table_by_arms(f"confounds, scale {c.scale}, seed {c.seed}", confounds.columns[1:], confounds.rows)
-    for probe in probe_tables(c):
+    confounds = confound_table(compared)
+    table_by_arms(f"confounds, scale {compared.scale}, seed {compared.seed}", confounds.columns[1:], confounds.rows)
+    for probe in probe_tables(compared):
         _probe(probe)
-    for arm in c.arms:
+    for arm in compared.arms:
         for changed in arm.changed:
             line(f"{arm.name}: {changed}")
-    for arm in c.arms:
+    for arm in compared.arms:
         if arm.no_op:
             line(f"{arm.name}: trained on the same tokens as {base}: this ablation changed nothing")
-    for caution in c.cautions:
+    for caution in compared.cautions:
         line(caution)
-    if c.over_seeds:
-        _over_seeds(c.over_seeds)
+    if compared.over_seeds:
+        _over_seeds(compared.over_seeds)
 
 
-def _measure(c: Comparison, name: str) -> None:
+def _measure(compared: Comparison, name: str) -> None:
     """One measure: a row for each arm."""
     rows: list[tuple[str, ...]] = []
-    for arm in c.arms:
+    for arm in compared.arms:
         cell = arm.cells[name]
-        texts = [score_text(cell.measure) if cell.measure else "not run", formatting.published_text(cell.published)]
+        score = score_text(cell.measure).replace(" (", "\n(") if cell.measure else "not run"
+        texts = [score, formatting.published_text(cell.published)]
         rows.append((arm.name, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
-    table(f"{name}, scale {c.scale}, seed {c.seed}", ("arm", "score", "difference", "p", "n", "conclusion"), rows)
+    table(
+        f"{name}, scale {compared.scale}, seed {compared.seed}",
+        ("arm", "score", "difference", "p", "n", "conclusion"),
+        rows,
+    )
 
 
-def _difference_cells(d: Difference | None) -> tuple[str, str, str, str]:
-    if d is None:
+def _difference_cells(difference: Difference | None) -> tuple[str, str, str, str]:
+    if difference is None:
         return "", "", "", ""
-    return formatting.change_text(d), formatting.p_text(d), formatting.sample_text(d), formatting.finding_text(d)
+    change = formatting.change_text(difference).replace(" [", "\n[").replace(", ", ",")  # the interval stays whole
+    p, sample = formatting.p_text(difference), formatting.sample_text(difference)
+    return change, p.replace(" (", "\n("), sample.replace(" ", "\n"), formatting.finding_text(difference)
 
 
-def _over_seeds(c: SeedsComparison) -> None:
-    seeds = ", ".join(map(str, c.seeds))
-    for name in c.measures if c.arms else ():
+def _over_seeds(compared: SeedsComparison) -> None:
+    seeds = ", ".join(map(str, compared.seeds))
+    for name in compared.measures if compared.arms else ():
         rows = [
             (arm.name, formatting.seeds_text(cell), *_difference_cells(cell.difference))
-            for arm in c.arms
+            for arm in compared.arms
             if (cell := arm.cells[name])
         ]
         head = ("arm", "mean ± sd", "difference", "p", "n", "conclusion")
-        table(f"{name}, scale {c.scale}, over seeds {seeds}", head, rows)
-    if c.arms:
+        table(f"{name}, scale {compared.scale}, over seeds {seeds}", head, rows)
+    if compared.arms:
         line(
-            f"mean ± standard deviation between seeds; difference from {c.arms[0].name}, interval and p for new seeds "
-            "and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the difference that "
-            "this many seeds and items can detect"
+            f"mean ± standard deviation between seeds; difference from {compared.arms[0].name}, interval and p for new "
+            "seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
+            "difference that this many seeds and items can detect"
         )
-    for reason in c.left_out:
+    for reason in compared.left_out:
         line(reason)
 
 

@@ -191,11 +191,11 @@ def _score_texts(measure: Measure | None) -> tuple[str, str]:
     return "", f"unscored 0/{measure.total}"
 
 
-def _difference_texts(d: Difference | None) -> dict[str, str]:
+def _difference_texts(difference: Difference | None) -> dict[str, str]:
     return {
-        "difference": formatting.difference_text(d),
-        "finding": (d.finding if d else None) or "",
-        "finding_text": formatting.finding_text(d),
+        "difference": formatting.difference_text(difference),
+        "finding": (difference.finding if difference else None) or "",
+        "finding_text": formatting.finding_text(difference),
     }
 
 

@@ -106,6 +106,9 @@ class HeldOutMetrics(FilteredRowMetrics):
     def headline(self) -> str:
         return f"{self.rows} held-out texts" + (f" of {self.wanted} wanted: {self.why}" if self.why else "")
 
+    def summary(self) -> tuple[str, ...]:
+        return (self.headline(),)
+
 
 @stage(version=1)
 def held_out(

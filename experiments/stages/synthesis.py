@@ -40,6 +40,9 @@ class DraftMetrics(FilteredRowMetrics):
     calls_replayed: int
     mean_segments: float
 
+    def summary(self) -> tuple[str, ...]:
+        return (f"{self.tokens} generated tokens, {number(self.mean_segments)} segments on average",)
+
 
 @stage(version=1)
 def draft(
@@ -222,6 +225,9 @@ class SourceThinkingMetrics(FilteredRowMetrics):
 
     mean_segments: float
 
+    def summary(self) -> tuple[str, ...]:
+        return (f"{number(self.mean_segments)} segments on average",)
+
 
 @stage(version=1)
 def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
@@ -239,6 +245,9 @@ class FilterMetrics(FilteredRowMetrics):
 
     mean_leak: float
     max_leak: float
+
+    def summary(self) -> tuple[str, ...]:
+        return (f"shared with the solution: {number(self.mean_leak)} on average, at most {number(self.max_leak)}",)
 
 
 @stage(version=1, name="filter")
@@ -277,10 +286,10 @@ class CurateMetrics(FilteredRowMetrics):
     excluded_rows: int
 
     def headline(self) -> str:
-        return (
-            f"{super().headline()}; {number(self.mean_words)} words on average, "
-            f"{self.reflection_markers} reflection markers"
-        )
+        return "; ".join([super().headline(), *self.summary()])
+
+    def summary(self) -> tuple[str, ...]:
+        return (f"{number(self.mean_words)} words on average, {self.reflection_markers} reflection markers",)
 
 
 @stage(version=1)

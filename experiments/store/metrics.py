@@ -49,6 +49,10 @@ class FilteredRowMetrics(RowMetrics):
     def headline(self) -> str:
         return f"{self.rows} rows, dropped {counts(self.dropped)}" if self.dropped else f"{self.rows} rows"
 
+    def summary(self) -> Sequence[str]:
+        """Lines beside the counts of rows and drops, which the table shows in columns of their own."""
+        return ()
+
 
 class Detail(NamedTuple):
     """One labelled number of a stage, as it is printed in tables that compare arms."""

@@ -96,6 +96,7 @@ class Result:
     steps: Mapping[StepName, StepResult]
     tracked: str | None
     confounds: Mapping[str, Confound] = field(default_factory=dict[str, Confound])
+    folder: Path | None = None  # where this was read from or written to
 
     @property
     def run_name(self) -> str:
@@ -151,9 +152,11 @@ def write_result(
     of_baseline: Counts = count_confounds(baseline) if baseline else {}
     pairs = {label: Confound(value, of_baseline.get(label)) for label, value in count_confounds(result).items()}
     result = replace(result, confounds=pairs)
+    content = asdict(replace(result, steps={}))
+    del content["folder"]
     steps = {str(name): asdict(step) for name, step in result.steps.items()}
-    write_json(exp.folder / "result.json", {**asdict(replace(result, steps={})), "steps": steps})
-    return result
+    write_json(exp.folder / "result.json", {**content, "steps": steps})
+    return replace(result, folder=exp.folder)
 
 
 def _step_result(artifact: Artifact) -> StepResult:
@@ -171,7 +174,7 @@ def read_result(folder: Path) -> Result | None:
     try:
         steps = {StepName.parse(name): StepResult(**step) for name, step in content.pop("steps").items()}
         confounds = {label: Confound(**pair) for label, pair in content.pop("confounds").items()}
-        return Result(**content, steps=steps, confounds=confounds)
+        return Result(**content, steps=steps, confounds=confounds, folder=folder)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not a result of this version of the program ({error}); run the experiment again"

@@ -11,6 +11,7 @@ from experiments.choices import CONF
 from experiments.doctor import informational, require, required
 from experiments.pipeline import pipeline
 from experiments.plan import training_cost_of, training_set_size
+from experiments.store.step import StepName
 from reer.errors import InputError
 from reer.models.protocols import Completion, Prompt, Request, Sampling
 from reer.types import Message
@@ -27,7 +28,7 @@ def failed(*overrides: str) -> list[str]:
 @pytest.mark.parametrize(("train", "runtime"), list(product(TRAINS, RUNTIMES)))
 def test_every_training_on_every_runtime_composes_plans_and_has_an_estimate(train: str, runtime: str) -> None:
     exp = one("scale=paper", f"train={train}", f"runtime={runtime}")
-    assert "train" in pipeline(exp)
+    assert StepName("train") in pipeline(exp)
     cost = training_cost_of(exp)
     assert cost is not None
     assert cost.steps > 0

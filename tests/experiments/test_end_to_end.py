@@ -174,7 +174,7 @@ def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path)
 def test_the_summary_says_what_happened(sweep: Path) -> None:
     done = reer(sweep, "run", "scale=smoke")
     for words in ("refine", "edits accepted", "writing/quality", "(14/14)", "W&B run", "HTML report", "loss"):
-        assert words in done.stdout.replace("\n", " "), words
+        assert words in " ".join(done.stdout.split()), words
 
 
 def test_compare_shows_every_arm_with_what_changed(sweep: Path) -> None:

@@ -1,0 +1,76 @@
+"""Statistics of comparisons, computed once and kept beside the runs: their libraries take seconds to import."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import evals.statistics
+from evals.statistics.multiplicity import correct_family
+from evals.statistics.paired import Difference, Scores, paired_difference
+from evals.statistics.seeds import SeedsDifference, difference_over_seeds
+from reer.files import write_json
+
+
+class Statistics:
+    """Differences by a hash of the scores they come from and of the code that computes them. `path` is the file that
+    keeps them; with None, or in a folder that cannot be written to, nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.kept: dict[str, list[dict[str, float | None]]] = {}
+        if path is not None and path.exists():
+            self.kept = json.loads(path.read_text(encoding="utf-8"))
+        self.changed = False
+
+    def paired(self, arm: Scores, baseline: Scores, margin: float | None) -> Difference | None:
+        """See `paired_difference`."""
+        key = _key("paired", [arm, baseline, margin])
+        if key not in self.kept:
+            difference = paired_difference(arm, baseline, margin=margin)
+            self._keep(key, [difference] if difference else [])
+        return next((Difference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
+
+    def over_seeds(
+        self, arm: Mapping[int, Scores], baseline: Mapping[int, Scores], margin: float | None
+    ) -> SeedsDifference | None:
+        """See `difference_over_seeds`."""
+        key = _key("seeds", [arm, baseline, margin])
+        if key not in self.kept:
+            difference = difference_over_seeds(arm, baseline, margin=margin)
+            self._keep(key, [difference] if difference else [])
+        return next((SeedsDifference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
+
+    def corrected(self, family: Sequence[Difference]) -> list[Difference]:
+        """See `evals.statistics.multiplicity.correct_family`."""
+        key = _key("corrected", [asdict(d) for d in family])
+        if key not in self.kept:
+            self._keep(key, correct_family(family))
+        pairs = zip(family, self.kept[key], strict=True)
+        return [type(d)(**fields) for d, fields in pairs]  # pyright: ignore[reportArgumentType]
+
+    def _keep(self, key: str, differences: Sequence[Difference]) -> None:
+        self.kept[key] = [asdict(d) for d in differences]
+        self.changed = True
+
+    def save(self) -> None:
+        """Write what was computed. Of two processes that save at once, one loses entries, which are computed again."""
+        if self.changed and self.path is not None and os.access(self.path.parent, os.W_OK):
+            write_json(self.path, self.kept)
+
+
+def _key(kind: str, content: object) -> str:
+    text = json.dumps([kind, _code(), content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@cache
+def _code() -> str:
+    """A hash of the code that computes the statistics."""
+    sources = [Path(str(module.__file__)).read_bytes() for module in (paired, seeds)]
+    return hashlib.sha256(b"\x1e".join(sources)).hexdigest()
