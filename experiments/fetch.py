@@ -34,7 +34,8 @@ def benchmarks(overrides: Sequence[str]) -> dict[str, DataFiles]:
     every = ",".join(choice_names("benchmark", (CONF,)))
     (plan,) = compose_plans([f"benchmark=[{every}]", *overrides], multirun=False)
     parts = experiment_from(plan).benchmark
-    return {name: data for name, part in parts.items() if isinstance(data := getattr(part, "data", None), DataFiles)}
+    data = {name: getattr(part, "data", None) for name, part in parts.items()}
+    return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
 
 
 def listing(known: dict[str, DataFiles]) -> None:
