@@ -15,7 +15,9 @@ from experiments.report.html import write_html
 from experiments.report.published import table
 from experiments.report.tables import probe_tables
 from experiments.stages.evaluation import GenerateMetrics, GradeMetrics, score_text
-from experiments.stages.probes import Agreement, Anchors, CanaryScore, ReliabilityMetrics
+from evals.judging.reliability import AnchorScores, NullAnswerScore
+from evals.statistics.agreement import Agreement
+from experiments.stages.probes import ReliabilityMetrics
 from experiments.stages.training import RenderMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
@@ -28,7 +30,9 @@ RENDER, GRADE, RELIABILITY = StepName("render"), StepName("grade", "writing"), S
 
 def measure(value: float | None, name: str = "writing/quality", **changes: Any) -> Measure:
     """A measure whose range is unknown."""
-    return replace(Measure(name, value, 3.0, 1, 9, 3, 3), **changes)
+    benchmark, metric = name.split("/")
+    fields: dict[str, Any] = {"value": value, "mean_of_scored": 3.0, "low": 1, "high": 9, "scored": 3, "total": 3}
+    return Measure(benchmark=benchmark, metric=metric, **fields | changes)
 
 
 def step(metrics: StageMetrics, path: Path | str = "") -> StepResult:
@@ -195,7 +199,7 @@ def test_several_seeds_are_compared_one_by_one_and_once_over_all(tmp_path: Path)
     assert cell.difference is not None
     assert cell.difference.mean == pytest.approx(1.2, abs=0.02)
     assert (cell.difference.seeds, cell.difference.items) == (3, 40)
-    assert cell.difference.deviation == pytest.approx(0.2)
+    assert cell.difference.seed_sd == pytest.approx(0.2)
     assert formatting.seeds_text(cell).endswith("± 0.3 (3 seeds)")
     assert "n=40×3 seeds sd=0.2" in formatting.difference_text(cell.difference)
 
@@ -252,9 +256,9 @@ HOSTILE = "<script>alert('a judge said this, and at some length')</script>"
 def reliability(note: str = "", alpha: float = 0.5, flagged: bool = False) -> ReliabilityMetrics:
     return ReliabilityMetrics(
         note=note,
-        canaries={"empty": CanaryScore(9.0, 3, 4)},
-        repeat=Agreement(4, alpha, 0.5, 0.0, 1.0),
-        anchors=Anchors({"good": 8.0}, 0.5, 1, flagged),
+        null_answers={"empty": NullAnswerScore(9.0, 3, 4)},
+        repeat=Agreement(items=4, alpha=alpha, exact_agreement=0.5, mean_difference=0.0, noise_sd=1.0),
+        anchors=AnchorScores(scores={"good": 8.0}, drift=0.5, items=1, flagged=flagged),
     )
 
 
@@ -268,14 +272,14 @@ def test_a_probe_is_a_table_of_arms_with_gaps_where_an_arm_lacks_it(tmp_path: Pa
     (probe,) = probe_tables(compare([full, arm, result(tmp_path, "bare")])[0])
     assert (probe.title, probe.arms) == ("writing: reliability of the judge", ("full", "arm", "bare"))
     rows = dict(probe.rows)
-    assert rows["undeserving answer: empty"] == ("9 (3/4)", "9 (3/4)", "–")
+    assert rows["null answer: empty"] == ("9 (3/4)", "9 (3/4)", "–")
     assert rows["repeated verdicts: alpha"] == ("0.5", "0.25", "–")
     assert rows["anchors: drift flagged"] == ("no", "yes", "–")
     assert probe.notes == (f"note: {HOSTILE}",)
     (two,) = probe_tables(compare([full, arm])[0])
     differing, same = two.compact()
     assert [label for label, _ in differing] == ["repeated verdicts: alpha", "anchors: drift flagged"]
-    assert "undeserving answer: empty 9 (3/4)" in same
+    assert "null answer: empty 9 (3/4)" in same
     assert probe_tables(compare([result(tmp_path / "other", "full")])[0]) == []
 
 
@@ -288,12 +292,12 @@ def test_the_page_and_the_terminal_show_everything_and_escape_model_text(
     comparisons = compare(runs)
     page = write_html(comparisons, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script>" not in page
-    for text in ("&lt;script&gt;", "undeserving answer: empty", "Over seeds 0, 1", "39/40, 1–9", "different"):
+    for text in ("&lt;script&gt;", "null answer: empty", "Over seeds 0, 1", "39/40, 1–9", "different"):
         assert text in page, text
     for comparison in comparisons:
         show.comparison(comparison)
     printed = capsys.readouterr().out
-    for text in ("alert('a judge", "undeserving", "over seeds 0, 1", "39/40,", "different"):
+    for text in ("alert('a judge", "null answer", "over seeds 0, 1", "39/40,", "different"):
         assert text in printed, text
 
 

@@ -29,7 +29,9 @@ def test_tags_name_the_arm_and_the_scale_and_fit(exp: Experiment) -> None:
 
 def test_metrics_are_flat_numbers_and_a_withheld_headline_is_absent() -> None:
     assert scalars(PublicMetrics(rows=3, dropped={"too_long": 2})) == {"rows": 3, "dropped/too_long": 2}
-    withheld = Measure("writing/quality", None, 4.0, 1.0, 9.0, scored=1, total=2)
+    withheld = Measure(
+        benchmark="writing", metric="quality", value=None, mean_of_scored=4.0, low=1.0, high=9.0, scored=1, total=2
+    )
     assert scalars(HarnessMetrics(measures=(withheld,))) == {
         "writing/quality/coverage": 0.5,
         "writing/quality/of_scored": 4.0,

@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 from tests.fakes.plans import compose
 
 TOPICS = ("harbour", "orchard", "station", "library", "mountain", "kitchen", "workshop", "theatre")
-ON_RAY = Cluster("", actors=2, cpus_per_actor=1, gpus_per_actor=0, pairs_per_task=4)
+ON_RAY = Cluster(address="", actors=2, cpus_per_actor=1, gpus_per_actor=0, pairs_per_task=4)
 
 
 @pytest.fixture(scope="module")
