@@ -306,7 +306,7 @@ def choices(
     """
     from experiments.choices import choices as list_choices
     from experiments.choices import conf_folders
-    from experiments.report.choice_tables import show_choices
+    from experiments.report.terminal import show_choices
 
     show_choices(list_choices(conf_folders(config_dir), group))
 

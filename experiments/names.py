@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from reer.errors import InputError
 
@@ -52,7 +51,7 @@ def without(overrides: Sequence[str], *groups: str) -> list[str]:
     return [o for o in overrides if re.split(r"[@.=]", o.lstrip("+~"))[0] not in groups]
 
 
-def refuse_keys(value: Any, path: str = "") -> None:
+def refuse_keys(value: object, path: str = "") -> None:
     """Raise InputError for a text that looks like a secret: plans are written to disk and shown in W&B."""
     if isinstance(value, Mapping):
         for key, item in value.items():

@@ -42,7 +42,7 @@ class Taxonomy:
             raise InputError(f"taxonomy {self.name}: names used twice: {', '.join(twice)}")
 
     def resolve(self, name: str | None) -> str | None:
-        """The category id a data set's own name stands for, or None if it is unknown here."""
+        """The id of the category with a data set's own name, or None if the name is unknown."""
         if name is None or name in self.categories:
             return name
         return next((id for id, category in self.categories.items() if name in category.aliases), None)

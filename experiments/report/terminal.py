@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from rich import box
@@ -18,6 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from evals.statistics.paired import Difference
+from experiments.choices import Choice
 from experiments.report import formatting
 from experiments.report.compare import Comparison, SeedsComparison
 from experiments.report.measures import metrics_in
@@ -234,3 +236,19 @@ def error(text: str) -> None:
 
 def where(path: Path) -> None:
     console.print(f"HTML report: {escape(str(path))}", soft_wrap=True)
+
+
+def show_choices(choices: Sequence[Choice]) -> None:
+    """The choices of each group with a sentence on each; * marks the default, and for what where a group fills several
+    keys (`model`)."""
+    for group, members in groupby(choices, key=lambda choice: choice.group):
+        rows = [(_marked(choice), choice.description) for choice in members]
+        table(group, ("choice", "description"), rows)
+    line("* used where no override is given; override with GROUP=CHOICE, e.g. search=single_pass")
+
+
+def _marked(choice: Choice) -> str:
+    if not choice.used_by:
+        return choice.name
+    keys = [key for key in choice.used_by if key != choice.group]
+    return f"{choice.name} *" + (f"\n({', '.join(keys)})" if keys else "")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PositiveInt
 from typing_extensions import Protocol, runtime_checkable
@@ -86,6 +86,10 @@ class Passage:
     answer: str
     group: str = field(default="", compare=False)
 
+
+JsonReply = Any
+"""A server's reply as parsed JSON, not yet checked: who reads it raises ValueError, LookupError, TypeError or
+AttributeError on another shape."""
 
 Nats = tuple[float, ...]
 

@@ -77,7 +77,7 @@ class Endpoint:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def untimed(answer: Any, seconds: float) -> Any:
+def untimed(answer: Result, seconds: float) -> Result:
     """The answer as it is, for calls that do not record their duration."""
     return answer
 
@@ -112,7 +112,7 @@ class Call(Generic[Result]):
         return encoded(self.body) if self.body else b""
 
 
-def encoded(body: Any) -> bytes:
+def encoded(body: object) -> bytes:
     """Compact JSON in UTF-8; unpaired surrogates become `?`."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 

@@ -62,7 +62,7 @@ class RateLimited(Exception):
 
 
 def classify_response(name: str, status: int, text: str, headers: Mapping[str, str]) -> Exception:
-    """The error that an unsuccessful response of server `name` stands for."""
+    """The error of an unsuccessful response of server `name`."""
     why = f"HTTP {status}: {text[:300]}"
     if status in (400, 413, 422) and CONTEXT_EXCEEDED.search(text):
         return PromptTooLong()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from reer.errors import InputError
 from reer.models.http.client import Client
-from reer.models.protocols import Completion, Request
+from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_apis import AnthropicBatchApi
 from reer.models.services.service import ChatService
 
@@ -55,7 +55,7 @@ class AnthropicServer(ChatService):
             body["stop_sequences"] = list(sampling.stop)
         return body
 
-    def completion(self, reply: Any, request: Request) -> Completion:
+    def completion(self, reply: JsonReply, request: Request) -> Completion:
         """The text blocks of a reply as one completion, without the white space that was stripped from the prefill."""
         prefill, usage = request.prompt.prefill, reply["usage"]
         raw = "".join(block["text"] for block in reply["content"] if block["type"] == "text")

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from reer.models.http.client import Call, Client, encoded
 from reer.models.http.errors import Unanswered, classify_response
+from reer.models.protocols import JsonReply
 from reer.models.services.batches import Outcome, State
 
 Result = TypeVar("Result")
 ENDED = ("completed", "failed", "expired", "cancelled")
-STATUS = {  # the HTTP status that stands for each of Anthropic's error types
+STATUS = {  # the HTTP status of each of Anthropic's error types
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -48,7 +49,7 @@ class OpenAiBatchApi:
     def look(self, batch: str) -> State:
         return _ask(self.client, Call(f"/batches/{batch}", {}, self._state, method="GET"))
 
-    def _state(self, reply: Any) -> State:
+    def _state(self, reply: JsonReply) -> State:
         status = str(reply["status"])
         files = tuple(str(reply[key]) for key in ("output_file_id", "error_file_id") if reply.get(key))
         errors = (reply.get("errors") or {}).get("data") or []
@@ -60,7 +61,7 @@ class OpenAiBatchApi:
             for row in _lines(self.client, f"/files/{file}/content"):
                 yield from _read(row, self._outcome)
 
-    def _outcome(self, row: Any) -> Outcome:
+    def _outcome(self, row: JsonReply) -> Outcome:
         error, response = row.get("error"), row.get("response")
         if response is None:
             return Outcome(row["custom_id"], None, Unanswered(f"{error['code']}: {error['message']}"[:300]))
@@ -85,7 +86,7 @@ class AnthropicBatchApi:
     def look(self, batch: str) -> State:
         return _ask(self.client, Call(f"/v1/messages/batches/{batch}", {}, self._state, method="GET"))
 
-    def _state(self, reply: Any) -> State:
+    def _state(self, reply: JsonReply) -> State:
         status, base = str(reply["processing_status"]), self.client.endpoint.base_url.rstrip("/")
         url = str(reply.get("results_url") or "")
         # the key is sent to base_url only: a gateway may pass on result addresses of another host
@@ -97,7 +98,7 @@ class AnthropicBatchApi:
             for row in _lines(self.client, path):
                 yield from _read(row, self._outcome)
 
-    def _outcome(self, row: Any) -> Outcome:
+    def _outcome(self, row: JsonReply) -> Outcome:
         result = row["result"]
         if result["type"] == "succeeded":
             return Outcome(row["custom_id"], result["message"], None)
@@ -115,7 +116,7 @@ def _ask(client: Client, call: Call[Result]) -> Result:
     return answer
 
 
-def _id(reply: Any) -> str:
+def _id(reply: JsonReply) -> str:
     if not isinstance(reply["id"], str) or not reply["id"].replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"{reply['id']!r} is not an id")
     return reply["id"]

@@ -18,7 +18,7 @@ from reer.errors import Incomplete
 from reer.models.http.client import Client, encoded
 from reer.models.http.errors import PROMPT_TOO_LONG, PromptTooLong, Rejected, Unreadable
 from reer.models.http.systemic import Rejection, RequestProfile
-from reer.models.protocols import Completion, Request
+from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
 
 Result = TypeVar("Result")
@@ -56,7 +56,7 @@ class Outcome:
     """The outcome of one request: a reply or an error."""
 
     custom_id: str
-    reply: Any
+    reply: JsonReply
     error: Exception | None
 
 
@@ -92,7 +92,7 @@ class Service(Protocol):
     @property
     def outage_seconds(self) -> float: ...
     def body(self, request: Request) -> dict[str, Any]: ...
-    def completion(self, reply: Any, request: Request) -> Completion: ...
+    def completion(self, reply: JsonReply, request: Request) -> Completion: ...
     def profile(self, body: dict[str, Any]) -> RequestProfile[Completion]: ...
 
 

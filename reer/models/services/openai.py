@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from reer.models.http.client import Client
-from reer.models.protocols import Completion, Prompt, Request, Sampling
+from reer.models.protocols import Completion, JsonReply, Prompt, Request, Sampling
 from reer.models.services.batch_apis import OpenAiBatchApi
 from reer.models.services.service import ChatService, ChatSession, one_token
 from reer.types import Message
@@ -52,7 +52,7 @@ class ChatServer(ChatService):
             body["stop"] = list(sampling.stop)
         return body
 
-    def completion(self, reply: Any, request: Request) -> Completion:
+    def completion(self, reply: JsonReply, request: Request) -> Completion:
         """The completion of a reply; lone surrogates become `?`. A reply that a content filter cut is `refused`, and so
         is one with a `refusal` by the model."""
         choice, usage = reply["choices"][0], reply.get("usage") or {}
@@ -105,7 +105,7 @@ class ServerSession(ChatSession[ChatServer]):
         ((_, reply),) = self.client.ask([self.call(one_token(prompt, self.server.send_top_p))])
         return reply is not None and reply.text.startswith(prompt.prefill)
 
-    def read(self, reply: Any, request: Request) -> Completion:
+    def read(self, reply: JsonReply, request: Request) -> Completion:
         """The completion without the prefill. Raises ValueError where a server that repeats prefills did not."""
         completion, prefill = super().read(reply, request), request.prompt.prefill if self.echoes else ""
         if completion.stopped == "refused":

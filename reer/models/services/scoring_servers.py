@@ -22,7 +22,7 @@ from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, Unreadable, connect
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import Tokens
-from reer.models.protocols import Device, Nats, Passage, Prompt
+from reer.models.protocols import Device, JsonReply, Nats, Passage, Prompt
 from reer.types import Message
 
 Result = TypeVar("Result")
@@ -52,7 +52,7 @@ class Sglang:
             "top_logprobs_num": 0,
         }
 
-        def read(reply: Any) -> Nats:
+        def read(reply: JsonReply) -> Nats:
             rows = reply["meta_info"]["input_token_logprobs"][1:]  # the first token has no predecessor: always None
             if [row[1] for row in rows] != answer:
                 raise Unreadable(f"the {len(rows)} scored tokens are not the {len(answer)} tokens of the answer")
@@ -67,7 +67,7 @@ class Sglang:
             "return_logprob": True,
         }
 
-        def read(reply: Any) -> tuple[int, float]:
+        def read(reply: JsonReply) -> tuple[int, float]:
             logprob, token, *_ = reply["meta_info"]["output_token_logprobs"][0]
             return int(token), float(logprob)
 
@@ -86,7 +86,7 @@ class VllmCompletions:
             "prompt_logprobs": 0,
         }
 
-        def read(reply: Any) -> Nats:
+        def read(reply: JsonReply) -> Nats:
             rows = reply["choices"][0]["prompt_logprobs"]
             if len(rows) != len(context) + len(answer):
                 raise Unreadable(f"{len(rows)} rows for a prompt of {len(context) + len(answer)} tokens")
@@ -106,7 +106,7 @@ class VllmCompletions:
             "return_tokens_as_token_ids": True,
         }
 
-        def read(reply: Any) -> tuple[int, float]:
+        def read(reply: JsonReply) -> tuple[int, float]:
             logprobs = reply["choices"][0]["logprobs"]
             return int(logprobs["tokens"][0].removeprefix("token_id:")), float(logprobs["token_logprobs"][0])
 
@@ -125,7 +125,7 @@ class VllmTokens(VllmCompletions):
             "prompt_logprob_start": len(context) - 1,
         }
 
-        def read(reply: Any) -> Nats:
+        def read(reply: JsonReply) -> Nats:
             import numpy as np
 
             matrix = np.load(io.BytesIO(base64.b64decode(reply["prompt_token_id_logprobs"])), allow_pickle=False)

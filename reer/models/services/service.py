@@ -18,7 +18,7 @@ from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, connect
 from reer.models.http.errors import PROMPT_TOO_LONG
 from reer.models.http.systemic import RequestProfile
-from reer.models.protocols import Completion, Device, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, JsonReply, Prompt, Request, Sampling
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
 from reer.types import Message
 
@@ -84,7 +84,7 @@ class ChatService(Endpoint, ABC):
         """The JSON body of a request."""
 
     @abstractmethod
-    def completion(self, reply: Any, request: Request) -> Completion:
+    def completion(self, reply: JsonReply, request: Request) -> Completion:
         """The completion of a JSON reply. Raises ValueError, LookupError, TypeError or AttributeError otherwise."""
 
     @abstractmethod
@@ -152,5 +152,5 @@ class ChatSession(Generic[Service]):
             timed=timed,
         )
 
-    def read(self, reply: Any, request: Request) -> Completion:
+    def read(self, reply: JsonReply, request: Request) -> Completion:
         return self.server.completion(reply, request)

@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 
 from evals.benchmark import Measure
+from evals.judging.reliability import AnchorScores, NullAnswerScore
+from evals.statistics.agreement import Agreement
 from experiments.report import formatting
 from experiments.report import terminal as show
 from experiments.report.compare import Comparison, compare
@@ -15,8 +17,6 @@ from experiments.report.html import write_html
 from experiments.report.published import table
 from experiments.report.tables import probe_tables
 from experiments.stages.evaluation import GenerateMetrics, GradeMetrics, score_text
-from evals.judging.reliability import AnchorScores, NullAnswerScore
-from evals.statistics.agreement import Agreement
 from experiments.stages.probes import ReliabilityMetrics
 from experiments.stages.training import RenderMetrics
 from experiments.store.metrics import StageMetrics
