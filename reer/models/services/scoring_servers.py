@@ -162,6 +162,10 @@ class ScoringServer(Endpoint):
     served_as: str = field(metadata={"identity": False})
     """The name that the model is served under."""
 
+    @property
+    def name(self) -> str:
+        return f"{self.checkpoint.name}/{self.dtype}/{self.engine}-server"
+
     @contextmanager
     def open(self, device: Device) -> Iterator[ScoringSession]:
         from transformers import AutoTokenizer
@@ -179,7 +183,7 @@ class ScoringSession:
     def __init__(self, server: ScoringServer, client: Client, tokens: Tokens) -> None:
         self.server, self.client, self.tokens = server, client, tokens
         self.engine = ENGINES[server.engine]
-        self.name = f"{server.checkpoint.name}/{server.dtype}/{server.engine}-server"
+        self.name = server.name
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         """See `Scorer`; None where the server's context cannot hold the passage."""
