@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +68,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set REER_SHARED to a folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runtime.root of the six arms at smoke scale, run once for the session. Tests that change it use a copy."""
+    root = tmp_path_factory.mktemp("sweep")
+    command = [sys.executable, "-m", "experiments.cli", "run", "sweep=ablations", "scale=smoke"]
+    done = subprocess.run([*command, f"runtime.root={root}"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
 
 
 def pinned(folder: Path) -> DataFiles:

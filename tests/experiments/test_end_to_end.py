@@ -34,15 +34,6 @@ def texts(root: Path) -> dict[str, bytes]:
     return {stage: next((root / "store" / stage).glob("*/rows.jsonl")).read_bytes() for stage in stages}
 
 
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The six arms, run once for this file."""
-    root = tmp_path_factory.mktemp("sweep")
-    done = reer(root, "run", "sweep=ablations", "scale=smoke")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root
-
-
 def test_the_sweep_finishes_all_six_arms(sweep: Path) -> None:
     results = sorted("/".join(path.parts[-4:-2]) for path in sweep.glob("runs/*/*/s0/result.json"))
     assert results == sorted(f"{arm}/smoke" for arm in ARMS.split(","))
