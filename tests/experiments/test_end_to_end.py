@@ -153,7 +153,7 @@ def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["scale=smoke", "source=jsonl", f"source.path={file}"]
     imported = reer(tmp_path / "out", "import-thinking", *given)
-    assert "2 trajectories imported" in imported.stdout, imported.stdout + imported.stderr
+    assert "thinking imported from jsonl: 2 rows" in imported.stdout, imported.stdout + imported.stderr
     done = reer(tmp_path / "out", "run", *given, "thinking=from_source", "tracking=silent")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no search was made here" in " ".join(done.stdout.split())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from experiments.experiment import Cluster, Experiment
+from experiments.store.step import StepName
 from experiments.workers.ray_cluster import search_on_ray
 from experiments.workers.search_job import Results, SearchJob
 from reer.files import plain
@@ -116,4 +117,4 @@ def test_where_a_search_runs_is_no_part_of_what_it_is(x: Experiment) -> None:
     from experiments.pipeline import pipeline
 
     elsewhere = replace(x, runtime=replace(x.runtime, cluster=ON_RAY))
-    assert pipeline(elsewhere)["refine"].fingerprint == pipeline(x)["refine"].fingerprint
+    assert pipeline(elsewhere)[StepName("refine")].fingerprint == pipeline(x)[StepName("refine")].fingerprint

