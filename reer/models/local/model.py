@@ -143,7 +143,7 @@ class LocalSession:
                     input_ids=step,
                     attention_mask=mask,
                     position_ids=_positions(mask)[:, -1:],
-                    past_key_values=cache,
+                    cache=cache,
                     use_cache=True,
                 )
                 logits = out.logits[:, -1]
