@@ -29,7 +29,6 @@ from evals.benchmarks.longbench_write import LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
 from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
-from evals.judging.pairwise import Pairwise
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.choices import CONF, choice_names, conf_folders, groups, near
@@ -55,7 +54,6 @@ from reer.parts import build, kinds_of
 from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
 from reer.search.methods import MultiStart, RandomSearch, SegmentSearch
-from reer.taxonomy import Taxonomy
 from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
@@ -72,7 +70,6 @@ PARTS: dict[str, dict[str, type]] = {
         "scoring": ScoringServer,
     },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource},
-    "taxonomy": {"taxonomy": Taxonomy},
     "prompts": {"prompts": Prompts},
     "scorer": {"scorer": ScorerRole},
     "thinking": {"thinking": ThinkingSource},
@@ -94,11 +91,13 @@ PARTS: dict[str, dict[str, type]] = {
     },
     "judge": {"judge": Judge},
     "reliability": {"reliability": ReliabilityChecks},
-    "pairwise": {"pairwise": Pairwise},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
     "estimate": {"estimate": CostAssumptions},
 }
+
+PLAIN = ("generator", "scale", "budget", "pairwise", "taxonomy")
+"""Keys of config.yaml whose part always has the same class."""
 
 
 @cache
@@ -139,9 +138,12 @@ def register() -> None:
 
 
 def _whole() -> type:
-    """The experiment's own keys. Generator, scale and budget have one class each; every other part has the class of
+    """The experiment's own keys. Generator, scale, budget, pairwise and taxonomy have one class each; every other part has the class of
     the choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
-    typed = {name: schema(get_type_hints(Experiment)[name]) for name in ("generator", "scale", "budget")}
+    typed = {
+        name: schema(get_type_hints(Experiment)[name])
+        for name in ("generator", "scale", "budget", "pairwise", "taxonomy")
+    }
     parts: list[tuple[str, object, object]] = [
         (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
     ]
