@@ -138,12 +138,9 @@ def register() -> None:
 
 
 def _whole() -> type:
-    """The experiment's own keys. Generator, scale, budget, pairwise and taxonomy have one class each; every other part has the class of
-    the choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
-    typed = {
-        name: schema(get_type_hints(Experiment)[name])
-        for name in ("generator", "scale", "budget", "pairwise", "taxonomy")
-    }
+    """The experiment's own keys. Parts of one class (`PLAIN`) have its keys; every other part has the class of the
+    choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
+    typed = {name: schema(get_type_hints(Experiment)[name]) for name in PLAIN}
     parts: list[tuple[str, object, object]] = [
         (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
     ]
