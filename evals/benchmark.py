@@ -16,7 +16,7 @@ from reer.text import split_thinking
 from reer.types import Language
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One prompt of a benchmark. `length` is the number of words that it asks for, None if it asks for none. `rubric`
     holds the criteria by which a judge grades the answer."""
@@ -84,7 +84,7 @@ class JudgeCall:
     prompt: Prompt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The outcome of one judge call. `scores` is None if no reply could be parsed: then `why` holds the reason, and the
     verdict is counted as unscored, never averaged. `reply` is the last reply, `earlier` the unparsable ones before it,

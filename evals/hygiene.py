@@ -44,7 +44,7 @@ _ASKS_FOR_OTHER = {
 WINDOW = 50  # words per window of distinct-n
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hygiene:
     """The flags and statistics of one response. `words` counts the answer only. `distinct_1` and `distinct_2` are None
     for an answer of fewer than `WINDOW` words; `length_score` is S_l of LongBench-Write in [0, 100], None if the item
@@ -71,7 +71,7 @@ def hygiene(item: Item, response: Response) -> Hygiene:
     """The flags and statistics of one response. A loop in the thinking counts too: it is why no answer followed."""
     answer = response.answer
     return Hygiene(
-        item.id,
+        item_id=item.id,
         empty=not answer.strip(),
         truncated=response.truncated,
         unclosed=not response.closed,

@@ -30,7 +30,7 @@ def _own_folder() -> Path:
 CONF = _own_folder()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """One YAML file: what a group may be set to. `used_by` are the keys that it fills by default."""
 
@@ -88,7 +88,13 @@ def choices(folders: Sequence[Path], group: str | None = None) -> list[Choice]:
     defaults = default_choices()
     files = [file for name in known for root in folders for file in sorted((root / name).glob("*.yaml"))]
     return [
-        Choice(file.parent.name, file.stem, description(file), file, defaults.get((file.parent.name, file.stem), ()))
+        Choice(
+            group=file.parent.name,
+            name=file.stem,
+            description=description(file),
+            path=file,
+            used_by=defaults.get((file.parent.name, file.stem), ()),
+        )
         for file in files
         if group in (None, file.parent.name)
     ]

@@ -180,7 +180,7 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
 
     given = ["thinking=from_source", *(overrides or ())]
     exp = experiment_from(pin(compose_plans(given, False, config_dir)[0]))
-    artifact = Store(exp.runtime.store, exp.runtime).build(training_rows(exp)[source_thinking.named()])
+    artifact = Store(root=exp.runtime.store, runtime=exp.runtime).build(training_rows(exp)[source_thinking.named()])
     show.line(f"thinking imported from {exp.source.name}: {artifact.metrics.headline()}")
     show.line(f"in {artifact.path}")
     show.line(f"Train on them: reer run {' '.join(given)}, or with sweep=ablations")

@@ -29,7 +29,7 @@ from reer.training.launch import kernel_available
 IFEVAL = ("langdetect", "immutabledict", "nltk")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """One check and its outcome; `advice` says how to fix a failure."""
 
@@ -48,34 +48,34 @@ def required(exp: Experiment) -> Iterator[Check]:
         found, ok, advice = f"{parallelism.micro_batch} x {parallelism.processes} processes x {steps}", True, ""
     except InputError as error:
         found, ok, advice = f"{parallelism.micro_batch} x {parallelism.processes} processes", False, str(error)
-    yield Check("optimizer step", found, f"{exp.train.global_batch} examples", ok, advice)
+    yield Check(what="optimizer step", found=found, wanted=f"{exp.train.global_batch} examples", ok=ok, advice=advice)
     yield Check(
-        "attention kernel",
-        "installed" if kernel_available(parallelism.attention) else "not installed",
-        parallelism.attention,
-        kernel_available(parallelism.attention),
-        "pip install flash-attn, or runtime.parallelism.attention=sdpa runtime.parallelism.padding_free=false",
+        what="attention kernel",
+        found="installed" if kernel_available(parallelism.attention) else "not installed",
+        wanted=parallelism.attention,
+        ok=kernel_available(parallelism.attention),
+        advice="pip install flash-attn, or runtime.parallelism.attention=sdpa runtime.parallelism.padding_free=false",
     )
     if lora and lora.quantized:
         there = find_spec("bitsandbytes") is not None
         yield Check(
-            "4-bit weights",
-            "installed" if there else "not installed",
-            "bitsandbytes",
-            there,
-            "pip install -e '.[qlora]' -c constraints.txt",
+            what="4-bit weights",
+            found="installed" if there else "not installed",
+            wanted="bitsandbytes",
+            ok=there,
+            advice="pip install -e '.[qlora]' -c constraints.txt",
         )
     if lora and parallelism.sharding == "full":
         advice = "adapters train beside a copy of the weights on each device: set runtime.parallelism.sharding=none"
-        yield Check("sharding", "full", "none", False, advice)
+        yield Check(what="sharding", found="full", wanted="none", ok=False, advice=advice)
     cost = training_cost_of(exp)
     if cost and parallelism.device_gib is not None:
         yield Check(
-            "memory of a device",
-            f"about {cost.device_gib:.0f} GiB",
-            f"at most {parallelism.device_gib:g} GiB",
-            cost.device_gib <= parallelism.device_gib,
-            "take more devices with sharding=full, train=lora or qlora, a smaller micro_batch or scale.train_tokens",
+            what="memory of a device",
+            found=f"about {cost.device_gib:.0f} GiB",
+            wanted=f"at most {parallelism.device_gib:g} GiB",
+            ok=cost.device_gib <= parallelism.device_gib,
+            advice="use more devices with sharding=full, train=lora or qlora, a smaller micro_batch or train_tokens",
         )
     yield from _keys(exp)
     yield from _tasks(exp)
@@ -96,7 +96,9 @@ def _keys(exp: Experiment) -> Iterator[Check]:
             recorded = not present and role in judges and _has_judgements(folder, judges[role].model_name)
             state = "set" if present else "not set, but its judgements are on record" if recorded else "not set"
             advice = f"set the environment variable {model.key_variable} to your key for {model.base_url}"
-            yield Check(f"{role}'s key", state, model.key_variable, present or recorded, advice)
+            yield Check(
+                what=f"{role}'s key", found=state, wanted=model.key_variable, ok=present or recorded, advice=advice
+            )
 
 
 def _has_judgements(folder: Path, judge: str) -> bool:
@@ -123,7 +125,7 @@ def _tasks(exp: Experiment) -> Iterator[Check]:
             missing = [name for name in IFEVAL if find_spec(name) is None]
             found = "installed" if not missing else f"{', '.join(missing)} not installed"
             advice = "pip install -e '.[ifeval]' -c constraints.txt, or leave ifeval out of benchmark.lm_eval.tasks"
-            yield Check("task ifeval", found, ", ".join(IFEVAL), not missing, advice)
+            yield Check(what="task ifeval", found=found, wanted=", ".join(IFEVAL), ok=not missing, advice=advice)
 
 
 def _pins(exp: Experiment) -> Iterator[Check]:
@@ -138,7 +140,13 @@ def _pins(exp: Experiment) -> Iterator[Check]:
                 f"run once with network access, or set {role}.revision to a commit from "
                 f"huggingface.co/datasets/{part.repo}/commits"
             )
-            yield Check(f"{role}'s revision", found, "a commit, 40 hex digits", is_commit(revision) or online, advice)
+            yield Check(
+                what=f"{role}'s revision",
+                found=found,
+                wanted="a commit, 40 hex digits",
+                ok=is_commit(revision) or online,
+                advice=advice,
+            )
 
 
 def _devices(exp: Experiment) -> Check:
@@ -146,11 +154,11 @@ def _devices(exp: Experiment) -> Check:
 
     found = torch.cuda.device_count()
     return Check(
-        "GPUs",
-        str(found),
-        str(exp.runtime.parallelism.devices),
-        found >= exp.runtime.parallelism.devices,
-        "choose a runtime this machine has, e.g. runtime=laptop; `reer plan` and --cfg job work without",
+        what="GPUs",
+        found=str(found),
+        wanted=str(exp.runtime.parallelism.devices),
+        ok=found >= exp.runtime.parallelism.devices,
+        advice="choose a runtime this machine has, e.g. runtime=laptop; `reer plan` and --cfg job work without",
     )
 
 
@@ -158,19 +166,25 @@ def informational(exp: Experiment) -> Iterator[Check]:
     """Checks that are good to know: packages, benchmark files, tracking."""
     for package in PACKAGES:
         try:
-            yield Check(package, version(package), "installed", True)
+            yield Check(what=package, found=version(package), wanted="installed", ok=True)
         except PackageNotFoundError:
-            yield Check(package, "not installed", "installed", False, "pip install -e . -c constraints.txt")
+            yield Check(
+                what=package,
+                found="not installed",
+                wanted="installed",
+                ok=False,
+                advice="pip install -e . -c constraints.txt",
+            )
     for name, benchmark in exp.benchmark.items():
         if isinstance(benchmark, JudgedBenchmark):
             yield _benchmark(name, benchmark)
     key = bool(os.environ.get("WANDB_API_KEY"))
     yield Check(
-        "W&B",
-        "key set" if key else "no key: offline",
-        exp.tracking.mode,
-        key or exp.tracking.mode != "online",
-        "wandb login, or tracking=offline",
+        what="W&B",
+        found="key set" if key else "no key: offline",
+        wanted=exp.tracking.mode,
+        ok=key or exp.tracking.mode != "online",
+        advice="wandb login, or tracking=offline",
     )
 
 
@@ -178,8 +192,8 @@ def _benchmark(name: str, benchmark: JudgedBenchmark) -> Check:
     try:
         count = len(benchmark.items())
     except InputError as error:
-        return Check(f"benchmark {name}", "not readable", "its files", False, str(error))
-    return Check(f"benchmark {name}", f"{count} items", "its files", True)
+        return Check(what=f"benchmark {name}", found="not readable", wanted="its files", ok=False, advice=str(error))
+    return Check(what=f"benchmark {name}", found=f"{count} items", wanted="its files", ok=True)
 
 
 def _disk(exp: Experiment) -> Check:
@@ -193,11 +207,11 @@ def _disk(exp: Experiment) -> Check:
         state = 16 if exp.runtime.parallelism.sharding == "full" else 12  # split weights are saved twice
         wanted = (3 * state * trained + 4 * size.parameters) / 2**30
     return Check(
-        "disk",
-        f"{free:.0f} GiB free",
-        f"about {wanted:.1f} GiB",
-        free > wanted,
-        f"free some of {there}, or set runtime.root",
+        what="disk",
+        found=f"{free:.0f} GiB free",
+        wanted=f"about {wanted:.1f} GiB",
+        ok=free > wanted,
+        advice=f"free some of {there}, or set runtime.root",
     )
 
 

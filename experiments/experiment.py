@@ -44,7 +44,7 @@ class GeneratorRole:
     seed: int = 0
 
     def sampling(self, max_tokens: int, stop: tuple[str, ...]) -> Sampling:
-        return Sampling(self.temperature, self.top_p, max_tokens, stop=stop)
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=max_tokens, stop=stop)
 
 
 @dataclass(frozen=True)

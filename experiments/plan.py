@@ -116,7 +116,7 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
     arms: list[ArmPlan] = []
     labels = _labels(experiments)
     for exp, label in zip(experiments, labels, strict=True):
-        store, stages, steps = Store(exp.runtime.store, exp.runtime), [], pipeline(exp)
+        store, stages, steps = Store(root=exp.runtime.store, runtime=exp.runtime), [], pipeline(exp)
         costs = _costs(exp, store, steps)
         for name, step in steps.items():
             owner = owners.setdefault(step.fingerprint, label)

@@ -103,7 +103,7 @@ def execute(plan: Mapping[str, Json]) -> Result:
     steps = preflight(exp)
     done = read_result(exp.folder)
     write_lock(exp, steps, plan)
-    complete = all(Store(exp.runtime.store, exp.runtime).find(step) for step in steps.values())
+    complete = all(Store(root=exp.runtime.store, runtime=exp.runtime).find(step) for step in steps.values())
     tracked = done.tracked if done and complete and is_current(done, steps) else None
     tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
     exit_code = 1
@@ -129,7 +129,13 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker) -> dict[StepName, Ar
             tracker.stage(names[step.fingerprint], artifact)
 
         monitor = Monitor(progress=progress.advance, curve=tracker.curve, started=started, ended=ended)
-        store = Store(exp.runtime.store, exp.runtime, monitor, exp.runtime.judgements_folder, exp.budget.usd)
+        store = Store(
+            root=exp.runtime.store,
+            runtime=exp.runtime,
+            monitor=monitor,
+            judgements=exp.runtime.judgements_folder,
+            budget_usd=exp.budget.usd,
+        )
         return {name: store.build(step) for name, step in steps.items()}
 
 

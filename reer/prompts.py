@@ -24,7 +24,7 @@ _SLOTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptTexts:
     """The texts of one language. Slots are written `{{name}}`.
 

@@ -62,7 +62,7 @@ def item_seed(*parts: object) -> int:
     return int(content_id(*map(str, parts)), 16) % 2**31
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """A query x and a known good solution y. `id` is a hash of both; `language` is that of the query and chooses the
     prompts."""
@@ -75,7 +75,7 @@ class Pair:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawPair:
     """A row as read from its source. The query or the category may be missing; `where` is the row's position in the
     source, `thinking` the reasoning that the source provides, `votes` its vote score."""
@@ -182,7 +182,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One training row: a conversation that ends with the assistant's turn. With `without_thinking` only the answer is
     trained on. The length limit still counts the thinking, so that both variants keep the same rows."""

@@ -87,4 +87,4 @@ def pinned(folder: Path) -> DataFiles:
     for file in files:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         digests[file.relative_to(folder).as_posix().removesuffix(".gz")] = hashlib.sha256(content).hexdigest()
-    return DataFiles(str(folder), digests, "a test")
+    return DataFiles(folder=str(folder), sha256=digests, upstream="a test")

@@ -26,7 +26,14 @@ SOLUTIONS = {
 }
 QUERIES = {"en": "Write a note about a key.", "zh": "写一张关于钥匙的便条。"}
 PAIRS = {
-    language: Pair(f"id-{language}", QUERIES[language], SOLUTIONS[language].strip(), "correspondence", language, "t")
+    language: Pair(
+        id=f"id-{language}",
+        query=QUERIES[language],
+        solution=SOLUTIONS[language].strip(),
+        category="correspondence",
+        language=language,
+        source="t",
+    )
     for language in ("en", "zh")
 }
 
@@ -65,7 +72,7 @@ def test_prompts_are_shown_as_they_were(texts: str, language: str, reflection: s
 def test_a_rendered_sample_and_its_loss_mask_are_as_they_were() -> None:
     tokenizer = AutoTokenizer.from_pretrained(TinyModel().fetch())
     turns = (Message("user", "Hi 你好"), Message("assistant", "Yes."))
-    sample = Sample("s", turns, "t", "c", "Let me see.\n\nDone.", "Yes.")
+    sample = Sample(id="s", messages=turns, source="t", category="c", thinking="Let me see.\n\nDone.", answer="Yes.")
     (row,) = render([sample], tokenizer, one().train.chat_format, 4096).rows
     trained = [token for token, label in zip(row.input_ids, row.labels, strict=True) if label >= 0]
     masked = [token for token, label in zip(row.input_ids, row.labels, strict=True) if label < 0]

@@ -38,7 +38,7 @@ class UpstreamFiles:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataFiles:
     """Files below a folder and the sha256 that each must have (of its content, if it is stored as `.gz`).
 

@@ -35,7 +35,7 @@ def no_progress(path: str, received: int, total: int | None) -> None:
     """Reports nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DownloadLimits:
     """`timeout_seconds` bounds one wait for bytes, `file_seconds` one attempt at a file, `total_bytes` everything that
     one call downloads. The pause between attempts doubles, starting at `pause_seconds`."""

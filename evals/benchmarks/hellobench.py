@@ -72,7 +72,7 @@ class HelloBench(JudgedBenchmark):
     @property
     def judge_sampling(self) -> Sampling:
         """From llm_judge.py at d403282; its seed of 42 is replaced by one seed per question."""
-        return Sampling(0.8, 1.0, 4096)
+        return Sampling(temperature=0.8, top_p=1.0, max_tokens=4096)
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
@@ -93,7 +93,7 @@ class HelloBench(JudgedBenchmark):
         return weights
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(self.temperature, 1.0, min(max_tokens, 16384))
+        return Sampling(temperature=self.temperature, top_p=1.0, max_tokens=min(max_tokens, 16384))
 
     def items(self) -> list[Item]:
         if self.tokenize:
@@ -112,7 +112,16 @@ class HelloBench(JudgedBenchmark):
                     f"{file}:{number}: category {kind!r} has {len(checklist)} questions, but {WEIGHTS} holds {known} "
                     "weights for it; take both files from one version of the benchmark"
                 )
-            items.append(Item(row["id"], row["instruction"], "en", f"{task}/{kind}", None, checklist))
+            items.append(
+                Item(
+                    id=row["id"],
+                    prompt=row["instruction"],
+                    language="en",
+                    category=f"{task}/{kind}",
+                    length=None,
+                    rubric=checklist,
+                )
+            )
         return items
 
     def shown(self, response: Response) -> str:

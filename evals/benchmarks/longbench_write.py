@@ -52,19 +52,25 @@ class LongBenchWrite(JudgedBenchmark):
     @property
     def judge_sampling(self) -> Sampling:
         """From evaluation/eval_quality.py at 3fcfdff."""
-        return Sampling(0.5, 1.0, 1024)
+        return Sampling(temperature=0.5, top_p=1.0, max_tokens=1024)
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         return {"S_l": (0.0, 100.0), "S_q": (0.0, 100.0), "mean_S_q_S_l": (0.0, 100.0)}
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(self.temperature, 1.0, min(max_tokens, 32768))
+        return Sampling(temperature=self.temperature, top_p=1.0, max_tokens=min(max_tokens, 32768))
 
     def items(self) -> list[Item]:
         rows = [json.loads(line) for line in self.data.lines("longbench_write.jsonl")]
         items = [
-            Item(f"lbw-{i:03d}", row["prompt"], language_of(row["prompt"]), row["type"], int(row["length"]))
+            Item(
+                id=f"lbw-{i:03d}",
+                prompt=row["prompt"],
+                language=language_of(row["prompt"]),
+                category=row["type"],
+                length=int(row["length"]),
+            )
             for i, row in enumerate(rows)
         ]
         return items[: self.items_limit]

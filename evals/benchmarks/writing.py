@@ -53,12 +53,19 @@ class WritingPrompts(JudgedBenchmark):
         return {"data": _digest()[:16], "settings": settings}
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(self.temperature, self.top_p, max_tokens)
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=max_tokens)
 
     def items(self) -> list[Item]:
         rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").split("\n") if line]
         items = [
-            Item(row["id"], row["prompt"], row["language"], row["category"], row["length"], tuple(row["rubric"]))
+            Item(
+                id=row["id"],
+                prompt=row["prompt"],
+                language=row["language"],
+                category=row["category"],
+                length=row["length"],
+                rubric=tuple(row["rubric"]),
+            )
             for row in rows
         ]
         return items[: self.items_limit]

@@ -71,7 +71,7 @@ class WritingBench(JudgedBenchmark):
     @property
     def judge_sampling(self) -> Sampling:
         """From evaluator/claude.py at ae2d517."""
-        return Sampling(1.0, 0.95, 2048)
+        return Sampling(temperature=1.0, top_p=0.95, max_tokens=2048)
 
     @property
     def grades(self) -> tuple[int, ...]:
@@ -82,7 +82,9 @@ class WritingBench(JudgedBenchmark):
         return dict.fromkeys(("overall", *DOMAINS.values()), (1.0, 10.0))
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(self.temperature, self.top_p, min(max_tokens, 16000), self.top_k)
+        return Sampling(
+            temperature=self.temperature, top_p=self.top_p, max_tokens=min(max_tokens, 16000), top_k=self.top_k
+        )
 
     def items(self) -> list[Item]:
         domains: dict[str, list[Item]] = {domain: [] for domain in DOMAINS}
@@ -157,7 +159,14 @@ def _item(line: str, where: str) -> Item:
         )
     rubric = tuple(json.dumps(criterion, ensure_ascii=False) for criterion in row["checklist"])
     category = f"{row['domain1']}/{row['domain2']}"
-    return Item(_item_id(row["index"]), row["query"], row["lang"], category, None, rubric)
+    return Item(
+        id=_item_id(row["index"]),
+        prompt=row["query"],
+        language=row["lang"],
+        category=category,
+        length=None,
+        rubric=rubric,
+    )
 
 
 def after_thinking(text: str) -> str:

@@ -31,12 +31,17 @@ class GradeProbabilityModel:
 
     def _reply(self, nats: Sequence[Nats | None]) -> Completion:
         if any(of_grade is None for of_grade in nats):
-            return Completion("", "prompt_too_long", 0, 0)
+            return Completion(text="", stopped="prompt_too_long", prompt_tokens=0, tokens=0)
         nlls = [math.fsum(of_grade or ()) for of_grade in nats]
         weights = [math.exp(min(nlls) - nll) for nll in nlls]
         shares = {str(g): weight / math.fsum(weights) for g, weight in zip(self.grades, weights, strict=True)}
         content = {"score": expected(shares), "reason": "expected grade", "probabilities": shares}
-        return Completion(json.dumps(content), "stop", 0, sum(len(of_grade or ()) for of_grade in nats))
+        return Completion(
+            text=json.dumps(content),
+            stopped="stop",
+            prompt_tokens=0,
+            tokens=sum(len(of_grade or ()) for of_grade in nats),
+        )
 
 
 def expected(shares: dict[str, float]) -> float:

@@ -82,7 +82,7 @@ class Judge:
     def sampling(self, benchmark: Benchmark) -> Sampling:
         """The sampling settings for a benchmark."""
         official = benchmark.judge_sampling if self.settings == "benchmark" else None
-        own = Sampling(self.temperature, self.top_p, self.max_tokens)
+        own = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
         return replace(official or own, stop=self.stop)
 
     def full_reply(self, reply: Completion) -> str:

@@ -73,7 +73,7 @@ class PairwiseBenchmark:
         return {"win": (0.0, 1.0)}
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(0.0, 1.0, max_tokens)
+        return Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens)
 
     def items(self) -> list[Item]:
         return list(self.prompts)

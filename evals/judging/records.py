@@ -20,7 +20,7 @@ from reer.models.protocols import Completion, Request, Sampling, StopReason
 from reer.types import Message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One question to a judge. `judge` identifies the model, the engine and parameters left out; `attempt` counts
     retries after invalid replies; `repeat` distinguishes verdicts that are repeated on purpose."""
@@ -72,7 +72,14 @@ class Judgement:
     @property
     def completion(self) -> Completion:
         """The reply as the model gave it."""
-        return Completion(self.reply, self.stopped, self.prompt_tokens, self.tokens, self.seconds, self.served)
+        return Completion(
+            text=self.reply,
+            stopped=self.stopped,
+            prompt_tokens=self.prompt_tokens,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            served=self.served,
+        )
 
 
 def judgement(question: Question, reply: Completion, status: str, usd: float) -> Judgement:

@@ -37,7 +37,7 @@ NOTE = (
 NOT_JUDGED = "the judge was not asked about this benchmark"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReliabilityChecks:
     """How many additional verdicts to spend on the judge's reliability."""
 
@@ -219,7 +219,17 @@ def score_length_slope(answers: JudgedAnswers) -> LengthSlope:
 def anchors(benchmark: WritingPrompts) -> JudgedAnswers:
     """The fixed answers, whose verdicts should not change over time."""
     rows = _anchor_rows()
-    items = [Item(r["id"], r["prompt"], r["language"], "anchor", None, tuple(r["rubric"])) for r in rows]
+    items = [
+        Item(
+            id=r["id"],
+            prompt=r["prompt"],
+            language=r["language"],
+            category="anchor",
+            length=None,
+            rubric=tuple(r["rubric"]),
+        )
+        for r in rows
+    ]
     return JudgedAnswers(benchmark, items, [Response.of_text(r["id"], r["answer"]) for r in rows])
 
 

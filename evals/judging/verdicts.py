@@ -49,7 +49,9 @@ def judge_all(
         if send_empty or benchmark.shown(answered[call.item_id]).strip():
             waiting.append(i)
         else:
-            verdicts[i] = Verdict(call.item_id, call.criterion, None, "", "empty_answer", 0)
+            verdicts[i] = Verdict(
+                item_id=call.item_id, criterion=call.criterion, scores=None, reply="", why="empty_answer", attempts=0
+            )
     for attempt in range(judge.attempts):
         questions = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]
         answers = session.ask(
@@ -73,7 +75,15 @@ def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int,
     repeated = (repeat,) if repeat else ()
     seed = item_seed(call.item_id, call.criterion, attempt, *repeated)  # no two verdicts share a random stream
     request = Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(benchmark), seed)
-    return Question(benchmark.version, call.item_id, call.criterion, judge.model_name, request, attempt, repeat)
+    return Question(
+        benchmark=benchmark.version,
+        item_id=call.item_id,
+        criterion=call.criterion,
+        judge=judge.model_name,
+        request=request,
+        attempt=attempt,
+        repeat=repeat,
+    )
 
 
 def _scores(benchmark: Benchmark, judge: Judge, call: JudgeCall, reply: Completion) -> dict[str, float]:
@@ -104,7 +114,16 @@ def _verdict(benchmark: Benchmark, judge: Judge, call: JudgeCall, answer: Answer
     except Malformed as reason:
         why = str(reason)
     text = judge.full_reply(reply)
-    return Verdict(call.item_id, call.criterion, scores, text, why, len(earlier) + 1, earlier, (*records, answer.key))
+    return Verdict(
+        item_id=call.item_id,
+        criterion=call.criterion,
+        scores=scores,
+        reply=text,
+        why=why,
+        attempts=len(earlier) + 1,
+        earlier=earlier,
+        records=(*records, answer.key),
+    )
 
 
 def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:

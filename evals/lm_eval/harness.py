@@ -28,7 +28,7 @@ BUNDLED = Path(__file__).parents[1] / "data" / "lm_tasks"
 Unclosed = Mapping[tuple[str, int], list[bool]]  # (task, document) → for each reply, whether its thinking is unclosed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LmEval:
     """Tasks, tags or groups by name: lm-eval's own, or those in `folder` (YAML files with their data; relative data
     paths are relative to the folder). `limit` keeps the first documents of each task; `max_tokens` replaces the limit

@@ -27,7 +27,7 @@ class Published:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """A column of the paper's tables: its judge, the full number of items, and how many of its points make one unit
     of the measure."""

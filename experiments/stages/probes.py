@@ -74,7 +74,7 @@ def termination(
     start = max(0, len(by_length) // 4 - samples // 2)
     chosen = by_length[start : start + samples]
     prompts = {row.id: Prompt(row.messages[:-1]) for row in mixed.rows(Sample)}
-    sampling = Sampling(0.7, 0.95, 2 * max(tokens for tokens, _ in chosen))
+    sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=2 * max(tokens for tokens, _ in chosen))
     requests = [Request(prompts[row_id], sampling, item_seed(seed, row_id, "stop")) for _, row_id in chosen]
     with ws.replayed(ws.trained_model(trained, precision)) as session:
         replies = in_order(session.generate(requests), len(requests))

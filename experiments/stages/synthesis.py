@@ -59,7 +59,13 @@ def draft(
     sampling = generator.sampling(max_tokens, stop=("</think>",))
     todo, kept, dropped = pairs.rows(Pair), list[Trajectory](), list[Drop]()
     with ws.replayed(generator.model) as session:
-        drafter = Drafter(session, prompts.with_triggers(triggers), sampling, rules, generator.seed)
+        drafter = Drafter(
+            generator=session,
+            prompts=prompts.with_triggers(triggers),
+            sampling=sampling,
+            rules=rules,
+            seed=generator.seed,
+        )
         for start in range(0, len(todo), ws.runtime.width):
             batch = todo[start : start + ws.runtime.width]
             drafts, drops = drafter.first_drafts(batch)

@@ -65,7 +65,14 @@ def mix(
 def _sample(row: Curated) -> Sample:
     turns = (Message("user", row.pair.query), Message("assistant", row.pair.solution))
     thinking = join_segments(row.segments)
-    return Sample(row.pair.id, turns, row.pair.source, row.pair.category, thinking, row.pair.solution)
+    return Sample(
+        id=row.pair.id,
+        messages=turns,
+        source=row.pair.source,
+        category=row.pair.category,
+        thinking=thinking,
+        answer=row.pair.solution,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ class StepName(NamedTuple):
         return cls(stage, label)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact(Generic[M]):
     """A complete stage result. `build` tells two executions of the same stage apart."""
 

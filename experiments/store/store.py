@@ -45,7 +45,7 @@ class Monitor:
     ended: Callable[[Step, Artifact, bool], None] = lambda step, artifact, was_cached: None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Store:
     """All stage results under one root, and beside them the replies of models and judges (`judgements` in another
     folder where several machines share them)."""
@@ -72,7 +72,9 @@ class Store:
             if artifact is None or artifact.build != record["inputs"][name]["build"]:
                 return None
         metrics = read_metrics(step.stage.metrics, record["metrics"], str(path / "record.json"))
-        return Artifact(step.stage.name, path, step.fingerprint, record["build"], metrics)
+        return Artifact(
+            stage=step.stage.name, path=path, fingerprint=step.fingerprint, build=record["build"], metrics=metrics
+        )
 
     def _folder(self, step: Step) -> Path:
         return self.root / step.stage.name
@@ -146,7 +148,9 @@ class Store:
         (part / "inputs.json").unlink()  # the record holds them
         part.rename(final)
         sync_folder(final.parent)
-        return Artifact(step.stage.name, final, step.fingerprint, record["build"], metrics)
+        return Artifact(
+            stage=step.stage.name, path=final, fingerprint=step.fingerprint, build=record["build"], metrics=metrics
+        )
 
     def _workspace(self, step: Step, folder: Path) -> Workspace:
         return Workspace(

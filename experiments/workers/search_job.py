@@ -89,9 +89,13 @@ class OpenSearch:
         method = job.search.rescaled(lambda nats: job.scorer.score.from_nats((nats,)), noise)
         edit_sampling = job.generator.sampling(job.edit_tokens, stop=())
         draft_sampling = job.generator.sampling(job.draft_tokens, stop=("</think>",))
-        drafter = Drafter(self.generator, job.prompts, draft_sampling, job.rules, seed)
+        drafter = Drafter(
+            generator=self.generator, prompts=job.prompts, sampling=draft_sampling, rules=job.rules, seed=seed
+        )
         handlers = Handlers(
-            rewrite=Rewriter(self.generator, pairs, job.prompts, edit_sampling, seed),
+            rewrite=Rewriter(
+                generator=self.generator, pairs=pairs, prompts=job.prompts, sampling=edit_sampling, seed=seed
+            ),
             score=self._score_handler(pairs),
             draft=partial(drafter.further_drafts, pairs),
         )

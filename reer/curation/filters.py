@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 LEAK_NGRAM = 13  # the n for which REER-PT reports its overlap (paper.md §6.3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filters:
     """Thresholds of all rules."""
 

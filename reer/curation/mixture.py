@@ -12,7 +12,7 @@ from reer.types import Sample, content_id
 Part = TypeVar("Part")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mixture:
     """Which parts are mixed; the scale sets their sizes."""
 

@@ -34,7 +34,13 @@ class BundledTexts:
         for file in _files():
             _, head, body = file.read_text(encoding="utf-8").split("---\n", 2)
             meta = yaml.safe_load(head)
-            yield RawPair(meta["query"].strip(), body.strip(), meta["category"], self.name, file.name)
+            yield RawPair(
+                query=meta["query"].strip(),
+                solution=body.strip(),
+                category=meta["category"],
+                source=self.name,
+                where=file.name,
+            )
 
 
 def _files() -> list[Path]:

@@ -18,7 +18,7 @@ from reer.types import RawPair
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HubSource:
     """The rows of one split of a data set."""
 

@@ -11,7 +11,7 @@ from reer.errors import InputError
 from reer.types import RawPair, content_id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JsonlSource:
     """The rows of a file."""
 

@@ -30,7 +30,7 @@ _SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)<\|end_of_solution\|>", re.
 _GSM8K = re.compile(r"(.*)\n\s*####[ \t]*([^\n]+)", re.S)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PublicRows:
     """The rows of a JSONL file or a hub data set; without either, the bundled problems.
 

@@ -20,7 +20,7 @@ OnBadRow = Literal["error", "skip"]
 Row = Mapping[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fields:
     """Names of the fields of a row. A dotted name addresses nested objects; an empty name means there is no field."""
 

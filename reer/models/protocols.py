@@ -29,7 +29,7 @@ class Prompt:
     prefill: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """Decoding settings. `temperature` 0 is greedy; `top_k` 0 disables top-k; a `stop` string ends a completion and is
     removed from it. Raises InputError for values out of range."""
@@ -59,7 +59,7 @@ class Request:
 StopReason = Literal["stop", "length", "prompt_too_long", "refused"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Completion:
     """The model's text after the prefill, and why it ended.
 

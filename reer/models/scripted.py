@@ -64,7 +64,9 @@ class ScriptedSession:
         text = self._text(prompt, draw)
         cut = [text.index(stop) for stop in request.sampling.stop if stop in text]
         text = text[: min(cut)] if cut else text
-        return Completion(text, "stop", len(words(prompt.messages[-1].content)), len(words(text)))
+        return Completion(
+            text=text, stopped="stop", prompt_tokens=len(words(prompt.messages[-1].content)), tokens=len(words(text))
+        )
 
     def _text(self, prompt: Prompt, draw: random.Random) -> str:
         asked, prefill = prompt.messages[-1].content, prompt.prefill

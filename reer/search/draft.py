@@ -36,7 +36,7 @@ def _number(sample: int) -> tuple[int, ...]:
     return (sample,) if sample else ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drafter:
     """Writes drafts with one generator."""
 

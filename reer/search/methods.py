@@ -19,7 +19,7 @@ Segments = tuple[str, ...]
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RequestRewrites:
     """Request `n` rewrites of segment `index` in pass `pass_index`. The reply holds n candidates without a score."""
 
@@ -117,7 +117,7 @@ class SearchMethod(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentSearch:
     """REER's released algorithm (paper.md §1.5): left to right over the segments, a candidate replaces its segment only
     if it lowers the score of the thinking.
@@ -174,7 +174,9 @@ class SegmentSearch:
         self, pair_id: str, segments: Segments, index: int, pass_index: int, incumbent: float
     ) -> Generator[SearchRequest, SearchReply, Edit]:
         """Request candidates for one segment and their scores; `incumbent` is the score of the current segments."""
-        proposed = yield from request_rewrites(RequestRewrites(pair_id, segments, index, self.n_candidates, pass_index))
+        proposed = yield from request_rewrites(
+            RequestRewrites(pair_id=pair_id, segments=segments, index=index, n=self.n_candidates, pass_index=pass_index)
+        )
         usable = [i for i, candidate in enumerate(proposed) if candidate.lost is None]
         thinkings = tuple(_replaced(segments, index, proposed[i].text) for i in usable)
         scores = (yield from request_scores(RequestScores(pair_id, thinkings))) if thinkings else ()
@@ -208,7 +210,7 @@ class SegmentSearch:
         return "budget" if len(draft) > self.max_edits else "exhausted"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RandomSearch(SegmentSearch):
     """The same edits with a random choice among the usable candidates and the current segment: the control that shows
     whether choosing by score matters. It never stops early, and its score may rise."""

@@ -12,7 +12,7 @@ from reer.text import between_last, control_tokens, join_segments, language_of, 
 from reer.types import Candidate, Lost, Pair, item_seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rewriter:
     """Handles RequestRewrites: the generator rewrites one marked segment of the thinking."""
 

@@ -43,7 +43,10 @@ COUNT, LIMIT, LATENCY_SECONDS, FAILING = 1000, 32, 0.2, 0.05
 BENCH = WritingPrompts(
     judge_prompt="{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
 )
-ITEMS = [Item(f"i{n:04d}", f"Write text {n}.", "en", "c", 100, ("Is it good?",)) for n in range(COUNT)]
+ITEMS = [
+    Item(id=f"i{n:04d}", prompt=f"Write text {n}.", language="en", category="c", length=100, rubric=("Is it good?",))
+    for n in range(COUNT)
+]
 ANSWERS = [Response.read(item.id, f"A text for {item.id}. " * 100, False, 400) for item in ITEMS]
 
 

@@ -92,15 +92,15 @@ def scoring(session: LocalSession, repeats: int) -> None:
 def _step(session: Any, step: Step, at: int, repeats: int, flops: Flops, hflm: Any, translate: Any) -> None:
     timed, naive_flops, rows = Timed(), step.naive_flops(flops), sum(len(c + a) for c, a in step.candidates)
     found: dict[str, Any] = {}
-    fresh = kept = PrefixScorer(session.model, 1, MEMORY_BYTES)
+    fresh = kept = PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES)
     for _ in range(repeats):
         found["naive loop"] = timed.run("naive loop", lambda: naive(session.model, step.candidates))
         found["lm-eval HFLM"] = timed.run("lm-eval HFLM", lambda: hflm(step.candidates))
         if translate:
             found["CTranslate2"] = timed.run("CTranslate2", lambda: translate(step.candidates))
-        fresh = PrefixScorer(session.model, 1, MEMORY_BYTES)
+        fresh = PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES)
         found["ours"] = timed.run("ours", lambda scorer=fresh: in_order(scorer.score(step.candidates, ["g"] * 3), 3))
-        kept = PrefixScorer(session.model, 1, MEMORY_BYTES)
+        kept = PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES)
         list(kept.score([step.before], ["g"]))
         kept.counts.forwarded_tokens = kept.counts.head_rows = 0
         found["ours, step before kept"] = timed.run(
@@ -176,7 +176,7 @@ class ReleasedScorer:
 
 def whole_search(session: LocalSession, x: Any, count: int) -> None:
     """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites, by improvement."""
-    session.scorer = PrefixScorer(session.model, 1, MEMORY_BYTES)
+    session.scorer = PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES)
     pairs, drafts, texts = _material(x, count)
     rewrite, timed, results, lines = Recorded(texts), Timed(), {}, []
     for name, scorer, width in (
@@ -212,7 +212,14 @@ def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments],
     pairs, drafts = {}, {}
     for number, row in enumerate(rows[:count]):
         body = "\n\n".join(row.solution.split("\n\n")[:4])
-        pair = Pair(content_id(row.where), row.query or "Write this text.", body, "others", "en", "bundled")
+        pair = Pair(
+            id=content_id(row.where),
+            query=row.query or "Write this text.",
+            solution=body,
+            category="others",
+            language="en",
+            source="bundled",
+        )
         pairs[pair.id] = pair
         drafts[pair.id] = tuple(paragraphs[(number * 7 + i * 3) % len(paragraphs)] for i in range(3))
     return pairs, drafts, paragraphs
@@ -235,7 +242,7 @@ def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
 
 def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
     """Decoding the rewrites one at a time against all pairs' rewrites in a batch."""
-    sampling = Sampling(0.8, 0.85, 48)
+    sampling = Sampling(temperature=0.8, top_p=0.85, max_tokens=48)
     asked = [Request(Prompt((Message("user", p.query),)), sampling, k, p.id) for p in pairs for k in range(2)]
     timed = Timed()
     alone: list[Completion] = timed.run("alone", lambda: [reply for r in asked for _, reply in session.generate([r])])
@@ -259,7 +266,7 @@ def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:
     if how == "naive":
         naive(session.model, [passage])
     else:
-        list(PrefixScorer(session.model, 1, MEMORY_BYTES).score([passage], ["g"]))
+        list(PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES).score([passage], ["g"]))
     return _status("VmHWM") - before
 
 

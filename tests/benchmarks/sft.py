@@ -65,7 +65,16 @@ def real_rows(exp: Experiment) -> list[Rendered]:
         middle = len(text.solution) // 2
         turns = (Message("user", text.query or "Write this text."), Message("assistant", text.solution))
         thinking = text.solution[:middle].strip()
-        samples.append(Sample(content_id(text.solution), turns, "bundled", "others", thinking, text.solution))
+        samples.append(
+            Sample(
+                id=content_id(text.solution),
+                messages=turns,
+                source="bundled",
+                category="others",
+                thinking=thinking,
+                answer=text.solution,
+            )
+        )
     tokenizer = load_tokenizer(exp.student.fetch())
     return list(render(samples, tokenizer, exp.train.chat_format, 8192).rows)
 

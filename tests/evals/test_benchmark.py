@@ -43,7 +43,7 @@ class Bench:
         self.min_coverage = min_coverage
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(1.0, 1.0, max_tokens)
+        return Sampling(temperature=1.0, top_p=1.0, max_tokens=max_tokens)
 
     def items(self) -> list[Item]:
         return [item(f"i{n}") for n in range(3)]
@@ -62,7 +62,7 @@ class Bench:
 
 
 def item(item_id: str) -> Item:
-    return Item(item_id, "p", "en", "c", 100, ("a?", "b?"))
+    return Item(id=item_id, prompt="p", language="en", category="c", length=100, rubric=("a?", "b?"))
 
 
 def measure(*scores: float | None, min_coverage: float = 0.75) -> Any:
@@ -110,7 +110,10 @@ def test_the_mean_lies_within_its_bounds_whatever_is_missing(scores: list[float 
 
 def test_verdicts_are_matched_to_items_in_any_order() -> None:
     bench, responses = Bench(), [Response.read(f"i{n}", "x", False, 1) for n in (2, 0, 1)]
-    verdicts = [Verdict("i1", "g", {"grade": 7.0}, "", None, 1), Verdict("i0", "g", None, "", "no_json_object", 3)]
+    verdicts = [
+        Verdict(item_id="i1", criterion="g", scores={"grade": 7.0}, reply="", why=None, attempts=1),
+        Verdict(item_id="i0", criterion="g", scores=None, reply="", why="no_json_object", attempts=3),
+    ]
     assert item_scores(bench, bench.items(), responses, verdicts) == {"grade": {"i0": None, "i1": 7.0, "i2": None}}  # type: ignore[arg-type]
 
 
@@ -196,7 +199,7 @@ def test_slots_in_an_answer_are_not_filled() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "<think>endless", "<think>t</think>"])
 def test_an_empty_answer_gets_the_worst_grade_not_a_missing_one(text: str) -> None:
-    verdict = Verdict("i", "quality", None, "", "empty_answer", 0)
+    verdict = Verdict(item_id="i", criterion="quality", scores=None, reply="", why="empty_answer", attempts=0)
     table = item_scores(WRITING, [item("i")], [Response.read("i", text, False, 1)], [verdict])
     assert table == {"quality": {"i": 1.0}, "length": {"i": 0.0}}
 
@@ -204,7 +207,12 @@ def test_an_empty_answer_gets_the_worst_grade_not_a_missing_one(text: str) -> No
 @pytest.mark.parametrize(("grades", "quality"), [({"quality": 8.0}, 8.0), (None, None)])
 def test_an_unparsable_verdict_leaves_the_item_unscored(grades: dict[str, float] | None, quality: float | None) -> None:
     response = Response.read("i", "words " * 100, False, 1)
-    table = item_scores(WRITING, [item("i")], [response], [Verdict("i", "quality", grades, "", None, 1)])
+    table = item_scores(
+        WRITING,
+        [item("i")],
+        [response],
+        [Verdict(item_id="i", criterion="quality", scores=grades, reply="", why=None, attempts=1)],
+    )
     assert table == {"quality": {"i": quality}, "length": {"i": 100.0}}
 
 
@@ -245,7 +253,7 @@ def test_a_file_with_other_content_is_refused(tmp_path: Path) -> None:
 
 def test_the_error_for_a_missing_file_names_its_origin(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.txt is missing; get it from up"):
-        DataFiles(str(tmp_path), {"a.txt": "0"}, "up").read("a.txt")
+        DataFiles(folder=str(tmp_path), sha256={"a.txt": "0"}, upstream="up").read("a.txt")
 
 
 def grades(value: Any) -> str:
@@ -289,13 +297,15 @@ def test_a_longbench_verdict_has_all_six_dimensions_or_a_reason(
 def test_longbench_scores_are_quality_length_and_their_mean(
     longbench: LongBenchWrite, grade: float, s_q: float
 ) -> None:
-    verdict = Verdict("lbw-000", "quality", dict.fromkeys(DIMENSIONS, grade), "", None, 1)
+    verdict = Verdict(
+        item_id="lbw-000", criterion="quality", scores=dict.fromkeys(DIMENSIONS, grade), reply="", why=None, attempts=1
+    )
     scores = longbench.scores(longbench.items()[0], Response.read("lbw-000", "word " * 100, False, 1), [verdict])
     assert scores == {"S_l": 100.0, "S_q": s_q, "mean_S_q_S_l": (s_q + 100) / 2}
 
 
 def test_a_longbench_item_without_verdict_keeps_its_length_score(longbench: LongBenchWrite) -> None:
-    verdict = Verdict("lbw-000", "quality", None, "hm", "no_json_object", 3)
+    verdict = Verdict(item_id="lbw-000", criterion="quality", scores=None, reply="hm", why="no_json_object", attempts=3)
     scores = longbench.scores(longbench.items()[0], Response.read("lbw-000", "word " * 100, False, 1), [verdict])
     assert scores == {"S_l": 100.0, "S_q": None, "mean_S_q_S_l": None}
 
@@ -309,5 +319,5 @@ def test_unjudged_longbench_makes_no_judge_calls(longbench: LongBenchWrite) -> N
 
 
 def test_longbench_generation_has_the_limit_of_upstream(longbench: LongBenchWrite) -> None:
-    assert longbench.sampling(100_000) == Sampling(0.5, 1.0, 32768)
+    assert longbench.sampling(100_000) == Sampling(temperature=0.5, top_p=1.0, max_tokens=32768)
     assert longbench.sampling(512).max_tokens == 512

@@ -109,7 +109,13 @@ def test_human_texts_do_not_loop(shared: Path) -> None:
 
 
 def item(language: Language, prompt: str | None = None, length: int | None = None) -> Item:
-    return Item("i", prompt or {"en": "Write a story.", "zh": "写一个故事。"}[language], language, "fiction", length)
+    return Item(
+        id="i",
+        prompt=prompt or {"en": "Write a story.", "zh": "写一个故事。"}[language],
+        language=language,
+        category="fiction",
+        length=length,
+    )
 
 
 QUOTING = f"The poem she carried reads “{STORY_ZH}” and nothing about it is plain to a reader who has never waited."
@@ -201,7 +207,10 @@ def test_the_length_score_needs_a_requested_length() -> None:
 
 
 def rows(*responses: Response) -> list[Hygiene]:
-    return [hygiene(Item(f"i{n}", "p", "en", "c", 50), response) for n, response in enumerate(responses)]
+    return [
+        hygiene(Item(id=f"i{n}", prompt="p", language="en", category="c", length=50), response)
+        for n, response in enumerate(responses)
+    ]
 
 
 def test_the_summary_counts_every_answer_and_the_basis_of_each_mean() -> None:

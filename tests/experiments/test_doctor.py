@@ -68,9 +68,16 @@ def test_a_mistake_between_recipe_and_hardware_fails_a_check(
 
 def record_of(judge: str, folder: Path) -> None:
     """A judgement of some judge, as a run leaves it."""
-    request = Request(Prompt((Message("user", "?"),)), Sampling(0.5, 1.0, 9), 3)
-    reply = Completion("{}", "stop", 1, 1, 0.1, judge)
-    Judgements(folder).keep(judgement(Question("b@1", "i", "q", judge, request, 0), reply, "read", 0.0))
+    request = Request(Prompt((Message("user", "?"),)), Sampling(temperature=0.5, top_p=1.0, max_tokens=9), 3)
+    reply = Completion(text="{}", stopped="stop", prompt_tokens=1, tokens=1, seconds=0.1, served=judge)
+    Judgements(folder).keep(
+        judgement(
+            Question(benchmark="b@1", item_id="i", criterion="q", judge=judge, request=request, attempt=0),
+            reply,
+            "read",
+            0.0,
+        )
+    )
 
 
 def test_only_the_judges_own_records_stand_in_for_its_key(tmp_path: Path) -> None:

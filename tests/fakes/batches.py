@@ -13,7 +13,7 @@ from tests.fakes.providers import Anthropic, OpenAi, Provider
 
 
 def request(text: str, seed: int = 5) -> Request:
-    return Request(Prompt((Message("user", text),)), Sampling(0.7, 0.9, 32), seed)
+    return Request(Prompt((Message("user", text),)), Sampling(temperature=0.7, top_p=0.9, max_tokens=32), seed)
 
 
 ASKED = [request(f"q{i}") for i in range(6)]

@@ -30,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 Act = Callable[[Handler], None]
-SAMPLING = Sampling(0.7, 0.9, 32)
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=32)
 
 
 def request(text: str = "q", seed: int = 5, sampling: Sampling = SAMPLING, prefill: str = "") -> Request:
@@ -137,5 +137,5 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 def ask(url: str, *requests: Request, **settings: Any) -> list[Completion]:
     """The completions of a chat server at `url`, opened with these settings."""
-    with ChatServer("m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
+    with ChatServer(model="m", base_url=url, **{"health_check": False, **settings}).open(Device()) as session:
         return completions(session, requests or (request(),))

@@ -36,7 +36,7 @@ ONE_PROCESS = Parallelism(micro_batch=2, checkpoint_steps=3, recompute_activatio
 def sample(number: int) -> Sample:
     answer = "It is " + f"{number}" * (1 + 3 * number)
     turns = (Message("user", f"Say {number}"), Message("assistant", answer))
-    return Sample(f"s{number}", turns, "t", "others", "x", answer)
+    return Sample(id=f"s{number}", messages=turns, source="t", category="others", thinking="x", answer=answer)
 
 
 def rendered() -> tuple[Rendered, ...]:

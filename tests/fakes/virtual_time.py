@@ -119,7 +119,7 @@ class Opened:
 def opened(*scripts: Script, **settings: Any) -> Iterator[Opened]:
     """A session of a model with a replica for each script, in virtual time."""
     urls = [f"http://replica-{number}" for number in range(len(scripts))]
-    server = ChatServer("m", base_url=urls[0], replicas=tuple(urls[1:]), health_check=False, **settings)
+    server = ChatServer(model="m", base_url=urls[0], replicas=tuple(urls[1:]), health_check=False, **settings)
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         clock = runner.get_loop().time
         transport = ScriptedTransport(dict(zip(urls, scripts, strict=True)), clock)

@@ -9,7 +9,7 @@ from reer.prompts import Triggers
 from reer.types import Message, Pair
 from tests.fakes.prompts import BOUND, CHINESE, ENGLISH, PROMPTS
 
-PAIR = Pair("p", "q", "y", "others", "en", "test")
+PAIR = Pair(id="p", query="q", solution="y", category="others", language="en", source="test")
 
 
 @pytest.mark.parametrize(

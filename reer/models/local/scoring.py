@@ -53,7 +53,7 @@ class Counts:
     passages: int = 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PrefixScorer:
     """Scores token ids with a loaded causal model. `rows` passages run together; between calls up to `budget_bytes` of
     prefixes are cached, those of the most recent groups."""

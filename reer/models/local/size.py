@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """The dimensions of a Llama- or Qwen-like decoder: grouped-query attention and a gated MLP; norms are ignored."""
 
@@ -57,12 +57,12 @@ def size_in(folder: Path) -> Size | None:
         return None
     hidden, layers, intermediate, heads, vocabulary = (config[name] for name in wanted)
     return Size(
-        hidden,
-        layers,
-        intermediate,
-        heads,
-        config.get("num_key_value_heads") or heads,
-        config.get("head_dim") or hidden // heads,
-        vocabulary,
-        bool(config.get("tie_word_embeddings")),
+        hidden=hidden,
+        layers=layers,
+        intermediate=intermediate,
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=config.get("head_dim") or hidden // heads,
+        vocabulary=vocabulary,
+        tied=bool(config.get("tie_word_embeddings")),
     )

@@ -18,7 +18,7 @@ INPUT_TOKENS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input
 STOPPED = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnthropicServer(ChatService):
     """A model served by Anthropic. The API has no seed: equal requests give different completions each time, and only
     recorded answers make a run reproducible. Models from Claude Opus 4.1 and Sonnet 4.5 on reject temperature together
@@ -63,7 +63,11 @@ class AnthropicServer(ChatService):
         prompt_tokens = sum(int(usage.get(kind) or 0) for kind in INPUT_TOKENS)
         stopped: Any = STOPPED.get(reply["stop_reason"], "stop")
         return Completion(
-            text, stopped, prompt_tokens, int(usage["output_tokens"]), served=str(reply.get("model") or "")
+            text=text,
+            stopped=stopped,
+            prompt_tokens=prompt_tokens,
+            tokens=int(usage["output_tokens"]),
+            served=str(reply.get("model") or ""),
         )
 
     def batch_api(self, client: Client) -> AnthropicBatchApi:

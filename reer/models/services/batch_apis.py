@@ -42,19 +42,19 @@ class OpenAiBatchApi:
 
     def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
         upload = b"".join(encoded(line) + b"\n" for line in lines)
-        file = _ask(self.client, Call("/files", {"purpose": "batch"}, _id, upload=upload))
+        file = _ask(self.client, Call(path="/files", body={"purpose": "batch"}, read=_id, upload=upload))
         body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-        return _ask(self.client, Call("/batches", body, _id, idempotent=False))
+        return _ask(self.client, Call(path="/batches", body=body, read=_id, idempotent=False))
 
     def look(self, batch: str) -> State:
-        return _ask(self.client, Call(f"/batches/{batch}", {}, self._state, method="GET"))
+        return _ask(self.client, Call(path=f"/batches/{batch}", body={}, read=self._state, method="GET"))
 
     def _state(self, reply: JsonReply) -> State:
         status = str(reply["status"])
         files = tuple(str(reply[key]) for key in ("output_file_id", "error_file_id") if reply.get(key))
         errors = (reply.get("errors") or {}).get("data") or []
         why = f"batch {reply['id']} {status}: {json.dumps(errors)[:300]}" if errors else ""
-        return State(status, status in ENDED, status == "cancelling", files, why)
+        return State(status=status, ended=status in ENDED, cancelling=status == "cancelling", files=files, why=why)
 
     def outcomes(self, state: State) -> Iterator[Outcome]:
         for file in state.files:
@@ -81,17 +81,21 @@ class AnthropicBatchApi:
         return {"custom_id": custom_id, "params": dict(body)}
 
     def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
-        return _ask(self.client, Call("/v1/messages/batches", {"requests": list(lines)}, _id, idempotent=False))
+        return _ask(
+            self.client, Call(path="/v1/messages/batches", body={"requests": list(lines)}, read=_id, idempotent=False)
+        )
 
     def look(self, batch: str) -> State:
-        return _ask(self.client, Call(f"/v1/messages/batches/{batch}", {}, self._state, method="GET"))
+        return _ask(self.client, Call(path=f"/v1/messages/batches/{batch}", body={}, read=self._state, method="GET"))
 
     def _state(self, reply: JsonReply) -> State:
         status, base = str(reply["processing_status"]), self.client.endpoint.base_url.rstrip("/")
         url = str(reply.get("results_url") or "")
         # the key is sent to base_url only: a gateway may pass on result addresses of another host
         path = url.removeprefix(base) if url.startswith(base + "/") else f"/v1/messages/batches/{reply['id']}/results"
-        return State(status, status == "ended", status == "canceling", (path,) if url else ())
+        return State(
+            status=status, ended=status == "ended", cancelling=status == "canceling", files=(path,) if url else ()
+        )
 
     def outcomes(self, state: State) -> Iterator[Outcome]:
         for path in state.files:
@@ -123,7 +127,7 @@ def _id(reply: JsonReply) -> str:
 
 
 def _lines(client: Client, path: str) -> list[str]:
-    return _ask(client, Call(path, {}, lambda text: text.split("\n"), method="GET", plain=True))
+    return _ask(client, Call(path=path, body={}, read=lambda text: text.split("\n"), method="GET", plain=True))
 
 
 def _read(line: str, read: Callable[[Any], Outcome]) -> Iterator[Outcome]:

@@ -18,7 +18,7 @@ from reer.types import content_id
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PendingBatch:
     """A submitted batch: the provider's `id`, the server and address it was sent to, its requests, and the time of
     submission (seconds since 1970)."""
@@ -55,7 +55,9 @@ class BatchLedger:
 
     def add(self, batch: str, custom_ids: Sequence[str]) -> PendingBatch:
         """Record a batch that was just submitted; the record survives a power cut."""
-        pending = PendingBatch(batch, self.server, self.address, tuple(custom_ids), time.time())
+        pending = PendingBatch(
+            id=batch, server=self.server, address=self.address, custom_ids=tuple(custom_ids), submitted_at=time.time()
+        )
         write_atomic(self._file(pending), json.dumps(asdict(pending)))
         return pending
 

@@ -39,7 +39,7 @@ class BatchLimits:
 LIMITS = BatchLimits()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class State:
     """A batch: `status` as the provider names it; `ended` when no more results come; `cancelling` when it is
     being cancelled or is not found; `files` with its results; `why` it failed."""
@@ -102,7 +102,7 @@ def custom_id(name: str, request: Request) -> str:
     return hashlib.sha256(encoded([name, content])).hexdigest()[:32]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Work:
     """The requests of one call of `generate` by custom id, and what has been received for them."""
 
@@ -138,7 +138,7 @@ class BatchSession:
         positions: dict[str, list[int]] = {}
         for at, key in enumerate(keys):
             positions.setdefault(key, []).append(at)
-        work = Work(dict(zip(keys, requests, strict=True)), positions)
+        work = Work(requests=dict(zip(keys, requests, strict=True)), positions=positions)
         batches = self.notes.pending(work.requests)
         for _ in range(SUBMISSIONS):
             covered = {key for note in batches for key in note.custom_ids}
@@ -190,7 +190,7 @@ class BatchSession:
         except Rejected as error:
             if error.status != 404:
                 raise
-            return State("not to be found", ended=False, cancelling=True, why=error.reason)
+            return State(status="not to be found", ended=False, cancelling=True, why=error.reason)
 
     def _patiently(self, ask: Callable[[], Result]) -> Result:
         """The answer, retried through an outage. Raises Incomplete after `outage_seconds`."""

@@ -19,7 +19,7 @@ LENGTHS = ("max_tokens", "max_completion_tokens")
 HEALTH_CHECK_TOKENS = 256  # models with max_completion_tokens think first, and reject a limit within their thinking
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChatServer(ChatService):
     """A model behind an OpenAI-compatible chat server."""
 
@@ -63,14 +63,21 @@ class ChatServer(ChatService):
         stopped = "refused" if refused else "length" if finish == "length" else "stop"
         fingerprint = reply.get("system_fingerprint")
         served = f"{reply.get('model') or ''} ({fingerprint})".strip() if fingerprint else reply.get("model") or ""
-        used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        return Completion(text, stopped, *used, served=str(served))
+        return Completion(
+            text=text,
+            stopped=stopped,
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            tokens=int(usage.get("completion_tokens") or 0),
+            served=str(served),
+        )
 
     def hello(self) -> Request:
         asked = super().hello()
         if self.max_tokens_field == "max_tokens":
             return asked
-        return Request(asked.prompt, Sampling(asked.sampling.temperature, 1.0, HEALTH_CHECK_TOKENS), 0)
+        return Request(
+            asked.prompt, Sampling(temperature=asked.sampling.temperature, top_p=1.0, max_tokens=HEALTH_CHECK_TOKENS), 0
+        )
 
     def session(self, client: Client) -> ServerSession:
         return ServerSession(self, client)

@@ -58,7 +58,7 @@ class Sglang:
                 raise Unreadable(f"the {len(rows)} scored tokens are not the {len(answer)} tokens of the answer")
             return checked([row[0] for row in rows])
 
-        return Call("/generate", body, read)
+        return Call(path="/generate", body=body, read=read)
 
     def next_token(self, model: str, context: Ids) -> Call[tuple[int, float]]:
         body = {
@@ -71,7 +71,7 @@ class Sglang:
             logprob, token, *_ = reply["meta_info"]["output_token_logprobs"][0]
             return int(token), float(logprob)
 
-        return Call("/generate", body, read)
+        return Call(path="/generate", body=body, read=read)
 
 
 class VllmCompletions:
@@ -94,7 +94,7 @@ class VllmCompletions:
                 [row[str(token)]["logprob"] for row, token in zip(rows[len(context) :], answer, strict=True)]
             )
 
-        return Call("/v1/completions", body, read)
+        return Call(path="/v1/completions", body=body, read=read)
 
     def next_token(self, model: str, context: Ids) -> Call[tuple[int, float]]:
         body = {
@@ -110,7 +110,7 @@ class VllmCompletions:
             logprobs = reply["choices"][0]["logprobs"]
             return int(logprobs["tokens"][0].removeprefix("token_id:")), float(logprobs["token_logprobs"][0])
 
-        return Call("/v1/completions", body, read)
+        return Call(path="/v1/completions", body=body, read=read)
 
 
 class VllmTokens(VllmCompletions):
@@ -134,7 +134,7 @@ class VllmTokens(VllmCompletions):
             return checked([float(value) for value in matrix[:, 0]])
 
         body = {"model": model, "token_ids": context + answer, "sampling_params": sampling}
-        return Call("/inference/v1/generate", body, read)
+        return Call(path="/inference/v1/generate", body=body, read=read)
 
 
 ENGINES: dict[str, Engine] = {"sglang": Sglang(), "vllm": VllmTokens(), "vllm_completions": VllmCompletions()}
@@ -148,7 +148,7 @@ def checked(logprobs: Sequence[Any]) -> Nats:
     return tuple(max(0.0, -float(value)) for value in logprobs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoringServer(Endpoint):
     """A model behind a server that scores prompts."""
 

@@ -25,7 +25,7 @@ from reer.types import Message
 CONTENT = ("model", "messages", "system", "seed")  # fields of a body that are not listed as its parameters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChatService(Endpoint, ABC):
     """A model behind a chat server."""
 
@@ -102,7 +102,9 @@ class ChatService(Endpoint, ABC):
         """The parameters of a call with this body, and how a rejection of it becomes an answer."""
         sent = ", ".join(f"{name}={value!r}" for name, value in body.items() if name not in CONTENT)
         seeded = f"{sent}, a seed" if "seed" in body else sent
-        return RequestProfile(seeded, self._advice(), lambda reason: Completion(reason, "refused", 0, 0))
+        return RequestProfile(
+            seeded, self._advice(), lambda reason: Completion(text=reason, stopped="refused", prompt_tokens=0, tokens=0)
+        )
 
     def _advice(self) -> str:
         on = ", ".join(f"send_{name}=false" for name in (*self.switches, "top_k") if getattr(self, f"send_{name}"))
@@ -114,7 +116,7 @@ Service = TypeVar("Service", bound=ChatService)
 
 def one_token(prompt: Prompt, send_top_p: bool) -> Request:
     """A request for one token; greedy where top_p is sent as well."""
-    return Request(prompt, Sampling(0.0 if send_top_p else 1.0, 1.0, max_tokens=1), 0)
+    return Request(prompt, Sampling(temperature=0.0 if send_top_p else 1.0, top_p=1.0, max_tokens=1), 0)
 
 
 def timed(completion: Completion, seconds: float) -> Completion:
@@ -144,10 +146,10 @@ class ChatSession(Generic[Service]):
     def call(self, request: Request) -> Call[Completion]:
         body = self.server.body(request)
         return Call(
-            self.server.path,
-            body,
-            lambda reply: self.read(reply, request),
-            request.group,
+            path=self.server.path,
+            body=body,
+            read=lambda reply: self.read(reply, request),
+            group=request.group,
             profile=self.server.profile(body),
             timed=timed,
         )

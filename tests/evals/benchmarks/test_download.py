@@ -101,10 +101,10 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 def copies(folder: Path, mirror: Mirror | str, **contents: bytes) -> DataFiles:
     """Local files that are copies: `in/a.txt` of upstream's `data/a.txt`."""
     return DataFiles(
-        str(folder),
-        {f"in/{name}.txt": sha256(content) for name, content in contents.items()},
-        "owner/name",
-        COMMIT,
+        folder=str(folder),
+        sha256={f"in/{name}.txt": sha256(content) for name, content in contents.items()},
+        upstream="owner/name",
+        commit=COMMIT,
         sources={
             f"in/{name}.txt": UpstreamFiles(method="copy", files={"text": f"data/{name}.txt"}) for name in contents
         },
@@ -226,7 +226,13 @@ def test_a_mirror_must_be_https_or_this_machine(tmp_path: Path, mirror: str) -> 
 def test_paths_stay_below_the_folder_and_the_commit(tmp_path: Path, path: str, local: bool) -> None:
     name, file = (path, "a") if local else ("a", path)
     sources = {name: UpstreamFiles(method="copy", files={"text": file})}
-    data = DataFiles(str(tmp_path / "sub/in"), {name: sha256(b"1")}, "owner/name", COMMIT, sources=sources)
+    data = DataFiles(
+        folder=str(tmp_path / "sub/in"),
+        sha256={name: sha256(b"1")},
+        upstream="owner/name",
+        commit=COMMIT,
+        sources=sources,
+    )
     with pytest.raises(InputError, match=r"want relative paths|present, but not"):
         fetch(data, limits=QUICK)
 
@@ -377,7 +383,12 @@ def test_an_extracted_file_and_its_sources_are_checked(serve: Serve, tmp_path: P
         source = replace(PROMPT, sha256={"python": sha256(upstream)}, otherwise="do without")
         where, mirror = str(tmp_path / folder), serve({"judge.py": python})
         return DataFiles(
-            where, {"p.json": sha256(result)}, "owner/name", COMMIT, sources={"p.json": source}, mirror=mirror.url
+            folder=where,
+            sha256={"p.json": sha256(result)},
+            upstream="owner/name",
+            commit=COMMIT,
+            sources={"p.json": source},
+            mirror=mirror.url,
         )
 
     assert fetch(data("good", python, content), limits=QUICK) == ["p.json"]

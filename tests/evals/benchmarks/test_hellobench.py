@@ -182,7 +182,14 @@ VECTORS: list[tuple[float, ...] | None] = [(1, 0.5, 0), (0, 1), None, (1, 1, 1)]
 def verdict(benchmark: HelloBench, item: Item, grades: tuple[float, ...] | None) -> Verdict:
     [call] = benchmark.calls(item, Response.read(item.id, "text", False, 1))
     scores = None if grades is None else benchmark.parse(call, reply(*grades))
-    return Verdict(item.id, call.criterion, scores, "", None if scores else "no_json_list", 1)
+    return Verdict(
+        item_id=item.id,
+        criterion=call.criterion,
+        scores=scores,
+        reply="",
+        why=None if scores else "no_json_list",
+        attempts=1,
+    )
 
 
 @pytest.mark.parametrize("tasks", [(), ("open_ended_QA",), ("chat", "chat")])
@@ -273,7 +280,7 @@ def published(model: str) -> list[dict[str, Any]]:
 
 def published_verdict(benchmark: HelloBench, row: dict[str, Any]) -> Verdict:
     scores = benchmark.parse(JudgeCall(row["id"], row["category"], Prompt(())), reply(*row["scores"]))
-    return Verdict(row["id"], row["category"], scores, "", None, 1)
+    return Verdict(item_id=row["id"], criterion=row["category"], scores=scores, reply="", why=None, attempts=1)
 
 
 def test_the_data_is_complete() -> None:

@@ -47,7 +47,15 @@ def test_length_means_are_over_all_rows_and_quality_means_over_parsed_rows(
     items = benchmark.items()[: len(rows)]
     responses = [Response.read(item.id, row["answer"], False, 1) for item, row in zip(items, rows, strict=True)]
     verdicts = [
-        Verdict(item.id, "quality", None, row["replies"][-1], "x", 1, tuple(row["replies"][:-1]))
+        Verdict(
+            item_id=item.id,
+            criterion="quality",
+            scores=None,
+            reply=row["replies"][-1],
+            why="x",
+            attempts=1,
+            earlier=tuple(row["replies"][:-1]),
+        )
         for item, row in zip(items, rows, strict=True)
     ]
     found = benchmark.official(items, judged_by_item(responses, verdicts))

@@ -202,7 +202,14 @@ def test_a_query_counts_overall_and_for_its_domain(folder: Path) -> None:
 
 
 def verdict(item_id: str, score: float | None) -> Verdict:
-    return Verdict(item_id, "c", None if score is None else {"score": score}, "", None, 1)
+    return Verdict(
+        item_id=item_id,
+        criterion="c",
+        scores=None if score is None else {"score": score},
+        reply="",
+        why=None,
+        attempts=1,
+    )
 
 
 def test_a_query_that_was_not_judged_is_unscored(folder: Path) -> None:
@@ -321,7 +328,15 @@ def test_means_equal_those_of_upstream() -> None:
     replies = {(row["index"], row["criterion"]): tuple(row["replies"]) for row in conformity("judge_replies.jsonl")}
     judged: dict[str, list[Verdict]] = {}
     for (index, criterion), (*earlier, last) in replies.items():
-        found = Verdict(f"wb-{index:04d}", criterion, None, last, None, 1, tuple(earlier))
+        found = Verdict(
+            item_id=f"wb-{index:04d}",
+            criterion=criterion,
+            scores=None,
+            reply=last,
+            why=None,
+            attempts=1,
+            earlier=tuple(earlier),
+        )
         judged.setdefault(found.item_id, []).append(found)
     benchmark = real()
     items = [item for item in benchmark.items() if item.id in judged]

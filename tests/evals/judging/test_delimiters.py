@@ -15,7 +15,7 @@ from tests.conftest import pinned
 BENCH = WritingPrompts(
     judge_prompt="Judge:\n{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
 )
-ITEM = Item("i0", "Write.", "en", "c", 100, ("good?",))
+ITEM = Item(id="i0", prompt="Write.", language="en", category="c", length=100, rubric=("good?",))
 
 
 def judge_prompt(answer: str, item: Item = ITEM) -> str:
@@ -36,7 +36,7 @@ def test_the_answer_is_between_delimiters_and_the_reminder_follows_it() -> None:
 
 
 def test_delimiters_depend_on_answer_and_item_only() -> None:
-    other = Item("i1", "Write.", "en", "c", 100, ("good?",))
+    other = Item(id="i1", prompt="Write.", language="en", category="c", length=100, rubric=("good?",))
     assert judge_prompt("a") == judge_prompt("a")
     assert len({mark(judge_prompt("a")), mark(judge_prompt("b")), mark(judge_prompt("a", other))}) == 3
 

@@ -32,8 +32,8 @@ GRADES = tuple(range(1, 11))
 BENCH = WritingPrompts(
     judge_prompt="{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
 )
-ITEM = Item("i", "Write.", "en", "c", 100, ("good?",))
-REQUEST = Request(Prompt((Message("user", "?"),), '{"score": '), Sampling(0.5, 1.0, 8), 0)
+ITEM = Item(id="i", prompt="Write.", language="en", category="c", length=100, rubric=("good?",))
+REQUEST = Request(Prompt((Message("user", "?"),), '{"score": '), Sampling(temperature=0.5, top_p=1.0, max_tokens=8), 0)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Request
 
 PAIRWISE = Pairwise("{{prompt}}|{{first}}|{{second}}|better")
-ITEMS = [Item(f"i{n}", f"P{n}", "en", "c", None) for n in range(8)]
+ITEMS = [Item(id=f"i{n}", prompt=f"P{n}", language="en", category="c", length=None) for n in range(8)]
 GOOD = [Response.read(item.id, f"good text {item.id}", False, 1) for item in ITEMS]
 WEAK = [Response.read(item.id, f"weak text {item.id}", False, 1) for item in ITEMS]
 
@@ -41,7 +41,12 @@ class Chooser:
         texts = [request.prompt.messages[0].content for request in requests]
         self.prompts += texts
         replies = [self.rule(*re.split(r"\|", text)[1:3]) for text in texts]
-        yield from enumerate([Completion(json.dumps({"better": reply}), "stop", 1, 1) for reply in replies])
+        yield from enumerate(
+            [
+                Completion(text=json.dumps({"better": reply}), stopped="stop", prompt_tokens=1, tokens=1)
+                for reply in replies
+            ]
+        )
 
 
 def judge_of(chooser: Chooser, delimit_answer: bool = False) -> Judge:

@@ -25,7 +25,9 @@ from reer.types import Message
 BENCH = WritingPrompts(
     judge_prompt="{{prompt}}\n{{answer}}\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
 )
-ITEMS = [Item(f"i{n}", f"prompt {n}", "en", "c", 100, ("good?",)) for n in range(6)]
+ITEMS = [
+    Item(id=f"i{n}", prompt=f"prompt {n}", language="en", category="c", length=100, rubric=("good?",)) for n in range(6)
+]
 ANSWERS = [Response.read(item.id, f"text {item.id}", False, 1) for item in ITEMS]
 
 
@@ -48,7 +50,17 @@ class Counting:
             if self.fails_after is not None and len(self.asked) >= self.fails_after:
                 raise Incomplete("the server is gone")
             self.asked.append(request)
-            yield i, Completion('{"score": 7}', self.stopped, 20, 100, 0.25, "counting-2026")
+            yield (
+                i,
+                Completion(
+                    text='{"score": 7}',
+                    stopped=self.stopped,
+                    prompt_tokens=20,
+                    tokens=100,
+                    seconds=0.25,
+                    served="counting-2026",
+                ),
+            )
 
 
 def judge(chat: Any, **changed: Any) -> Judge:
@@ -100,7 +112,7 @@ def test_a_record_holds_what_was_asked_and_what_came(tmp_path: Path) -> None:
     assert "text i0" in record.messages[0].content
     assert (record.reply, record.status, record.stopped) == ('{"score": 7}', "read", "stop")
     assert (record.prompt_tokens, record.tokens, record.seconds, record.served) == (20, 100, 0.25, "counting-2026")
-    assert record.sampling == Sampling(0.5, 0.9, 100)
+    assert record.sampling == Sampling(temperature=0.5, top_p=0.9, max_tokens=100)
     assert record.usd == pytest.approx(0.102)
 
 
@@ -159,8 +171,15 @@ def test_a_budget_without_prices_is_refused(tmp_path: Path) -> None:
         assert len(judge_all(BENCH, ITEMS, ANSWERS, session)) == 6, "a judge of this machine costs nothing"
 
 
-QUESTION = Question("b@1", "i", "q", "m", Request(Prompt((Message("user", "?"),)), Sampling(0.5, 1.0, 9), 3), 0)
-REPLY = Completion("é\u2028\n{}", "stop", 3, 2)
+QUESTION = Question(
+    benchmark="b@1",
+    item_id="i",
+    criterion="q",
+    judge="m",
+    request=Request(Prompt((Message("user", "?"),)), Sampling(temperature=0.5, top_p=1.0, max_tokens=9), 3),
+    attempt=0,
+)
+REPLY = Completion(text="é\u2028\n{}", stopped="stop", prompt_tokens=3, tokens=2)
 
 
 def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:

@@ -38,9 +38,14 @@ from reer.models.protocols import Completion, Device, Request
 BENCH = WritingPrompts(
     judge_prompt="{{prompt}}\n[{{answer}}]\n{{rubric}}", temperature=0.7, top_p=0.95, min_coverage=0.98
 )
-ITEMS = [Item(f"i{n}", f"Prompt number {n}.", "en", "c", 100, ("good?",)) for n in range(10)]
+ITEMS = [
+    Item(id=f"i{n}", prompt=f"Prompt number {n}.", language="en", category="c", length=100, rubric=("good?",))
+    for n in range(10)
+]
 ANSWERS = [Response.read(item.id, "word " * 2**n, False, 1) for n, item in enumerate(ITEMS)]
-CHECKS = ReliabilityChecks(2, 5, True, "{{prompt}}\n[{{answer}}]\n{{rubric}}")
+CHECKS = ReliabilityChecks(
+    null_answer_items=2, repeat_items=5, anchors=True, anchor_prompt="{{prompt}}\n[{{answer}}]\n{{rubric}}"
+)
 
 
 Rule = Callable[[str, int], int]
@@ -60,7 +65,12 @@ class Grader:
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         texts = [re.findall(r"\[(.*)\]", r.prompt.messages[0].content, re.S)[0] for r in requests]
         grades = [self.rule(text, request.seed) for text, request in zip(texts, requests, strict=True)]
-        yield from enumerate([Completion(json.dumps({"score": grade}), "stop", 1, 1) for grade in grades])
+        yield from enumerate(
+            [
+                Completion(text=json.dumps({"score": grade}), stopped="stop", prompt_tokens=1, tokens=1)
+                for grade in grades
+            ]
+        )
 
 
 def by_length(text: str, seed: int) -> int:
@@ -134,7 +144,14 @@ def test_a_consistent_judge_agrees_with_itself_and_a_random_one_does_not(tmp_pat
 
 
 def test_a_second_judge_is_compared_on_some_items(tmp_path: Path) -> None:
-    checks = ReliabilityChecks(0, 0, False, "", 4, judge_of(Grader(by_length, "other")))
+    checks = ReliabilityChecks(
+        null_answer_items=0,
+        repeat_items=0,
+        anchors=False,
+        anchor_prompt="",
+        second_items=4,
+        second=judge_of(Grader(by_length, "other")),
+    )
     stricter = measured(tmp_path, by_length, second=lambda text, seed: max(1, by_length(text, seed) - 1), checks=checks)
     assert stricter.second is not None
     assert (stricter.second.judge, stricter.second.items) == ("other", 4)
@@ -197,4 +214,11 @@ def test_a_negative_number_of_items_is_rejected_with_the_name_of_the_field(field
 @pytest.mark.parametrize(("second_items", "second"), [(3, None), (0, judge_of(Grader(by_length)))])
 def test_a_second_judge_and_its_number_of_items_are_set_together(second_items: int, second: Judge | None) -> None:
     with pytest.raises(InputError, match="want second and second_items together"):
-        ReliabilityChecks(0, 0, False, "", second_items, second)
+        ReliabilityChecks(
+            null_answer_items=0,
+            repeat_items=0,
+            anchors=False,
+            anchor_prompt="",
+            second_items=second_items,
+            second=second,
+        )

@@ -119,13 +119,15 @@ class Scripted:
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         replies = [self.answer(r.prompt.messages[0].content, self._attempt(r)) for r in requests]
         self.asked += requests
-        yield from enumerate([Completion(reply, "stop", 1, 1) for reply in replies])
+        yield from enumerate([Completion(text=reply, stopped="stop", prompt_tokens=1, tokens=1) for reply in replies])
 
     def _attempt(self, request: Request) -> int:
         return sum(before.prompt == request.prompt for before in self.asked)
 
 
-ITEMS = [Item(f"i{n}", f"prompt {n}", "en", "c", 100, ("good?",)) for n in range(4)]
+ITEMS = [
+    Item(id=f"i{n}", prompt=f"prompt {n}", language="en", category="c", length=100, rubric=("good?",)) for n in range(4)
+]
 
 
 def answers(*texts: str) -> list[Response]:
@@ -165,7 +167,9 @@ def test_every_call_has_a_verdict_in_order() -> None:
 def test_an_empty_answer_is_not_sent(empty: str) -> None:
     session = Scripted(lambda text, attempt: '{"score": 5}')
     verdicts = grade(JUDGE, session, answers("a", empty, "c", "d"))
-    assert verdicts[1] == Verdict("i1", "quality", None, "", "empty_answer", 0)
+    assert verdicts[1] == Verdict(
+        item_id="i1", criterion="quality", scores=None, reply="", why="empty_answer", attempts=0
+    )
     assert len(session.asked) == 3
     assert not any("prompt 1" in request.prompt.messages[0].content for request in session.asked)
 
@@ -197,15 +201,19 @@ def test_the_last_reply_and_its_reason_are_kept() -> None:
 def test_closing_is_appended_to_stopped_replies_only() -> None:
     closing = replace(JUDGE, prefill='{"score": ', stop=(",", "}"), closing="}")
     assert closing.sampling(BENCH).stop == (",", "}")
-    assert closing.full_reply(Completion("8", "stop", 1, 1)) == '{"score": 8}'
-    assert closing.full_reply(Completion("8 8 8", "length", 1, 3)) == '{"score": 8 8 8'
+    assert closing.full_reply(Completion(text="8", stopped="stop", prompt_tokens=1, tokens=1)) == '{"score": 8}'
+    assert (
+        closing.full_reply(Completion(text="8 8 8", stopped="length", prompt_tokens=1, tokens=3)) == '{"score": 8 8 8'
+    )
 
 
 class PromptTooLong(Scripted):
     """A judge whose context no prompt fits."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        yield from enumerate([Completion("", "prompt_too_long", 9, 0) for _ in requests])
+        yield from enumerate(
+            [Completion(text="", stopped="prompt_too_long", prompt_tokens=9, tokens=0) for _ in requests]
+        )
 
 
 def test_a_prompt_longer_than_the_judges_context_is_unscored() -> None:
@@ -274,7 +282,12 @@ def test_grades_need_a_model_that_scores_texts() -> None:
 
 
 def test_scored_verdicts_have_no_reason() -> None:
-    assert unscored_reasons([Verdict("i", "q", {"quality": 1.0}, json.dumps({}), None, 1)]) == {}
+    assert (
+        unscored_reasons(
+            [Verdict(item_id="i", criterion="q", scores={"quality": 1.0}, reply=json.dumps({}), why=None, attempts=1)]
+        )
+        == {}
+    )
 
 
 @pytest.mark.parametrize(("judge_sees", "requests"), [("answer", 0), ("official", 1)])

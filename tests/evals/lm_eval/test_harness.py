@@ -87,7 +87,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def thinking(folder: Path) -> LmEval:
-    return LmEval(("said",), str(folder), apply_chat_template=True, max_tokens=60, think_end_token="</think>")
+    return LmEval(
+        tasks=("said",), folder=str(folder), apply_chat_template=True, max_tokens=60, think_end_token="</think>"
+    )
 
 
 def values(found: list[Measure]) -> dict[str, float | None]:
@@ -224,10 +226,10 @@ def test_thinking_that_is_opened_and_not_closed_is_detected(context: str, reply:
 
 
 def test_settings_at_their_default_do_not_change_the_identity(folder: Path) -> None:
-    plain = LmEval(("everyday",))
+    plain = LmEval(tasks=("everyday",))
     assert plain.identity() == {"data": "905af6c9c0ba0aa8", "settings": [["everyday"], None, False, 2048]}
     assert replace(plain, think_end_token="</think>").identity() != plain.identity()
-    mine = LmEval(("said",), str(folder))
+    mine = LmEval(tasks=("said",), folder=str(folder))
     before = mine.identity()
     (folder / "common").write_text(COMMON + "\nnum_fewshot: 1\n")
     assert mine.identity() != before, "an included file is part of what a task is"

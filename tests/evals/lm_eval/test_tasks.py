@@ -122,7 +122,7 @@ def test_replies_and_measures_are_stored_with_the_records(out: dict[str, Any], r
     assert sum(found["unscored"].values()) == quality["total"] - quality["scored"]
 
 
-ITEM = Item("i", "p", "en", "c", 100, ("good?",))
+ITEM = Item(id="i", prompt="p", language="en", category="c", length=100, rubric=("good?",))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ def text(n: int) -> str:
 
 
 def rows(count: int) -> list[RawPair]:
-    return [RawPair(f"Write tale {n}.", text(n), "fiction", "s", f"row {n}") for n in range(count)]
+    return [
+        RawPair(query=f"Write tale {n}.", solution=text(n), category="fiction", source="s", where=f"row {n}")
+        for n in range(count)
+    ]
 
 
 def held(found: Sequence[RawPair], pairs: int, texts: int) -> tuple[list[str], Problems]:
@@ -51,10 +54,12 @@ def test_held_out_texts_are_the_next_rows_after_the_selected_ones() -> None:
 
 def test_no_held_out_text_shares_a_query_or_a_text_with_a_pair() -> None:
     some = rows(9)
-    some[4] = RawPair("write TALE 1", text(40), None, "s", "query of a pair")
-    some[5] = RawPair("Write of rain.", text(2).upper(), None, "s", "text of a pair")
-    some[6] = RawPair(None, text(60), None, "s", "no query")
-    some[7] = RawPair("Write of it.", "too short", None, "s", "too short")
+    some[4] = RawPair(query="write TALE 1", solution=text(40), category=None, source="s", where="query of a pair")
+    some[5] = RawPair(
+        query="Write of rain.", solution=text(2).upper(), category=None, source="s", where="text of a pair"
+    )
+    some[6] = RawPair(query=None, solution=text(60), category=None, source="s", where="no query")
+    some[7] = RawPair(query="Write of it.", solution="too short", category=None, source="s", where="too short")
     kept, problems = held(some, 4, 3)
     assert kept == ["row 8"]
     assert [(drop.id, drop.reason) for drop in problems.drops] == [
@@ -67,14 +72,20 @@ def test_no_held_out_text_shares_a_query_or_a_text_with_a_pair() -> None:
 
 def test_nearly_a_pairs_text_is_not_held_out() -> None:
     long = " ".join(text(n) for n in range(5))
-    some = [RawPair("Write.", long, None, "s", "a"), RawPair("Tell.", f"{long} The end.", None, "s", "b")]
+    some = [
+        RawPair(query="Write.", solution=long, category=None, source="s", where="a"),
+        RawPair(query="Tell.", solution=f"{long} The end.", category=None, source="s", where="b"),
+    ]
     kept, problems = held([*some, *rows(1)], 1, 2)
     assert kept == ["row 0"]
     assert problems.drops[0].reason == "near_duplicate"
 
 
 def test_of_prompts_with_many_stories_one_each_is_held_out() -> None:
-    asked = [RawPair(f"Write tale {n // 3}.", text(n), None, "s", f"row {n}") for n in range(12)]
+    asked = [
+        RawPair(query=f"Write tale {n // 3}.", solution=text(n), category=None, source="s", where=f"row {n}")
+        for n in range(12)
+    ]
     assert held(asked, 4, 9)[0] == ["row 6", "row 9"]
 
 
@@ -92,7 +103,7 @@ def runtime() -> Runtime:
 
 @pytest.fixture
 def store(tmp_path: Path, runtime: Runtime) -> Store:
-    return Store(tmp_path / "store", runtime)
+    return Store(root=tmp_path / "store", runtime=runtime)
 
 
 def source(tmp_path: Path, count: int, *, bad_at: int | None = None) -> JsonlSource:
@@ -101,7 +112,7 @@ def source(tmp_path: Path, count: int, *, bad_at: int | None = None) -> JsonlSou
         lines.insert(bad_at, "{")
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return JsonlSource(str(path))
+    return JsonlSource(path=str(path))
 
 
 def held_out_step(source: JsonlSource, *, pairs: int | None = 4, texts: int = 3) -> Step[HeldOutMetrics]:
@@ -153,10 +164,12 @@ def test_perplexity_is_the_exponential_of_the_mean_nats_and_repeats(store: Store
 
 def test_a_text_beyond_the_models_context_is_counted_and_not_cut(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    long = RawPair("Write much.", " ".join(f"word{n}" for n in range(2000)), None, "s", "long")
+    long = RawPair(
+        query="Write much.", solution=" ".join(f"word{n}" for n in range(2000)), category=None, source="s", where="long"
+    )
     some = [*rows(5), long]
     path.write_text("".join(json.dumps({"query": r.query, "answer": r.solution}) + "\n" for r in some))
-    texts = held_out(source=JsonlSource(str(path)), pairs=4, min_words=5, max_words=4000, texts=2)
+    texts = held_out(source=JsonlSource(path=str(path)), pairs=4, min_words=5, max_words=4000, texts=2)
     step = probes.perplexity(trained=a_model(spec=TinyModel()), held_out=texts, chat_format=CHAT, precision="float32")
     found = store.build(step).metrics
     assert (found.texts, found.too_long, found.tokens) == (1, 1, len(text(4)))

@@ -59,7 +59,7 @@ def slow(ws: Workspace, *, seconds: float, trace: str) -> NoMetrics:
 
 
 def a_store(root: Path, monitor: Monitor | None = None) -> Store:
-    return Store(root, small_runtime(), monitor or Monitor())
+    return Store(root=root, runtime=small_runtime(), monitor=monitor or Monitor())
 
 
 def counting(root: Path) -> tuple[Store, list[str]]:

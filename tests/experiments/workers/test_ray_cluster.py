@@ -47,15 +47,22 @@ def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tupl
     texts = [f"Write about a {TOPICS[n % 8]} number {n}" for n in range(count)]
     body = "The morning is quiet and the work begins. " * 4
     pairs = [
-        Pair(content_id(t), t, f"{t}. {body}\n\nLater the {TOPICS[n % 8]} is busy. {body}", "others", "en", "t")
+        Pair(
+            id=content_id(t),
+            query=t,
+            solution=f"{t}. {body}\n\nLater the {TOPICS[n % 8]} is busy. {body}",
+            category="others",
+            language="en",
+            source="t",
+        )
         for n, t in enumerate(texts)
     ]
     drafter = Drafter(
-        ScriptedSession(0),
-        x.prompts.with_triggers(x.reflection.triggers),
-        x.generator.sampling(400, stop=("</think>",)),
-        x.filters.draft,
-        0,
+        generator=ScriptedSession(0),
+        prompts=x.prompts.with_triggers(x.reflection.triggers),
+        sampling=x.generator.sampling(400, stop=("</think>",)),
+        rules=x.filters.draft,
+        seed=0,
     )
     drafts, _ = drafter.first_drafts(pairs)
     return {pair.id: pair for pair in pairs}, {draft.pair_id: draft.segments for draft in drafts}

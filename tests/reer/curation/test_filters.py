@@ -20,7 +20,7 @@ FILTERS = Filters(
     max_leak=0.5,
 )
 SOLUTION = " ".join(f"word{i}" for i in range(40))
-PAIR = Pair("p", "Write", SOLUTION, "others", "en", "test")
+PAIR = Pair(id="p", query="Write", solution=SOLUTION, category="others", language="en", source="test")
 CALM = "The task asks for a short piece about a harbour, and I see it in winter light. " + " ".join(
     f"Idea {n} comes with its own picture {n * 7}, so it stays." for n in range(8)
 )

@@ -13,7 +13,10 @@ relaxed = settings(deadline=None, max_examples=80)
 
 def samples(kind: str, count: int) -> list[Sample]:
     turns = (Message("user", "q"), Message("assistant", "a"))
-    return [Sample(f"{kind}-{i}", turns, kind, "others", "", "a") for i in range(count)]
+    return [
+        Sample(id=f"{kind}-{i}", messages=turns, source=kind, category="others", thinking="", answer="a")
+        for i in range(count)
+    ]
 
 
 sizes = st.integers(1, 20)
@@ -60,11 +63,11 @@ def test_a_part_without_rows_is_an_error_that_names_it() -> None:
 
 def test_a_mixture_without_parts_is_refused() -> None:
     with pytest.raises(InputError, match="needs at least one"):
-        Mixture("none", synthetic=False, public=False)
+        Mixture(name="none", synthetic=False, public=False)
 
 
 @pytest.mark.parametrize(
     ("synthetic", "public", "chosen"), [(True, False, {"synthetic": 1}), (False, True, {"public": 2})]
 )
 def test_what_a_mixture_does_not_use_is_left_out(synthetic: bool, public: bool, chosen: dict[str, int]) -> None:
-    assert Mixture("m", synthetic, public).choose(synthetic=1, public=2) == chosen
+    assert Mixture(name="m", synthetic=synthetic, public=public).choose(synthetic=1, public=2) == chosen

@@ -10,7 +10,7 @@ from reer.types import Pair
 
 
 def pair(pair_id: str) -> Pair:
-    return Pair(pair_id, "q", "y", "others", "en", "t")
+    return Pair(id=pair_id, query="q", solution="y", category="others", language="en", source="t")
 
 
 def test_each_pairs_thinking_is_used_or_dropped_for_a_reason() -> None:

@@ -72,7 +72,9 @@ sentences = st.lists(fragments, max_size=14).flatmap(
 
 
 def row(pair_id: str, *segments: str, category: str = "others") -> tuple[Pair, Trajectory]:
-    return Pair(pair_id, "q", "y", category, "en", "test"), Trajectory(pair_id, segments, 0)
+    return Pair(id=pair_id, query="q", solution="y", category=category, language="en", source="test"), Trajectory(
+        pair_id, segments, 0
+    )
 
 
 def of_lengths(*sizes: int) -> list[tuple[Pair, Trajectory]]:

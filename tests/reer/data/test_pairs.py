@@ -28,7 +28,7 @@ ANY = Selection(None, 1, 1000)
 def source(tmp_path: Path, content: bytes, **settings: Any) -> JsonlSource:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(content)
-    return JsonlSource(str(file), **settings)
+    return JsonlSource(path=str(file), **settings)
 
 
 def read(tmp_path: Path, content: bytes, policy: str = "error", **settings: Any) -> tuple[list[RawPair], Problems]:
@@ -122,7 +122,7 @@ def test_a_missing_file_and_a_folder_say_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         file_digest(tmp_path)
     with pytest.raises(InputError, match=r"source\.path"):
-        JsonlSource("")
+        JsonlSource(path="")
 
 
 @pytest.mark.parametrize("id", ["x", 7, 0])
@@ -177,7 +177,7 @@ def test_the_bundled_texts_are_whole() -> None:
 @pytest.mark.parametrize(("repo", "revision"), [("name", "main"), ("a/b", "")])
 def test_a_hub_source_wants_owner_name_and_revision(repo: str, revision: str) -> None:
     with pytest.raises(InputError, match="source=hub"):
-        HubSource(repo, revision, "train")
+        HubSource(repo=repo, revision=revision, split="train")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_chat_message_query_of_the_hub_counts_by_its_first_content(value: Any,
 
 
 def raw(text: str, query: str | None = "q", category: str | None = "others", votes: float | None = None) -> RawPair:
-    return RawPair(query, text, category, "test", f"file:{text[:3]}", votes)
+    return RawPair(query=query, solution=text, category=category, source="test", where=f"file:{text[:3]}", votes=votes)
 
 
 def reasons(rows: Iterable[RawPair], selection: Selection = ANY, min_votes: float | None = None) -> list[str]:
@@ -268,7 +268,12 @@ class Writes:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         for i, r in enumerate(requests):
-            yield i, Completion(self.write(r.prompt.messages[-1].content), self.stopped, 1, 1)  # type: ignore[arg-type]
+            yield (
+                i,
+                Completion(
+                    text=self.write(r.prompt.messages[-1].content), stopped=self.stopped, prompt_tokens=1, tokens=1
+                ),
+            )  # type: ignore[arg-type]
 
 
 def never() -> Generator:
@@ -328,7 +333,10 @@ def test_a_reply_that_cannot_be_a_query_is_replaced(reply: str, stopped: str, te
 
 
 def test_a_pairs_id_and_language_come_from_its_content_alone() -> None:
-    rows = [raw("text", "写诗"), RawPair(" 写诗 ", "text", "poetry", "elsewhere", "z:9", 4.0)]
+    rows = [
+        raw("text", "写诗"),
+        RawPair(query=" 写诗 ", solution="text", category="poetry", source="elsewhere", where="z:9", votes=4.0),
+    ]
     first, second = complete(rows, TAXONOMY, PROMPTS, never).pairs
     assert first.id == second.id
     assert first.language == "zh"
@@ -336,7 +344,7 @@ def test_a_pairs_id_and_language_come_from_its_content_alone() -> None:
 
 def test_queries_that_are_benchmark_prompts_are_found() -> None:
     def pair(id: str, query: str) -> Pair:
-        return Pair(id, query, "y", "others", "en", "test")
+        return Pair(id=id, query=query, solution="y", category="others", language="en", source="test")
 
     prompts = ["Write a story about the old lighthouse and its last keeper.", "A haiku, please"]
     pairs = [

@@ -16,7 +16,7 @@ def read(tmp_path: Path, *rows: Any, limit: int | None = None, policy: str = "er
     file = tmp_path / "public.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     problems = Problems(policy)  # type: ignore[arg-type]
-    return list(PublicRows("test", path=str(file), limit=limit).samples(problems)), problems
+    return list(PublicRows(name="test", path=str(file), limit=limit).samples(problems)), problems
 
 
 def turns(reply: str) -> dict[str, Any]:
@@ -157,17 +157,17 @@ def test_ids_are_of_the_content(tmp_path: Path) -> None:
 def test_the_identity_is_the_content_not_the_path(tmp_path: Path) -> None:
     for name, text in (("a", "{}"), ("b", "{}"), ("c", "{ }")):
         (tmp_path / name).write_text(text)
-    a, b, c = (PublicRows("x", path=str(tmp_path / name)).identity() for name in "abc")
+    a, b, c = (PublicRows(name="x", path=str(tmp_path / name)).identity() for name in "abc")
     assert a == b != c
 
 
 @pytest.mark.parametrize("where", [{"path": "p", "repo": "a/b", "revision": "r"}, {"repo": "a/b"}])
 def test_a_path_and_a_repo_or_a_repo_without_revision_is_refused(where: dict[str, str]) -> None:
     with pytest.raises(InputError, match="public=x"):
-        PublicRows("x", **where)  # type: ignore[arg-type]
+        PublicRows(name="x", **where)  # type: ignore[arg-type]
 
 
 def test_the_bundled_problems_all_have_thinking_and_answer() -> None:
-    samples = list(PublicRows("problems").samples(Problems("error")))
+    samples = list(PublicRows(name="problems").samples(Problems("error")))
     assert len({sample.id for sample in samples}) == len(samples) == 32
     assert all(sample.thinking and sample.answer for sample in samples)

@@ -17,7 +17,7 @@ from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, decod
 from reer.types import Message
 from tests.fakes.calls import completions, scores
 
-SAMPLING = Sampling(0.7, 0.9, 10)
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=10)
 
 
 class Model:
@@ -31,7 +31,7 @@ class Model:
         self._count([r.prompt.messages[0].content for r in requests])
         for i, request in enumerate(requests):
             text = f"{self.name}: {request.prompt.messages[0].content}/{request.seed} 想\u2028"
-            yield i, Completion(text, "stop", 1, 2)
+            yield i, Completion(text=text, stopped="stop", prompt_tokens=1, tokens=2)
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         self._count([p.answer for p in passages])
@@ -68,7 +68,9 @@ class Full(Model):
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self._count([r.prompt.messages[0].content for r in requests])
-        yield from ((i, Completion("", "prompt_too_long", 9, 0)) for i in range(len(requests)))
+        yield from (
+            (i, Completion(text="", stopped="prompt_too_long", prompt_tokens=9, tokens=0)) for i in range(len(requests))
+        )
 
 
 def test_a_prompt_that_was_too_long_is_sent_again(tmp_path: Path) -> None:
@@ -100,8 +102,8 @@ def test_an_equal_call_in_one_batch_is_made_once(tmp_path: Path) -> None:
     [
         request("a", seed=1),
         request("A"),
-        request("a", sampling=Sampling(0.8, 0.9, 10)),
-        request("a", sampling=Sampling(0.7, 0.9, 10, stop=("x",))),
+        request("a", sampling=Sampling(temperature=0.8, top_p=0.9, max_tokens=10)),
+        request("a", sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=10, stop=("x",))),
         Request(Prompt((Message("system", "a"),), "pre"), SAMPLING, 0),
         Request(Prompt((Message("user", "a"),)), SAMPLING, 0),
     ],

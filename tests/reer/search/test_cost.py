@@ -8,7 +8,7 @@ from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentS
 from tests.fakes.costs import ASSUMED
 from tests.fakes.fields import assert_field_refuses
 
-RELEASED = SegmentSearch(10, 2, 0.25).budget()
+RELEASED = SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25).budget()
 
 
 def test_twenty_thousand_pairs_cost_what_the_published_arithmetic_says() -> None:
@@ -29,15 +29,15 @@ def test_the_paper_scale_uses_these_assumptions() -> None:
 
 
 def test_without_edits_a_draft_is_written_and_scored_once() -> None:
-    cost = search_cost(SegmentSearch(0, 2, 0.25).budget(), 10, ASSUMED)
+    cost = search_cost(SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25).budget(), 10, ASSUMED)
     assert (cost.score_calls, cost.rewrite_calls, cost.written_tokens) == (10, 0, 22_000)
     assert cost.scored_tokens == cost.scored_tokens_naive == 10 * 5600
 
 
 def test_the_budget_of_every_search_method() -> None:
-    assert SegmentSearch(10, 2, 0.25, passes=3).budget() == SearchBudget(1, 30, 2)
-    assert RandomSearch(10, 2, 0.25).budget() == SearchBudget(1, 10, 2)
-    assert MultiStart(21, SegmentSearch(0, 2, 0.25)).budget() == SearchBudget(21, 0, 2)
+    assert SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25, passes=3).budget() == SearchBudget(1, 30, 2)
+    assert RandomSearch(max_edits=10, n_candidates=2, threshold=0.25).budget() == SearchBudget(1, 10, 2)
+    assert MultiStart(21, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25)).budget() == SearchBudget(21, 0, 2)
 
 
 def test_cost_grows_in_proportion_to_the_starts() -> None:

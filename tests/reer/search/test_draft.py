@@ -15,8 +15,18 @@ from reer.types import Drop, Pair, item_seed
 from tests.fakes.fields import assert_field_refuses
 from tests.fakes.prompts import BOUND, ENGLISH
 
-SAMPLING = Sampling(0.7, 0.95, 400, stop=("</think>",))
-PAIRS = [Pair(f"id{i}", f"Write about boat number {i}", "A boat.", "others", "en", "test") for i in range(6)]
+SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=400, stop=("</think>",))
+PAIRS = [
+    Pair(
+        id=f"id{i}",
+        query=f"Write about boat number {i}",
+        solution="A boat.",
+        category="others",
+        language="en",
+        source="test",
+    )
+    for i in range(6)
+]
 RULES = DraftRules(min_tokens=1, min_segments=2)
 
 
@@ -26,7 +36,7 @@ class Says:
     name = "says"
 
     def __init__(self, text: str, tokens: int = 200, stopped: str = "stop") -> None:
-        self.reply = Completion(text, stopped, 1, tokens)  # type: ignore[arg-type]
+        self.reply = Completion(text=text, stopped=stopped, prompt_tokens=1, tokens=tokens)  # type: ignore[arg-type]
         self.asked: list[Request] = []
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
@@ -60,20 +70,26 @@ def test_all_openers_are_used_over_many_seeds() -> None:
 
 def test_every_pair_has_its_own_seed() -> None:
     writer = Says("x")
-    Drafter(writer, BOUND, SAMPLING, RULES, 0).first_drafts(PAIRS)
+    Drafter(generator=writer, prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=0).first_drafts(PAIRS)
     assert len({request.seed for request in writer.asked}) == len(PAIRS)
 
 
 def test_the_order_of_pairs_changes_no_draft() -> None:
-    forth, _ = Drafter(ScriptedSession(0), BOUND, SAMPLING, RULES, 3).first_drafts(PAIRS)
-    back, _ = Drafter(ScriptedSession(0), BOUND, SAMPLING, RULES, 3).first_drafts(PAIRS[::-1])
+    forth, _ = Drafter(
+        generator=ScriptedSession(0), prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=3
+    ).first_drafts(PAIRS)
+    back, _ = Drafter(generator=ScriptedSession(0), prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=3).first_drafts(
+        PAIRS[::-1]
+    )
     assert forth == back[::-1]
     assert all(len(draft.segments) >= 2 for draft in forth)
 
 
 def test_a_draft_begins_with_its_opener_and_ends_before_the_closing_tag() -> None:
     writer = Says(f" that {'a' * 120}.\n\n{'b' * 120}.\n</think>\n\nThe answer.")
-    (draft,), _ = Drafter(writer, BOUND, SAMPLING, RULES, 0).first_drafts(PAIRS[:1])
+    (draft,), _ = Drafter(generator=writer, prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=0).first_drafts(
+        PAIRS[:1]
+    )
     assert draft.segments[0].startswith(ENGLISH.openers)
     assert draft.segments[-1] == "b" * 120 + "."
     assert draft.tokens == 200
@@ -106,7 +122,9 @@ def test_a_prompt_that_fills_the_context_is_the_reason_of_a_drop() -> None:
 
 
 def test_dropped_drafts_are_listed_with_their_pair() -> None:
-    kept, dropped = Drafter(Says("short", tokens=0), BOUND, SAMPLING, RULES, 0).first_drafts(PAIRS[:2])
+    kept, dropped = Drafter(
+        generator=Says("short", tokens=0), prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=0
+    ).first_drafts(PAIRS[:2])
     assert kept == []
     assert dropped == [Drop("id0", "draft_too_short"), Drop("id1", "draft_too_short")]
 
@@ -118,7 +136,7 @@ def test_a_rule_out_of_range_is_refused_with_its_field(field: str, value: int) -
 
 def test_further_drafts_are_numbered_after_the_first() -> None:
     writer = Says(f" {'a' * 120}.\n\n{'b' * 120}.")
-    drafter = Drafter(writer, BOUND, SAMPLING, DraftRules(0, 2), 0)
+    drafter = Drafter(generator=writer, prompts=BOUND, sampling=SAMPLING, rules=DraftRules(0, 2), seed=0)
     pairs = {pair.id: pair for pair in PAIRS}
     (three, one) = drafter.further_drafts(pairs, [RequestDrafts("id0", 3), RequestDrafts("id1", 1)])
     assert (len(three), len(one), len({request.seed for request in writer.asked})) == (3, 1, 4)
@@ -127,7 +145,7 @@ def test_further_drafts_are_numbered_after_the_first() -> None:
 
 def test_each_draft_of_a_pair_has_its_own_seed_and_z0_keeps_its() -> None:
     writer = Says(f" that {'a' * 120}.\n\n{'b' * 120}.")
-    drafter = Drafter(writer, BOUND, SAMPLING, RULES, 4)
+    drafter = Drafter(generator=writer, prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=4)
     drafter.first_drafts(PAIRS[:1])
     drafter.starts([(PAIRS[0], sample) for sample in range(4)])
     seeds = [request.seed for request in writer.asked]

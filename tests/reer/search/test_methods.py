@@ -169,30 +169,42 @@ def test_any_width_gives_the_same_results_in_the_same_order(
 @pytest.mark.parametrize("invalid", INVALID)
 def test_an_invalid_score_never_wins_and_is_named(invalid: float | None) -> None:
     world = Table({"old0": 0.9, "bad": invalid, "good": 0.8}, rewrites("bad", "good"))
-    result = one(world, SegmentSearch(1, 2, 0.0), 1)
+    result = one(world, SegmentSearch(max_edits=1, n_candidates=2, threshold=0.0), 1)
     assert result.segments == ("good",)
     assert [c.lost for c in result.edits[0].candidates] == ["no_valid_score", None]
 
 
 def test_a_tie_keeps_the_incumbent() -> None:
-    result = one(Table({"old0": 0.5, "same": 0.5}, rewrites("same")), SegmentSearch(1, 1, 0.0), 1)
+    result = one(
+        Table({"old0": 0.5, "same": 0.5}, rewrites("same")),
+        SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0),
+        1,
+    )
     assert result.segments == ("old0",)
     assert result.edits[0].chosen is None
 
 
 def test_the_first_of_equal_candidates_wins() -> None:
-    result = one(Table({"old0": 0.5, "a": 0.4, "b": 0.4}, rewrites("a", "b")), SegmentSearch(1, 2, 0.0), 1)
+    result = one(
+        Table({"old0": 0.5, "a": 0.4, "b": 0.4}, rewrites("a", "b")),
+        SegmentSearch(max_edits=1, n_candidates=2, threshold=0.0),
+        1,
+    )
     assert result.segments == ("a",)
 
 
 def test_a_score_of_zero_is_a_score() -> None:
-    result = one(Table({"old0": 0.5, "perfect": 0.0}, rewrites("perfect")), SegmentSearch(1, 1, -1.0), 1)
+    result = one(
+        Table({"old0": 0.5, "perfect": 0.0}, rewrites("perfect")),
+        SegmentSearch(max_edits=1, n_candidates=1, threshold=-1.0),
+        1,
+    )
     assert (result.segments, result.score) == (("perfect",), 0.0)
 
 
 def test_lost_candidates_are_kept_and_never_scored() -> None:
     world = Table({"old0": 0.5}, [Candidate("", 3, None, "no_tag"), Candidate("x", 3, None, "too_long")])
-    result = one(world, SegmentSearch(1, 2, 0.0), 1)
+    result = one(world, SegmentSearch(max_edits=1, n_candidates=2, threshold=0.0), 1)
     assert world.scored == [("p0", ("old0",))]
     assert [c.lost for c in result.edits[0].candidates] == ["no_tag", "too_long"]
 
@@ -211,24 +223,32 @@ def test_lost_candidates_are_kept_and_never_scored() -> None:
 )
 def test_why_a_search_stopped(size: int, max_edits: int, best: float, stopped: str, edits: int) -> None:
     world = Constant(rewrites("worse"), best, 1.0)
-    result = one(world, SegmentSearch(max_edits, 1, 0.25), size)
+    result = one(world, SegmentSearch(max_edits=max_edits, n_candidates=1, threshold=0.25), size)
     assert (result.stopped, len(result.edits)) == (stopped, edits)
 
 
 @pytest.mark.parametrize("candidate", [Candidate("", 1, None, "no_tag"), Candidate("unscorable", 1, None, None)])
 def test_a_search_without_one_usable_candidate_is_degenerate(candidate: Candidate) -> None:
-    result = one(Table({"old0": 0.9, "unscorable": math.nan}, [candidate]), SegmentSearch(1, 1, 0.25), 1)
+    result = one(
+        Table({"old0": 0.9, "unscorable": math.nan}, [candidate]),
+        SegmentSearch(max_edits=1, n_candidates=1, threshold=0.25),
+        1,
+    )
     assert (result.stopped, result.segments) == ("degenerate", ("old0",))
 
 
 def test_the_threshold_ends_a_search_after_the_edit_that_reaches_it() -> None:
-    result = one(Table({"old0 old1": 0.9, "x old1": 0.2}, rewrites("x")), SegmentSearch(2, 1, 0.25), 2)
+    result = one(
+        Table({"old0 old1": 0.9, "x old1": 0.2}, rewrites("x")),
+        SegmentSearch(max_edits=2, n_candidates=1, threshold=0.25),
+        2,
+    )
     assert (result.stopped, len(result.edits), result.score) == ("threshold", 1, 0.2)
 
 
 def test_without_edits_the_draft_is_scored_and_unchanged() -> None:
     world = World(1)
-    result = one(world, SegmentSearch(0, 2, 0.0), 4)
+    result = one(world, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.0), 4)
     assert result.segments == result.draft
     assert (len(world.scored), result.edits, result.score) == (1, (), result.draft_score)
 
@@ -236,7 +256,7 @@ def test_without_edits_the_draft_is_scored_and_unchanged() -> None:
 @pytest.mark.parametrize("invalid", INVALID)
 def test_a_draft_without_a_score_fails_without_affecting_others(invalid: float | None) -> None:
     world = Table({"old0": invalid, "old0 old1": 0.5}, [Candidate("", 1, None, "empty")])
-    results = world.run(SegmentSearch(1, 1, 0.0), [1, 2, 1])
+    results = world.run(SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0), [1, 2, 1])
     assert results["p0"] == Failure("p0", "draft_unscorable")
     assert isinstance(results["p2"], Failure)
     assert isinstance(results["p1"], Refinement)
@@ -251,7 +271,10 @@ def test_requests_of_one_kind_are_batched_up_to_the_width() -> None:
         sizes.append(len(requests))
         return world.score(requests)
 
-    steps = {pair_id: SegmentSearch(2, 2, -1.0).steps(pair_id, draft) for pair_id, draft in drafts.items()}
+    steps = {
+        pair_id: SegmentSearch(max_edits=2, n_candidates=2, threshold=-1.0).steps(pair_id, draft)
+        for pair_id, draft in drafts.items()
+    }
     done: list[str] = []
     run_searches(steps, Handlers(world.rewrite, score, world.draft), 4, lambda result: done.append(result.pair_id))
     assert max(sizes) == 4
@@ -271,12 +294,12 @@ def test_requests_of_one_kind_are_batched_up_to_the_width() -> None:
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_field(field: str, value: float) -> None:
-    assert_field_refuses(SegmentSearch(1, 1, 0.0), field, value)
+    assert_field_refuses(SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0), field, value)
 
 
 def test_a_handler_that_returns_too_few_replies_is_an_error() -> None:
     with pytest.raises(ValueError, match="RequestRewrites got 1 replies, wants 2"):
-        one(Table({"old0": 0.9, "a": 0.8}, rewrites("a")), SegmentSearch(1, 2, 0.0), 1)
+        one(Table({"old0": 0.9, "a": 0.8}, rewrites("a")), SegmentSearch(max_edits=1, n_candidates=2, threshold=0.0), 1)
 
 
 @relaxed
@@ -284,7 +307,7 @@ def test_a_handler_that_returns_too_few_replies_is_an_error() -> None:
 def test_several_passes_never_raise_the_score_and_end_when_one_changes_nothing(
     seed: int, max_edits: int, size: int, passes: int
 ) -> None:
-    result = one(World(seed), SegmentSearch(max_edits, 2, -1.0, passes=passes), size)
+    result = one(World(seed), SegmentSearch(max_edits=max_edits, n_candidates=2, threshold=-1.0, passes=passes), size)
     per_pass = min(max_edits, size)
     by_pass = [[edit for edit in result.edits if edit.pass_index == index] for index in range(passes)]
     made = [edits for edits in by_pass if edits]
@@ -296,7 +319,7 @@ def test_several_passes_never_raise_the_score_and_end_when_one_changes_nothing(
 
 def test_a_request_names_its_pass() -> None:
     world = Table({"old0": 0.9, "x": 0.5}, rewrites("x"))
-    one(world, SegmentSearch(1, 1, 0.0, passes=3), 1)
+    one(world, SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0, passes=3), 1)
     assert world.passes == [0, 1]
 
 
@@ -304,7 +327,7 @@ def test_a_request_names_its_pass() -> None:
 @given(st.integers(), st.integers(1, 5), st.integers(1, 6))
 def test_random_search_makes_every_edit_and_takes_any_usable_rewrite(seed: int, max_edits: int, size: int) -> None:
     world = World(seed)
-    result = one(world, RandomSearch(max_edits, 3, 10.0), size)
+    result = one(world, RandomSearch(max_edits=max_edits, n_candidates=3, threshold=10.0), size)
     assert len(result.edits) == min(max_edits, size), "no threshold ends it"
     assert result.score == world.score_of("p0", result.segments)
     assert all(e.candidates[e.chosen].score is not None for e in result.edits if e.chosen is not None)
@@ -312,7 +335,7 @@ def test_random_search_makes_every_edit_and_takes_any_usable_rewrite(seed: int, 
 
 def test_random_search_is_uniform_and_reproducible() -> None:
     world = Constant(rewrites("a", "b"), 0.5, 0.5)
-    runs = [world.run(RandomSearch(1, 2, 0.0, seed=1), [1] * 600) for _ in range(2)]
+    runs = [world.run(RandomSearch(max_edits=1, n_candidates=2, threshold=0.0, seed=1), [1] * 600) for _ in range(2)]
     assert runs[0] == runs[1]
     taken = [r.edits[0].chosen for r in runs[0].values() if isinstance(r, Refinement)]
     assert all(150 < taken.count(choice) < 250 for choice in (0, 1, None))
@@ -322,7 +345,7 @@ def test_random_search_is_uniform_and_reproducible() -> None:
 @given(st.integers(), st.integers(2, 5), st.integers(0, 3), st.integers(1, 4))
 def test_several_starts_keep_every_run_and_the_lowest_wins(seed: int, starts: int, max_edits: int, size: int) -> None:
     world = World(seed)
-    result = one(world, MultiStart(starts, SegmentSearch(max_edits, 2, -1.0)), size)
+    result = one(world, MultiStart(starts, SegmentSearch(max_edits=max_edits, n_candidates=2, threshold=-1.0)), size)
     assert len(result.runs) + len(result.lost_starts) == starts
     assert result.runs[0].draft == result.draft, "z(0) is one of the starts"
     assert result.score == min(run.score for run in result.runs) <= result.draft_score
@@ -334,14 +357,14 @@ def test_several_starts_keep_every_run_and_the_lowest_wins(seed: int, starts: in
 def test_best_of_n_generates_drafts_and_nothing_else() -> None:
     starts = [Start(("better",), 30, None), Start((), 2, "draft_too_short"), Start(("worse",), 40, None)]
     world = Table({"old0": 0.9, "better": 0.4, "worse": 1.2}, starts=starts)
-    result = one(world, MultiStart(4, SegmentSearch(0, 2, 0.25)), 1)
+    result = one(world, MultiStart(4, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25)), 1)
     assert (result.segments, result.score, result.draft_score) == (("better",), 0.4, 0.9)
     assert (result.lost_starts, result.tokens, result.trace()) == (("draft_too_short",), 70, ())
 
 
 def test_a_gain_within_the_noise_is_a_tie() -> None:
     world = Table({"old0": 0.5, "a": 0.4999, "b": 0.45}, rewrites("a"))
-    quiet = SegmentSearch(1, 1, 0.0)
+    quiet = SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0)
     assert one(world, quiet, 1).segments == ("a",)
     assert one(world, quiet.rescaled(lambda nats: nats, noise=0.001), 1).segments == ("old0",)
     world.candidates = rewrites("b")
@@ -349,12 +372,19 @@ def test_a_gain_within_the_noise_is_a_tie() -> None:
 
 
 def test_a_threshold_in_nats_is_converted_to_the_unit_of_the_score() -> None:
-    assert SegmentSearch(1, 1, 0.25).rescaled(math.exp, 0.0).threshold == math.exp(0.25)
-    assert MultiStart(2, SegmentSearch(1, 1, 0.25)).rescaled(math.exp, 0.5).search.min_gain == 0.5
+    assert SegmentSearch(max_edits=1, n_candidates=1, threshold=0.25).rescaled(math.exp, 0.0).threshold == math.exp(
+        0.25
+    )
+    assert (
+        MultiStart(2, SegmentSearch(max_edits=1, n_candidates=1, threshold=0.25))
+        .rescaled(math.exp, 0.5)
+        .search.min_gain
+        == 0.5
+    )
 
 
 def test_multi_start_wants_two_starts() -> None:
-    assert_field_refuses(MultiStart(2, SegmentSearch(1, 1, 0.0)), "starts", 1)
+    assert_field_refuses(MultiStart(2, SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0)), "starts", 1)
 
 
 def test_every_code_of_an_outcome_has_a_sentence() -> None:

@@ -18,10 +18,10 @@ from reer.types import Pair
 from tests.fakes.prompts import BOUND, PROMPTS, TRIGGERS
 
 SOLUTION = f"The harbour wakes before the town does. {'a' * 90}\n\nThen the boats go out. {'b' * 100}"
-PAIR = Pair("p", "Write about a harbour", SOLUTION, "others", "en", "test")
-SHORT = Pair("s", "Write one line", "One line.", "others", "en", "test")
+PAIR = Pair(id="p", query="Write about a harbour", solution=SOLUTION, category="others", language="en", source="test")
+SHORT = Pair(id="s", query="Write one line", solution="One line.", category="others", language="en", source="test")
 PAIRS = {pair.id: pair for pair in (PAIR, SHORT)}
-SAMPLING = Sampling(0.7, 0.95, 300, stop=("</refine>",))
+SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=300, stop=("</refine>",))
 SEGMENTS = ("First I look at the task.", "Then I plan the piece.", "At last I check it.")
 AS_RELEASED = ScoreMetric("clipped_nll", 2.0, skip_first_segment=True, wrap_in_instruction=True)
 NLL = ScoreMetric("nll", None, skip_first_segment=False, wrap_in_instruction=True)
@@ -34,7 +34,7 @@ class Says:
     name = "says"
 
     def __init__(self, text: str = "", stopped: str = "stop") -> None:
-        self.reply = Completion(text, stopped, 1, 5)  # type: ignore[arg-type]
+        self.reply = Completion(text=text, stopped=stopped, prompt_tokens=1, tokens=5)  # type: ignore[arg-type]
         self.asked: list[Request] = []
         self.scored: list[Passage] = []
 
@@ -48,7 +48,7 @@ class Says:
 
 
 def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
-    return Rewriter(model, PAIRS, BOUND, SAMPLING, seed)
+    return Rewriter(generator=model, pairs=PAIRS, prompts=BOUND, sampling=SAMPLING, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_why_a_rewrite_is_lost(text: str | None, cut: bool, reason: str | None) 
     ],
 )
 def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost: str | None) -> None:
-    ((candidate,),) = rewriter(Says(reply))([RequestRewrites("p", SEGMENTS, 1, 1)])
+    ((candidate,),) = rewriter(Says(reply))([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)])
     assert (candidate.text, candidate.lost, candidate.score, candidate.tokens) == (text, lost, None, 5)
 
 
@@ -100,20 +100,24 @@ def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost
     ],
 )
 def test_a_reply_cut_by_its_limit_keeps_its_complete_sentences(reply: str, text: str, lost: str | None) -> None:
-    ((candidate,),) = rewriter(Says(reply, stopped="length"))([RequestRewrites("p", SEGMENTS, 1, 1)])
+    ((candidate,),) = rewriter(Says(reply, stopped="length"))(
+        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)]
+    )
     assert (candidate.text, candidate.lost) == (text, lost)
 
 
 def test_the_stop_strings_of_an_edit_come_from_the_prompt_texts() -> None:
     model = Says("x")
     stops = replace(PROMPTS, en=replace(PROMPTS.en, edit_stops=("</refine>", "\n\n")))
-    Rewriter(model, PAIRS, stops.with_triggers(TRIGGERS), SAMPLING, 0)([RequestRewrites("p", SEGMENTS, 1, 1)])
+    Rewriter(generator=model, pairs=PAIRS, prompts=stops.with_triggers(TRIGGERS), sampling=SAMPLING, seed=0)(
+        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)]
+    )
     assert model.asked[0].sampling == replace(SAMPLING, stop=("</refine>", "\n\n"))
 
 
 def test_the_marked_segment_stands_between_what_is_before_and_after() -> None:
     model = Says("x")
-    rewriter(model)([RequestRewrites("p", SEGMENTS, 1, 1)])
+    rewriter(model)([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)])
     asked = model.asked[0].prompt
     assert f"{SEGMENTS[0]}<replace>{SEGMENTS[1]}</replace>{SEGMENTS[2]}" in asked.messages[-1].content
     assert asked.prefill.endswith("<analyze>")
@@ -121,7 +125,10 @@ def test_the_marked_segment_stands_between_what_is_before_and_after() -> None:
 
 def test_every_sample_has_its_own_seed_whatever_shares_its_batch() -> None:
     alone, together = Says("x"), Says("x")
-    request, other = RequestRewrites("p", SEGMENTS, 1, 3), RequestRewrites("s", SEGMENTS, 0, 2)
+    request, other = (
+        RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=3),
+        RequestRewrites(pair_id="s", segments=SEGMENTS, index=0, n=2),
+    )
     rewriter(alone)([request])
     replies = rewriter(together)([other, request])
     assert [len(reply) for reply in replies] == [2, 3]
@@ -131,13 +138,13 @@ def test_every_sample_has_its_own_seed_whatever_shares_its_batch() -> None:
 
 def test_more_candidates_include_those_of_fewer() -> None:
     two, four = Says("x"), Says("x")
-    rewriter(two)([RequestRewrites("p", SEGMENTS, 1, 2)])
-    rewriter(four)([RequestRewrites("p", SEGMENTS, 1, 4)])
+    rewriter(two)([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=2)])
+    rewriter(four)([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=4)])
     assert four.asked[:2] == two.asked
 
 
 def test_the_scripted_model_gives_usable_candidates() -> None:
-    (candidates,) = rewriter(ScriptedSession(0))([RequestRewrites("p", SEGMENTS, 1, 4)])
+    (candidates,) = rewriter(ScriptedSession(0))([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=4)])
     assert [candidate.lost for candidate in candidates] == [None] * 4
     assert len({candidate.text for candidate in candidates}) > 1
 
@@ -207,7 +214,9 @@ def test_passages_that_cannot_be_scored_are_not_sent_to_the_scorer() -> None:
 
 
 def test_a_rewrite_whose_prompt_fills_the_context_is_lost() -> None:
-    ((candidate,),) = rewriter(Says(stopped="prompt_too_long"))([RequestRewrites("p", SEGMENTS, 0, 1)])
+    ((candidate,),) = rewriter(Says(stopped="prompt_too_long"))(
+        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=0, n=1)]
+    )
     assert (candidate.lost, candidate.score) == ("prompt_too_long", None)
 
 
@@ -231,7 +240,9 @@ def test_a_threshold_in_nats_has_a_value_in_each_metric() -> None:
 
 def test_rewrites_in_a_later_pass_have_seeds_of_their_own() -> None:
     model = Says()
-    rewriter(model)([RequestRewrites("p", SEGMENTS, 0, 2, pass_index) for pass_index in (0, 1)])
+    rewriter(model)(
+        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=0, n=2, pass_index=pass_index) for pass_index in (0, 1)]
+    )
     assert len({request.seed for request in model.asked}) == 4
 
 

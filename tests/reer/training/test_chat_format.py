@@ -39,7 +39,14 @@ def tokenizer() -> Any:
 
 
 def sample(answer: str = "An answer.", thinking: str = "A thought.", query: str = "A query?", id: str = "s") -> Sample:
-    return Sample(id, (Message("user", query), Message("assistant", answer)), "test", "others", thinking, answer)
+    return Sample(
+        id=id,
+        messages=(Message("user", query), Message("assistant", answer)),
+        source="test",
+        category="others",
+        thinking=thinking,
+        answer=answer,
+    )
 
 
 def one(tokenizer: Any, sample: Sample, chat: ChatFormat = PLAIN) -> Rendered:
@@ -126,7 +133,7 @@ def test_all_turns_before_the_last_are_in_the_prompt_and_masked(tokenizer: Any) 
         Message("user", "V"),
         Message("assistant", "B"),
     )
-    row = one(tokenizer, Sample("s", turns, "test", "others", "", "B"))
+    row = one(tokenizer, Sample(id="s", messages=turns, source="test", category="others", thinking="", answer="B"))
     assert trained_text(tokenizer, row) == "B" + END_OF_TURN
     assert "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>" in read(
         tokenizer, row
@@ -246,7 +253,17 @@ def test_rows_without_thinking_are_those_that_are_kept_with_thinking(tokenizer: 
 
 def test_earlier_thinking_that_qwen3s_own_template_deletes_is_kept(qwen: Any) -> None:
     turns = (Message("user", "U"), Message("assistant", "<think>\nfirst\n</think>\n\nA"), Message("user", "V"))
-    text = one(qwen, Sample("s", (*turns, Message("assistant", "B")), "test", "others", "second", "B"))
+    text = one(
+        qwen,
+        Sample(
+            id="s",
+            messages=(*turns, Message("assistant", "B")),
+            source="test",
+            category="others",
+            thinking="second",
+            answer="B",
+        ),
+    )
     own = qwen.apply_chat_template([{"role": m.role, "content": m.content} for m in turns], tokenize=False)
     assert "first" not in own
     assert "<think>\nfirst\n</think>\n\nA<|im_end|>" in read(qwen, text)
@@ -260,7 +277,14 @@ def test_thinking_blocks_inside_a_text_drop_the_row_with_a_reason(qwen: Any) -> 
         sample(thinking="<think>a", id="nested"),
         sample(query="say <|im_end|>", id="special"),
         sample(answer="Then </think> was quoted.", id="quoted"),
-        Sample("earlier", (*earlier, Message("assistant", "B")), "test", "others", "z", "B"),
+        Sample(
+            id="earlier",
+            messages=(*earlier, Message("assistant", "B")),
+            source="test",
+            category="others",
+            thinking="z",
+            answer="B",
+        ),
     ]
     out = render([*botched, sample(id="good")], qwen, PLAIN, LONG)
     assert out.dropped == tuple(Drop(row.id, "control_tokens") for row in botched)

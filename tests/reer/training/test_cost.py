@@ -14,8 +14,10 @@ from tests.fakes.costs import ASSUMED
 from tests.fakes.plans import compose
 from tests.fakes.training import FULL
 
-QWEN3_8B = Size(4096, 36, 12288, 32, 8, 128, 151936, tied=False)
-SMOLLM2 = Size(576, 30, 1536, 9, 3, 64, 49152, tied=True)
+QWEN3_8B = Size(
+    hidden=4096, layers=36, intermediate=12288, heads=32, kv_heads=8, head_dim=128, vocabulary=151936, tied=False
+)
+SMOLLM2 = Size(hidden=576, layers=30, intermediate=1536, heads=9, kv_heads=3, head_dim=64, vocabulary=49152, tied=True)
 PAPER = replace(FULL, epochs=3, learning_rate=2e-5, global_batch=96, precision="bfloat16")
 ONE = Parallelism(micro_batch=1, checkpoint_steps=100, recompute_activations=True)
 NODE = replace(ONE, micro_batch=2, devices=8, sharding="full")

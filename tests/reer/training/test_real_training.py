@@ -36,12 +36,12 @@ def test_a_real_model_learns_real_pairs(method: str, tmp_path: Path) -> None:
     texts = sorted(exp.source.rows(Problems("error")), key=lambda row: len(row.solution))[:6]
     samples = [
         Sample(
-            content_id(text.solution),
-            (Message("user", text.query or "Write."), Message("assistant", text.solution)),
-            "t",
-            "others",
-            "I keep it short.",
-            text.solution,
+            id=content_id(text.solution),
+            messages=(Message("user", text.query or "Write."), Message("assistant", text.solution)),
+            source="t",
+            category="others",
+            thinking="I keep it short.",
+            answer=text.solution,
         )
         for text in texts
     ]

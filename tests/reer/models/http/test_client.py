@@ -90,7 +90,7 @@ def test_a_wrong_duration_is_named(name: str, value: float) -> None:
 
 
 def state(attempts: int = 3, idempotent: bool = True) -> RetryState:
-    return RetryState(attempts, timeout_seconds=600.0, total_seconds=3600.0, idempotent=idempotent)
+    return RetryState(attempts=attempts, timeout_seconds=600.0, total_seconds=3600.0, idempotent=idempotent)
 
 
 def test_delays_grow_and_attempts_end() -> None:

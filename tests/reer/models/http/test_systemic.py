@@ -38,7 +38,7 @@ def test_one_rejected_call_among_others_is_an_answer(serve: Serve, status: int) 
 
 def test_after_a_success_rejections_never_concern_the_parameters(serve: Serve) -> None:
     _, url = serve(picky)
-    with ChatServer("m", base_url=url, health_check=False, concurrency=1).open(Device()) as session:
+    with ChatServer(model="m", base_url=url, health_check=False, concurrency=1).open(Device()) as session:
         completions(session, [request("good")])
         replies = completions(session, [request(f"bad {i}") for i in range(6)])
     assert {reply.stopped for reply in replies} == {"refused"}
@@ -61,7 +61,7 @@ def test_rejected_parameters_stop_the_work_and_the_error_names_the_settings_that
 
 def test_rejections_are_yielded_with_the_other_answers(serve: Serve) -> None:
     _, url = serve(picky)
-    with ChatServer("m", base_url=url, health_check=False).open(Device()) as session:
+    with ChatServer(model="m", base_url=url, health_check=False).open(Device()) as session:
         stopped = {i: r.stopped for i, r in session.generate([request("a"), request("bad"), request("c")])}
     assert stopped == {0: "stop", 1: "refused", 2: "stop"}
 

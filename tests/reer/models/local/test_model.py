@@ -72,7 +72,14 @@ def requests(count: int, sampling: Sampling = FREE) -> list[Request]:
     return [Request(prompt(random_text(draw, 0, 50), random_text(draw, 0, 9)), sampling, seed) for seed in range(count)]
 
 
-@pytest.mark.parametrize("sampling", [FREE, Sampling(0.0, 1.0, 16), Sampling(0.8, 0.9, 16, top_k=20)])
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        FREE,
+        Sampling(temperature=0.0, top_p=1.0, max_tokens=16),
+        Sampling(temperature=0.8, top_p=0.9, max_tokens=16, top_k=20),
+    ],
+)
 def test_a_row_says_alone_what_it_says_among_others(session: LocalSession, sampling: Sampling) -> None:
     asked = requests(7, sampling)
     together = completions(session, asked)
@@ -86,7 +93,7 @@ def test_the_seed_decides_what_a_row_says(session: LocalSession) -> None:
 
 
 def test_greedy_decoding_is_that_of_a_naive_loop(session: LocalSession) -> None:
-    request = Request(prompt("Hello", "so"), Sampling(0.0, 1.0, 12), 0)
+    request = Request(prompt("Hello", "so"), Sampling(temperature=0.0, top_p=1.0, max_tokens=12), 0)
     ids = session.tokens.context_ids(request.prompt)
     start = len(ids)
     while len(ids) < start + 12 and not session.ends & set(ids[start:]):
@@ -95,13 +102,16 @@ def test_greedy_decoding_is_that_of_a_naive_loop(session: LocalSession) -> None:
 
 
 def test_the_token_limit_stops_a_row(session: LocalSession) -> None:
-    reply = completions(session, [Request(prompt("q"), Sampling(1.0, 1.0, 5), 3)])[0]
+    reply = completions(session, [Request(prompt("q"), Sampling(temperature=1.0, top_p=1.0, max_tokens=5), 3)])[0]
     assert (reply.stopped, reply.tokens) == ("length", 5)
     assert reply.prompt_tokens == len(session.tokens.context_ids(prompt("q")))
 
 
 def test_an_end_token_stops_a_row_and_is_no_text(session: LocalSession) -> None:
-    replies = completions(session, [Request(prompt("q"), Sampling(1.0, 1.0, 100), seed) for seed in range(16)])
+    replies = completions(
+        session,
+        [Request(prompt("q"), Sampling(temperature=1.0, top_p=1.0, max_tokens=100), seed) for seed in range(16)],
+    )
     ended = [reply for reply in replies if reply.tokens < 100]
     assert ended
     assert all(reply.stopped == "stop" for reply in ended)
@@ -111,7 +121,10 @@ def test_an_end_token_stops_a_row_and_is_no_text(session: LocalSession) -> None:
 def test_a_stop_string_ends_a_row_and_is_cut_off(session: LocalSession) -> None:
     free = completions(session, [Request(prompt("q"), FREE, 5)])[0]
     stop = next(ch for ch in free.text[2:] if ch.isascii() and ch.isprintable())
-    reply = completions(session, [Request(prompt("q"), Sampling(1.0, 1.0, 24, stop=("never this", stop)), 5)])[0]
+    reply = completions(
+        session,
+        [Request(prompt("q"), Sampling(temperature=1.0, top_p=1.0, max_tokens=24, stop=("never this", stop)), 5)],
+    )[0]
     assert reply.text == free.text[: free.text.index(stop)]
     assert reply.stopped == "stop"
     assert reply.tokens < free.tokens
@@ -221,14 +234,14 @@ def drawn(probabilities: list[float], sampling: Sampling, times: int = 60) -> se
 @pytest.mark.parametrize(
     ("sampling", "ids"),
     [
-        (Sampling(0.0, 1.0, 1), {1}),
-        (Sampling(1.0, 1.0, 1), {0, 1, 2}),
-        (Sampling(1.0, 0.5, 1), {1}),
-        (Sampling(1.0, 0.75, 1), {0, 1}),
-        (Sampling(1.0, 1.0, 1, top_k=1), {1}),
-        (Sampling(1.0, 1.0, 1, top_k=2), {0, 1}),
-        (Sampling(1.0, 0.6, 1, top_k=2), {1}),
-        (Sampling(0.01, 1.0, 1), {1}),
+        (Sampling(temperature=0.0, top_p=1.0, max_tokens=1), {1}),
+        (Sampling(temperature=1.0, top_p=1.0, max_tokens=1), {0, 1, 2}),
+        (Sampling(temperature=1.0, top_p=0.5, max_tokens=1), {1}),
+        (Sampling(temperature=1.0, top_p=0.75, max_tokens=1), {0, 1}),
+        (Sampling(temperature=1.0, top_p=1.0, max_tokens=1, top_k=1), {1}),
+        (Sampling(temperature=1.0, top_p=1.0, max_tokens=1, top_k=2), {0, 1}),
+        (Sampling(temperature=1.0, top_p=0.6, max_tokens=1, top_k=2), {1}),
+        (Sampling(temperature=0.01, top_p=1.0, max_tokens=1), {1}),
     ],
 )
 def test_temperature_top_k_and_the_nucleus_bound_what_is_drawn(sampling: Sampling, ids: set[int]) -> None:
@@ -236,11 +249,11 @@ def test_temperature_top_k_and_the_nucleus_bound_what_is_drawn(sampling: Samplin
 
 
 def test_a_flat_nucleus_reaches_beyond_the_likeliest_256() -> None:
-    assert len(drawn([1 / 2000] * 2000, Sampling(1.0, 0.95, 1), times=600)) > 400
+    assert len(drawn([1 / 2000] * 2000, Sampling(temperature=1.0, top_p=0.95, max_tokens=1), times=600)) > 400
 
 
 def test_draws_have_their_probabilities() -> None:
     random = seeded(0)
     logits = torch.tensor([0.2, 0.8]).log()
-    ones = sum(draw(logits, Sampling(1.0, 1.0, 1), random) for _ in range(2000))
+    ones = sum(draw(logits, Sampling(temperature=1.0, top_p=1.0, max_tokens=1), random) for _ in range(2000))
     assert ones / 2000 == pytest.approx(0.8, abs=0.04)

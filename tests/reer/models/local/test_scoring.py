@@ -69,14 +69,14 @@ def distinct_beginnings(calls: list[list[tuple[list[int], list[int]]]]) -> int:
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_whole_search_scores_like_the_naive_loop(model: Any, rows: int) -> None:
-    scorer = PrefixScorer(model, rows, 64 * MIB)
+    scorer = PrefixScorer(model=model, rows=rows, budget_bytes=64 * MIB)
     for call in search_of(x=20, segments=4, size=9, y=40, k=3):
         assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
 
 
 def test_every_distinct_beginning_is_run_once_and_the_head_on_answers_only(model: Any) -> None:
     calls = search_of(x=20, segments=4, size=9, y=40, k=3)
-    scorer = PrefixScorer(model, 1, 64 * MIB)
+    scorer = PrefixScorer(model=model, rows=1, budget_bytes=64 * MIB)
     for call in calls:
         nats_of(scorer, call, ["p"] * len(call))
     # The last token of a context is always fresh, so that there is an output to predict the answer from.
@@ -86,7 +86,7 @@ def test_every_distinct_beginning_is_run_once_and_the_head_on_answers_only(model
 
 def test_without_memory_candidates_of_one_call_still_share(model: Any) -> None:
     calls = search_of(x=20, segments=3, size=9, y=40, k=3)
-    scorer = PrefixScorer(model, 1, 0)
+    scorer = PrefixScorer(model=model, rows=1, budget_bytes=0)
     for call in calls:
         assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
     assert scorer.counts.forwarded_tokens == sum(distinct_beginnings([call]) for call in calls)
@@ -95,7 +95,7 @@ def test_without_memory_candidates_of_one_call_still_share(model: Any) -> None:
 
 def test_many_searches_side_by_side_keep_what_fits_and_score_the_same(model: Any) -> None:
     searches = [search_of(x=20, segments=3, size=9, y=30, k=2) for _ in range(6)]
-    scorer = PrefixScorer(model, 2, 90_000)
+    scorer = PrefixScorer(model=model, rows=2, budget_bytes=90_000)
     for round in range(4):
         call = [passage for search in searches for passage in search[round]]
         groups = [f"p{n}" for n, search in enumerate(searches) for _ in search[round]]
@@ -105,7 +105,7 @@ def test_many_searches_side_by_side_keep_what_fits_and_score_the_same(model: Any
 
 
 def test_passages_of_no_group_share_and_keep_nothing(model: Any) -> None:
-    scorer = PrefixScorer(model, 4, 64 * MIB)
+    scorer = PrefixScorer(model=model, rows=4, budget_bytes=64 * MIB)
     call = search_of(x=20, segments=1, size=9, y=30, k=3)[1]
     assert close(nats_of(scorer, call, [""] * 3), naive(model, call))
     assert scorer.counts.forwarded_tokens == sum(len(c + a) for c, a in call)
@@ -113,14 +113,14 @@ def test_passages_of_no_group_share_and_keep_nothing(model: Any) -> None:
 
 
 def test_contexts_and_answers_of_other_lengths_and_equal_passages(model: Any) -> None:
-    shared, scorer = ids(15), PrefixScorer(model, 4, 64 * MIB)
+    shared, scorer = ids(15), PrefixScorer(model=model, rows=4, budget_bytes=64 * MIB)
     call = [(shared + ids(n), ids(3 * n + 1)) for n in (0, 1, 7)] + [(shared, ids(2))] * 2 + [(shared[:1], ids(4))]
     for _ in range(2):
         assert close(nats_of(scorer, call, ["p"] * len(call)), naive(model, call))
 
 
 def test_what_a_group_kept_of_another_text_is_not_used(model: Any) -> None:
-    scorer = PrefixScorer(model, 1, 64 * MIB)
+    scorer = PrefixScorer(model=model, rows=1, budget_bytes=64 * MIB)
     for _ in range(3):
         call = [(ids(12), ids(9)) for _ in range(2)]
         assert close(nats_of(scorer, call, ["p", "p"]), naive(model, call))
@@ -146,7 +146,7 @@ def test_models_whose_layers_see_a_window_share_nothing() -> None:
 
 def test_a_model_that_cannot_share_is_scored_all_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reer.models.local.scoring.can_share", lambda config: False)
-    scorer = PrefixScorer(model, 2, 64 * MIB)
+    scorer = PrefixScorer(model=model, rows=2, budget_bytes=64 * MIB)
     call = search_of(x=20, segments=2, size=9, y=30, k=3)[1]
     assert close(nats_of(scorer, call, ["p"] * 3), naive(model, call))
     assert not scorer.cached
@@ -163,11 +163,11 @@ def test_first_passages_of_many_pairs_run_side_by_side(model: Any) -> None:
     """Rows of unlike length, each with a group of its own; what they leave behind is shared by what comes after."""
     calls = [search_of(10, 3, size, 12, 2) for size in (4, 9, 6)]
     firsts, groups = [call[0][0] for call in calls], ["a", "b", "c"]
-    scorer = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
+    scorer = PrefixScorer(model=model, rows=2, budget_bytes=64 * MIB)
     assert close(nats_of(scorer, firsts, groups), naive(model, firsts))
     assert set(scorer.cached) == set(groups)
     before = scorer.counts.forwarded_tokens
     assert close(nats_of(scorer, calls[1][1], ["b", "b"]), naive(model, calls[1][1]))
-    fresh = PrefixScorer(model, rows=2, budget_bytes=64 * MIB)
+    fresh = PrefixScorer(model=model, rows=2, budget_bytes=64 * MIB)
     nats_of(fresh, calls[1][1], ["b", "b"])
     assert scorer.counts.forwarded_tokens - before < fresh.counts.forwarded_tokens

@@ -15,7 +15,9 @@ TURNS = (Message("system", "Be brief."), Message("user", "Grade it."))
 
 
 def request(prefill: str = "", turns: tuple[Message, ...] = TURNS) -> Request:
-    return Request(Prompt(turns, prefill), Sampling(1.0, 0.95, 2048, top_k=20, stop=("</r>",)), 7)
+    return Request(
+        Prompt(turns, prefill), Sampling(temperature=1.0, top_p=0.95, max_tokens=2048, top_k=20, stop=("</r>",)), 7
+    )
 
 
 def message(*texts: str, reason: str = "end_turn", **usage: int) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def rejects(status: int, kind: str, words: str) -> Act:
 
 
 def ask(url: str, *requests: Request, model: str = "claude-x", **settings: Any) -> list[Completion]:
-    server = AnthropicServer(model, base_url=url.removesuffix("/v1"), **{"health_check": False, **settings})
+    server = AnthropicServer(model=model, base_url=url.removesuffix("/v1"), **{"health_check": False, **settings})
     with server.open(Device()) as session:
         return completions(session, requests or (request(),))
 
@@ -88,7 +90,7 @@ def test_the_name_tells_which_parameters_are_not_sent(
     server, url = serve(says("x"))
     ask(url, **settings)
     assert not unsent & server.bodies[0].keys()
-    assert AnthropicServer("claude-x", **settings).name == name
+    assert AnthropicServer(model="claude-x", **settings).name == name
 
 
 def test_no_system_prompt_is_sent_without_a_system_message(serve: Serve) -> None:
@@ -119,7 +121,7 @@ def test_only_text_blocks_are_read_and_cached_tokens_count_as_prompt_tokens(serv
     reply = message("words", cache_read_input_tokens=100, cache_creation_input_tokens=10)
     reply["content"].insert(0, {"type": "thinking", "thinking": "hm"})
     _, url = serve(respond(200, reply))
-    assert ask(url) == [Completion("words", "stop", 121, 5)]
+    assert ask(url) == [Completion(text="words", stopped="stop", prompt_tokens=121, tokens=5)]
 
 
 @pytest.mark.parametrize(("raw", "text"), [(" 7}", "7}"), ("7}", "7}"), ("  7}", " 7}")])
@@ -192,13 +194,13 @@ def test_a_health_check_requests_one_token(serve: Serve) -> None:
 )
 def test_models_known_to_reject_temperature_with_top_p_need_a_setting(model: str) -> None:
     with pytest.raises(InputError, match=r"rejects temperature together with top_p.*send_top_p=false"):
-        AnthropicServer(model)
-    AnthropicServer(model, send_top_p=False)
-    AnthropicServer(model, send_temperature=False)
+        AnthropicServer(model=model)
+    AnthropicServer(model=model, send_top_p=False)
+    AnthropicServer(model=model, send_temperature=False)
 
 
 @pytest.mark.parametrize(
     "model", ["claude-3-7-sonnet-20250219", "claude-sonnet-4-20250514", "claude-opus-4-20250514", "claude-next"]
 )
 def test_other_models_need_no_setting(model: str) -> None:
-    assert AnthropicServer(model).base_url == "https://api.anthropic.com"
+    assert AnthropicServer(model=model).base_url == "https://api.anthropic.com"

@@ -18,7 +18,7 @@ from tests.fakes.http import SAMPLING, Act, Handler, Serve, ask, cuts_off, hangs
 
 def test_a_reply_is_read_with_its_account(serve: Serve) -> None:
     _, url = serve(says("Hello."))
-    assert ask(url) == [Completion("Hello.", "stop", 7, 3)]
+    assert ask(url) == [Completion(text="Hello.", stopped="stop", prompt_tokens=7, tokens=3)]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_what_a_server_leaves_out_is_borne(serve: Serve, act: Act, text: str, st
 
 def test_a_request_says_all_that_identifies_it(serve: Serve) -> None:
     server, url = serve(says("x"))
-    ask(url, request(sampling=Sampling(0.7, 0.9, 32, stop=("</r>",))))
+    ask(url, request(sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=32, stop=("</r>",))))
     assert server.bodies == [
         {
             "model": "m",
@@ -218,7 +218,7 @@ def test_a_call_without_an_answer_does_not_keep_the_others_from_theirs(serve: Se
 
     _, url = serve(acts)
     answered: set[int] = set()
-    server = ChatServer("m", base_url=url, health_check=False, attempts=2)
+    server = ChatServer(model="m", base_url=url, health_check=False, attempts=2)
     with (
         server.open(Device()) as session,
         pytest.raises(Incomplete, match=r"2 of 12 calls have no answer.*HTTP 500.*the same command asks only these"),
@@ -230,7 +230,7 @@ def test_a_call_without_an_answer_does_not_keep_the_others_from_theirs(serve: Se
 def test_answers_are_yielded_as_they_arrive_though_a_later_call_is_refused(serve: Serve) -> None:
     _, url = serve(says("one"), says("two"), respond(401, {"error": "bad"}))
     texts: dict[int, str] = {}
-    server = ChatServer("m", base_url=url, health_check=False, concurrency=1)
+    server = ChatServer(model="m", base_url=url, health_check=False, concurrency=1)
     with server.open(Device()) as session, pytest.raises(InputError, match="rejected"):
         texts.update((i, reply.text) for i, reply in session.generate([request(text) for text in "abc"]))
     assert texts == {0: "one", 1: "two"}
@@ -238,7 +238,7 @@ def test_answers_are_yielded_as_they_arrive_though_a_later_call_is_refused(serve
 
 def test_nothing_is_sent_before_the_iterator_is_consumed_and_nothing_after_it_is_closed(serve: Serve) -> None:
     server, url = serve(says("first"), hangs(5))
-    chat = ChatServer("m", base_url=url, health_check=False, concurrency=2)
+    chat = ChatServer(model="m", base_url=url, health_check=False, concurrency=2)
     start = time.monotonic()
     with chat.open(Device()) as session:
         replies = session.generate([request(str(i)) for i in range(20)])
@@ -258,7 +258,7 @@ def test_nothing_is_sent_before_the_iterator_is_consumed_and_nothing_after_it_is
 def test_calls_of_an_iterator_that_is_kept_end_with_the_connection(serve: Serve) -> None:
     _, url = serve(says("first"), hangs(5))
     start = time.monotonic()
-    with ChatServer("m", base_url=url, health_check=False, concurrency=2).open(Device()) as session:
+    with ChatServer(model="m", base_url=url, health_check=False, concurrency=2).open(Device()) as session:
         replies = session.generate([request(str(i)) for i in range(20)])
         next(replies)
     assert time.monotonic() - start < 3
@@ -294,7 +294,7 @@ def test_the_key_is_sent_and_never_told(serve: Serve, monkeypatch: pytest.Monkey
         ask(url, key_variable="MY_TEST_KEY")
     assert server.headers[0]["Authorization"] == "Bearer secret-canary"
     assert "secret-canary" not in str(refused.value)
-    assert "secret-canary" not in repr(ChatServer("m", base_url=url, key_variable="MY_TEST_KEY"))
+    assert "secret-canary" not in repr(ChatServer(model="m", base_url=url, key_variable="MY_TEST_KEY"))
 
 
 def test_an_answer_says_how_long_it_took_and_who_gave_it(serve: Serve) -> None:
@@ -322,14 +322,14 @@ def test_without_a_key_none_is_sent(serve: Serve) -> None:
 )
 def test_what_is_no_url_or_looks_like_a_key_is_refused(settings: dict[str, str]) -> None:
     with pytest.raises(InputError, match="server: "):
-        ChatServer("m", **{"base_url": "http://x", **settings})
+        ChatServer(model="m", **{"base_url": "http://x", **settings})
 
 
 def test_the_name_is_the_model_whatever_the_address(serve: Serve) -> None:
     _, url = serve(says("x"))
-    with ChatServer("judge-1", base_url=url).open(Device()) as session:
+    with ChatServer(model="judge-1", base_url=url).open(Device()) as session:
         assert session.name == "judge-1/chat-server"
-    with ChatServer("judge-1", base_url=url, send_seed=False).open(Device()) as session:
+    with ChatServer(model="judge-1", base_url=url, send_seed=False).open(Device()) as session:
         assert session.name == "judge-1/chat-server-no_seed", "what is sent is part of what is asked"
 
 
@@ -355,7 +355,7 @@ def test_what_is_left_unsent_is_in_the_name(
     ask(url, request(sampling=replace(SAMPLING, top_k=20)), **settings)
     assert sent <= server.bodies[0].keys()
     assert not unsent & server.bodies[0].keys()
-    assert ChatServer("m", base_url=url, **settings).name == f"m/chat-server{name}"
+    assert ChatServer(model="m", base_url=url, **settings).name == f"m/chat-server{name}"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,14 @@ def test_a_real_vllm_scores_like_the_model_in_process(url: str, x: Experiment, l
         for row in rows
         for n in range(2)
     ]
-    server = ScoringServer("vllm_completions", x.student.checkpoint, "float32", 4096, "smol", base_url=url)
+    server = ScoringServer(
+        engine="vllm_completions",
+        checkpoint=x.student.checkpoint,
+        dtype="float32",
+        limit_tokens=4096,
+        served_as="smol",
+        base_url=url,
+    )
     with server.open(Device()) as session:
         served = scores(session, asked)
     for found, wanted in zip(served, scores(local, asked), strict=True):
@@ -76,9 +83,9 @@ def test_a_real_vllm_scores_like_the_model_in_process(url: str, x: Experiment, l
 
 
 def test_a_real_vllm_writes_what_the_model_in_process_writes(url: str, local: LocalSession) -> None:
-    greedy = Sampling(0.0, 1.0, 16)
+    greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=16)
     asked = [Request(prompt("Name three colours."), greedy, 0), Request(prompt("Count.", "One, two,"), greedy, 0)]
-    with ChatServer("smol", base_url=f"{url}/v1").open(Device()) as session:
+    with ChatServer(model="smol", base_url=f"{url}/v1").open(Device()) as session:
         served = completions(session, asked)
     assert [reply.text.strip() for reply in served] == [reply.text.strip() for reply in completions(local, asked)]
 
@@ -86,11 +93,14 @@ def test_a_real_vllm_writes_what_the_model_in_process_writes(url: str, local: Lo
 def test_a_real_llamacpp_begins_like_the_model_in_process(llamacpp_url: str, local: LocalSession) -> None:
     """Its activations are 8 bits wide, so only the first words of clear cases agree; a prefill is continued, not given
     back, equal seeds give equal words, and a stop string ends them."""
-    greedy, free = Sampling(0.0, 1.0, 12), Sampling(0.9, 0.95, 24)
+    greedy, free = (
+        Sampling(temperature=0.0, top_p=1.0, max_tokens=12),
+        Sampling(temperature=0.9, top_p=0.95, max_tokens=24),
+    )
     counting = Request(prompt("Count to ten.", "One, two, three,"), greedy, 0)
-    stopped = Request(counting.prompt, Sampling(0.0, 1.0, 24, stop=("seven",)), 0)
+    stopped = Request(counting.prompt, Sampling(temperature=0.0, top_p=1.0, max_tokens=24, stop=("seven",)), 0)
     drawn = [Request(prompt("Tell me a story.", "<think>\n"), free, seed) for seed in (1, 1, 2)]
-    with ChatServer("smol", base_url=f"{llamacpp_url}/v1", concurrency=1).open(Device()) as session:
+    with ChatServer(model="smol", base_url=f"{llamacpp_url}/v1", concurrency=1).open(Device()) as session:
         told, cut = completions(session, [counting, stopped])
         stories = [reply.text for request in drawn for reply in completions(session, [request])]
     (wanted,) = completions(local, [counting])

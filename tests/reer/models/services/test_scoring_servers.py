@@ -69,7 +69,15 @@ def speaks(session: LocalSession, fault: Fault = lambda values: values, status: 
 
 def score(url: str, engine: Any, asked: list[Passage], **settings: Any) -> list[Nats | None]:
     root = url.removesuffix("/v1")
-    server = ScoringServer(engine, TinyModel(), "float32", 8192, "tiny", base_url=root, **{"attempts": 1, **settings})
+    server = ScoringServer(
+        engine=engine,
+        checkpoint=TinyModel(),
+        dtype="float32",
+        limit_tokens=8192,
+        served_as="tiny",
+        base_url=root,
+        **{"attempts": 1, **settings},
+    )
     with server.open(Device()) as opened:
         return scores(opened, asked)
 
@@ -144,7 +152,9 @@ def test_a_pickle_in_the_place_of_a_matrix_is_not_opened() -> None:
 def test_what_exceeds_the_servers_context_has_no_score_and_is_not_sent(serve: Serve, session: LocalSession) -> None:
     server, url = serve(speaks(session))
     root = url.removesuffix("/v1")
-    with ScoringServer("sglang", TinyModel(), "float32", 120, "tiny", base_url=root).open(Device()) as opened:
+    with ScoringServer(
+        engine="sglang", checkpoint=TinyModel(), dtype="float32", limit_tokens=120, served_as="tiny", base_url=root
+    ).open(Device()) as opened:
         sent = len(server.bodies)
         found = scores(opened, [Passage(prompt("q"), "x" * 200), Passage(prompt("q"), "short")])
     assert (found[0], len(server.bodies) - sent) == (None, 1)
@@ -159,7 +169,12 @@ def test_every_replica_has_to_prove_itself(serve: Serve, session: LocalSession) 
 
 def test_the_name_holds_weights_precision_and_engine_and_no_address(serve: Serve, session: LocalSession) -> None:
     _, url = serve(speaks(session))
-    with ScoringServer("vllm", TinyModel(), "bfloat16", 8192, "x", base_url=url.removesuffix("/v1")).open(
-        Device()
-    ) as opened:
+    with ScoringServer(
+        engine="vllm",
+        checkpoint=TinyModel(),
+        dtype="bfloat16",
+        limit_tokens=8192,
+        served_as="x",
+        base_url=url.removesuffix("/v1"),
+    ).open(Device()) as opened:
         assert opened.name == f"{TinyModel().name}/bfloat16/vllm-server"
