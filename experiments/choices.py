@@ -59,14 +59,19 @@ def conf_folders(extra: Path | None = None) -> tuple[Path, ...]:
 
 def _check_user_folder(user: Path, where: str) -> None:
     own_groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    stray = sorted(file.name for file in user.iterdir() if file.suffix in (".yaml", ".yml"))
+    if stray:
+        raise InputError(
+            f"{where}: {user / stray[0]} is in no group; want it in a folder such as {user / 'experiment'}"
+        )
     for file in sorted(user.glob("*/*.yaml")):
         group = file.parent.name
         if group == HYDRA_GROUP:
             continue
         if group not in own_groups:
-            raise InputError(f"{where}: {file.parent} is no group of the configuration{near(group, own_groups)}")
+            raise InputError(f"{where}: {file.parent} is not a configuration group{near(group, own_groups)}")
         if (CONF / group / file.name).exists():
-            raise InputError(f"{where}: {group}={file.stem} exists already in {CONF}; rename {file}")
+            raise InputError(f"{where}: {group}={file.stem} already exists in {CONF}; rename {file}")
 
 
 def groups(folders: Sequence[Path]) -> list[str]:

@@ -98,6 +98,8 @@ def run(
         wanted = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
         if info not in wanted:
             raise InputError(f"--info {info}: want one of {', '.join(wanted)}")
+        if multirun:
+            raise InputError("--info and -m: want one of them; --cfg job -m prints the configuration of every job")
         jobs.show_info(info, given, config_dir)
     else:
         raise typer.Exit(_present(jobs.run(given, multirun, config_dir)))
@@ -171,19 +173,20 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
       reer import-thinking source=deepwriting
       reer import-thinking source=jsonl source.path=FILE
     """
-    from experiments.config import compose_plans, experiment_from
-    from experiments.pipeline import training_rows
+    from experiments.config import compose_one, experiment_from
+    from experiments.pipeline import synthetic_rows
     from experiments.report import terminal as show
     from experiments.run import pin
     from experiments.stages.synthesis import source_thinking
     from experiments.store.store import Store
 
     given = ["thinking=from_source", *(overrides or ())]
-    exp = experiment_from(pin(compose_plans(given, False, config_dir)[0]))
-    artifact = Store(root=exp.runtime.store, runtime=exp.runtime).build(training_rows(exp)[source_thinking.named()])
+    exp = experiment_from(pin(compose_one(given, config_dir)))
+    step = next(step for step in synthetic_rows(exp) if step.name == source_thinking.named())
+    artifact = Store(root=exp.runtime.store, runtime=exp.runtime).build(step)
     show.line(f"thinking imported from {exp.source.name}: {artifact.metrics.headline()}")
     show.line(f"in {artifact.path}")
-    show.line(f"Train on them: reer run {' '.join(given)}, or with sweep=ablations")
+    show.line(f"Train on it: reer run {' '.join(given)}, or with sweep=ablations")
 
 
 @app.command()
@@ -221,7 +224,7 @@ def pairwise(
     """
     from experiments import pairwise as head_to_head
 
-    raise typer.Exit(head_to_head.pairwise([arm, baseline, *(overrides or ())]))
+    head_to_head.pairwise(arm, baseline, overrides or ())
 
 
 @app.command()
@@ -257,6 +260,9 @@ def status(root: Root = Path("outputs")) -> None:
     from experiments.report import terminal as show
 
     runs = [path.parent for path in sorted((root / "runs").glob("*/*/s*/plan.json"))]
+    if not runs:
+        show.line(f"no runs in {root / 'runs'}; start one with: reer run")
+        return
     show.table("runs", ("run", "state"), [("/".join(folder.parts[-3:]), _state(folder)) for folder in runs])
 
 

@@ -194,6 +194,14 @@ def compose_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | N
     return list(compose_jobs(overrides, multirun, config_dir).plans)
 
 
+def compose_one(overrides: Sequence[str], config_dir: Path | None = None) -> FrozenPlan:
+    """The plan of a command that takes one experiment. Raises InputError for a sweep."""
+    plans = compose_plans(overrides, False, config_dir)
+    if len(plans) > 1:
+        raise InputError(f"want one experiment, got a sweep of {len(plans)}; leave out sweep=")
+    return plans[0]
+
+
 def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Jobs:
     """Compose and check every job of a command before any work. `config_dir` adds a folder of the user's to the
     project's `conf/`. Raises InputError with the nearest names."""
@@ -203,6 +211,8 @@ def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | No
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         sweep = _sweep(given, multirun, folders)
+        if not sweep.jobs:
+            raise InputError(f"{' '.join(overrides)}: the sweep has no job; want a glob or range that matches")
         return Jobs(tuple(_checked(job, folders) for job in sweep.jobs), sweep.several, sweep.launcher)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
@@ -40,8 +40,8 @@ class GeneratorRole:
 
     model: InstanceOf[Model]
     temperature: NonNegativeFloat
-    top_p: float
-    seed: int = 0
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    seed: NonNegativeInt = 0
 
     def sampling(self, max_tokens: int, stop: tuple[str, ...]) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=max_tokens, stop=stop)
@@ -58,7 +58,7 @@ class ScorerRole:
         if isinstance(self.model, ChatService):
             raise InputError(
                 f"scorer: {self.model.model} is behind a chat server, which returns no log-probabilities of a prompt; "
-                "choose a model in this process, e.g. scorer=as_released"
+                "choose a model that scores, e.g. model@scorer_model=smollm2 (or sglang, vllm) with scorer=as_released"
             )
 
 

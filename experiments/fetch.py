@@ -29,11 +29,10 @@ def run(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def benchmarks(overrides: Sequence[str]) -> dict[str, DataFiles]:
     """The files of every benchmark that has some, by its name in conf/benchmark."""
-    from experiments.config import compose_plans, experiment_from
+    from experiments.config import compose_one, experiment_from
 
     every = ",".join(choice_names("benchmark", (CONF,)))
-    (plan,) = compose_plans([f"benchmark=[{every}]", *overrides], multirun=False)
-    parts = experiment_from(plan).benchmark
+    parts = experiment_from(compose_one([f"benchmark=[{every}]", *overrides])).benchmark
     data = {name: getattr(part, "data", None) for name, part in parts.items()}
     return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
 

@@ -16,7 +16,7 @@ AXES = {
     "replace",
     "baseline",
 }  # as whole choices: part of the run's name already
-OUTSIDE = {"runtime", "tracking", "estimate", "hydra"}
+OUTSIDE = {"runtime", "tracking", "estimate", "hydra", "budget", "pairwise"}
 ARMS = (
     "experiment",
     "name",

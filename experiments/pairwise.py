@@ -19,31 +19,26 @@ from reer.errors import InputError
 from reer.files import plain, read_rows, write_json, write_rows
 
 
-def pairwise(arguments: Sequence[str]) -> int:
-    """Compare two finished runs, given by name; the overrides after them (`judge=`, `scale=`, `seed=`, `benchmark=`)
-    choose the judge and which runs of these names are meant."""
-    from experiments.config import compose_plans, experiment_from
+def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str]) -> None:
+    """Compare two finished runs, given by name; the overrides (`judge=`, `scale=`, `seed=`, `benchmark=`) choose the
+    judge and which runs of these names are meant."""
+    from experiments.config import compose_one, experiment_from
 
-    names = [a for a in arguments if "=" not in a and not a.startswith("-")]
-    if len(names) != 2:
-        raise InputError(
-            f"pairwise: want the names of two finished runs, got {', '.join(names) or 'none'}; write reer pairwise ARM "
-            "BASELINE"
-        )
-    (plan,) = compose_plans([a for a in arguments if "=" in a], multirun=False)
-    exp = experiment_from(plan)
-    arm, baseline = (_result(exp, name) for name in names)
+    exp = experiment_from(compose_one(overrides))
+    arm, baseline = (_result(exp, name) for name in (arm_name, baseline_name))
     for name, benchmark in exp.benchmark.items():
         answered = all(run.folder_of(evaluation.generate, name) for run in (arm, baseline))
         if answered and isinstance(benchmark, JudgedBenchmark):
             _compare(exp, name, benchmark, arm, baseline)
-    return 0
 
 
 def _result(exp: Experiment, name: str) -> Result:
     result = read_result(find_run(exp.runtime.runs, name, exp.scale.name, exp.seed))
     if result is None:
-        raise InputError(f"pairwise: the run {name} has not finished; finish it with: reer rerun {name}")
+        raise InputError(
+            f"pairwise: the run {name} has not finished; finish it with: "
+            f"reer rerun {name} --root {exp.runtime.root} --scale {exp.scale.name} --seed {exp.seed}"
+        )
     return result
 
 

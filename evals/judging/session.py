@@ -70,6 +70,9 @@ class JudgeSession:
                 question = questions[part[at]]
                 answers[part[at]] = self._keep(question, reply, status(question, reply))
                 on_progress(len(answers))
+            lost = [i for i in part if i not in answers]
+            if lost:
+                raise RuntimeError(f"judge {self.judge.name} gave no reply to {len(lost)} of {len(part)} questions")
         return [answers[i] for i in range(len(questions))]
 
     def _keep(self, question: Question, reply: Completion, status: str) -> Answer:

@@ -252,8 +252,8 @@ def _search(row: Refinement) -> SearchView:
         draft_score=row.draft_score,
         score=row.score,
         segments=len(row.segments),
-        edits=len(row.edits),
-        accepted=sum(edit.chosen is not None for edit in row.edits),
+        edits=len(row.trace()),
+        accepted=sum(edit.chosen is not None for edit in row.trace()),
         stopped=row.stopped,
     )
 

@@ -175,9 +175,10 @@ def read_result(folder: Path) -> Result | None:
         steps = {StepName.parse(name): StepResult(**step) for name, step in content.pop("steps").items()}
         confounds = {label: Confound(**pair) for label, pair in content.pop("confounds").items()}
         return Result(**content, steps=steps, confounds=confounds, folder=folder)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: not a result of this version of the program ({error}); run the experiment again"
+            f"{path}: not a result of this version of the program ({error}); move this file away and run the same "
+            "command again, or choose another runtime.root"
         ) from None
 
 

@@ -150,7 +150,7 @@ class ReplayedGenerator:
         self.inner, self.journal, self.name = inner, journal, inner.name
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """See `Generator`; an answer is on disk before it is handed on."""
+        """See `Generator`; an answer is handed to the operating system before it is handed on."""
         keys = [_key("generate", self.name, request) for request in requests]
         yield from self.journal.answers(
             keys, _COMPLETIONS, lambda missing: self.inner.generate([requests[i] for i in missing])
@@ -164,6 +164,6 @@ class ReplayedScorer:
         self.inner, self.journal, self.name = inner, journal, inner.name
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
-        """See `Scorer`; an answer is on disk before it is handed on."""
+        """See `Scorer`; an answer is handed to the operating system before it is handed on."""
         keys = [_key("score", self.name, passage) for passage in passages]
         yield from self.journal.answers(keys, _NATS, lambda missing: self.inner.score([passages[i] for i in missing]))

@@ -75,6 +75,21 @@ def test_globs_and_ranges_are_sweeps(capfd: pytest.CaptureFixture[str]) -> None:
     assert text.count("# no_literature_arts ") == 2
 
 
+def test_a_sweep_without_a_job_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    for verb in (["run"], ["run", "--cfg", "job"], ["plan"]):
+        assert "the sweep has no job" in printed(capfd, *verb, "-m", "scale=smoke", "experiment=glob(nox_*)", code=2)
+
+
+def test_a_verb_for_one_experiment_refuses_a_sweep(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "leave out sweep=" in printed(
+        capfd, "pairwise", "full+search=single_pass", "full", "sweep=ablations", code=2
+    )
+
+
+def test_a_folder_without_runs_says_so(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no runs in" in printed(capfd, "status", "--root", str(tmp_path))
+
+
 def test_hydra_flags_are_served_or_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "want --cfg job" in printed(capfd, "run", "--cfg", "all", code=2)
     assert "want one of" in printed(capfd, "run", "--info", "nothing", code=2)

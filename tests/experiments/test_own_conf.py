@@ -70,7 +70,7 @@ def test_a_typo_in_a_file_of_ones_own_is_refused(own: Path) -> None:
 def test_a_folder_that_is_no_group_and_a_repeated_choice_are_refused(own: Path) -> None:
     (own / "search").mkdir()
     (own / "search/iterative.yaml").write_text("defaults: [segment_schema]\n")
-    with pytest.raises(InputError, match="search=iterative exists already"):
+    with pytest.raises(InputError, match="search=iterative already exists"):
         composed(own)
     (own / "search/iterative.yaml").unlink()
     (own / "serch").mkdir()

@@ -195,6 +195,9 @@ class Client:
                 answer = task.result()
                 if answer is not None:
                     yield answer
+        except KeyboardInterrupt:  # what has arrived is paid for: hand it on before the calls in flight are cancelled
+            yield from _completed(finished)
+            raise
         finally:
             running = [task for task in tasks if not task.done()]
             for task in running:

@@ -34,8 +34,8 @@ class AnthropicServer(ChatService):
         super().__post_init__()
         if TEMPERATURE_OR_TOP_P.search(self.model) and self.send_temperature and self.send_top_p:
             raise InputError(
-                f"server: {self.model} rejects temperature together with top_p; set send_top_p=false in its chat "
-                "settings (judge.model.send_top_p=false for a judge), or send_temperature=false"
+                f"server: {self.model} rejects temperature together with top_p; set send_top_p=false for this "
+                "model (judge.model.send_top_p=false for a judge), or send_temperature=false"
             )
 
     def headers(self, key: str) -> dict[str, str]:
