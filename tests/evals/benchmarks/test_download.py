@@ -261,7 +261,8 @@ from evals.benchmarks.data_files import DataFiles, UpstreamFiles
 folder, mirror, commit, *digests = sys.argv[1:]
 names = ["in/a.txt", "in/b.txt"]
 sources = {n: UpstreamFiles(method="copy", files={"text": n.replace("in", "data")}) for n in names}
-fetch(DataFiles(folder, dict(zip(names, digests)), "owner/name", commit, sources=sources, mirror=mirror))
+digests = dict(zip(names, digests))
+fetch(DataFiles(folder=folder, sha256=digests, upstream="owner/name", commit=commit, sources=sources, mirror=mirror))
 """
 
 
