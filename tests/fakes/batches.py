@@ -24,7 +24,7 @@ PROVIDERS: dict[type[Provider], type[Any]] = {OpenAi: ChatServer, Anthropic: Ant
 
 def server_of(kind: type[Provider], url: str, **settings: Any) -> Any:
     base = url if kind is OpenAi else url.removesuffix("/v1")
-    return PROVIDERS[kind]("m", base_url=base, **{"poll_seconds": 0.01, "outage_seconds": 0.3, **settings})
+    return PROVIDERS[kind](model="m", base_url=base, **{"poll_seconds": 0.01, "outage_seconds": 0.3, **settings})
 
 
 def ask(

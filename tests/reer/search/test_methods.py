@@ -24,7 +24,12 @@ from reer.types import LOST, STOPPED, Candidate, Lost, Refinement, Start, Stoppe
 from tests.fakes.fields import assert_field_refuses
 
 relaxed = settings(deadline=None, max_examples=150)
-searches = st.builds(SegmentSearch, st.integers(0, 5), st.integers(1, 4), st.sampled_from([-1.0, 0.3, 0.6]))
+searches = st.builds(
+    SegmentSearch,
+    max_edits=st.integers(0, 5),
+    n_candidates=st.integers(1, 4),
+    threshold=st.sampled_from([-1.0, 0.3, 0.6]),
+)
 INVALID = [None, math.nan, math.inf, -math.inf]
 
 
