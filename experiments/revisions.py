@@ -51,12 +51,13 @@ def _commit(repo: str, revision: Json, root: Path, lookup: Lookup | None) -> Jso
 def commit_on_hub(repo: str, revision: str) -> str:
     """The commit that a branch or tag of a data set names today. Raises InputError where the hub cannot be asked."""
     import httpx
+    import httpx2  # huggingface_hub's client
 
     from reer.data.hub import commit_of
 
     try:
         return commit_of(repo, revision)
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, httpx.HTTPError, httpx2.HTTPError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"data set {repo}: the commit of revision {revision!r} is not known here, and the hub cannot be asked "

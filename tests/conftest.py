@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -57,8 +58,10 @@ def _isolated_session(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _isolated_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test runs in its own folder, so that no test finds the `outputs/` of another."""
+    """Each test runs in its own folder, so that no test finds the `outputs/` of another. Hydra lowers the root logger's
+    level in a process that composed; asyncio's debug lines are no messages of ours."""
     monkeypatch.chdir(tmp_path)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
