@@ -38,7 +38,7 @@ def request(text: str = "q", seed: int = 5, sampling: Sampling = SAMPLING, prefi
 
 
 def respond(status: int, body: Any, **headers: str) -> Act:
-    """A reply with this status, body (bytes, or an object as JSON) and headers (`_` stands for `-`)."""
+    """A reply with this status, body (bytes, or an object as JSON) and headers (`_` means `-`)."""
 
     def act(handler: Handler) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()

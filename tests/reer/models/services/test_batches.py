@@ -120,7 +120,7 @@ def test_lines_that_were_told_before_or_never_asked_for_are_passed_over(
     provider = kind(play)
     _, url = serve(provider)
     assert [reply.text for reply in ask(kind, url, tmp_path)] == words(ASKED)
-    assert any("skipped 2 lines with an unknown or duplicate custom_id" in told for told in caplog.messages)
+    assert any("skipped 2 lines with an unknown or duplicate custom_id" in text for text in caplog.messages)
     assert len(provider.sent) == 1
 
 
@@ -329,7 +329,7 @@ def test_a_torn_note_is_passed_over(
     _, url = serve(kind())
     with caplog.at_level(logging.WARNING):
         assert [reply.text for reply in ask(kind, url, tmp_path)] == words(ASKED)
-    assert any("note.json does not describe a batch" in told for told in caplog.messages)
+    assert any("note.json does not describe a batch" in text for text in caplog.messages)
     assert (tmp_path / "note.json").read_bytes() == torn
 
 
