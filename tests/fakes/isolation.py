@@ -9,6 +9,7 @@ from pathlib import Path
 CREDENTIAL = re.compile(r".*_(API_KEY|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY)", re.I)
 LIBRARY = re.compile(r"(HF|HUGGING_FACE|HUGGINGFACE|TRANSFORMERS|WANDB)_.*")
 OWN = ("REER_CACHE", "REER_CONF")
+REPOSITORY = Path(__file__).parents[2]
 
 Snapshot = dict[str, tuple[int, int]]
 
@@ -38,6 +39,7 @@ def isolate(folder: Path) -> None:
         "WANDB_CONFIG_DIR": str(home / ".config" / "wandb"),
         "WANDB_DATA_DIR": str(home / ".local" / "share" / "wandb"),
         "OMP_WAIT_POLICY": "passive",  # idle OpenMP threads must not spin
+        "PYTHONPATH": str(REPOSITORY),  # child processes of tests import `tests.fakes`, which no installation holds
         "TQDM_DISABLE": "1",
     }
 
