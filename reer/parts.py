@@ -133,9 +133,14 @@ def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, t
     hints = _hints(cls)
     arguments = {name: _built(value, hints[name], kinds, _join(path, name)) for name, value in content.items()}
     try:
-        return TypeAdapter(cls).validate_python(arguments)
+        return _validator(cls).validate_python(arguments)
     except ValidationError as error:
         raise _explained(error, path) from None
+
+
+@cache
+def _validator(cls: type) -> TypeAdapter[object]:
+    return TypeAdapter(cls)
 
 
 def _explained(error: ValidationError, path: str) -> InputError:

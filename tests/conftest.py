@@ -7,19 +7,28 @@ import hashlib
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
 
 from evals.benchmarks.data_files import DataFiles
+from tests.fakes.commands import finished
 from tests.fakes.isolation import Snapshot, changed, isolate, snapshot
+from tests.fakes.workers import SweepScheduling, needs_sweep
 
 REPOSITORY = Path(__file__).parents[1]
 OUTPUTS = REPOSITORY / "outputs"
+ARMS = (
+    "full",
+    "no_synthetic_data",
+    "no_iterative_search",
+    "no_reflection_tokens",
+    "short_trajectories",
+    "no_literature_arts",
+)
 SESSION = pytest.StashKey[Path]()
 BEFORE = pytest.StashKey[Snapshot]()
 
@@ -43,6 +52,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[SESSION], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that need the six arms come first: they take longest, and one worker of `pytest -n` runs them all."""
+    items.sort(key=lambda item: not needs_sweep(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SweepScheduling:
+    return SweepScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,12 +94,22 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runtime.root of the six arms at smoke scale, run once for the session. Tests that change it use a copy."""
+    """The runtime.root of the six arms at smoke scale, run once for the session. Tests that change it use a copy.
+
+    The arms are run in this process, which imports torch once; the sweep itself then starts its six processes, which
+    find their stages in the store.
+    """
     root = tmp_path_factory.mktemp("sweep")
-    command = [sys.executable, "-m", "experiments.cli", "run", "sweep=ablations", "scale=smoke"]
-    done = subprocess.run([*command, f"runtime.root={root}"], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for arm in ARMS:
+        finished(root, "run", f"experiment={arm}", "scale=smoke")
+    finished(root, "run", "sweep=ablations", "scale=smoke")
     return root
+
+
+@pytest.fixture
+def arms(sweep: Path, tmp_path: Path) -> Path:
+    """A copy of the six arms that a test may change."""
+    return Path(shutil.copytree(sweep, tmp_path / "out"))
 
 
 def pinned(folder: Path) -> DataFiles:

@@ -56,7 +56,7 @@ def run_in_a_checkout(root: Path, probe: str) -> subprocess.CompletedProcess[str
     """Run one test file under this project's conftest, in a checkout and for a user that both have files and keys."""
     checkout, home = root / "checkout", root / "home"
     (checkout / "tests" / "fakes").mkdir(parents=True)
-    for name in ("conftest.py", "fakes/isolation.py"):
+    for name in ("conftest.py", "fakes/isolation.py", "fakes/commands.py", "fakes/workers.py"):
         shutil.copy(REPOSITORY / "tests" / name, checkout / "tests" / name)
     shutil.copy(REPOSITORY / "pyproject.toml", checkout)
     for package in ("reer", "evals", "experiments", "conf"):

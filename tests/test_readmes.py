@@ -10,6 +10,7 @@ import pytest
 
 from experiments.cli import main
 from tests.conftest import REPOSITORY
+from tests.fakes.commands import finished
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "reer").rglob("README.md"))]
 PAGES += [*sorted((REPOSITORY / "evals").rglob("README.md")), *sorted((REPOSITORY / "experiments").rglob("README.md"))]
@@ -48,8 +49,11 @@ def at_smoke_scale(words: tuple[str, ...], root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def root(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the six arms, so that commands compute only what differs from them."""
-    return Path(shutil.copytree(sweep, tmp_path_factory.mktemp("readmes") / "out"))
+    """A copy of the six arms and two more seeds, so that the processes of the pages' sweeps find their stages."""
+    root = Path(shutil.copytree(sweep, tmp_path_factory.mktemp("readmes") / "out"))
+    for arm in ("full", "no_iterative_search"):
+        finished(root, "run", f"experiment={arm}", "scale=smoke", "seed=1", "tracking=silent")
+    return root
 
 
 COMMANDS = {command.words: command for page in reversed(PAGES) for command in commands(page)}  # each once

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -66,11 +67,15 @@ def fingerprints(steps: Steps) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step of a finished run: which build of which stage result, where it is, and its metrics as plain values."""
+    """One step of a finished run: which build of which stage result, where it is, and its metrics as plain values.
+
+    path: the folder of the stage result. The file holds it relative to the folder of the run, so that a root can be
+          moved or copied as a whole.
+    """
 
     fingerprint: str
     build: str
-    path: str
+    path: Path
     metrics: Mapping[str, object]
 
 
@@ -123,11 +128,11 @@ class Result:
     def folder_of(self, stage: Stage, label: str = "") -> Path | None:
         """The folder of a stage result; None where this run has no such step."""
         step = self.steps.get(stage.named(label))
-        return Path(step.path) if step else None
+        return step.path if step else None
 
     def stale_steps(self) -> list[StepName]:
         """Steps whose stage result was removed or rebuilt since this result was written."""
-        return [name for name, step in self.steps.items() if build_of(Path(step.path)) != step.build]
+        return [name for name, step in self.steps.items() if build_of(step.path) != step.build]
 
 
 def write_result(
@@ -154,14 +159,17 @@ def write_result(
     result = replace(result, confounds=pairs)
     content = asdict(replace(result, steps={}))
     del content["folder"]
-    steps = {str(name): asdict(step) for name, step in result.steps.items()}
+    steps = {
+        str(name): asdict(step) | {"path": os.path.relpath(step.path, exp.folder.resolve())}
+        for name, step in result.steps.items()
+    }
     write_json(exp.folder / "result.json", {**content, "steps": steps})
     return replace(result, folder=exp.folder)
 
 
 def _step_result(artifact: Artifact) -> StepResult:
     metrics = asdict(cast(Any, artifact.metrics))
-    return StepResult(artifact.fingerprint, artifact.build, str(artifact.path.resolve()), metrics)
+    return StepResult(artifact.fingerprint, artifact.build, artifact.path.resolve(), metrics)
 
 
 def read_result(folder: Path) -> Result | None:
@@ -172,7 +180,10 @@ def read_result(folder: Path) -> Result | None:
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     try:
-        steps = {StepName.parse(name): StepResult(**step) for name, step in content.pop("steps").items()}
+        steps = {
+            StepName.parse(name): StepResult(**step | {"path": (folder / step["path"]).resolve()})
+            for name, step in content.pop("steps").items()
+        }
         confounds = {label: Confound(**pair) for label, pair in content.pop("confounds").items()}
         return Result(**content, steps=steps, confounds=confounds, folder=folder)
     except (KeyError, TypeError, AttributeError) as error:

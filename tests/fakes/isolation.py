@@ -39,6 +39,7 @@ def isolate(folder: Path) -> None:
         "WANDB_CONFIG_DIR": str(home / ".config" / "wandb"),
         "WANDB_DATA_DIR": str(home / ".local" / "share" / "wandb"),
         "OMP_WAIT_POLICY": "passive",  # idle OpenMP threads must not spin
+        "OMP_NUM_THREADS": "1",  # models of tests are too small to share among threads, and workers run side by side
         "PYTHONPATH": str(REPOSITORY),  # child processes of tests import `tests.fakes`, which no installation holds
         "TQDM_DISABLE": "1",
     }

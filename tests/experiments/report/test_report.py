@@ -36,7 +36,7 @@ def measure(value: float | None, name: str = "writing/quality", **changes: Any) 
 
 
 def step(metrics: StageMetrics, path: Path | str = "") -> StepResult:
-    return StepResult("f", "b", str(path), asdict(cast(Any, metrics)))
+    return StepResult("f", "b", path, asdict(cast(Any, metrics)))
 
 
 def rendered() -> RenderMetrics:
