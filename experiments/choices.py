@@ -5,17 +5,16 @@ The project's own folder comes first; a folder of the user's adds to it. Nothing
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from reer.errors import InputError
+from reer.errors import InputError, near
 
 CONF_VARIABLE = "REER_CONF"
 HYDRA_GROUP = "hydra"  # a user's folder may add launchers and other settings of Hydra itself
@@ -141,9 +140,3 @@ def _defaults_of(file: Path) -> dict[str, list[str]]:
             if not words[-1].lstrip("/").startswith(HYDRA_GROUP):
                 chosen[words[-1].lstrip("/")] = value if isinstance(value, list) else [value]
     return chosen
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing where no known name is near."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]}?" if matches else ""

@@ -6,7 +6,6 @@ leaves this module, and no YAML names code: one table says which class is behind
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
-from experiments.choices import CONF, choice_names, conf_folders, groups, near
+from experiments.choices import CONF, choice_names, conf_folders, groups
 from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
 from experiments.names import ARMS, derived_name, refuse_keys, without
 from experiments.store.fingerprint import Json
@@ -43,7 +42,7 @@ from reer.data.bundled import BundledTexts
 from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource
 from reer.data.public import PublicRows
-from reer.errors import InputError
+from reer.errors import InputError, near
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.scripted import ScriptedModel
@@ -171,7 +170,7 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
     content = cast(FrozenPlan, plain(cfg))
     known = [item.name for item in fields(Experiment)]
     for key in content.keys() - {"kind", SCORER_MODEL, *known}:
-        raise InputError(f"{key}: the experiment has no such key{near(key, known)}")
+        raise InputError(f"{key}: no such group or key{near(key, known)}; see `reer choices`")
     return {key: content[key] for key in ("kind", *known)}
 
 
@@ -307,22 +306,19 @@ def _refuse_sweeps(parsed: Sequence[Override], allowed: bool, folders: Sequence[
 
 
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> str:
-    """Hydra's message without its inner workings, and the nearest names that exist."""
-    cause = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    lines = (f"{error}{cause}").strip().split("\n")
-    noise = ("_schema", "provider=", "Config search path", "object_type=", "full_key:", "To append")
-    message = "\n".join(line for line in lines if line.strip() and not any(mark in line for mark in noise))
-    asked = re.findall(r"'([\w./@]+)'", message) + [override.lstrip("+~").partition("=")[0] for override in overrides]
-    known, hints = _known_names(folders), []
-    for word in dict.fromkeys(re.split(r"[./@]", name)[-1] for name in asked):
-        matches = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
-        if matches and word not in known:
-            hints.append(f"{word!r}: did you mean {' or '.join(matches)}?")
-    return "\n".join([f"configuration: {message}", *hints])
-
-
-def _known_names(folders: Sequence[Path]) -> list[str]:
-    names = groups(folders)
-    values = [choice for group in names for choice in choice_names(group, folders)]
-    keys = [item.name for cls in kinds().values() for item in fields(cls)]
-    return sorted({*names, *values, *keys})
+    """Hydra's message in the form of our own: the key or choice at fault, and the nearest name in the same place."""
+    text = f"{error}\n{error.__cause__ or ''}"
+    if choice := re.search(r"Could not (?:find|load) '([\w/@.]+)/([^'/]+)'", text):
+        group, name = choice.groups()
+        known = choice_names(group, folders)
+        return f"{group}={name}: no such choice; want one of {', '.join(known)}{near(name, known)}"
+    if unknown := re.search(r"Key '([^']+)' not in '(\w+)'\s+full_key: (\S+)", text):
+        name, cls, key = unknown.groups()
+        known = [item.name for item in fields(kinds()[cls])]
+        if cls == Experiment.__name__:
+            return f"{key}: no such group or key{near(name, [*known, *groups(folders)])}; see `reer choices`"
+        return f"{key}: unknown key; want one of {', '.join(known)}{near(name, known)}"
+    noise = ("_schema", "provider=", "Config search path", "To append", "See https")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = " ".join(line for line in lines if not any(mark in line for mark in noise))
+    return f"configuration: {message} (given: {' '.join(overrides)})"

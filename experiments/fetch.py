@@ -10,9 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import OnProgress, fetch, file_states
-from experiments.choices import CONF, choice_names, near
+from experiments.choices import CONF, choice_names
 from experiments.report import terminal as show
-from reer.errors import InputError
+from reer.errors import InputError, near
 
 
 def run(names: Sequence[str], overrides: Sequence[str]) -> None:

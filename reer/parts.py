@@ -6,7 +6,6 @@ field needs no `kind`. The table of classes belongs to the caller. Nothing here 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -16,7 +15,7 @@ from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type
 
 from pydantic import TypeAdapter, ValidationError
 
-from reer.errors import InputError
+from reer.errors import InputError, near
 
 LISTED_KINDS = 15  # a message lists up to this many kinds
 
@@ -120,7 +119,7 @@ def _class_of(value: Mapping[str, object], hint: Hint, kinds: Mapping[str, type]
     if kind is None and len(concrete) == 1:
         return concrete[0]
     wanted = f"one of {', '.join(kinds)}" if len(kinds) <= LISTED_KINDS else "the name of a part"
-    raise InputError(f"{_join(path, 'kind')}: expected {wanted}, got {kind!r}{_near(str(kind), kinds)}")
+    raise InputError(f"{_join(path, 'kind')}: expected {wanted}, got {kind!r}{near(str(kind), kinds)}")
 
 
 def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, type], path: str) -> object:
@@ -128,7 +127,7 @@ def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, t
     for name in content:
         if name not in known:
             raise InputError(
-                f"{_join(path, name)}: unknown key{_near(name, known)}; {cls.__name__} has {', '.join(known)}"
+                f"{_join(path, name)}: unknown key; want one of {', '.join(known)}{near(name, known)}"
             )
     hints = _hints(cls)
     arguments = {name: _built(value, hints[name], kinds, _join(path, name)) for name, value in content.items()}
@@ -159,8 +158,3 @@ def _explained(error: ValidationError, path: str) -> InputError:
 
 def _join(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -3,7 +3,6 @@ nothing."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing_extensions import TypeForm, TypeVar
 
 from experiments.store.fingerprint import Json, encode, fingerprint
 from experiments.store.metrics import StageMetrics
+from reer.errors import near
 from reer.files import Row, read_rows
 
 M = TypeVar("M", bound=StageMetrics, covariant=True, default=StageMetrics)
@@ -151,11 +151,8 @@ class Stage(Generic[M]):
     def _check_names(self, arguments: Mapping[str, object]) -> None:
         for name in arguments:
             if name not in self.parameters:
-                near = difflib.get_close_matches(name, self.parameters, n=1)
-                raise TypeError(
-                    f"stage {self.name}: unknown argument {name!r}"
-                    + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(self.parameters)}")
-                )
+                hint = near(name, self.parameters) or f"; it takes {', '.join(self.parameters)}"
+                raise TypeError(f"stage {self.name}: unknown argument {name!r}{hint}")
         missing = [n for n, p in self.parameters.items() if p.default is p.empty and n not in arguments]
         if missing:
             raise TypeError(f"stage {self.name}: missing arguments: {', '.join(missing)}")

@@ -96,7 +96,7 @@ def test_a_step_name_is_written_and_read_as_text() -> None:
 
 
 def test_a_misspelt_argument_is_refused_when_a_step_is_described() -> None:
-    with pytest.raises(TypeError, match="stage total: unknown argument 'scael'; did you mean 'scale'"):
+    with pytest.raises(TypeError, match="stage total: unknown argument 'scael'; did you mean scale"):
         total(numbers=numbers(count=1), scael=2.0)
     with pytest.raises(TypeError, match="stage total: missing arguments: numbers"):
         total(scale=2.0)
