@@ -6,11 +6,12 @@ the assumed length in each. Stages without a price here (probes, curation, lm-ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from evals.benchmark import Benchmark, Response
+from evals.benchmark import Benchmark, JudgedBenchmark, Response
 from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
 from evals.statistics.power import minimum_detectable_effect
@@ -77,7 +78,12 @@ class ArmPlan:
     arm: str
     stages: tuple[StagePlan, ...]
 
-    def alone(self) -> StageCost:
+    @property
+    def has_unknown_costs(self) -> bool:
+        """True if a stage cannot be estimated, so that every sum is a lower bound."""
+        return any(stage.note for stage in self.stages)
+
+    def from_scratch(self) -> StageCost:
         """What the arm would cost with an empty store and no other arm."""
         return total([stage.cost for stage in self.stages if stage.cost])
 
@@ -86,12 +92,26 @@ class ArmPlan:
         return total([stage.cost for stage in self.stages if stage.cost and stage.is_own_work])
 
 
+class Detectable(NamedTuple):
+    """The least difference between two arms that a benchmark can show, in standard deviations of the paired
+    differences."""
+
+    items: int
+    effect: float
+
+
 @dataclass(frozen=True)
 class Plan:
     """All arms of a command, and the assumptions behind the numbers."""
 
     arms: tuple[ArmPlan, ...]
     assumptions: tuple[CostAssumptions, ...]
+    detectable: Mapping[str, Detectable]
+    """By benchmark: what its items can show."""
+
+    @property
+    def has_unknown_costs(self) -> bool:
+        return any(arm.has_unknown_costs for arm in self.arms)
 
     def distinct(self) -> dict[str, StagePlan]:
         """Every stage once, by fingerprint."""
@@ -132,7 +152,19 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
                 )
             )
         arms.append(ArmPlan(label, tuple(stages)))
-    return Plan(tuple(arms), tuple(dict.fromkeys(exp.estimate for exp in experiments)))
+    detectable = {name: found for exp in experiments for name, found in _detectable(exp).items()}
+    return Plan(tuple(arms), tuple(dict.fromkeys(exp.estimate for exp in experiments)), detectable)
+
+
+def _detectable(exp: Experiment) -> dict[str, Detectable]:
+    """What each judged benchmark can show; those whose files are missing are left out."""
+    found: dict[str, Detectable] = {}
+    for name, benchmark in exp.benchmark.items():
+        if isinstance(benchmark, JudgedBenchmark):
+            with suppress(InputError):
+                items = len(benchmark.items())
+                found[name] = Detectable(items, minimum_detectable_effect(items))
+    return found
 
 
 def _labels(experiments: Sequence[Experiment]) -> list[str]:
@@ -234,14 +266,12 @@ def _answering(items: int, assumed: CostAssumptions) -> StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeCost:
-    """Judging one benchmark: the grades, the reliability checks by the same judge, and those by the second judge.
-    `detectable` is the least difference that its items can show, in standard deviations of a paired difference."""
+    """Judging one benchmark: the grades, the reliability checks by the same judge, and those by the second judge."""
 
     items: int
     grading: StageCost
     reliability: StageCost
     second: StageCost
-    detectable: float
 
 
 def judge_cost(benchmark: Benchmark, exp: Experiment) -> JudgeCost:
@@ -251,13 +281,7 @@ def judge_cost(benchmark: Benchmark, exp: Experiment) -> JudgeCost:
     calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
     if not calls:
         nothing = StageCost()
-        return JudgeCost(
-            items=len(items),
-            grading=nothing,
-            reliability=nothing,
-            second=nothing,
-            detectable=minimum_detectable_effect(len(items)),
-        )
+        return JudgeCost(items=len(items), grading=nothing, reliability=nothing, second=nothing)
     prompt_words = sum(len(words(message.content)) for call in calls for message in call.prompt.messages)
     read = prompt_words * TOKENS_A_WORD / len(calls) + assumed.answer_tokens
     second_calls = round(min(len(items), checks.second_items) * len(calls) / len(items))
@@ -266,7 +290,6 @@ def judge_cost(benchmark: Benchmark, exp: Experiment) -> JudgeCost:
         grading=_verdicts(exp.judge, len(calls), read, assumed),
         reliability=_verdicts(exp.judge, checks.calls(len(items), len(calls)), read, assumed),
         second=_verdicts(checks.second, second_calls, read, assumed) if checks.second else StageCost(),
-        detectable=minimum_detectable_effect(len(items)),
     )
 
 

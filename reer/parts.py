@@ -126,9 +126,7 @@ def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, t
     known = [field.name for field in fields(cls) if field.init]
     for name in content:
         if name not in known:
-            raise InputError(
-                f"{_join(path, name)}: unknown key; want one of {', '.join(known)}{near(name, known)}"
-            )
+            raise InputError(f"{_join(path, name)}: unknown key; want one of {', '.join(known)}{near(name, known)}")
     hints = _hints(cls)
     arguments = {name: _built(value, hints[name], kinds, _join(path, name)) for name, value in content.items()}
     try:

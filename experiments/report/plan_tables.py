@@ -18,10 +18,16 @@ def show_plan(plan: Plan) -> None:
     _costs(plan)
     _totals(plan)
     for note in dict.fromkeys(f"{stage.name}: {stage.note}" for arm in plan.arms for stage in arm.stages if stage.note):
-        show.line(f"no estimate for {note}")
+        show.line(f"no estimate for {note}; sums marked ≥ leave it out")
+    for name, (items, effect) in plan.detectable.items():
+        show.line(
+            f"{name}: {items} items show a difference between two arms from {effect:.2f} standard deviations of the "
+            "paired differences on (80 % power)"
+        )
     for assumed in plan.assumptions:
-        values = ", ".join(f"{item.name} {getattr(assumed, item.name):g}" for item in fields(assumed))
-        show.line(f"assumptions (set with estimate.NAME=...): {values}")
+        show.line("assumptions, changed on the command line:")
+        for item in fields(assumed):
+            show.line(f"  estimate.{item.name}={getattr(assumed, item.name):g}")
 
 
 def _statuses(plan: Plan) -> None:
@@ -35,7 +41,7 @@ def _statuses(plan: Plan) -> None:
     cached = sum(stage.status == "cached" for stage in stages)
     executions = sum(len(arm.stages) for arm in plan.arms)
     show.line(
-        f"{executions} stages, {len(stages)} of them distinct: {cached} cached, {len(stages) - cached} to compute"
+        f"{executions} stages, {len(stages)} of them distinct: {cached} in the store, {len(stages) - cached} to compute"
     )
 
 
@@ -48,22 +54,31 @@ def _status(stage: StagePlan) -> str:
 def _costs(plan: Plan) -> None:
     for arm in plan.arms:
         rows = [(stage.name, _status(stage), *_numbers(stage.cost)) for stage in arm.stages if stage.cost]
-        rows += [("alone", "", *_numbers(arm.alone())), ("left to do", "", *_numbers(arm.remaining()))]
+        least = arm.has_unknown_costs
+        rows += [
+            ("this arm, empty store", "", *_numbers(arm.from_scratch(), least)),
+            ("this arm, remaining", "", *_numbers(arm.remaining(), least)),
+        ]
         show.table(f"{arm.arm}: cost", ("stage", "status", "calls", "tokens", "device-h", "USD"), rows)
 
 
 def _totals(plan: Plan) -> None:
     if len(plan.arms) == 1:
         return
-    rows: list[Sequence[str]] = [(arm.arm, *_numbers(arm.remaining())) for arm in plan.arms]
-    rows += [("all, left to do", *_numbers(plan.remaining())), ("all, empty store", *_numbers(plan.total()))]
-    show.table("left to do by arm", ("arm", "calls", "tokens", "device-h", "USD"), rows)
+    rows: list[Sequence[str]] = [(arm.arm, *_numbers(arm.remaining(), arm.has_unknown_costs)) for arm in plan.arms]
+    least = plan.has_unknown_costs
+    rows += [
+        ("all arms, remaining", *_numbers(plan.remaining(), least)),
+        ("all arms, empty store", *_numbers(plan.total(), least)),
+    ]
+    show.table("remaining cost by arm", ("arm", "calls", "tokens", "device-h", "USD"), rows)
 
 
-def _numbers(cost: StageCost | None) -> tuple[str, str, str, str]:
-    if cost is None:
-        return ("–", "–", "–", "–")
-    return (f"{cost.calls:,}", _millions(cost.tokens), f"{cost.device_hours:.3g}", f"{cost.usd:.3g}")
+def _numbers(cost: StageCost, at_least: bool = False) -> tuple[str, str, str, str]:
+    """Calls, tokens, device-hours and USD; `at_least` marks a sum that leaves out a stage without an estimate."""
+    mark = "≥ " if at_least else ""
+    numbers = (f"{cost.calls:,}", _millions(cost.tokens), f"{cost.device_hours:.3g}", f"{cost.usd:.3g}")
+    return (mark + numbers[0], mark + numbers[1], mark + numbers[2], mark + numbers[3])
 
 
 def _millions(tokens: int) -> str:

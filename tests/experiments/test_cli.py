@@ -113,7 +113,7 @@ def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureF
 def test_plan_shows_shared_stages_and_costs(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = printed(capfd, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", f"runtime.root={tmp_path}")
     assert "with full" in text
-    assert "left to do by arm" in text
+    assert "remaining cost by arm" in text
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 

@@ -91,7 +91,7 @@ def test_a_typo_on_the_command_line_names_the_near_choice() -> None:
         one("search.n_candidate=3")
     with pytest.raises(InputError, match="serch: no such group or key; did you mean search"):
         one("serch=single_pass")
-    with pytest.raises(InputError, match="search=singel_pass: no such choice; .*did you mean single_pass"):
+    with pytest.raises(InputError, match=r"search=singel_pass: no such choice; .*did you mean single_pass"):
         one("search=singel_pass")
 
 

@@ -16,7 +16,8 @@ def test_the_bundled_benchmark_is_counted() -> None:
     assert (cost.items, cost.grading.calls, cost.grading.usd) == (14, 14, 0)
     assert cost.reliability.calls == 6 * 1 + 4 + 5, "null answers to one item, four repeats, five anchors"
     assert cost.grading.tokens > 14 * 100
-    assert cost.detectable == pytest.approx(0.8101, rel=1e-3), "two-sided t-test of 14, power 80 %"
+    items, effect = make_plan([exp]).detectable["writing"]
+    assert (items, effect) == (14, pytest.approx(0.8101, rel=1e-3)), "two-sided t-test of 14, power 80 %"
 
 
 def test_the_second_judges_calls_are_counted_at_its_prices() -> None:
@@ -56,10 +57,10 @@ def test_arms_share_stages_and_only_the_first_pays_for_them() -> None:
     assert {"pairs", "draft", "public"} <= shared
     assert not shared & {"refine", "train"}
     draft = next(stage.cost for stage in other.stages if stage.name == "draft")
-    assert other.remaining() != other.alone()
-    assert other.alone().calls - other.remaining().calls == draft.calls
+    assert other.remaining() != other.from_scratch()
+    assert other.from_scratch().calls - other.remaining().calls == draft.calls
     assert plan.total() == plan.remaining(), "nothing is cached"
-    assert plan.total().calls == full.alone().calls + other.remaining().calls
+    assert plan.total().calls == full.from_scratch().calls + other.remaining().calls
 
 
 def test_draft_and_search_together_are_the_cost_of_the_search() -> None:
