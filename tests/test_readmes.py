@@ -75,7 +75,8 @@ def test_the_front_page_is_short() -> None:
 def test_files_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
-    tests = re.findall(r"`(tests/[\w./]+)`", text)
+    tests = re.findall(r"`(tests/[\w./]+)(?:::(\w+))?`", text)
     missing = [link for link in links if not (page.parent / link).exists()]
-    missing += [name for name in tests if not (REPOSITORY / name).exists()]
+    missing += [name for name, _ in tests if not (REPOSITORY / name).exists()]
+    missing += [test for name, test in tests if test and f"def {test}(" not in (REPOSITORY / name).read_text()]
     assert not missing
