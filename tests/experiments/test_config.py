@@ -1,7 +1,7 @@
 """Configurations are code: every choice composes, every typo stops before any work."""
 
 from collections.abc import Callable
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 
 import pytest
@@ -58,12 +58,23 @@ def test_every_arm_composes_and_plans_at_every_scale(arm: str, scale: str) -> No
     assert len({step.fingerprint for step in steps.values()}) == len(steps)
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_yaml_composes_and_plans(group: str, choice: str, given: Callable[[str, str], list[str]]) -> None:
-    value = f"[{choice}]" if group == "benchmark" else choice
-    key = "model@scorer_model" if (group, choice) in SCORES_ONLY else KEYS.get(group, group)
-    x = one("scale=smoke", f"{key}={value}", *given(group, choice))
-    assert pipeline(x)
+def rounds() -> list[list[tuple[str, str]]]:
+    """Every choice once: the first of each group, the second of each group, and so on."""
+    by_group = [[choice for choice in CHOICES if choice[0] == group] for group in dict.fromkeys(g for g, _ in CHOICES)]
+    return [list(filter(None, together)) for together in zip_longest(*by_group)]
+
+
+@pytest.mark.parametrize("choices", rounds(), ids=lambda choices: "+".join(name for _, name in choices))
+def test_every_yaml_composes_and_plans(choices: list[tuple[str, str]], given: Callable[[str, str], list[str]]) -> None:
+    overrides: list[str] = []
+    for group, choice in choices:
+        key = "model@scorer_model" if (group, choice) in SCORES_ONLY else KEYS.get(group, group)
+        overrides += [f"{key}={f'[{choice}]' if group == 'benchmark' else choice}", *given(group, choice)]
+    assert pipeline(one("scale=smoke", *overrides))
+
+
+def test_every_choice_is_in_a_round() -> None:
+    assert sorted(choice for together in rounds() for choice in together) == sorted(CHOICES)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
