@@ -95,7 +95,7 @@ PARTS: dict[str, dict[str, type]] = {
     "estimate": {"estimate": CostAssumptions},
 }
 
-PLAIN = ("generator", "scale", "budget", "pairwise", "taxonomy")
+OF_ONE_CLASS = ("generator", "scale", "budget", "pairwise", "taxonomy")
 """Keys of config.yaml whose part always has the same class."""
 
 
@@ -137,9 +137,9 @@ def register() -> None:
 
 
 def _whole() -> type:
-    """The experiment's own keys. Parts of one class (`PLAIN`) have its keys; every other part has the class of the
+    """The experiment's own keys. Parts of one class (`OF_ONE_CLASS`) have its keys; every other part has the class of the
     choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
-    typed = {name: schema(get_type_hints(Experiment)[name]) for name in PLAIN}
+    typed = {name: schema(get_type_hints(Experiment)[name]) for name in OF_ONE_CLASS}
     parts: list[tuple[str, object, object]] = [
         (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
     ]
@@ -148,7 +148,7 @@ def _whole() -> type:
     return make_dataclass("Experiment", parts)  # pyright: ignore[reportArgumentType]
 
 
-def plain(node: object, path: str = "") -> Json:
+def plain_data(node: object, path: str = "") -> Json:
     """A composed node as plain data, each typed part with its class name under `kind`."""
     if isinstance(node, DictConfig):
         cls = OmegaConf.get_type(node)
@@ -162,12 +162,12 @@ def plain(node: object, path: str = "") -> Json:
 def _child(node: DictConfig | ListConfig, key: DictKeyType, path: str) -> Json:
     if OmegaConf.is_missing(node, key):
         raise InputError(f"{path} has no value; add {path}=... on the command line or in its YAML")
-    return plain(node[key], path)  # pyright: ignore[reportArgumentType]
+    return plain_data(node[key], path)  # pyright: ignore[reportArgumentType]
 
 
 def plan_of(cfg: DictConfig) -> FrozenPlan:
     """The plan of a composed configuration: resolved plain data. Raises InputError for a key that is no field."""
-    content = cast(FrozenPlan, plain(cfg))
+    content = cast(FrozenPlan, plain_data(cfg))
     known = [item.name for item in fields(Experiment)]
     for key in content.keys() - {"kind", SCORER_MODEL, *known}:
         raise InputError(f"{key}: no such group or key{near(key, known)}; see `reer choices`")

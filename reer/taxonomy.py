@@ -45,7 +45,7 @@ class Taxonomy:
         """The id of the category with a data set's own name, or None if the name is unknown."""
         if name is None or name in self.categories:
             return name
-        return next((id for id, category in self.categories.items() if name in category.aliases), None)
+        return next((known for known, category in self.categories.items() if name in category.aliases), None)
 
     def is_literature_arts(self, category: str) -> bool:
         """True for the categories the ablation `categories=no_literature_arts` leaves out."""
@@ -53,9 +53,9 @@ class Taxonomy:
 
     def by_keywords(self, query: str) -> str:
         """The category with most keywords in the query, the first of equals; `others` if none has any."""
-        counts = {id: self._hits(category, query) for id, category in self.categories.items()}
-        best = max(counts, key=lambda id: counts[id])
-        return best if counts[best] else FALLBACK
+        hits = {name: self._hits(category, query) for name, category in self.categories.items()}
+        best = max(hits, key=lambda name: hits[name])
+        return best if hits[best] else FALLBACK
 
     def _hits(self, category: Category, query: str) -> int:
         tokens, text = set(words(query)), query.lower()
@@ -79,7 +79,6 @@ def classify(
 
 def _named(reply: str, taxonomy: Taxonomy) -> str | None:
     """The one category a reply names; none or several are no answer."""
-    found = [
-        id for id in taxonomy.categories if re.search(rf"(?<![A-Za-z_]){re.escape(id)}(?![A-Za-z_])", reply.lower())
-    ]
-    return found[0] if len(found) == 1 else None
+    words_of_reply = re.findall(r"[A-Za-z_]+", reply.lower())
+    named = [name for name in taxonomy.categories if name in words_of_reply]
+    return named[0] if len(named) == 1 else None

@@ -47,7 +47,7 @@ def _thinking_class() -> type:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.models.utils import postprocess_generated_text
 
-    class Thinking(cast(Any, HFLM)):
+    class ThinkingModel(cast(Any, HFLM)):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             # lm-eval has validated the token; it is then hidden from it, as only raw replies show unclosed thinking.
@@ -64,7 +64,7 @@ def _thinking_class() -> type:
             self.unclosed.setdefault((request.task_name, request.doc_id), []).append(unclosed)
             return "" if unclosed else postprocess_generated_text(reply, settings["until"], self.closing)
 
-    return Thinking
+    return ThinkingModel
 
 
 def _without_stop_strings(request: Any) -> Any:
