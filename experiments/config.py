@@ -137,8 +137,8 @@ def register() -> None:
 
 
 def _whole() -> type:
-    """The experiment's own keys. Parts of one class (`OF_ONE_CLASS`) have its keys; every other part has the class of the
-    choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
+    """The experiment's own keys. Parts of one class (`OF_ONE_CLASS`) have its keys; every other part has the class of
+    the choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
     typed = {name: schema(get_type_hints(Experiment)[name]) for name in OF_ONE_CLASS}
     parts: list[tuple[str, object, object]] = [
         (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
