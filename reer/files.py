@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import struct
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeForm
+
+from reer.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +28,46 @@ JsonObject = Mapping[str, Any]
 
 SYNC_SECONDS = 1.0  # a power cut loses at most this much of a log; a killed process loses nothing it has appended
 INDEX_BYTES = 1 << 16  # of a log file may be missing from its index before a reader writes the index again
+LINE_VERSION = 1  # of what `seal` writes
+_SEAL = ', "sha256": "{}"}}\n'
+_SEAL_BYTES = len(_SEAL.format("0" * 16))
 _ENTRY = struct.Struct("<16sQId")  # of an index: key, offset of the line, its length, its amount
+_CHECKED_ENTRY = struct.Struct("<36sI")  # an entry and its checksum
 _FOREIGN = bytes(16)  # the key of a line that cannot be looked up
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file that is either complete or absent, also after a power cut; text is UTF-8. Creates the folder."""
+    """Write a file that is either complete or absent, also after a power cut; text is UTF-8. Creates the folder. Raises
+    OSError, which names the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with scratch.open("wb") as stream:
-            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with naming(path):
+        try:
+            with scratch.open("wb") as stream:
+                stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what atomic writes into a folder left behind when their process was killed. Nothing may be writing into
+    the folder."""
+    for scratch in folder.rglob(".*.tmp"):
+        scratch.unlink()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError raised inside name this path where it names none: those of writing and syncing do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_json(path: Path, value: object) -> None:
@@ -53,10 +81,22 @@ def write_rows(path: Path, rows: Iterable[object]) -> None:
 
 
 def read_rows(path: Path, kind: TypeForm[Row]) -> list[Row]:
-    """The records of a JSONL file, checked against their type."""
+    """The records of a JSONL file, checked against their type. Raises InputError naming the file and the line that is
+    no such record."""
     adapter = TypeAdapter(kind)
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [adapter.validate_json(line) for line in lines if line]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: damaged, not UTF-8 at byte {error.start}") from None
+    return [_row(adapter, line, f"{path}: line {number}") for number, line in enumerate(lines, start=1) if line]
+
+
+def _row(adapter: TypeAdapter[Row], line: str, where: str) -> Row:
+    try:
+        return adapter.validate_json(line)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()[:3])
+        raise InputError(f"{where} is damaged or of another program ({reasons})") from None
 
 
 def plain(row: object) -> Any:
@@ -66,11 +106,48 @@ def plain(row: object) -> Any:
 
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
+    _flush(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files in a folder durable, whoever wrote them, and the folder itself."""
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def seal(row: JsonObject) -> bytes:
+    """A row as a line of a log: a JSON object that ends in the version of this format and the first 16 hex digits of
+    the sha256 of all before them. Raises ValueError for a row with a number that is not finite."""
+    text = json.dumps({**row, "version": LINE_VERSION}, ensure_ascii=False, allow_nan=False)
+    body = text[:-1].encode("utf-8", "surrogatepass")
+    return body + _seal_of(body)
+
+
+def unseal(line: bytes) -> JsonObject:
+    """The row of a line that `seal` wrote, with its `version`. Raises ValueError for a line that is torn, altered or
+    not from `seal`."""
+    body = line[:-_SEAL_BYTES]
+    if not body or line[-_SEAL_BYTES:] != _seal_of(body):
+        raise ValueError("the line does not match its checksum")
+    return json.loads(body + b"}", parse_constant=_refuse)
+
+
+def _seal_of(body: bytes) -> bytes:
+    return _SEAL.format(hashlib.sha256(body).hexdigest()[:16]).encode("ascii")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no finite number")
 
 
 @dataclass(frozen=True)
@@ -85,14 +162,18 @@ class Entry:
 class AppendLog:
     """Rows in a folder that many processes append to: keys and offsets in memory, rows on disk.
 
-    Each process appends JSON lines to a file of its own, `<uuid>.jsonl`, so writers never meet; every process reads all
-    files. `entry` derives the entry of a row and raises ValueError, KeyError or TypeError for a row that is not of this
-    log. An incomplete last line (a killed or still running writer) is skipped; complete lines that are not rows of this
-    log are skipped with a warning. The first row of a key counts.
+    Each process appends lines (see `seal`) to a file of its own, `<uuid>.jsonl`, so writers never meet; every process
+    reads all files. `entry` derives the entry of a row and raises ValueError, KeyError or TypeError for a row that is
+    not of this log. The first row of a key counts.
+
+    A line that is torn, altered or not of this log costs no other line: it is skipped, copied to `<uuid>.damaged`
+    beside the file, and reported in one warning per file when it is first found. An incomplete last line may still be
+    being written, so it is reported only when a log is opened. InputError is raised for a line of another version.
 
     Beside each file, `<uuid>.index` holds one fixed-size entry per line, so that opening a log does not read its rows.
-    An index is a cache: it is trusted only as far as it is contiguous and inside the file, the rest of the file is
-    scanned; a row whose key is not the expected one makes the file be scanned as a whole.
+    An index is a cache: it is trusted only as far as its entries match their checksums, are contiguous and inside the
+    file; the rest of the file is scanned. A line is checked when it is read; one that does not hold the expected row
+    makes the file be scanned as a whole.
 
     A row is handed to the operating system when `append` returns; it is on the disk after at most `sync_seconds`, if
     appending goes on, and after `sync`.
@@ -136,13 +217,13 @@ class AppendLog:
         return row
 
     def append(self, row: JsonObject) -> None:
-        """Add a row to this process's file, at once."""
-        entry = self._entry(row)
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+        """Add a row to this process's file, at once. Raises OSError, which names the file, and ValueError for a row
+        with a number that is not finite."""
+        entry, line = self._entry(row), seal(row)
         if self._own is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._own = self._new_file(self.folder / f"{uuid.uuid4().hex}.jsonl")
-        with self._files[self._own].open("ab") as stream:
+        with naming(self._files[self._own]), self._files[self._own].open("ab") as stream:
             if stream.tell() != self._read_to[self._own]:
                 stream.write(b"\n")  # an earlier append failed half-way, on a full disk for example
             start = stream.tell()
@@ -151,14 +232,15 @@ class AppendLog:
             self._unsynced = True
             if time.monotonic() - self._synced_at >= self.sync_seconds:
                 self._sync(stream.fileno())
-        with self._files[self._own].with_suffix(".index").open("ab") as index:
-            index.write(_ENTRY.pack(_digest(entry.key), start, len(line), entry.amount))
         self._add(self._own, _digest(entry.key), start, len(line), entry.amount)
+        index = self._files[self._own].with_suffix(".index")
+        with naming(index), index.open("ab") as stream:
+            stream.write(_packed_entry(_digest(entry.key), start, len(line), entry.amount))
 
     def sync(self) -> None:
         """Wait until every appended row is on the disk."""
         if self._own is not None and self._unsynced:
-            with self._files[self._own].open("ab") as stream:
+            with naming(self._files[self._own]), self._files[self._own].open("ab") as stream:
                 self._sync(stream.fileno())
 
     def _sync(self, handle: int) -> None:
@@ -182,48 +264,57 @@ class AppendLog:
             for entry in self._index_of(self._files[number]):
                 self._add(number, *entry)
         start = self._read_to[number]
-        for entry in self._scan(self._files[number], start):
+        for entry in self._scan(self._files[number], start, opening=indexed):
             self._add(number, *entry)
         if self._read_to[number] - start >= INDEX_BYTES:
             self._write_index(self._files[number])
 
     def _index_of(self, file: Path) -> Iterator[tuple[bytes, int, int, float]]:
-        """The entries of an index, as far as they are contiguous and inside the file."""
+        """The entries of an index, as far as they match their checksums, are contiguous and inside the file."""
         try:
             content = file.with_suffix(".index").read_bytes()
         except FileNotFoundError:
             return
-        end, size = 0, file.stat().st_size
-        for digest, start, length, amount in _ENTRY.iter_unpack(content[: len(content) // _ENTRY.size * _ENTRY.size]):
-            if start != end or start + length > size or not length:
+        end, size, whole = 0, file.stat().st_size, len(content) // _CHECKED_ENTRY.size * _CHECKED_ENTRY.size
+        for packed, checksum in _CHECKED_ENTRY.iter_unpack(content[:whole]):
+            digest, start, length, amount = _ENTRY.unpack(packed)
+            if zlib.crc32(packed) != checksum or start != end or start + length > size or not length:
                 return
             yield digest, start, length, amount
             end = start + length
 
-    def _scan(self, file: Path, start: int) -> Iterator[tuple[bytes, int, int, float]]:
+    def _scan(self, file: Path, start: int, opening: bool = False) -> Iterator[tuple[bytes, int, int, float]]:
         """The entries of all complete lines from `start` on."""
-        foreign = 0
+        damaged: list[tuple[int, int]] = []
         with file.open("rb") as stream:
             stream.seek(start)
             for line in stream:
+                parsed = self._parsed(line, file) if line.endswith(b"\n") else None
+                if parsed is None and (opening or line.endswith(b"\n")):
+                    damaged.append((start, len(line)))
                 if not line.endswith(b"\n"):
                     break  # still being written, or cut off by a kill
-                parsed = self._parsed(line)
-                foreign += parsed is None
                 digest, amount = (_digest(parsed[0].key), parsed[0].amount) if parsed else (_FOREIGN, 0.0)
                 yield digest, start, len(line), amount
                 start += len(line)
-        if foreign:
-            log.warning("%s: skipped %d lines that are not records of this kind", file, foreign)
+        if damaged:
+            _quarantine(file, damaged)
 
-    def _parsed(self, line: bytes) -> tuple[Entry, JsonObject] | None:
+    def _parsed(self, line: bytes, file: Path) -> tuple[Entry, JsonObject] | None:
+        """The entry and the row of a line; None for a damaged one or one of another log."""
         try:
-            row = json.loads(line)
-            entry = self._entry(row)
-            _digest(entry.key)
-        except (ValueError, KeyError, TypeError):
+            row = dict(unseal(line))
+            version = row.pop("version")
+            if version == LINE_VERSION:
+                entry = self._entry(row)
+                _digest(entry.key)
+                return entry, row
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return entry, row
+        raise InputError(
+            f"{file}: has lines of version {version}, and this program reads version {LINE_VERSION}; use the version "
+            "of the program that wrote the file, or another folder"
+        )
 
     def _row_at(self, place: int, key: str) -> JsonObject | None:
         """The row at a place; None where the file holds another one there."""
@@ -234,12 +325,12 @@ class AppendLog:
                 line = stream.read(length)
         except FileNotFoundError:
             return None
-        parsed = self._parsed(line)
+        parsed = self._parsed(line, self._files[number])
         return parsed[1] if parsed and parsed[0].key == key else None
 
     def _relearn(self, number: int) -> None:
         """Scan a file that is not what its index says, or was changed since it was read; then write its index again."""
-        log.warning("%s: its index does not match it; reading the whole file", self._files[number])
+        log.warning("%s: changed since its index was written; reading the whole file", self._files[number])
         self._places = {digest: place for digest, place in self._places.items() if place >> 96 != number}
         before, self._read_to[number] = self.amount, 0
         if self._files[number].exists():
@@ -248,11 +339,70 @@ class AppendLog:
         self.amount = before
 
     def _write_index(self, file: Path) -> None:
-        entries = b"".join(_ENTRY.pack(*entry) for entry in self._scan(file, 0))
+        entries = b"".join(_packed_entry(*entry) for entry in self._scan(file, 0))
         try:
             write_atomic(file.with_suffix(".index"), entries)
-        except PermissionError:
-            log.info("%s: cannot write an index beside it, so every reader scans it", file)
+        except OSError as error:
+            log.info("%s: cannot write an index beside it, so every reader scans it (%s)", file, error)
+
+
+def damaged_lines(file: Path) -> list[tuple[int, int]]:
+    """Offset and length of each line of a log's file that is torn, altered or not from `seal`. Raises OSError."""
+    places: list[tuple[int, int]] = []
+    start = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            try:
+                unseal(line)
+            except (ValueError, RecursionError):
+                places.append((start, len(line)))
+            start += len(line)
+    return places
+
+
+def repair_log(file: Path) -> None:
+    """Write a log's file again without its damaged lines, which stay in `<name>.damaged` beside it. Nothing may be
+    appending to the file. Raises OSError."""
+    damaged = damaged_lines(file)
+    _quarantine(file, damaged)
+    starts = {start for start, _ in damaged}
+    scratch, start = file.with_suffix(".repaired"), 0
+    with naming(scratch), file.open("rb") as source, scratch.open("wb") as target:
+        for line in source:
+            if start not in starts:
+                target.write(line)
+            start += len(line)
+        target.flush()
+        os.fsync(target.fileno())
+    file.with_suffix(".index").unlink(missing_ok=True)
+    os.replace(scratch, file)
+    sync_folder(file.parent)
+
+
+def _quarantine(file: Path, places: Sequence[tuple[int, int]]) -> None:
+    """Copy lines of a file to `<name>.damaged` beside it, each once, and warn if there is a new one."""
+    kept = file.with_suffix(".damaged")
+    new = 0
+    try:
+        with file.open("rb") as source, kept.open("a+b") as target:
+            target.seek(0)
+            known = {hashlib.sha256(line).digest() for line in target}
+            for start, length in places:
+                source.seek(start)
+                line = source.read(length).removesuffix(b"\n") + b"\n"
+                if hashlib.sha256(line).digest() not in known:
+                    target.write(line)
+                    new += 1
+    except OSError as error:
+        log.warning("%s: %d lines are damaged; they are left out, without a copy (%s)", file, len(places), error)
+    else:
+        if new:
+            log.warning("%s: %d lines are damaged; they are left out, with a copy in %s", file, new, kept.name)
+
+
+def _packed_entry(digest: bytes, start: int, length: int, amount: float) -> bytes:
+    packed = _ENTRY.pack(digest, start, length, amount)
+    return _CHECKED_ENTRY.pack(packed, zlib.crc32(packed))
 
 
 def _packed(number: int, start: int, length: int) -> int:

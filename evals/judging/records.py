@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -114,9 +115,12 @@ _RECORD = TypeAdapter(Judgement)
 
 def _entry(row: JsonObject) -> Entry:
     """The entry of a row. A prompt that was too long or refused has no answer: the row is counted but not found again,
-    so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement."""
-    answered = row["stopped"] in ("stop", "length")
-    return Entry(str(row["key"]) if answered else "", float(row["usd"]))
+    so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement, or one whose
+    cost is no finite number from 0 up."""
+    answered, usd = row["stopped"] in ("stop", "length"), float(row["usd"])
+    if not (math.isfinite(usd) and usd >= 0):
+        raise ValueError(f"usd: want a finite number from 0 up, got {usd}")
+    return Entry(str(row["key"]) if answered else "", usd)
 
 
 class Judgements:
