@@ -10,11 +10,15 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 import evals.statistics
 from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from reer.files import write_json
+
+_KEPT = TypeAdapter(dict[str, list[dict[str, float | None]]])
 
 
 class Statistics:
@@ -25,7 +29,7 @@ class Statistics:
         self.path = path
         self.kept: dict[str, list[dict[str, float | None]]] = {}
         if path is not None and path.exists():
-            self.kept = json.loads(path.read_text(encoding="utf-8"))
+            self.kept = _kept(path)
         self.changed = False
 
     def paired(self, arm: Scores, baseline: Scores, margin: float | None) -> Difference | None:
@@ -62,6 +66,14 @@ class Statistics:
         """Write what was computed. Of two processes that save at once, one loses entries, which are computed again."""
         if self.changed and self.path is not None and os.access(self.path.parent, os.W_OK):
             write_json(self.path, self.kept)
+
+
+def _kept(path: Path) -> dict[str, list[dict[str, float | None]]]:
+    """What a file keeps; nothing where it is torn, since all of it can be computed again."""
+    try:
+        return _KEPT.validate_json(path.read_bytes())
+    except ValidationError:
+        return {}
 
 
 def _key(kind: str, content: object) -> str:

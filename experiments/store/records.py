@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -159,3 +160,8 @@ def verify(folder: Path, stage: str, files: Mapping[str, FileDigest]) -> None:
         if not path.is_file() or digest_of(path) != digest:
             found = "its content was changed" if path.is_file() else "is missing"
             raise InputError(f"{path}: damaged, {found} since stage {stage} wrote it; {REPAIR}")
+
+
+def set_aside(path: Path, why: Literal["superseded", "damaged"]) -> Path:
+    """Rename a folder or a file so that it no longer counts; returns its new path. Raises OSError."""
+    return path.rename(path.with_name(f"{path.name}.{why}-{uuid.uuid4().hex[:6]}"))

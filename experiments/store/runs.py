@@ -50,7 +50,7 @@ def check_name(exp: Experiment, steps: Steps) -> None:
     path = exp.folder / "lock.json"
     if exp.replace or not path.exists():
         return
-    lock = _read_lock(path)
+    lock = read_lock(path)
     now, then = fingerprints(steps), lock.steps
     if then == now:
         return
@@ -63,7 +63,8 @@ def check_name(exp: Experiment, steps: Steps) -> None:
     )
 
 
-def _read_lock(path: Path) -> Lock:
+def read_lock(path: Path) -> Lock:
+    """The lock of a run. Raises InputError for a torn file and for one of another version."""
     try:
         return TypeAdapter(Lock).validate_python(read_document(path))
     except ValidationError:

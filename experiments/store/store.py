@@ -12,7 +12,6 @@ import logging
 import os
 import socket
 import time
-import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -34,6 +33,7 @@ from experiments.store.records import (
     digests,
     missing_or_cut,
     read_record,
+    set_aside,
     verify,
     write_record,
 )
@@ -91,7 +91,7 @@ class Store:
     def _existing(self, step: Step) -> Path | None:
         """The folder with this fingerprint, whatever its readable part."""
         complete = [p for p in self._folder(step).glob(f"*{step.fingerprint}") if (p / RECORD).exists()]
-        return max(complete, key=lambda path: path.stat().st_mtime, default=None)
+        return min(complete, default=None)
 
     def status(self, step: Step) -> Literal["cached", "started", "to run"]:
         """Whether building this step would find it complete, resume it, or start it."""
@@ -146,7 +146,7 @@ class Store:
             write_record(part, record)
         final = self.path(step)
         for old in final.parent.glob(f"*{step.fingerprint}"):  # of other inputs, or without a record
-            _set_aside(old, "superseded")
+            set_aside(old, "superseded")
         part.rename(final)
         sync_folder(final.parent)
         return _artifact(step, final, record)
@@ -183,7 +183,7 @@ class Store:
                 return None
             verify(part, record.stage, record.files)
         except InputError as error:
-            log.warning("%s: set aside as %s, because %s", part, _set_aside(part, "damaged").name, error)
+            log.warning("%s: set aside as %s, because %s", part, set_aside(part, "damaged").name, error)
             return None
         return record
 
@@ -203,7 +203,7 @@ class Store:
         inputs = self._folder(step) / f".{step.fingerprint}.inputs.json"
         content = {name: asdict(build) for name, build in builds.items()}
         if part.exists() and _json_or_none(inputs) != content:
-            aside = _set_aside(part, "superseded")
+            aside = set_aside(part, "superseded")
             log.info("%s: its inputs were rebuilt; the part that was done is kept in %s", step.stage.name, aside)
         remove_scratch(part)
         write_json(inputs, content)
@@ -213,11 +213,6 @@ class Store:
 def _artifact(step: Step[M], path: Path, record: Record) -> Artifact[M]:
     metrics = read_metrics(step.stage.metrics, record.metrics, str(path / RECORD))
     return Artifact(stage=step.stage.name, path=path, fingerprint=step.fingerprint, build=record.build, metrics=metrics)
-
-
-def _set_aside(folder: Path, why: Literal["superseded", "damaged"]) -> Path:
-    """Rename a folder so that it no longer counts; returns its new path."""
-    return folder.rename(folder.with_name(f"{folder.name}.{why}-{uuid.uuid4().hex[:6]}"))
 
 
 def _json_or_none(path: Path) -> object:

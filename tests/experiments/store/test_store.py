@@ -5,28 +5,18 @@ import multiprocessing
 import os
 import signal
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from experiments.store.metrics import RowMetrics, StageMetrics
-from experiments.store.step import Artifact, Step, StepName, stage
-from experiments.store.store import Monitor, Store
+from experiments.store.step import Artifact, StepName, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
 from reer.files import read_rows, write_rows
 from reer.types import Drop
-from tests.fakes.runtime import small_runtime
-
-
-@dataclass(frozen=True, kw_only=True)
-class TotalMetrics(StageMetrics):
-    total: float
-
-    def headline(self) -> str:
-        return f"total {self.total}"
+from tests.fakes.stages import TotalMetrics, a_store, changing, counting, lost, numbers, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,36 +26,12 @@ class NoMetrics(StageMetrics):
 
 
 @stage(version=1)
-def numbers(ws: Workspace, *, count: int) -> RowMetrics:
-    """Numbers from zero."""
-    write_rows(ws.folder / "rows.jsonl", [{"n": n} for n in range(count)])
-    return RowMetrics(rows=count)
-
-
-@stage(version=1)
-def total(ws: Workspace, *, numbers: Artifact[RowMetrics], scale: float = 1.0) -> TotalMetrics:
-    """Their sum."""
-    lines = (numbers.path / "rows.jsonl").read_text().splitlines()
-    assert len(lines) == numbers.metrics.rows
-    return TotalMetrics(total=scale * sum(json.loads(line)["n"] for line in lines))
-
-
-@stage(version=1)
 def slow(ws: Workspace, *, seconds: float, trace: str) -> NoMetrics:
     """Leaves a mark, then takes its time."""
     with Path(trace).open("a") as stream:
         stream.write("x")
     time.sleep(seconds)
     return NoMetrics()
-
-
-def a_store(root: Path, monitor: Monitor | None = None) -> Store:
-    return Store(root=root, runtime=small_runtime(), monitor=monitor or Monitor())
-
-
-def counting(root: Path) -> tuple[Store, list[str]]:
-    ran: list[str] = []
-    return a_store(root, Monitor(started=lambda step: ran.append(step.stage.name))), ran
 
 
 def test_a_second_build_computes_nothing(tmp_path: Path) -> None:
@@ -146,19 +112,6 @@ def test_a_stage_that_fails_leaves_no_result(tmp_path: Path) -> None:
         store.build(broken(count=1))
     assert store.find(broken(count=1)) is None
     assert store.status(broken(count=1)) == "started"
-
-
-@stage(version=1)
-def changing(ws: Workspace, *, count: int) -> RowMetrics:
-    """Makes other rows whenever it runs."""
-    write_rows(ws.folder / "rows.jsonl", [{"n": uuid.uuid4().int} for _ in range(count)])
-    return RowMetrics(rows=count)
-
-
-def lost(store: Store, step: Step) -> None:
-    """Move the result of a step away."""
-    before = store.path(step)
-    before.rename(before.with_name("set-aside"))
 
 
 def test_an_input_rebuilt_to_other_bytes_rebuilds_what_read_it(tmp_path: Path) -> None:
