@@ -16,7 +16,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from reer.files import AppendLog, Entry, JsonObject
+from reer.files import JsonObject
+from reer.logs import AppendLog, Entry
 from reer.models.protocols import Completion, Request, Sampling, StopReason
 from reer.types import Message
 
@@ -124,7 +125,7 @@ def _entry(row: JsonObject) -> Entry:
 
 
 class Judgements:
-    """The judgements in a folder (see `reer.files.AppendLog`): their keys are in memory, the records on disk."""
+    """The judgements in a folder (see `reer.logs.AppendLog`): their keys are in memory, the records on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -16,7 +16,7 @@ from experiments.experiment import Runtime
 from experiments.store.records import RECORD, OtherSchema, missing_or_cut, read_object, read_record, set_aside, verify
 from experiments.store.runs import read_lock, read_result
 from reer.errors import InputError
-from reer.files import damaged_lines, repair_log
+from reer.logs import damaged_lines, repair_log
 
 COMPLETE = re.compile(r"(.+-)?[0-9a-f]{12}")  # the name of a folder that counts
 

@@ -20,7 +20,8 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from reer.files import AppendLog, Entry, JsonObject
+from reer.files import JsonObject
+from reer.logs import AppendLog, Entry
 from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Codec(Generic[Answer]):
 
 
 class Journal:
-    """Stored answers of one model, by the hash of the call (see `reer.files.AppendLog`).
+    """Stored answers of one model, by the hash of the call (see `reer.logs.AppendLog`).
 
     A row is `{"key": ..., "completion": {...}}` with the fields of a Completion, or `{"key": ..., "nats": {...}}` with
     one of `float32` and `float64`: the numbers as little-endian bytes in base64. They are stored as float32 where that

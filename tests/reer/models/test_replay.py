@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reer.files import seal
+from reer.logs import seal
 from reer.models.protocols import Completion, Nats, Passage, Prompt, Request, Sampling
 from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, decode_nats, encode_nats, journal_for
 from reer.types import Message
