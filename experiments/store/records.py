@@ -68,12 +68,13 @@ _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, 
 
 
 def write_document(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON object with the version of its schema, atomically."""
-    write_json(path, {"schema": SCHEMA, **content})
+    """Write a JSON object with the version of its schema and its checksum, atomically."""
+    write_json(path, {"schema": SCHEMA, **content, "sha256": _checksum(content)})
 
 
 def read_document(path: Path) -> dict[str, Json]:
-    """The content of `write_document`. Raises InputError for a torn file, OtherSchema for that of another version."""
+    """The content of `write_document`. Raises InputError for a torn or edited file, OtherSchema for that of another
+    version."""
     content = read_object(path)
     schema = content.pop("schema", None)
     if schema != SCHEMA:
@@ -81,7 +82,15 @@ def read_document(path: Path) -> dict[str, Json]:
             f"{path}: has schema {schema}, and this program reads schema {SCHEMA}; use the version of the program that "
             "wrote it, or choose another runtime.root"
         )
+    if content.pop("sha256", None) != _checksum(content):
+        raise InputError(f"{path}: damaged, its content was changed since it was written; {REPAIR}")
     return content
+
+
+def _checksum(content: Mapping[str, object]) -> str:
+    """The sha256 of values as they are read back from JSON, whatever the order of their keys."""
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def read_object(path: Path) -> dict[str, Json]:

@@ -211,6 +211,15 @@ def test_fault_13_doctor_finds_the_damage_and_moves_it_aside(tmp_path: Path) -> 
     assert reer(tmp_path, "doctor", "--repair", "scale=smoke").code == 2
 
 
+def test_fault_13_edited_metrics_are_refused(tmp_path: Path) -> None:
+    """A number edited in a record is never shown or read: the error names the record."""
+    record = a_store(tmp_path).build(total(numbers=numbers(count=4))).path / RECORD
+    record.write_text(record.read_text().replace('"total": 6.0', '"total": 9.0'))
+    with pytest.raises(InputError, match="its content was changed") as refused:
+        a_store(tmp_path).build(total(numbers=numbers(count=4)))
+    assert str(record) in str(refused.value)
+
+
 TORN = {
     "empty": b"",
     "torn": b'{"schema": 1, "stage": "num',

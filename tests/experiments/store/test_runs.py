@@ -1,6 +1,5 @@
 """The files of runs: torn and foreign ones are named, and hide no other run."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -53,11 +52,18 @@ def test_a_torn_file_of_a_run_is_named_with_the_way_out(tmp_path: Path, content:
     assert len(list(folder.glob("*.damaged-*"))) == 3
 
 
-@pytest.mark.parametrize("changed", [{"schema": 2}, {"surprise": 1}, {"steps": {"pairs": {"path": "x"}}}, {"steps": 3}])
+@pytest.mark.parametrize("changed", [{"surprise": 1}, {"steps": {"pairs": {"path": "x"}}}, {"steps": 3}])
 def test_a_result_of_another_form_is_refused_in_words(tmp_path: Path, changed: dict[str, object]) -> None:
     path = a_run(tmp_path, "full") / "result.json"
-    path.write_text(json.dumps({"schema": 1, **RESULT, **changed}))
+    write_document(path, {**RESULT, **changed})
     with pytest.raises(InputError, match=str(path)):
+        read_result(path.parent)
+
+
+def test_an_edited_result_is_refused(tmp_path: Path) -> None:
+    path = a_run(tmp_path, "full") / "result.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(InputError, match="its content was changed"):
         read_result(path.parent)
 
 

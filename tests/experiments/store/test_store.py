@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.store.metrics import RowMetrics, StageMetrics
+from experiments.store.records import read_document, write_document
 from experiments.store.step import Artifact, StepName, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
@@ -92,9 +93,9 @@ def test_an_input_may_be_left_out_where_its_annotation_says_so() -> None:
 def test_a_foreign_record_is_refused_with_what_is_wrong_in_it(tmp_path: Path) -> None:
     artifact = a_store(tmp_path).build(numbers(count=3))
     path = artifact.path / "record.json"
-    record = json.loads(path.read_text())
+    record = read_document(path)
     for metrics in ({"row_count": 3}, {"rows": 3, "lines": 3}, {"rows": "many"}):
-        path.write_text(json.dumps({**record, "metrics": metrics}))
+        write_document(path, {**record, "metrics": metrics})
         with pytest.raises(InputError, match="not a record of RowMetrics") as refused:
             a_store(tmp_path).find(numbers(count=3))
         assert str(path) in str(refused.value)
