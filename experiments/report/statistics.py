@@ -18,7 +18,8 @@ from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from reer.files import write_json
 
-_KEPT = TypeAdapter(dict[str, list[dict[str, float | None]]])
+Kept = dict[str, list[dict[str, object]]]  # the fields of differences by the hash of what they come from
+_KEPT = TypeAdapter(Kept)
 
 
 class Statistics:
@@ -27,7 +28,7 @@ class Statistics:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.kept: dict[str, list[dict[str, float | None]]] = {}
+        self.kept: Kept = {}
         if path is not None and path.exists():
             self.kept = _kept(path)
         self.changed = False
@@ -68,7 +69,7 @@ class Statistics:
             write_json(self.path, self.kept)
 
 
-def _kept(path: Path) -> dict[str, list[dict[str, float | None]]]:
+def _kept(path: Path) -> Kept:
     """What a file keeps; nothing where it is torn, since all of it can be computed again."""
     try:
         return _KEPT.validate_json(path.read_bytes())

@@ -55,7 +55,7 @@ class Record:
     stage: str
     fingerprint: str
     build: str
-    identity: Mapping[str, object]
+    identity: object
     inputs: Builds
     metrics: Mapping[str, object]
     files: Mapping[str, FileDigest]
@@ -94,9 +94,11 @@ def _checksum(content: Mapping[str, object]) -> str:
 
 
 def read_object(path: Path) -> dict[str, Json]:
-    """A JSON object from a file. Raises InputError for anything else in it."""
+    """A JSON object from a file. Raises InputError for anything else in it, and for no file."""
     try:
         content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; the command that wrote it writes it again") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON file ({error}); {REPAIR}") from None
     if not isinstance(content, dict):

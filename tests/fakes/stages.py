@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.store.metrics import RowMetrics, StageMetrics
+from experiments.store.provenance import provenance
+from experiments.store.records import Record, digests, write_record
 from experiments.store.step import Artifact, Step, stage
 from experiments.store.store import Monitor, Store
 from experiments.store.workspace import Workspace
@@ -41,6 +43,22 @@ def changing(ws: Workspace, *, count: int) -> RowMetrics:
     """Makes other rows whenever it runs."""
     write_rows(ws.folder / "rows.jsonl", [{"n": uuid.uuid4().int} for _ in range(count)])
     return RowMetrics(rows=count)
+
+
+def recorded(folder: Path) -> None:
+    """Make a folder of files the complete result of a stage."""
+    content = Record(
+        stage=folder.name,
+        fingerprint="f",
+        build="b",
+        identity={},
+        inputs={},
+        metrics={},
+        files=digests(folder),
+        seconds=0.0,
+        provenance=provenance(),
+    )
+    write_record(folder, content)
 
 
 def lost(store: Store, step: Step) -> None:

@@ -286,8 +286,8 @@ def test_fault_18_a_clock_that_jumps_decides_nothing(tmp_path: Path) -> None:
     step = total(numbers=numbers(count=3))
     first = a_store(tmp_path).build(step)
     for number, path in enumerate(sorted(tmp_path.rglob("*"))):
-        days = -1200 if number % 2 else 1200
-        os.utime(path, (path.stat().st_mtime + days * 86400,) * 2)
+        moved = path.stat().st_mtime + (-1200 if number % 2 else 1200) * 86400
+        os.utime(path, (moved, moved))
     store, ran = counting(tmp_path)
     assert store.build(step).build == first.build
     assert ran == []
