@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -140,19 +139,32 @@ def plan(overrides: Overrides = None, multirun: Multirun = False, config_dir: Co
 
 
 @app.command()
-def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def doctor(
+    overrides: Overrides = None,
+    store: Annotated[bool, typer.Option("--store", help="Check everything under runtime.root instead.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="With --store: move what is damaged aside.")] = False,
+    config_dir: ConfigDir = None,
+) -> None:
     """Check this machine against a configuration. Nothing runs.
 
     Each check shows what was found, what is wanted and how to fix it. Exit code 1
-    if a check fails.
+    if a check fails. With --store, every stored file is compared with its
+    checksum. Add --repair while nothing runs: damaged results and lines are
+    moved aside, and the same run command computes only those again.
 
     \b
       reer doctor scale=single_gpu
+      reer doctor --store runtime.root=outputs
+      reer doctor --store --repair runtime.root=outputs
     """
     from experiments import doctor as checks
     from experiments.report import terminal as show
 
     exp = _one(overrides, config_dir)
+    if store:
+        raise typer.Exit(0 if checks.store_is_intact(exp.runtime, repair=repair, say=show.line) else 1)
+    if repair:
+        raise InputError("--repair: want it together with --store")
     rows = [*checks.required(exp), *checks.informational(exp)]
     show.table(
         "doctor",
@@ -327,7 +339,9 @@ def job(plan_file: Annotated[Path, typer.Argument(help="A frozen plan.")]) -> No
 
 
 def _read_plan(path: Path) -> FrozenPlan:
-    return json.loads(path.read_text(encoding="utf-8"))
+    from experiments.store.runs import read_plan
+
+    return read_plan(path)
 
 
 def _composed(overrides: Sequence[str] | None, multirun: bool, config_dir: Path | None) -> list[FrozenPlan]:
@@ -374,7 +388,10 @@ def _stale(result: Result) -> str:
 def _state(folder: Path) -> str:
     from experiments.store.runs import read_result
 
-    result = read_result(folder)
+    try:
+        result = read_result(folder)
+    except InputError as error:
+        return str(error)
     if result is None:
         return "unfinished"
     reason = _stale(result)

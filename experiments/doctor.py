@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -16,9 +16,11 @@ from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
 from evals.lm_eval.harness import LmEval
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, Runtime
 from experiments.plan import training_cost_of
 from experiments.revisions import is_commit
+from experiments.store import verification
+from experiments.store.disk import disk_errors
 from experiments.store.provenance import PACKAGES
 from reer.data.hub import HubSource
 from reer.data.public import PublicRows
@@ -213,6 +215,22 @@ def _disk(exp: Experiment) -> Check:
         ok=free > wanted,
         advice=f"free some of {there}, or set runtime.root",
     )
+
+
+def store_is_intact(runtime: Runtime, *, repair: bool, say: Callable[[str], None]) -> bool:
+    """Compare everything under a root with its checksums, and say what is damaged, group by group. With `repair`, move
+    it aside. False if damage is left. Raises Incomplete, or InputError, for an error of the disk."""
+    left = 0
+    with disk_errors(runtime.store):
+        for group in verification.check(runtime):
+            state = f"{len(group.damages)} damaged" if group.damages else "intact"
+            say(f"{group.what}: {group.count} checked, {group.size / 2**20:.1f} MiB, {state}")
+            for damage in group.damages:
+                say(f"  {damage.path}: {damage.why}")
+                if repair:
+                    say(f"  {verification.repair(damage)}")
+                left += not repair or damage.kind == "other version"
+    return left == 0
 
 
 def require(exp: Experiment) -> None:

@@ -16,7 +16,7 @@ from experiments.stages import evaluation
 from experiments.store.metrics import counts
 from experiments.store.runs import Result, find_run, read_result
 from reer.errors import InputError
-from reer.files import plain, read_rows, write_json, write_rows
+from reer.files import plain, write_json, write_rows
 
 
 def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str]) -> None:
@@ -42,11 +42,6 @@ def _result(exp: Experiment, name: str) -> Result:
     return result
 
 
-def _answers(result: Result, benchmark: str) -> list[Response]:
-    folder = result.folder_of(evaluation.generate, benchmark)
-    return read_rows(folder / "rows.jsonl", Response) if folder else []
-
-
 def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result, baseline: Result) -> None:
     """Judge the answers to one benchmark, write verdicts and result below `pairwise/`, and print the result."""
     items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
@@ -59,8 +54,8 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
         result, verdicts = judge_pairs(
             exp.pairwise,
             items,
-            _answers(arm, name),
-            _answers(baseline, name),
+            arm.rows(evaluation.generate, Response, name),
+            baseline.rows(evaluation.generate, Response, name),
             session,
             lambda count: progress.advance("verdicts", count, 2 * len(items)),
         )

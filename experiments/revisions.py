@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from experiments.store.fingerprint import Json
+from experiments.store.records import read_object
 from reer.errors import InputError
 from reer.files import write_json
 
@@ -40,7 +40,7 @@ def _commit(repo: str, revision: Json, root: Path, lookup: Lookup | None) -> Jso
     if not isinstance(revision, str) or not revision or is_commit(revision):
         return revision
     path, key = root / "revisions.json", f"{repo}@{revision}"
-    resolved: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    resolved = read_object(path) if path.exists() else {}
     if key not in resolved and lookup is not None:
         resolved[key] = lookup(repo, revision)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from reer.files import AppendLog, Entry, JsonObject
+from reer.files import JsonObject
+from reer.logs import AppendLog, Entry
 from reer.models.protocols import Completion, Request, Sampling, StopReason
 from reer.types import Message
 
@@ -114,13 +116,16 @@ _RECORD = TypeAdapter(Judgement)
 
 def _entry(row: JsonObject) -> Entry:
     """The entry of a row. A prompt that was too long or refused has no answer: the row is counted but not found again,
-    so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement."""
-    answered = row["stopped"] in ("stop", "length")
-    return Entry(str(row["key"]) if answered else "", float(row["usd"]))
+    so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement, or one whose
+    cost is no finite number from 0 up."""
+    answered, usd = row["stopped"] in ("stop", "length"), float(row["usd"])
+    if not (math.isfinite(usd) and usd >= 0):
+        raise ValueError(f"usd: want a finite number from 0 up, got {usd}")
+    return Entry(str(row["key"]) if answered else "", usd)
 
 
 class Judgements:
-    """The judgements in a folder (see `reer.files.AppendLog`): their keys are in memory, the records on disk."""
+    """The judgements in a folder (see `reer.logs.AppendLog`): their keys are in memory, the records on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training
 from experiments.store.fingerprint import difference
+from experiments.store.records import digest_of
 from experiments.store.runs import Counts, Result
 from reer.errors import InputError
 
@@ -245,4 +245,4 @@ def no_op(result: Result, baseline: Result) -> bool:
 def training_data(result: Result) -> str | None:
     """sha256 of the rows a run trained on."""
     folder = result.folder_of(training.match) or result.folder_of(training.render)
-    return hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest() if folder else None
+    return digest_of(folder / "rows.jsonl").sha256 if folder else None

@@ -11,6 +11,7 @@ from evals.benchmark import ItemScores, Measure
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.stages.evaluation import ScoreMetrics
 from experiments.store.metrics import StageMetrics
+from experiments.store.records import verified
 from experiments.store.runs import Result
 from experiments.store.step import Stage, StepName
 
@@ -56,7 +57,7 @@ def item_table(result: Result) -> ItemScores:
     """measure name → item → score, over all benchmarks of a run."""
     table: ItemScores = {}
     for folder, metrics in _scored(result).items():
-        columns: ItemScores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        columns: ItemScores = json.loads(verified(folder, "scores.json").read_text(encoding="utf-8"))
         for measure in metrics.measures:
             column = columns.get(measure.metric)
             if column is not None:

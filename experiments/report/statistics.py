@@ -10,11 +10,16 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 import evals.statistics
 from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from reer.files import write_json
+
+Kept = dict[str, list[dict[str, object]]]  # the fields of differences by the hash of what they come from
+_KEPT = TypeAdapter(Kept)
 
 
 class Statistics:
@@ -23,9 +28,9 @@ class Statistics:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.kept: dict[str, list[dict[str, float | None]]] = {}
+        self.kept: Kept = {}
         if path is not None and path.exists():
-            self.kept = json.loads(path.read_text(encoding="utf-8"))
+            self.kept = _kept(path)
         self.changed = False
 
     def paired(self, arm: Scores, baseline: Scores, margin: float | None) -> Difference | None:
@@ -62,6 +67,14 @@ class Statistics:
         """Write what was computed. Of two processes that save at once, one loses entries, which are computed again."""
         if self.changed and self.path is not None and os.access(self.path.parent, os.W_OK):
             write_json(self.path, self.kept)
+
+
+def _kept(path: Path) -> Kept:
+    """What a file keeps; nothing where it is torn, since all of it can be computed again."""
+    try:
+        return _KEPT.validate_json(path.read_bytes())
+    except ValidationError:
+        return {}
 
 
 def _key(kind: str, content: object) -> str:

@@ -15,8 +15,8 @@ from experiments.report.tables import ProbeTable, probe_tables
 from experiments.stages import data, evaluation, synthesis, training
 from experiments.stages.evaluation import bounds_text
 from experiments.store.metrics import counts, number
+from experiments.store.records import verified
 from experiments.store.runs import Result
-from reer.files import read_rows
 from reer.text import join_segments
 from reer.types import Pair, Refinement
 
@@ -235,15 +235,15 @@ def loss_chart(comparison: Comparison) -> str:
     for arm in comparison.arms:
         folder = arm.result.folder_of(training.train)
         if folder is not None:
-            rows = [json.loads(row) for row in (folder / "curve.jsonl").read_text(encoding="utf-8").split("\n") if row]
+            curve = verified(folder, "curve.jsonl").read_text(encoding="utf-8")
+            rows = [json.loads(row) for row in curve.split("\n") if row]
             lines.append(Line(arm.name, tuple((row["step"], row["loss"]) for row in rows)))
     return line_chart(lines, "optimizer step", "loss, nats/token")
 
 
 def refinements(result: Result) -> list[Refinement]:
     """All searches of a run."""
-    folder = result.folder_of(synthesis.refine)
-    return read_rows(folder / "rows.jsonl", Refinement) if folder else []
+    return result.rows(synthesis.refine, Refinement)
 
 
 def _search(row: Refinement) -> SearchView:
@@ -266,10 +266,9 @@ def _categories(result: Result) -> tuple[CategoryView, ...]:
 
 def _examples(result: Result, rows: Sequence[Refinement]) -> tuple[ExampleView, ...]:
     """The pairs whose score the search improved most."""
-    folder = result.folder_of(data.pairs)
-    if folder is None or not rows:
+    pairs = {pair.id: pair for pair in result.rows(data.pairs, Pair)}
+    if not pairs:
         return ()
-    pairs = {pair.id: pair for pair in read_rows(folder / "rows.jsonl", Pair)}
     best = sorted(rows, key=lambda row: row.score - row.draft_score)[:EXAMPLES]
     return tuple(_example(pairs[row.pair_id], row) for row in best)
 
@@ -291,11 +290,8 @@ def answers_side_by_side(comparison: Comparison) -> tuple[AnswersView, ...]:
     table: dict[str, list[AnswerView]] = {}
     for arm in comparison.arms:
         label = next(iter(arm.result.labels_of(evaluation.generate)), "")
-        answered = arm.result.folder_of(evaluation.generate, label)
-        graded = arm.result.folder_of(evaluation.grade, label)
-        verdicts = {v.item_id: v for v in read_rows(graded / "rows.jsonl", Verdict)} if graded else {}
-        responses = read_rows(answered / "rows.jsonl", Response) if answered else []
-        for response in responses[:EXAMPLES]:
+        verdicts = {v.item_id: v for v in arm.result.rows(evaluation.grade, Verdict, label)}
+        for response in arm.result.rows(evaluation.generate, Response, label)[:EXAMPLES]:
             heading = _answer_heading(arm.name, response, verdicts.get(response.item_id))
             table.setdefault(response.item_id, []).append(AnswerView(heading, response.text))
     return tuple(AnswersView(item_id, tuple(answers)) for item_id, answers in table.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
 from evals.judging.judge import Judge
@@ -108,12 +108,12 @@ class GradeMetrics(ScoreMetrics):
     asked_again: int
     official: Mapping[str, float]
     judgements: int
-    judgements_asked_here: int
+    judgements_asked_here: int = field(metadata={"identity": False})
     judge_tokens_read: int
     judge_tokens_written: int
     judge_usd: float
-    judge_usd_paid_here: float
-    judge_seconds_median: float | None
+    judge_usd_paid_here: float = field(metadata={"identity": False})
+    judge_seconds_median: float | None = field(metadata={"identity": False})
     judge_served: tuple[str, ...]
 
     def summary(self) -> tuple[str, ...]:
@@ -165,6 +165,6 @@ class HarnessMetrics(ScoreMetrics):
 @stage(version=2)
 def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> HarnessMetrics:
     """lm-eval tasks on the trained model."""
-    task_measures, table = benchmark.evaluate(trained.path / "model", ws.runtime.device)
+    task_measures, table = benchmark.evaluate(trained.file("model"), ws.runtime.device)
     write_json(ws.folder / "scores.json", table)
     return HarnessMetrics(measures=tuple(task_measures))

@@ -287,7 +287,7 @@ def hygiene(ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Be
     """The plain defects of the answers, and every measure over the answers without any."""
     responses = answers.rows(Response)
     rows = [hygiene_of(item, response) for item, response in zip(benchmark.items(), responses, strict=True)]
-    table = json.loads((graded.path / "scores.json").read_text(encoding="utf-8"))
+    table = json.loads(graded.file("scores.json").read_text(encoding="utf-8"))
     write_rows(ws.folder / "rows.jsonl", [{**plain(row), "clean": row.clean} for row in rows])
     over_clean = tuple(clean_scores(benchmark.name, table, rows))
     return HygieneMetrics(**asdict(summary(rows)), clean_scores=over_clean)

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class DraftMetrics(FilteredRowMetrics):
     """First drafts: generated tokens, model calls made and replayed, and the mean number of segments."""
 
     tokens: int
-    calls: int
-    calls_replayed: int
+    calls: int = field(metadata={"identity": False})
+    calls_replayed: int = field(metadata={"identity": False})
     mean_segments: float
 
     def summary(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class RefineMetrics(FilteredRowMetrics):
     """The search: mean scores before and after, how often an edit was accepted, why candidates and starts were lost,
     why searches stopped, and the mean gain by segment index. Scores are None without a row."""
 
-    calls: int
+    calls: int = field(metadata={"identity": False})
     score_noise: float
     score_draft: float | None
     score_refined: float | None
@@ -238,7 +238,7 @@ class SourceThinkingMetrics(FilteredRowMetrics):
 @stage(version=1)
 def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
     """The thinking that came with the pairs, used in place of a search's result."""
-    by_pair = json.loads((pairs.path / "thinking.json").read_text(encoding="utf-8"))
+    by_pair = json.loads(pairs.file("thinking.json").read_text(encoding="utf-8"))
     kept, dropped = trajectories_from_source(pairs.rows(Pair), by_pair)
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from experiments.store.metrics import FilteredRowMetrics, RowMetrics, counts
 from experiments.store.step import Artifact, stage
@@ -179,20 +179,20 @@ class TrainMetrics(RowMetrics):
     memory of one device."""
 
     steps: int
-    resumed_from_step: int
+    resumed_from_step: int = field(metadata={"identity": False})
     first_loss: float
     last_loss: float
     mean_loss_last_quarter: float
     trained_tokens: int
-    tokens_per_second: float
-    memory_gib: float
-    processes: int
+    tokens_per_second: float = field(metadata={"identity": False})
+    memory_gib: float = field(metadata={"identity": False})
+    processes: int = field(metadata={"identity": False})
 
     def headline(self) -> str:
         return f"{self.steps} steps, loss {self.first_loss:.3f} → {self.last_loss:.3f}"
 
 
-@stage(version=2)
+@stage(version=2, product="model")
 def train(
     ws: Workspace,
     *,
@@ -212,7 +212,7 @@ def train(
     parallelism = ws.runtime.parallelism
     job = Job(
         student=str(student.fetch()),
-        rows=str(rendered.path / "rows.jsonl"),
+        rows=str(rendered.file("rows.jsonl")),
         recipe=recipe,
         seed=seed,
         parallelism=parallelism,

@@ -6,7 +6,7 @@ A renamed field fails in the type checker wherever it is read, and a record of a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
@@ -19,7 +19,8 @@ ABSENT = "–"
 
 @runtime_checkable
 class StageMetrics(Protocol):
-    """The numbers of one finished stage, a frozen dataclass of plain values."""
+    """The numbers of one finished stage, a frozen dataclass of plain values. Fields that differ between two executions
+    that make the same, such as seconds and calls replayed, are marked `identity: False`."""
 
     def headline(self) -> str:
         """The result in a few words, for the line printed when the stage ends."""
@@ -69,6 +70,12 @@ class DetailedMetrics(StageMetrics, Protocol):
 
 
 AnyMetrics = TypeVar("AnyMetrics", bound=StageMetrics)
+
+
+def identifying(metrics: StageMetrics) -> dict[str, object]:
+    """The metrics that are part of a build, as plain values."""
+    marked = {field.name for field in fields(cast(Any, metrics)) if not field.metadata.get("identity", True)}
+    return {name: value for name, value in asdict(cast(Any, metrics)).items() if name not in marked}
 
 
 def read_metrics(kind: type[AnyMetrics], content: Mapping[str, object], source: str) -> AnyMetrics:

@@ -5,24 +5,38 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypeForm
+
 from experiments.experiment import Experiment
+from experiments.store.disk import disk_errors
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.metrics import StageMetrics, read_metrics
+from experiments.store.records import REPAIR, read_document, read_object, verified, write_document
 from experiments.store.step import Artifact, Stage, StepName, Steps
 from experiments.store.store import build_of
 from reer.errors import InputError
-from reer.files import write_json
+from reer.files import Row, read_rows, write_json
 
+log = logging.getLogger(__name__)
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "matched_to"}
 M = TypeVar("M", bound=StageMetrics)
 Counts = Mapping[str, float | None]  # confound -> value, None where the run has no such stage
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What a run name stands for: its experiment's identity, and the fingerprints of its steps by name."""
+
+    identity: Mapping[str, object]
+    steps: Mapping[str, str]
 
 
 def identity_of(exp: Experiment) -> dict[str, Json]:
@@ -31,16 +45,17 @@ def identity_of(exp: Experiment) -> dict[str, Json]:
 
 
 def check_name(exp: Experiment, steps: Steps) -> None:
-    """Raise InputError if this name is used by a different experiment, with the differences and two ways on."""
+    """Raise InputError if this name is used by a different experiment, with the differences and two ways on, or if its
+    lock is torn."""
     path = exp.folder / "lock.json"
     if exp.replace or not path.exists():
         return
-    lock = json.loads(path.read_text(encoding="utf-8"))
-    now, then = fingerprints(steps), lock["steps"]
+    lock = read_lock(path)
+    now, then = fingerprints(steps), lock.steps
     if then == now:
         return
     moved = [f"stage {name}: {then.get(name)} -> {now.get(name)}" for name in sorted(now.keys() | then.keys())]
-    lines = difference(lock["identity"], identity_of(exp)) or moved
+    lines = difference(cast("dict[str, Json]", lock.identity), identity_of(exp)) or moved
     raise InputError(
         f"the run name {exp.run_name!r} is already used by a different experiment:\n  " + "\n  ".join(lines[:20]) + "\n"
         "Give this one a name of its own (name=...), or let it take over the name (replace=true; the stage results of "
@@ -48,16 +63,30 @@ def check_name(exp: Experiment, steps: Steps) -> None:
     )
 
 
+def read_lock(path: Path) -> Lock:
+    """The lock of a run. Raises InputError for a torn file and for one of another version."""
+    try:
+        return TypeAdapter(Lock).validate_python(read_document(path))
+    except ValidationError:
+        raise InputError(f"{path}: is no lock of a run; {REPAIR}") from None
+
+
 def write_lock(exp: Experiment, steps: Steps, plan: Mapping[str, object]) -> None:
     """Freeze the plan and tie the name to its stages, before any work. A result of other stages is renamed to
-    `result.superseded-….json`."""
-    exp.folder.mkdir(parents=True, exist_ok=True)
-    before = read_result(exp.folder)
-    if before is not None and not is_current(before, steps):
-        digest = fingerprint(encode({str(name): step.fingerprint for name, step in before.steps.items()}))
-        (exp.folder / "result.json").rename(exp.folder / f"result.superseded-{digest}.json")
-    write_json(exp.folder / "plan.json", {**plan, "replace": False})
-    write_json(exp.folder / "lock.json", {"identity": identity_of(exp), "steps": fingerprints(steps)})
+    `result.superseded-….json`. Raises Incomplete, or InputError, for an error of the disk."""
+    with disk_errors(Path(exp.runtime.root)):
+        exp.folder.mkdir(parents=True, exist_ok=True)
+        before = read_result(exp.folder)
+        if before is not None and not is_current(before, steps):
+            digest = fingerprint(encode({str(name): step.fingerprint for name, step in before.steps.items()}))
+            (exp.folder / "result.json").rename(exp.folder / f"result.superseded-{digest}.json")
+        write_json(exp.folder / "plan.json", {**plan, "replace": False})
+        write_document(exp.folder / "lock.json", asdict(Lock(identity_of(exp), fingerprints(steps))))
+
+
+def read_plan(path: Path) -> dict[str, Json]:
+    """A frozen plan. Raises InputError for a torn file."""
+    return read_object(path)
 
 
 def fingerprints(steps: Steps) -> dict[str, str]:
@@ -130,8 +159,14 @@ class Result:
         step = self.steps.get(stage.named(label))
         return step.path if step else None
 
+    def rows(self, stage: Stage, kind: TypeForm[Row], label: str = "") -> list[Row]:
+        """The records in the rows of a stage result, none where this run has no such step. Raises InputError for a
+        damaged file."""
+        folder = self.folder_of(stage, label)
+        return read_rows(verified(folder, "rows.jsonl"), kind) if folder else []
+
     def stale_steps(self) -> list[StepName]:
-        """Steps whose stage result was removed or rebuilt since this result was written."""
+        """Steps whose stage result was removed, damaged or rebuilt since this result was written."""
         return [name for name, step in self.steps.items() if build_of(step.path) != step.build]
 
 
@@ -153,7 +188,7 @@ def write_result(
         steps={name: _step_result(artifact) for name, artifact in artifacts.items()},
         tracked=tracked,
     )
-    baseline = read_result(exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}")
+    baseline = _readable(exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}")
     of_baseline: Counts = count_confounds(baseline) if baseline else {}
     pairs = {label: Confound(value, of_baseline.get(label)) for label, value in count_confounds(result).items()}
     result = replace(result, confounds=pairs)
@@ -163,7 +198,8 @@ def write_result(
         str(name): asdict(step) | {"path": os.path.relpath(step.path, exp.folder.resolve())}
         for name, step in result.steps.items()
     }
-    write_json(exp.folder / "result.json", {**content, "steps": steps})
+    with disk_errors(Path(exp.runtime.root)):
+        write_document(exp.folder / "result.json", {**content, "steps": steps})
     return replace(result, folder=exp.folder)
 
 
@@ -173,12 +209,12 @@ def _step_result(artifact: Artifact) -> StepResult:
 
 
 def read_result(folder: Path) -> Result | None:
-    """The result in a run's folder, or None if the run has not finished. Raises InputError for a file of another
-    format."""
+    """The result in a run's folder, or None if the run has not finished. Raises InputError for a torn file and for one
+    of another format."""
     path = folder / "result.json"
     if not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = cast("dict[str, Any]", read_document(path))
     try:
         steps = {
             StepName.parse(name): StepResult(**step | {"path": (folder / step["path"]).resolve()})
@@ -187,10 +223,16 @@ def read_result(folder: Path) -> Result | None:
         confounds = {label: Confound(**pair) for label, pair in content.pop("confounds").items()}
         return Result(**content, steps=steps, confounds=confounds, folder=folder)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not a result of this version of the program ({error}); move this file away and run the same "
-            "command again, or choose another runtime.root"
-        ) from None
+        raise InputError(f"{path}: is no result of a run ({error}); {REPAIR}") from None
+
+
+def _readable(folder: Path) -> Result | None:
+    """The result of another run, left out with a line where its file is torn or of another version."""
+    try:
+        return read_result(folder)
+    except InputError as error:
+        log.warning("left out: %s", error)
+        return None
 
 
 def is_current(result: Result | None, steps: Steps) -> bool:
@@ -200,8 +242,8 @@ def is_current(result: Result | None, steps: Steps) -> bool:
 
 
 def all_results(runs: Path) -> list[Result]:
-    """Every finished run, by name."""
-    return [r for path in sorted(runs.glob("*/*/s*/result.json")) if (r := read_result(path.parent)) is not None]
+    """Every finished run, by name. One whose file is torn or of another version is left out with a line."""
+    return [r for path in sorted(runs.glob("*/*/s*/result.json")) if (r := _readable(path.parent)) is not None]
 
 
 def find_run(runs: Path, name: str, scale: str | None, seed: int) -> Path:

@@ -15,6 +15,7 @@ from typing_extensions import TypeForm, TypeVar
 
 from experiments.store.fingerprint import Json, encode, fingerprint
 from experiments.store.metrics import StageMetrics
+from experiments.store.records import verified
 from reer.errors import near
 from reer.files import Row, read_rows
 
@@ -40,7 +41,7 @@ class StepName(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact(Generic[M]):
-    """A complete stage result. `build` tells two executions of the same stage apart."""
+    """A complete stage result. `build` identifies its content: two executions that made the same are one build."""
 
     stage: str
     path: Path
@@ -49,8 +50,12 @@ class Artifact(Generic[M]):
     metrics: M
 
     def rows(self, kind: TypeForm[Row], name: str = "rows.jsonl") -> list[Row]:
-        """The records of one of its files, checked against their type."""
-        return read_rows(self.path / name, kind)
+        """The records of one of its files, checked against their type. Raises InputError for a damaged file."""
+        return read_rows(self.file(name), kind)
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files, or of a folder in it. Raises InputError where its content was changed."""
+        return verified(self.path, name)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,11 +104,13 @@ class Step(Generic[M]):
 @dataclass(frozen=True, eq=False)
 class Stage(Generic[M]):
     """A function `(workspace, **arguments) -> metrics` whose results are kept on disk. `version` changes with the
-    meaning of the function. Calling it describes a step and runs nothing."""
+    meaning of the function; `product` is the only folder that later stages read, '' for everything. Calling it
+    describes a step and runs nothing."""
 
     work: Callable[..., M]
     version: int
     name: str
+    product: str = ""
 
     def __call__(self, *, label: str = "", hint: str = "", **arguments: object) -> Step[M]:
         """A step of this stage. Arguments annotated `Artifact[...]` want the step that provides them, and the function
@@ -124,6 +131,10 @@ class Stage(Generic[M]):
     def named(self, label: str = "") -> StepName:
         """The name of this stage's step in a run."""
         return StepName(self.name, label)
+
+    def makes(self, file: str) -> bool:
+        """Whether a file is part of what later stages read, so that it identifies a build."""
+        return not self.product or file.startswith(f"{self.product}/")
 
     @cached_property
     def hints(self) -> Mapping[str, object]:
@@ -183,11 +194,12 @@ def _input_kinds(annotation: object) -> tuple[type, ...]:
     return (*kinds[0], *optional) if len(kinds) == 1 and kinds[0] else ()
 
 
-def stage(version: int, name: str = "") -> Callable[[Callable[..., M]], Stage[M]]:
+def stage(version: int, name: str = "", product: str = "") -> Callable[[Callable[..., M]], Stage[M]]:
     """Make a `Stage` of a function `(workspace, **arguments) -> metrics`. Increase `version` when the meaning of the
-    function changes. `name` defaults to the function's."""
+    function changes. `name` defaults to the function's. `product` is the folder that later stages read, where the stage
+    also writes files that differ between equal executions, such as measured speeds."""
 
     def decorate(work: Callable[..., M]) -> Stage[M]:
-        return Stage(work, version, name or work.__name__)
+        return Stage(work, version, name or work.__name__, product)
 
     return decorate

@@ -1,8 +1,8 @@
 """Memoised stages on disk: a result is found by what identifies it, and exists only if it is complete.
 
 A stage writes into `<stage>/<fingerprint>.part/`; its `record.json` comes last, then the folder is renamed to
-`<stage>/<readable>-<fingerprint>/`. A lock makes parallel jobs compute a shared stage once. Only a stale `.part` is
-ever deleted.
+`<stage>/<readable>-<fingerprint>/`. A lock makes parallel jobs compute a shared stage once. Nothing is ever deleted: a
+folder that no longer counts is renamed to `….superseded-…`, a damaged one to `….damaged-…`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import socket
 import time
-import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,15 +21,28 @@ from typing import Any, Literal, TypeVar, cast
 from filelock import FileLock, Timeout
 
 from experiments.experiment import Runtime
-from experiments.store.metrics import StageMetrics, read_metrics
+from experiments.store.disk import disk_errors
+from experiments.store.metrics import StageMetrics, identifying, read_metrics
 from experiments.store.provenance import provenance
+from experiments.store.records import (
+    RECORD,
+    Builds,
+    InputBuild,
+    Record,
+    build_from,
+    digests,
+    missing_or_cut,
+    read_record,
+    set_aside,
+    verify,
+    write_record,
+)
 from experiments.store.step import Artifact, Step
 from experiments.store.workspace import Workspace
-from reer.files import sync_folder, write_json
+from reer.errors import InputError
+from reer.files import remove_scratch, sync_folder, sync_tree, write_json
 
 log = logging.getLogger(__name__)
-Record = dict[str, Any]  # record.json
-Builds = dict[str, dict[str, str]]  # input -> fingerprint and build
 M = TypeVar("M", bound=StageMetrics)
 
 
@@ -62,27 +73,25 @@ class Store:
 
     def find(self, step: Step[M]) -> Artifact[M] | None:
         """The complete result of a step, or None; a result whose inputs were rebuilt since does not count. Raises
-        InputError when its record is not of this stage's metrics."""
+        InputError when its record is not of this stage's metrics, or a file is missing or has another size."""
         path = self._existing(step)
         if path is None:
             return None
-        record: Record = json.loads((path / "record.json").read_text(encoding="utf-8"))
+        record = read_record(path)
         for name, before in step.inputs.items():
-            artifact = self.find(before)
-            if artifact is None or artifact.build != record["inputs"][name]["build"]:
+            artifact, read = self.find(before), record.inputs.get(name)
+            if artifact is None or read is None or artifact.build != read.build:
                 return None
-        metrics = read_metrics(step.stage.metrics, record["metrics"], str(path / "record.json"))
-        return Artifact(
-            stage=step.stage.name, path=path, fingerprint=step.fingerprint, build=record["build"], metrics=metrics
-        )
+        missing_or_cut(path, record)
+        return _artifact(step, path, record)
 
     def _folder(self, step: Step) -> Path:
         return self.root / step.stage.name
 
     def _existing(self, step: Step) -> Path | None:
         """The folder with this fingerprint, whatever its readable part."""
-        complete = [p for p in self._folder(step).glob(f"*{step.fingerprint}") if (p / "record.json").exists()]
-        return max(complete, key=lambda path: path.stat().st_mtime, default=None)
+        complete = [p for p in self._folder(step).glob(f"*{step.fingerprint}") if (p / RECORD).exists()]
+        return min(complete, default=None)
 
     def status(self, step: Step) -> Literal["cached", "started", "to run"]:
         """Whether building this step would find it complete, resume it, or start it."""
@@ -91,17 +100,19 @@ class Store:
         return "started" if (self._folder(step) / f"{step.fingerprint}.part").exists() else "to run"
 
     def build(self, step: Step[M]) -> Artifact[M]:
-        """The result of a step, computed together with all it needs where it is not complete yet."""
+        """The result of a step, computed together with all it needs where it is not complete yet. Raises Incomplete, or
+        InputError, for an error of the disk."""
         if step.fingerprint in self._built:
             return cast("Artifact[M]", self._built[step.fingerprint])  # of the same stage
         inputs = {name: self.build(before) for name, before in step.inputs.items()}
-        artifact = self.find(step)
-        cached = artifact is not None
-        if artifact is None:
-            with self._locked(step):
-                artifact = self.find(step)
-                cached = artifact is not None
-                artifact = artifact or self._run(step, inputs)
+        with disk_errors(self.root):
+            artifact = self.find(step)
+            cached = artifact is not None
+            if artifact is None:
+                with self._locked(step):
+                    artifact = self.find(step)
+                    cached = artifact is not None
+                    artifact = artifact or self._run(step, inputs)
         self._built[step.fingerprint] = artifact
         self.monitor.ended(step, artifact, cached)
         return artifact
@@ -126,31 +137,55 @@ class Store:
             lock.release()
 
     def _run(self, step: Step[M], inputs: Mapping[str, Artifact]) -> Artifact[M]:
-        builds = {name: {"fingerprint": a.fingerprint, "build": a.build} for name, a in inputs.items()}
-        part = self._part(step, builds)
+        builds = {name: InputBuild(a.fingerprint, a.build) for name, a in inputs.items()}
+        part = self._folder(step) / f"{step.fingerprint}.part"
+        record = self._finished(part, builds)
+        if record is None:
+            self._prepare(step, part, builds)
+            record = self._work(step, inputs, builds, part)
+            write_record(part, record)
+        final = self.path(step)
+        for old in final.parent.glob(f"*{step.fingerprint}"):  # of other inputs, or without a record
+            set_aside(old, "superseded")
+        part.rename(final)
+        sync_folder(final.parent)
+        return _artifact(step, final, record)
+
+    def _work(self, step: Step[M], inputs: Mapping[str, Artifact], builds: Builds, part: Path) -> Record:
+        """Run the stage; afterwards all its files are on the disk."""
         self.monitor.started(step)
         began = time.monotonic()
         metrics = step.stage.work(self._workspace(step, part), **inputs, **step.values)
-        record: Record = {
-            "stage": step.stage.name,
-            "fingerprint": step.fingerprint,
-            "build": uuid.uuid4().hex[:12],
-            "identity": step.identity,
-            "inputs": builds,
-            "metrics": asdict(cast(Any, metrics)),
-            "seconds": round(time.monotonic() - began, 2),
-            "provenance": asdict(provenance()),
-        }
-        write_json(part / "record.json", record)
-        final = self.path(step)
-        for old in final.parent.glob(f"*{step.fingerprint}"):  # its inputs were rebuilt: kept, but it no longer counts
-            old.rename(old.with_name(f"{old.name}.superseded-{uuid.uuid4().hex[:6]}"))
-        (part / "inputs.json").unlink()  # the record holds them
-        part.rename(final)
-        sync_folder(final.parent)
-        return Artifact(
-            stage=step.stage.name, path=final, fingerprint=step.fingerprint, build=record["build"], metrics=metrics
+        seconds = round(time.monotonic() - began, 2)
+        sync_tree(part)
+        files = digests(part)
+        product = {name: digest for name, digest in files.items() if step.stage.makes(name)}
+        return Record(
+            stage=step.stage.name,
+            fingerprint=step.fingerprint,
+            build=build_from(product, identifying(metrics)),
+            identity=step.identity,
+            inputs=builds,
+            metrics=asdict(cast(Any, metrics)),
+            files=files,
+            seconds=seconds,
+            provenance=provenance(),
         )
+
+    def _finished(self, part: Path, builds: Builds) -> Record | None:
+        """The record of a partial folder whose process ended just before it was renamed; None where there is work left.
+        A folder that is not what its record says is set aside."""
+        if not (part / RECORD).exists():
+            return None
+        try:
+            record = read_record(part)
+            if record.inputs != builds:
+                return None
+            verify(part, record.stage, record.files)
+        except InputError as error:
+            log.warning("%s: set aside as %s, because %s", part, set_aside(part, "damaged").name, error)
+            return None
+        return record
 
     def _workspace(self, step: Step, folder: Path) -> Workspace:
         return Workspace(
@@ -163,20 +198,41 @@ class Store:
             curve=lambda row: self.monitor.curve(step.stage.name, row),
         )
 
-    def _part(self, step: Step, builds: Builds) -> Path:
-        """The folder a step works in. A partial result is resumed only if its inputs are unchanged."""
-        part = self._folder(step) / f"{step.fingerprint}.part"
-        read = part / "inputs.json"
-        if part.exists() and not (read.exists() and json.loads(read.read_text(encoding="utf-8")) == builds):
-            stale = part.with_name(f"{part.name}.stale-{uuid.uuid4().hex[:6]}")
-            part.rename(stale)
-            shutil.rmtree(stale)
-        part.mkdir(parents=True, exist_ok=True)
-        write_json(read, builds)
-        return part
+    def _prepare(self, step: Step, part: Path, builds: Builds) -> None:
+        """Make the folder that a step works in. A partial result is resumed only if its inputs are unchanged."""
+        inputs = self._folder(step) / f".{step.fingerprint}.inputs.json"
+        content = {name: asdict(build) for name, build in builds.items()}
+        if part.exists() and _json_or_none(inputs) != content:
+            aside = set_aside(part, "superseded")
+            log.info("%s: its inputs were rebuilt; the part that was done is kept in %s", step.stage.name, aside)
+        remove_scratch(part)
+        write_json(inputs, content)
+        part.mkdir(exist_ok=True)
+
+
+def _artifact(step: Step[M], path: Path, record: Record) -> Artifact[M]:
+    metrics = read_metrics(step.stage.metrics, record.metrics, str(path / RECORD))
+    return Artifact(stage=step.stage.name, path=path, fingerprint=step.fingerprint, build=record.build, metrics=metrics)
+
+
+def _json_or_none(path: Path) -> object:
+    """The content of a JSON file; None for an absent or torn one."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def build_of(folder: Path) -> str | None:
-    """The build of the stage result in a folder; None if there is no complete one."""
-    record = folder / "record.json"
-    return json.loads(record.read_text(encoding="utf-8"))["build"] if record.exists() else None
+    """The build of the stage result in a folder; None if there is no complete one. One that is damaged is none either,
+    and a line says so. Files in folders of it, such as models, are compared by size alone."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        record = read_record(folder)
+        missing_or_cut(folder, record)
+        verify(folder, record.stage, {name: digest for name, digest in record.files.items() if "/" not in name})
+    except InputError as error:
+        log.warning("%s", error)
+        return None
+    return record.build

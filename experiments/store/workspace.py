@@ -43,4 +43,4 @@ class Workspace:
 
     def trained_model(self, trained: Artifact, precision: DType) -> LocalModel:
         """The model that a training saved, identified by its build."""
-        return LocalModel(FolderModel(str(trained.path / "model"), f"{trained.fingerprint}-{trained.build}"), precision)
+        return LocalModel(FolderModel(str(trained.file("model")), f"{trained.fingerprint}-{trained.build}"), precision)

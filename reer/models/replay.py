@@ -1,7 +1,7 @@
 """Model calls stored on disk: the same call to the same model is made only once.
 
 A stage that was killed replays the calls it had made; another arm, a larger K or a higher step limit makes only the
-calls that are new. Failures are never stored.
+calls that are new. Failures, and scores that are not finite, are never stored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import sys
 from array import array
 from base64 import b64decode, b64encode
@@ -19,7 +20,8 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from reer.files import AppendLog, Entry, JsonObject
+from reer.files import JsonObject
+from reer.logs import AppendLog, Entry
 from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class Codec(Generic[Answer]):
 
 
 class Journal:
-    """Stored answers of one model, by the hash of the call (see `reer.files.AppendLog`).
+    """Stored answers of one model, by the hash of the call (see `reer.logs.AppendLog`).
 
     A row is `{"key": ..., "completion": {...}}` with the fields of a Completion, or `{"key": ..., "nats": {...}}` with
     one of `float32` and `float64`: the numbers as little-endian bytes in base64. They are stored as float32 where that
@@ -119,12 +121,14 @@ def encode_nats(nats: Nats) -> JsonObject:
 
 
 def decode_nats(stored: JsonObject) -> Nats:
-    """The numbers of `encode_nats`. Raises KeyError, TypeError or ValueError for anything else."""
+    """The finite numbers of `encode_nats`. Raises KeyError, TypeError or ValueError for anything else."""
     ((name, text),) = stored.items()
     numbers = array({"float32": "f", "float64": "d"}[name])
     numbers.frombytes(b64decode(text, validate=True))
     if sys.byteorder == "big":
         numbers.byteswap()
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a score is not finite")
     return tuple(numbers)
 
 
@@ -139,7 +143,12 @@ def _decode_completion(stored: JsonObject) -> Completion:
 
 
 _COMPLETIONS = Codec[Completion]("completion", asdict, _decode_completion, lambda c: c.stopped in ("stop", "length"))
-_NATS = Codec["Nats | None"]("nats", lambda nats: encode_nats(nats or ()), decode_nats, lambda nats: nats is not None)
+_NATS = Codec["Nats | None"](
+    "nats",
+    lambda nats: encode_nats(nats or ()),
+    decode_nats,
+    lambda nats: nats is not None and all(map(math.isfinite, nats)),
+)
 
 
 class ReplayedGenerator:

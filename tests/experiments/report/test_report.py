@@ -23,6 +23,7 @@ from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName
 from reer.errors import InputError
+from tests.fakes.stages import recorded
 
 SCORES = {"a": 1.0, "b": 3.0, "c": 4.0}
 RENDER, GRADE, RELIABILITY = StepName("render"), StepName("grade", "writing"), StepName("reliability", "writing")
@@ -84,6 +85,7 @@ def result(
         folder.mkdir(parents=True)
     (folders[RENDER] / "rows.jsonl").write_text(rows)
     (folders[GRADE] / "scores.json").write_text(json.dumps({"quality": SCORES}))
+    recorded(folders[GRADE])
     steps = {RENDER: step(rendered(), folders[RENDER]), GRADE: step(grades(measure(value)), folders[GRADE])}
     steps |= {StepName("generate", f"b{number}"): step(generated(truncated)) for number, truncated in enumerate(cut)}
     return Result(
@@ -149,6 +151,7 @@ def graded(
     changes = {"total": len(scores), "scored": len(scores), "worst": 1.0, "best": 10.0, **more}
     folder = Path(made.steps[GRADE].path)
     (folder / "scores.json").write_text(json.dumps({of.split("/")[1]: scores}))
+    recorded(folder)
     steps = {GRADE: step(grades(measure(mean, of, **changes)), folder), RENDER: made.steps[RENDER]}
     return replace(made, seed=seed, scale=scale, steps=steps, identity={**made.identity, "seed": seed})
 

@@ -5,27 +5,19 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from experiments.store.metrics import RowMetrics, StageMetrics
+from experiments.store.records import read_document, write_document
 from experiments.store.step import Artifact, StepName, stage
-from experiments.store.store import Monitor, Store
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
 from reer.files import read_rows, write_rows
 from reer.types import Drop
-from tests.fakes.runtime import small_runtime
-
-
-@dataclass(frozen=True, kw_only=True)
-class TotalMetrics(StageMetrics):
-    total: float
-
-    def headline(self) -> str:
-        return f"total {self.total}"
+from tests.fakes.stages import TotalMetrics, a_store, changing, counting, lost, numbers, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,36 +27,12 @@ class NoMetrics(StageMetrics):
 
 
 @stage(version=1)
-def numbers(ws: Workspace, *, count: int) -> RowMetrics:
-    """Numbers from zero."""
-    write_rows(ws.folder / "rows.jsonl", [{"n": n} for n in range(count)])
-    return RowMetrics(rows=count)
-
-
-@stage(version=1)
-def total(ws: Workspace, *, numbers: Artifact[RowMetrics], scale: float = 1.0) -> TotalMetrics:
-    """Their sum."""
-    lines = (numbers.path / "rows.jsonl").read_text().splitlines()
-    assert len(lines) == numbers.metrics.rows
-    return TotalMetrics(total=scale * sum(json.loads(line)["n"] for line in lines))
-
-
-@stage(version=1)
 def slow(ws: Workspace, *, seconds: float, trace: str) -> NoMetrics:
     """Leaves a mark, then takes its time."""
     with Path(trace).open("a") as stream:
         stream.write("x")
     time.sleep(seconds)
     return NoMetrics()
-
-
-def a_store(root: Path, monitor: Monitor | None = None) -> Store:
-    return Store(root=root, runtime=small_runtime(), monitor=monitor or Monitor())
-
-
-def counting(root: Path) -> tuple[Store, list[str]]:
-    ran: list[str] = []
-    return a_store(root, Monitor(started=lambda step: ran.append(step.stage.name))), ran
 
 
 def test_a_second_build_computes_nothing(tmp_path: Path) -> None:
@@ -125,9 +93,9 @@ def test_an_input_may_be_left_out_where_its_annotation_says_so() -> None:
 def test_a_foreign_record_is_refused_with_what_is_wrong_in_it(tmp_path: Path) -> None:
     artifact = a_store(tmp_path).build(numbers(count=3))
     path = artifact.path / "record.json"
-    record = json.loads(path.read_text())
+    record = read_document(path)
     for metrics in ({"row_count": 3}, {"rows": 3, "lines": 3}, {"rows": "many"}):
-        path.write_text(json.dumps({**record, "metrics": metrics}))
+        write_document(path, {**record, "metrics": metrics})
         with pytest.raises(InputError, match="not a record of RowMetrics") as refused:
             a_store(tmp_path).find(numbers(count=3))
         assert str(path) in str(refused.value)
@@ -147,16 +115,49 @@ def test_a_stage_that_fails_leaves_no_result(tmp_path: Path) -> None:
     assert store.status(broken(count=1)) == "started"
 
 
-def test_a_rebuilt_input_rebuilds_what_read_it(tmp_path: Path) -> None:
-    step = total(numbers=numbers(count=3))
+def test_an_input_rebuilt_to_other_bytes_rebuilds_what_read_it(tmp_path: Path) -> None:
+    step = total(numbers=changing(count=3))
     store, _ = counting(tmp_path)
     store.build(step)
-    before = store.path(step.inputs["numbers"])
-    before.rename(before.with_name("set-aside"))
+    lost(store, step.inputs["numbers"])
     fresh, ran = counting(tmp_path)
     fresh.build(step)
-    assert ran == ["numbers", "total"]
+    assert ran == ["changing", "total"]
     assert list(tmp_path.glob("total/*superseded*")), "the older result is kept beside, not deleted"
+
+
+def test_an_input_rebuilt_to_the_same_bytes_rebuilds_nothing_else(tmp_path: Path) -> None:
+    step = total(numbers=numbers(count=3))
+    store, _ = counting(tmp_path)
+    first = store.build(step)
+    lost(store, step.inputs["numbers"])
+    fresh, ran = counting(tmp_path)
+    assert fresh.build(step).build == first.build
+    assert ran == ["numbers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(StageMetrics):
+    steps: int
+    seconds: float = field(metadata={"identity": False})
+
+    def headline(self) -> str:
+        return f"{self.steps} steps"
+
+
+@stage(version=1, product="model")
+def timed(ws: Workspace, *, steps: int) -> Timed:
+    """Makes the same model in another time."""
+    write_rows(ws.folder / "model" / "weights.jsonl", [{"step": n} for n in range(steps)])
+    write_rows(ws.folder / "curve.jsonl", [{"seconds": time.monotonic()}])
+    return Timed(steps=steps, seconds=time.monotonic())
+
+
+def test_times_and_files_outside_the_product_identify_no_build(tmp_path: Path) -> None:
+    one, two = (a_store(tmp_path / root).build(timed(steps=2)) for root in ("one", "two"))
+    assert one.metrics != two.metrics
+    assert one.build == two.build
+    assert a_store(tmp_path / "one").build(timed(steps=3)).build != one.build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,18 +186,19 @@ def test_an_interrupted_stage_is_resumed(tmp_path: Path) -> None:
         a_store(tmp_path).build(step)
     artifact = a_store(tmp_path).build(step)
     assert artifact.metrics == Attempts(attempts=2, builds=1)
-    assert not (artifact.path / "inputs.json").exists()
+    assert sorted(path.name for path in artifact.path.iterdir()) == ["attempts", "record.json"]
 
 
 def test_an_interrupted_stage_starts_over_when_an_input_was_rebuilt(tmp_path: Path) -> None:
-    step = patient(numbers=numbers(count=2), limit=2)
+    step = patient(numbers=changing(count=2), limit=2)
     with pytest.raises(RuntimeError, match="interrupted"):
         a_store(tmp_path).build(step)
-    before = a_store(tmp_path).path(step.inputs["numbers"])
-    before.rename(before.with_name("set-aside"))
+    lost(a_store(tmp_path), step.inputs["numbers"])
     with pytest.raises(RuntimeError, match="interrupted"):
         a_store(tmp_path).build(step)
     assert a_store(tmp_path).build(step).metrics == Attempts(attempts=2, builds=1)
+    (kept,) = tmp_path.glob("patient/*.part.superseded-*")
+    assert (kept / "attempts").exists(), "what was done is kept"
 
 
 def test_a_record_holds_the_inputs_and_arguments_of_its_stage(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""The files of runs: torn and foreign ones are named, and hide no other run."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.store.records import write_document
+from experiments.store.runs import all_results, read_lock, read_plan, read_result
+from experiments.store.verification import check, repair
+from reer.errors import InputError
+from tests.fakes.commands import reer
+from tests.fakes.runtime import small_runtime
+
+RESULT = {
+    "name": "full",
+    "scale": "smoke",
+    "seed": 0,
+    "baseline": "full",
+    "caution": "",
+    "identity": {},
+    "steps": {},
+    "tracked": None,
+    "confounds": {},
+}
+TORN = {"empty": b"", "torn": b'{"schema": 1, "na', "list": b"[1]", "noise": b"\x00\xff", "deep": b"[" * 100_000}
+
+
+def a_run(root: Path, name: str) -> Path:
+    folder = root / "runs" / name / "smoke" / "s0"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text("{}")
+    write_document(folder / "result.json", {**RESULT, "name": name})
+    write_document(folder / "lock.json", {"identity": {}, "steps": {}})
+    return folder
+
+
+@pytest.mark.parametrize("content", TORN.values(), ids=TORN)
+def test_a_torn_file_of_a_run_is_named_with_the_way_out(tmp_path: Path, content: bytes) -> None:
+    folder = a_run(tmp_path, "full")
+    readers = {"result.json": lambda path: read_result(path.parent), "lock.json": read_lock, "plan.json": read_plan}
+    for name, read in readers.items():
+        read(folder / name)
+        (folder / name).write_bytes(content)
+        with pytest.raises(InputError, match="reer doctor --store --repair") as refused:
+            read(folder / name)
+        assert str(folder / name) in str(refused.value)
+    damages = [damage for group in check(small_runtime(str(tmp_path))) for damage in group.damages]
+    assert {damage.path.name for damage in damages} == readers.keys()
+    for damage in damages:
+        repair(damage)
+    assert read_result(folder) is None
+    assert len(list(folder.glob("*.damaged-*"))) == 3
+
+
+@pytest.mark.parametrize("changed", [{"surprise": 1}, {"steps": {"pairs": {"path": "x"}}}, {"steps": 3}])
+def test_a_result_of_another_form_is_refused_in_words(tmp_path: Path, changed: dict[str, object]) -> None:
+    path = a_run(tmp_path, "full") / "result.json"
+    write_document(path, {**RESULT, **changed})
+    with pytest.raises(InputError, match=str(path)):
+        read_result(path.parent)
+
+
+def test_an_edited_result_is_refused(tmp_path: Path) -> None:
+    path = a_run(tmp_path, "full") / "result.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(InputError, match="its content was changed"):
+        read_result(path.parent)
+
+
+def test_one_torn_file_hides_no_other_run(tmp_path: Path) -> None:
+    for name in ("one", "two", "three", "four"):
+        a_run(tmp_path, name)
+    (tmp_path / "runs/one/smoke/s0/result.json").write_bytes(b"")
+    (tmp_path / "runs/two/smoke/s0/plan.json").write_bytes(b'{"na')
+    (tmp_path / "runs/three/smoke/s0/result.json").write_text('{"schema": 2}')
+    assert {result.name for result in all_results(tmp_path / "runs")} == {"two", "four"}
+    status = reer(tmp_path, "status")
+    assert status.code == 0
+    assert all(f"{name}/smoke/s0" in status.out for name in ("one", "two", "three", "four"))
+    assert "reads schema 1" in status.text
+
+
+def test_a_frozen_plan_that_is_torn_cannot_be_run_again(tmp_path: Path) -> None:
+    (a_run(tmp_path, "two") / "plan.json").write_bytes(b'{"na')
+    done = reer(tmp_path, "rerun", "two", "--scale", "smoke")
+    assert done.code == 2
+    assert "plan.json: is no JSON file" in done.text
