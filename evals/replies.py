@@ -63,7 +63,7 @@ class Expected(Strict):
     """Grades that are expected values: any finite number in range."""
 
     def grade(self, value: object, low: int, high: int) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
             raise Malformed("score_not_a_number")
         if not low <= value <= high:
             raise Malformed("score_out_of_range")
