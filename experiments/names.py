@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reer.errors import InputError
+from reer.secrets import is_a_hex_key, looks_like_a_secret, names_a_credential
 
 AXES = {
     "scale",
@@ -27,7 +28,8 @@ ARMS = (
     "trajectory",
     "categories",
 )  # the groups that an arm may change
-LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
+COMMITS = ("revision", "commit")  # keys whose value may be 40 hex digits
+ASSIGNED = re.compile(r"(\w+)['\"]?\s*[:=]\s*['\"]?[^\s'\"]", re.A)  # a name that is given a value
 
 
 def derived_name(name: str, overrides: Sequence[str]) -> str:
@@ -59,7 +61,24 @@ def refuse_keys(value: object, path: str = "") -> None:
     elif isinstance(value, list):
         for item in value:
             refuse_keys(item, path)
-    elif isinstance(value, str) and LOOKS_LIKE_A_KEY.search(value):
-        raise InputError(
-            f"{path} looks like a secret; put it into an environment variable and name the variable instead"
-        )
+    elif isinstance(value, str) and _is_secret(value, path):
+        raise _secret(path)
+
+
+def refuse_keys_in(overrides: Sequence[str]) -> None:
+    """Raise InputError for an override with a value that looks like a secret, and for one of Hydra's that sets an
+    environment variable whose name says that it holds one: Hydra writes overrides to disk, and messages repeat them."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        assigned = ASSIGNED.findall(override) if key.startswith("hydra") else []
+        if _is_secret(value.strip("'\""), key) or looks_like_a_secret(key) or any(map(names_a_credential, assigned)):
+            raise _secret(key if not looks_like_a_secret(key) else "an override")
+
+
+def _is_secret(value: str, path: str) -> bool:
+    commit = path.rpartition(".")[2] in COMMITS
+    return looks_like_a_secret(value) or (is_a_hex_key(value) and not commit)
+
+
+def _secret(path: str) -> InputError:
+    return InputError(f"{path} looks like a secret; put it into an environment variable and name the variable instead")

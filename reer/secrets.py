@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 
 REDACTED = "[redacted]"
 SHORTEST = 8  # characters: a shorter value, such as vLLM's "EMPTY", also occurs in texts that are no secret
@@ -63,18 +61,8 @@ class Redactor:
 
 def _escapes(secret: str) -> str:
     """A pattern of every way to write a text inside a JSON string."""
-    return "".join(
-        rf"(?:\\?{re.escape(character)}|\\u(?i:{ord(character):04x}))"
-        if character == "/"
-        else rf"(?:{re.escape(character)}|\\u(?i:{ord(character):04x}))"
-        for character in secret
-    )
-
-
-def proxy_passwords() -> list[str]:
-    """The passwords of the proxies that the environment names: a connection's error may repeat a proxy's address."""
-    passwords = [urlsplit(address).password for address in getproxies().values()]
-    return [spelling for password in passwords if password for spelling in (password, unquote(password))]
+    written = ((re.escape(c) if c != "/" else r"\\?/", ord(c)) for c in secret)
+    return "".join(rf"(?:{plain}|\\u(?i:{code:04x}))" for plain, code in written)
 
 
 def environment_secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -84,6 +72,6 @@ def environment_secrets(environment: Mapping[str, str] = os.environ) -> list[str
 
 def redacted(text: str) -> str:
     """A text to be shown: without the secrets of the environment, keys of known shapes, users and secrets in URLs."""
-    text = Redactor([*environment_secrets(), *proxy_passwords()]).redact(text)
+    text = Redactor(environment_secrets()).redact(text)
     text = _USER.sub(f"://{REDACTED}@", _KEY.sub(REDACTED, text))
     return _QUERY.sub(lambda match: f"{match[0].partition('=')[0]}={REDACTED}", text)

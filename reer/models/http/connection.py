@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from reer.models.http.errors import Unavailable
-from reer.secrets import Redactor, proxy_passwords
+from reer.secrets import Redactor
 
 if TYPE_CHECKING:
     import aiohttp
@@ -74,7 +74,7 @@ class Connection:
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(sock_connect=min(CONNECT_SECONDS, timeout_seconds)),
             ),
-            Redactor([key, *proxy_passwords()]),
+            Redactor([key, *_proxy_passwords()]),
         )
 
     async def close(self) -> None:
@@ -131,3 +131,9 @@ def _proxy(url: str) -> str | None:
     """The proxy that the environment names for an address."""
     parts = urlsplit(url)
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _proxy_passwords() -> list[str]:
+    """The passwords of the proxies that the environment names: the error of a connection may repeat their address."""
+    passwords = [urlsplit(address).password for address in getproxies().values()]
+    return [spelling for password in passwords if password for spelling in (password, unquote(password))]

@@ -125,8 +125,8 @@ class Usage:
 
 
 def usage_of(text: str, tokens: object, *prompt_tokens: object) -> Usage:
-    """The usage in a reply with this text. It is not counted where a number is missing, negative, infinite, or 0 although
-    every prompt, and a completion with a text, has tokens."""
+    """The usage in a reply with this text. It is not counted where a number is missing, negative, infinite, or 0
+    although every prompt, and a completion with a text, has tokens."""
     written, read = token_count(tokens), [token_count(value) for value in prompt_tokens]
     known = [value for value in read if value is not None]
     if written is None or len(known) < len(read) or not sum(known) or (text and not written):
@@ -178,8 +178,8 @@ class ChatSession(Generic[Service]):
         if served and self._served and served != self._served:
             raise InputError(
                 f"server {self.server.base_url}: {served!r} answers now, {self._served!r} did before; the results of "
-                "two models must not be mixed. Serve the first model again, or set `model` to a name that stands for one "
-                "version, and run the same command again"
+                "two models must not be mixed. Serve the first model again, or set `model` to a name that stands for "
+                "one version, and run the same command again"
             )
         self._served = self._served or served
 
