@@ -29,7 +29,6 @@ ARMS = (
     "categories",
 )  # the groups that an arm may change
 COMMITS = ("revision", "commit")  # keys whose value may be 40 hex digits
-ASSIGNED = re.compile(r"(\w+)['\"]?\s*[:=]\s*['\"]?[^\s'\"]", re.A)  # a name that is given a value
 
 
 def derived_name(name: str, overrides: Sequence[str]) -> str:
@@ -66,13 +65,20 @@ def refuse_keys(value: object, path: str = "") -> None:
 
 
 def refuse_keys_in(overrides: Sequence[str]) -> None:
-    """Raise InputError for an override with a value that looks like a secret, and for one of Hydra's that sets an
-    environment variable whose name says that it holds one: Hydra writes overrides to disk, and messages repeat them."""
+    """Raise InputError for an override with a value that looks like a secret, and for one that sets or copies an
+    environment variable whose name says that it holds one: Hydra writes both to disk, and messages repeat overrides."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        assigned = ASSIGNED.findall(override) if key.startswith("hydra") else []
-        if _is_secret(value.strip("'\""), key) or looks_like_a_secret(key) or any(map(names_a_credential, assigned)):
-            raise _secret(key if not looks_like_a_secret(key) else "an override")
+        if looks_like_a_secret(key):
+            raise _secret("an override")
+        if _is_secret(value.strip("'\""), key):
+            raise _secret(key)
+        if "env_set" in override or "env_copy" in override:
+            for variable in filter(names_a_credential, re.findall(r"\w+", override)):
+                raise InputError(
+                    f"{key}: Hydra would write the value of {variable} to disk; set it in the environment of the "
+                    "command, which its jobs inherit"
+                )
 
 
 def _is_secret(value: str, path: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, InstanceOf, PositiveInt
+from pydantic import Field, InstanceOf, NonNegativeFloat, PositiveInt
 
 from evals.benchmark import Benchmark
 from evals.judging.grade_probabilities import GradeProbabilityModel
@@ -16,7 +16,7 @@ from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
 from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, Sampling, Scorer
 
-Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Judge:
     name: str
     """The judge's name in reports."""
     model: InstanceOf[Model]
-    temperature: Finite
+    temperature: NonNegativeFloat
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_tokens: PositiveInt
@@ -57,9 +57,9 @@ class Judge:
     and the score is their mean."""
     batch: bool = field(default=False, metadata={"identity": False})
     """Sends through the provider's batch interface, which is slower and cheaper."""
-    usd_per_million_read: Finite = field(default=0.0, metadata={"identity": False})
+    usd_per_million_read: Price = field(default=0.0, metadata={"identity": False})
     """Price of a million prompt tokens."""
-    usd_per_million_written: Finite = field(default=0.0, metadata={"identity": False})
+    usd_per_million_written: Price = field(default=0.0, metadata={"identity": False})
     """Price of a million generated tokens."""
 
     def __post_init__(self) -> None:
