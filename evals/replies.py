@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-_OPENS_KEY = re.compile(r'\s*"')
+_OBJECT = re.compile(r'\{\s*"|\{[ \t\n\r]*\}')  # begins with a key, or is empty: other braces are prose
 _BACKSLASH = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 
 
@@ -63,7 +63,7 @@ class Expected(Strict):
     """Grades that are expected values: any finite number in range."""
 
     def grade(self, value: object, low: int, high: int) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
             raise Malformed("score_not_a_number")
         if not low <= value <= high:
             raise Malformed("score_out_of_range")
@@ -95,14 +95,12 @@ def strict_object(reply: str) -> dict[str, Any]:
     Raises Malformed with the reason.
     """
     last: dict[str, Any] | None = None
-    start = reply.find("{")
-    while start >= 0:
-        decoded = _decode(reply, start)
-        if decoded:
-            last = decoded[0]
-        elif _OPENS_KEY.match(reply, start + 1):
+    end = 0
+    while candidate := _OBJECT.search(reply, end):
+        decoded = _decode(reply, candidate.start())
+        if decoded is None:
             raise Malformed("broken_json_object")
-        start = reply.find("{", decoded[1] if decoded else start + 1)
+        last, end = decoded
     if last is None:
         raise Malformed("no_json_object")
     return last

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reer.errors import Incomplete, InputError
+from reer.secrets import redacted
+from reer.text import without_control_characters
 
 if TYPE_CHECKING:
     from experiments.config import FrozenPlan
@@ -424,6 +426,13 @@ def _error(text: str) -> None:
     show.error(text)
 
 
+class ShowableFormatter(logging.Formatter):
+    """Formats a log line, with the exception it may have, without control characters and secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(without_control_characters(super().format(record)))
+
+
 def quiet_libraries() -> None:
     """Show our log lines, not the libraries' progress bars. Idle OpenMP threads must not spin: they cost a busy machine
     up to seven times the time. Called before torch is imported."""
@@ -431,7 +440,9 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(ShowableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     for name in ("experiments", "reer", "evals"):
         logging.getLogger(name).setLevel(logging.INFO)

@@ -32,7 +32,7 @@ from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.choices import CONF, choice_names, conf_folders, groups
 from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
-from experiments.names import ARMS, derived_name, refuse_keys, without
+from experiments.names import ARMS, derived_name, refuse_keys, refuse_keys_in, without
 from experiments.store.fingerprint import Json
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
@@ -204,6 +204,7 @@ def compose_one(overrides: Sequence[str], config_dir: Path | None = None) -> Fro
 def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Jobs:
     """Compose and check every job of a command before any work. `config_dir` adds a folder of the user's to the
     project's `conf/`. Raises InputError with the nearest names."""
+    refuse_keys_in(overrides)
     register()
     folders = conf_folders(config_dir)
     given = [*overrides, *search_path_override(folders)]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reer.errors import InputError
+from reer.secrets import is_a_hex_key, looks_like_a_secret, names_a_credential
 
 AXES = {
     "scale",
@@ -27,7 +28,7 @@ ARMS = (
     "trajectory",
     "categories",
 )  # the groups that an arm may change
-LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|AKIA\w{16})\b|://[^/\s:@]+:[^/\s@]+@")
+COMMITS = ("revision", "commit")  # keys whose value may be 40 hex digits
 
 
 def derived_name(name: str, overrides: Sequence[str]) -> str:
@@ -59,7 +60,31 @@ def refuse_keys(value: object, path: str = "") -> None:
     elif isinstance(value, list):
         for item in value:
             refuse_keys(item, path)
-    elif isinstance(value, str) and LOOKS_LIKE_A_KEY.search(value):
-        raise InputError(
-            f"{path} looks like a secret; put it into an environment variable and name the variable instead"
-        )
+    elif isinstance(value, str) and _is_secret(value, path):
+        raise _secret(path)
+
+
+def refuse_keys_in(overrides: Sequence[str]) -> None:
+    """Raise InputError for an override with a value that looks like a secret, and for one that sets or copies an
+    environment variable whose name says that it holds one: Hydra writes both to disk, and messages repeat overrides."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if looks_like_a_secret(key):
+            raise _secret("an override")
+        if _is_secret(value.strip("'\""), key):
+            raise _secret(key)
+        if "env_set" in override or "env_copy" in override:
+            for variable in filter(names_a_credential, re.findall(r"\w+", override)):
+                raise InputError(
+                    f"{key}: Hydra would write the value of {variable} to disk; set it in the environment of the "
+                    "command, which its jobs inherit"
+                )
+
+
+def _is_secret(value: str, path: str) -> bool:
+    commit = path.rpartition(".")[2] in COMMITS
+    return looks_like_a_secret(value) or (is_a_hex_key(value) and not commit)
+
+
+def _secret(path: str) -> InputError:
+    return InputError(f"{path} looks like a secret; put it into an environment variable and name the variable instead")

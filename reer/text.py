@@ -14,6 +14,7 @@ _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9
 _MATH = re.compile(r"\\\[.*?\\\]", re.S)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 _SENTENCE_END = re.compile(r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]+[”’」』）]*|\n")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CONTROL_TOKEN = re.compile(r"<\|[A-Za-z0-9_]+\|>|</?(?:think|answer)>")
 
 
@@ -159,3 +160,8 @@ def _cut_sentence(text: str, max_words: int) -> str:
         return text
     limit = spans[max_words - 1] if max_words else 0
     return whole_sentences(text[:limit]) or text[:limit]
+
+
+def without_control_characters(text: str) -> str:
+    """The text without control characters other than newline and tab: a terminal would obey them."""
+    return _CONTROL_CHARACTER.sub("", text)

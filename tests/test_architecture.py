@@ -12,6 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGES = ("reer", "evals", "experiments")
 LADDER = (  # a room imports itself and rooms above it in this list
     "reer.errors",
+    "reer.secrets",
     "reer.types",
     "reer.text",
     "reer.files",

@@ -16,6 +16,8 @@ from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
 from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, Sampling, Scorer
 
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
@@ -55,9 +57,9 @@ class Judge:
     and the score is their mean."""
     batch: bool = field(default=False, metadata={"identity": False})
     """Sends through the provider's batch interface, which is slower and cheaper."""
-    usd_per_million_read: NonNegativeFloat = field(default=0.0, metadata={"identity": False})
+    usd_per_million_read: Price = field(default=0.0, metadata={"identity": False})
     """Price of a million prompt tokens."""
-    usd_per_million_written: NonNegativeFloat = field(default=0.0, metadata={"identity": False})
+    usd_per_million_written: Price = field(default=0.0, metadata={"identity": False})
     """Price of a million generated tokens."""
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Self
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements, Question, judgement
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Completion, Device, Generator, RemoteModel
+from reer.models.protocols import Billed, Completion, Device, Generator, RemoteModel
 
 TURN_TOKENS = 16  # a chat template adds at most this many to a turn
+UNANSWERED = Completion(text="", stopped="unanswered", prompt_tokens=0, tokens=0)
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,15 @@ class Answer:
 class JudgeSession:
     """Asks a judge. The model is opened at the first question without a record, so records alone need no API key.
 
-    `budget_usd` limits the cost of all records in the folder together, whichever run paid: a call is made only if it
-    fits even at its token limit. `paid_usd` and `asked` are the cost and the number of calls of this session.
+    `budget_usd` limits the cost of all records in the folder together, whichever run paid: a call is made, and an
+    attempt repeated, only if it fits even at its token limit. A reply without a usage that can be true costs the most
+    it can, and so does an attempt that the server may have carried out without a usable answer: it has a record of its
+    own. `paid_usd` and `asked` are the cost and the number of answered calls of this session.
     """
 
     def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:
+        if budget_usd is not None and not 0 <= budget_usd < math.inf:
+            raise InputError(f"budget.usd: want a number of dollars from 0 up, or null for no limit, got {budget_usd}")
         if budget_usd is not None and not judge.usd_per_million_written and isinstance(judge.model, RemoteModel):
             raise InputError(
                 "budget.usd needs the judge's prices: set judge.usd_per_million_read and judge.usd_per_million_written"
@@ -39,13 +45,15 @@ class JudgeSession:
         self.judge, self.records, self.device, self.budget_usd = judge, records, device, budget_usd
         self.paid_usd, self.asked = 0.0, 0
         self._opened = ExitStack()
+        self._opened.callback(records.close)  # after the model, whose interrupted calls are still recorded
         self._generator: Generator | None = None
+        self._in_flight: dict[int, Question] = {}
+        self._reserved_usd = 0.0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self.records.close()
         self._opened.close()
 
     def ask(
@@ -66,8 +74,11 @@ class JudgeSession:
         on_progress(len(answers))
         while missing := [i for i in range(len(questions)) if i not in answers]:
             part = self._affordable(questions, missing)
+            self._in_flight = {at: questions[i] for at, i in enumerate(part)}
+            self._reserved_usd = math.fsum(map(self._most_usd, self._in_flight.values()))
             for at, reply in self._model().generate([questions[i].request for i in part]):
                 question = questions[part[at]]
+                self._release(at)
                 answers[part[at]] = self._keep(question, reply, status(question, reply))
                 on_progress(len(answers))
             lost = [i for i in part if i not in answers]
@@ -76,14 +87,35 @@ class JudgeSession:
         return [answers[i] for i in range(len(questions))]
 
     def _keep(self, question: Question, reply: Completion, status: str) -> Answer:
-        usd = self.judge.usd(reply.prompt_tokens, reply.tokens)
+        usd = self.judge.usd(reply.prompt_tokens, reply.tokens) if reply.counted else self._most_usd(question)
         self.records.keep(judgement(question, reply, status, usd))
         self.paid_usd, self.asked = self.paid_usd + usd, self.asked + 1
         return Answer(question.key, reply, usd)
 
+    def _release(self, at: int) -> None:
+        """End the reservation of a question that is answered or given up."""
+        question = self._in_flight.pop(at, None)
+        if question is not None:
+            self._reserved_usd -= self._most_usd(question)
+
+    def _lose(self, at: int) -> bool:
+        """Record the cost of an attempt without a usable answer; see `Billed`. True if the budget certainly pays for
+        another one, beside all questions in flight."""
+        question = self._in_flight.get(at)
+        usd = 0.0 if question is None else self._most_usd(question)
+        if question is not None and usd:
+            self.records.keep(judgement(question, UNANSWERED, "unanswered", usd))
+            self.paid_usd += usd
+        if self.budget_usd is None or self.budget_usd - self.records.usd - self._reserved_usd >= 0:
+            return True
+        self._release(at)
+        return False
+
     def _model(self) -> Generator:
         if self._generator is None:
             self._generator = self._opened.enter_context(self.judge.open(self.device, self.records.folder / "batches"))
+            if isinstance(self._generator, Billed):
+                self._generator.on_lost = self._lose
         return self._generator
 
     def _affordable(self, questions: Sequence[Question], missing: Sequence[int]) -> list[int]:
@@ -94,7 +126,7 @@ class JudgeSession:
         left, part = self.budget_usd - self.records.usd, []
         for i in missing:
             left -= self._most_usd(questions[i])
-            if left < 0:
+            if not left >= 0:  # also where a damaged record makes it NaN
                 break
             part.append(i)
         if not part:
@@ -107,6 +139,7 @@ class JudgeSession:
 
     def _most_usd(self, question: Question) -> float:
         """The maximum cost of a call: a token is at least one byte, and a reply ends at its limit."""
-        messages = question.request.prompt.messages
-        read = sum(len(message.content.encode("utf-8", "surrogatepass")) + TURN_TOKENS for message in messages)
+        prompt = question.request.prompt
+        texts = [prompt.prefill, *(message.content for message in prompt.messages)]
+        read = sum(len(text.encode("utf-8", "surrogatepass")) + TURN_TOKENS for text in texts)
         return self.judge.usd(read, question.request.sampling.max_tokens)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -29,11 +29,18 @@ from experiments.stages.evaluation import score_text
 from experiments.store.metrics import FilteredRowMetrics, RowMetrics
 from experiments.store.runs import Result
 from experiments.store.step import Artifact, StepName
+from reer.secrets import redacted
+from reer.text import without_control_characters
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column
 PADDING = 3  # characters between two columns
 console = Console(highlight=False)
+
+
+def escape(text: str) -> str:
+    """A text as it may be shown: without markup, control characters and secrets."""
+    return escape_markup(redacted(without_control_characters(text)))
 
 
 class Progress:
@@ -70,12 +77,12 @@ class Progress:
         seconds = time.monotonic() - self.began
         rate = f"{done / seconds:.2g}/s" if seconds else ""
         if self.task is None:
-            self.task = self.bars.add_task(what, total=total, rate=rate)
-        self.bars.update(self.task, description=what, completed=done, total=total, rate=rate)
+            self.task = self.bars.add_task(escape(what), total=total, rate=rate)
+        self.bars.update(self.task, description=escape(what), completed=done, total=total, rate=rate)
         if not console.is_terminal and time.monotonic() - self.last_line > 15:
             self.last_line = time.monotonic()
             left = (total - done) * seconds / max(done, 1)
-            console.print(f"          {what} {done}/{total}, {rate}, about {left:.0f} s left")
+            console.print(f"          {escape(what)} {done}/{total}, {rate}, about {left:.0f} s left")
 
     def ended(self, name: StepName, artifact: Artifact, cached: bool) -> None:
         self.done += 1

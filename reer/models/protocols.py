@@ -6,7 +6,7 @@ used as scorers. Protocols can be checked at run time, by their members' names a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +56,7 @@ class Request:
     group: str = field(default="", compare=False)
 
 
-StopReason = Literal["stop", "length", "prompt_too_long", "refused"]
+StopReason = Literal["stop", "length", "prompt_too_long", "refused", "unanswered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,11 @@ class Completion:
     """The model's text after the prefill, and why it ended.
 
     `stopped` is `stop` (end token or stop string), `length` (token limit or the model's context, whichever came first),
-    `prompt_too_long` (the prompt alone fills the context; nothing was generated) or `refused` (a server rejected this
-    prompt for its content; `text` is then the server's message). `seconds` is the server's response time, None where
-    rows are computed together; `served` is the model name that the server reports.
+    `prompt_too_long` (the prompt alone fills the context; nothing was generated), `refused` (a server rejected this
+    prompt for its content; `text` is then the server's message) or `unanswered` (in records of attempts that may have
+    been billed; no generator yields it). `seconds` is the server's response time, None where rows are computed
+    together; `served` is the model name that the server reports. `counted` is False where the server reports no usage
+    that can be true: the numbers of tokens are then 0.
     """
 
     text: str
@@ -75,6 +77,7 @@ class Completion:
     tokens: int
     seconds: float | None = field(default=None, compare=False)
     served: str = field(default="", compare=False)
+    counted: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,15 @@ class Generator(Protocol):
         after the completions that were ready before it. `in_order` collects the completions of a whole call.
         """
         ...
+
+
+@runtime_checkable
+class Billed(Protocol):
+    """A generator whose calls may cost money. It calls `on_lost` with the index of a request of the running `generate`
+    for each attempt that the server may have carried out, and billed, without a usable answer; `on_lost` returns
+    whether the request may be sent again."""
+
+    on_lost: Callable[[int], bool]
 
 
 @runtime_checkable

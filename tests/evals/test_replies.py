@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from evals.judging.judge import Judge
-from evals.replies import READERS, STRICT, Malformed
+from evals.replies import READERS, STRICT, Expected, Malformed
 from reer.models.scripted import ScriptedModel
 
 LENIENT = READERS["lenient"]
@@ -84,3 +84,9 @@ def test_a_judge_chooses_its_reader() -> None:
     assert TypeAdapter(Judge).validate_python({**fields, "parser": "lenient"}).reply_reader is LENIENT
     with pytest.raises(ValidationError, match="'strict' or 'lenient'"):
         TypeAdapter(Judge).validate_python({**fields, "parser": "eval"})
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), True])
+def test_expected_grades_are_finite_numbers_in_range(value: object) -> None:
+    with pytest.raises(Malformed):
+        Expected().grade(value, 1, 10)

@@ -77,7 +77,7 @@ class ScriptedTransport:
         self.scripts, self.clock = scripts, clock
         self.calls: list[tuple[str, str, float]] = []
 
-    async def request(self, method: str, url: str, payload: bytes, seconds: float) -> Reply:
+    async def request(self, method: str, url: str, payload: bytes, seconds: float, max_bytes: int) -> Reply:
         server = url.removesuffix("/chat/completions")
         prompt = json.loads(payload)["messages"][0]["content"]
         self.calls.append((server, prompt, self.clock()))
@@ -91,7 +91,7 @@ class ScriptedTransport:
         headers = {} if wait is None else {"retry-after": str(wait)}
         return Reply(scripted.status, headers, json.dumps(scripted.body).encode())
 
-    async def upload(self, url: str, form: Mapping[str, str], content: bytes, seconds: float) -> Reply:
+    async def upload(self, url: str, form: Mapping[str, str], content: bytes, seconds: float, max_bytes: int) -> Reply:
         raise NotImplementedError("a scripted chat server takes no files")
 
     @property

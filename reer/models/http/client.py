@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from reer.errors import Incomplete, InputError
 from reer.models.http.adaptive_limit import AdaptiveLimiter
@@ -31,10 +32,13 @@ from reer.models.http.errors import (
     Unavailable,
     Unreadable,
     classify_response,
+    may_be_billed,
 )
+from reer.models.http.replies import MAX_REPLY_BYTES, UNREADABLE, parse_json
 from reer.models.http.systemic import Rejection, Rejections, RequestProfile
 
 Result = TypeVar("Result")
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +46,23 @@ class Endpoint:
     """Where a model is served, and how long its calls are retried. None of this identifies a result."""
 
     base_url: str = field(metadata={"identity": False})
-    """Address of the server, with http:// or https://."""
+    """Address of the server, with http:// or https://, and without user, query or fragment."""
     replicas: tuple[str, ...] = field(default=(), metadata={"identity": False})
     """Further addresses that serve the same model."""
     key_variable: str = field(default="", metadata={"identity": False})
     """Name of the environment variable that holds the key; '' where the server needs none."""
     concurrency: PositiveInt = field(default=8, metadata={"identity": False})
     """Calls in flight at once, per replica."""
-    timeout_seconds: PositiveFloat = field(default=600.0, metadata={"identity": False})
+    timeout_seconds: Seconds = field(default=600.0, metadata={"identity": False})
     """Bound on one attempt, from its first byte sent to the last byte received."""
-    total_seconds: PositiveFloat = field(default=3600.0, metadata={"identity": False})
+    total_seconds: Seconds = field(default=3600.0, metadata={"identity": False})
     """Bound on all attempts of a call with the delays between them. Waiting for a slot, for a 429 or for a replica that
     is down does not count."""
     attempts: PositiveInt = field(default=6, metadata={"identity": False})
     """Attempts of one call before it is given up; a 429 is not an attempt."""
-    outage_seconds: PositiveFloat = field(default=900.0, metadata={"identity": False})
+    outage_seconds: Seconds = field(default=900.0, metadata={"identity": False})
     """After how long a replica is given up that is down, or that replies with nothing but 429."""
-    outage_pause_seconds: PositiveFloat = field(default=5.0, metadata={"identity": False})
+    outage_pause_seconds: Seconds = field(default=5.0, metadata={"identity": False})
     """Pause before the first probe of a replica that is down; it doubles after each failed probe."""
 
     @property
@@ -67,8 +71,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         for url in self.urls:
-            if not url.startswith(("http://", "https://")):
-                raise InputError(f"server: base_url wants http:// or https://, got {url!r}")
+            _check_address(url)
         if any(mark in self.key_variable for mark in ("-", ".", " ")) or len(self.key_variable) > 60:
             raise InputError("server: key_variable wants the NAME of an environment variable, not a key")
 
@@ -77,9 +80,30 @@ class Endpoint:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def _check_address(url: str) -> None:
+    """Raise InputError for what is no address of a server. The message leaves out what may be a secret."""
+    if "@" in url or "?" in url or "#" in url:
+        raise InputError(
+            "server: base_url wants an address without user, query and fragment, which may hold a secret; put the key "
+            "into an environment variable and name it in key_variable"
+        )
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(f"server: base_url wants http://HOST or https://HOST, with or without :PORT, got {url!r}")
+
+
 def untimed(answer: Result, seconds: float) -> Result:
     """The answer as it is, for calls that do not record their duration."""
     return answer
+
+
+def allowed() -> bool:
+    """Allows a call to be sent again."""
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +125,15 @@ class Call(Generic[Result]):
     method: Literal["POST", "GET"] = "POST"
     upload: bytes = b""
     """Content sent as a file, with the body as the other fields of its form."""
+    max_bytes: int = MAX_REPLY_BYTES
+    """A longer reply is unreadable."""
     plain: bool = False
     """Read the reply as text, not as JSON."""
     idempotent: bool = True
     """If false, the call is not repeated where the server may have carried it out."""
+    on_lost: Callable[[], bool] = allowed
+    """Called for each attempt that the server may have carried out, and billed, without a usable answer; returns
+    whether the call may be sent again."""
 
     @property
     def payload(self) -> bytes:
@@ -260,11 +289,16 @@ class Client:
                 except (RateLimited, Unavailable, Unreadable) as error:
                     failure: Exception = error
                     replica.record(sent_at, probe, failure)
+                except asyncio.CancelledError:
+                    call.on_lost()
+                    raise
                 else:
                     seconds = self.clock() - sent_at
                     replica.record(sent_at, probe, None)
                     self.rejections.on_success(call.profile)
                     return call.timed(answer, seconds)
+            if may_be_billed(failure) and not call.on_lost():
+                raise Unanswered(f"{failure}; the server may have billed it, and another attempt is not affordable")
             retry = not (probe and isinstance(failure, Unavailable))  # after a failed probe another call probes next
             if retry:
                 await asyncio.sleep(state.delay_after(failure, self.clock() - sent_at))
@@ -273,14 +307,18 @@ class Client:
         """The answer of one attempt. Raises the errors of `classify_response`, and Unavailable."""
         url = replica.url.rstrip("/") + call.path
         if call.upload:
-            reply = await self.connection.upload(url, call.body, call.upload, seconds)
+            reply = await self.connection.upload(url, call.body, call.upload, seconds, call.max_bytes)
         else:
-            reply = await self.connection.request(call.method, url, call.payload, seconds)
+            reply = await self.connection.request(call.method, url, call.payload, seconds, call.max_bytes)
         if reply.status != 200:
             raise classify_response(self.name, reply.status, reply.text, reply.headers)
+        if not reply.whole:
+            raise Unreadable(f"HTTP 200: the reply is longer than {call.max_bytes} bytes: {reply.text[:300]}")
+        if (encoding := reply.headers.get("content-encoding", "identity")) != "identity":
+            raise Unreadable(f"HTTP 200: the reply has the content-encoding {encoding[:20]!r}, which was not asked for")
         try:
-            return call.read(reply.text if call.plain else json.loads(reply.body))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return call.read(reply.text if call.plain else parse_json(reply.body))
+        except UNREADABLE as error:
             raise Unreadable(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
 
 
@@ -306,7 +344,7 @@ def connect(name: str, endpoint: Endpoint) -> Iterator[Client]:
     if endpoint.key_variable and not key:
         raise InputError(f"server {name}: set the environment variable {endpoint.key_variable} to your key")
     with asyncio.Runner() as runner:
-        connection = runner.run(Connection.opened(endpoint.headers(key), endpoint.timeout_seconds))
+        connection = runner.run(Connection.opened(endpoint.headers(key), key, endpoint.timeout_seconds))
         try:
             yield Client(name, endpoint, connection, runner)
         finally:

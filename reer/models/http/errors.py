@@ -61,6 +61,11 @@ class RateLimited(Exception):
         self.wait_seconds = wait_seconds
 
 
+def may_be_billed(error: Exception) -> bool:
+    """Whether the server may have carried out a call that ended in `error`."""
+    return isinstance(error, Unreadable) or (isinstance(error, Unavailable) and not error.not_executed)
+
+
 def classify_response(name: str, status: int, text: str, headers: Mapping[str, str]) -> Exception:
     """The error of an unsuccessful response of server `name`."""
     why = f"HTTP {status}: {text[:300]}"

@@ -10,7 +10,7 @@ from reer.errors import InputError
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_apis import AnthropicBatchApi
-from reer.models.services.service import ChatService
+from reer.models.services.service import MAX_NAME, ChatService, clean, usage_of
 
 # Claude Opus 4.1 and later 4.x, Sonnet 4.5 and Haiku 4.5 and later reject both together (WritingBench issue 25)
 TEMPERATURE_OR_TOP_P = re.compile(r"claude-(opus-4-[1-9]|(sonnet|haiku)-4-[5-9])(?![0-9])")
@@ -57,17 +57,18 @@ class AnthropicServer(ChatService):
 
     def completion(self, reply: JsonReply, request: Request) -> Completion:
         """The text blocks of a reply as one completion, without the white space that was stripped from the prefill."""
-        prefill, usage = request.prompt.prefill, reply["usage"]
+        prefill, usage = request.prompt.prefill, reply.get("usage") or {}
         raw = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
-        text = raw.removeprefix(prefill[len(prefill.rstrip()) :]).encode("utf-8", "replace").decode("utf-8")
-        prompt_tokens = sum(int(usage.get(kind) or 0) for kind in INPUT_TOKENS)
+        text = clean(raw.removeprefix(prefill[len(prefill.rstrip()) :]))
+        used = usage_of(text, usage.get("output_tokens"), *(usage.get(kind) or 0 for kind in INPUT_TOKENS))
         stopped: Any = STOPPED.get(reply["stop_reason"], "stop")
         return Completion(
             text=text,
             stopped=stopped,
-            prompt_tokens=prompt_tokens,
-            tokens=int(usage["output_tokens"]),
-            served=str(reply.get("model") or ""),
+            prompt_tokens=used.prompt_tokens,
+            tokens=used.tokens,
+            served=clean(str(reply.get("model") or ""))[:MAX_NAME],
+            counted=used.counted,
         )
 
     def batch_api(self, client: Client) -> AnthropicBatchApi:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from reer.models.http.client import Call, Client, encoded
 from reer.models.http.errors import Unanswered, classify_response
+from reer.models.http.replies import MAX_FILE_BYTES, UNREADABLE, parse_json
 from reer.models.protocols import JsonReply
 from reer.models.services.batches import Outcome, State
 
@@ -40,18 +41,18 @@ class OpenAiBatchApi:
     def line(self, custom_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": dict(body)}
 
-    def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
+    def submit(self, lines: Sequence[Mapping[str, Any]], on_lost: Callable[[], bool]) -> str:
         upload = b"".join(encoded(line) + b"\n" for line in lines)
         file = _ask(self.client, Call(path="/files", body={"purpose": "batch"}, read=_id, upload=upload))
         body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-        return _ask(self.client, Call(path="/batches", body=body, read=_id, idempotent=False))
+        return _ask(self.client, Call(path="/batches", body=body, read=_id, idempotent=False, on_lost=on_lost))
 
     def look(self, batch: str) -> State:
         return _ask(self.client, Call(path=f"/batches/{batch}", body={}, read=self._state, method="GET"))
 
     def _state(self, reply: JsonReply) -> State:
         status = str(reply["status"])
-        files = tuple(str(reply[key]) for key in ("output_file_id", "error_file_id") if reply.get(key))
+        files = tuple(_checked_id(reply[key]) for key in ("output_file_id", "error_file_id") if reply.get(key))
         errors = (reply.get("errors") or {}).get("data") or []
         why = f"batch {reply['id']} {status}: {json.dumps(errors)[:300]}" if errors else ""
         return State(status=status, ended=status in ENDED, cancelling=status == "cancelling", files=files, why=why)
@@ -62,13 +63,13 @@ class OpenAiBatchApi:
                 yield from _read(row, self._outcome)
 
     def _outcome(self, row: JsonReply) -> Outcome:
-        error, response = row.get("error"), row.get("response")
+        key, error, response = _checked_id(row["custom_id"]), row.get("error"), row.get("response")
         if response is None:
-            return Outcome(row["custom_id"], None, Unanswered(f"{error['code']}: {error['message']}"[:300]))
+            return Outcome(key, None, Unanswered(f"{error['code']}: {error['message']}"[:300]))
         status, body = int(response["status_code"]), response["body"]
         if status == 200:
-            return Outcome(row["custom_id"], body, None)
-        return Outcome(row["custom_id"], None, classify_response(self.client.name, status, json.dumps(body), {}))
+            return Outcome(key, body, None)
+        return Outcome(key, None, classify_response(self.client.name, status, json.dumps(body), {}))
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,10 @@ class AnthropicBatchApi:
     def line(self, custom_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"custom_id": custom_id, "params": dict(body)}
 
-    def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
-        return _ask(
-            self.client, Call(path="/v1/messages/batches", body={"requests": list(lines)}, read=_id, idempotent=False)
-        )
+    def submit(self, lines: Sequence[Mapping[str, Any]], on_lost: Callable[[], bool]) -> str:
+        body = {"requests": list(lines)}
+        call = Call(path="/v1/messages/batches", body=body, read=_id, idempotent=False, on_lost=on_lost)
+        return _ask(self.client, call)
 
     def look(self, batch: str) -> State:
         return _ask(self.client, Call(path=f"/v1/messages/batches/{batch}", body={}, read=self._state, method="GET"))
@@ -103,14 +104,14 @@ class AnthropicBatchApi:
                 yield from _read(row, self._outcome)
 
     def _outcome(self, row: JsonReply) -> Outcome:
-        result = row["result"]
+        key, result = _checked_id(row["custom_id"]), row["result"]
         if result["type"] == "succeeded":
-            return Outcome(row["custom_id"], result["message"], None)
+            return Outcome(key, result["message"], None)
         if result["type"] != "errored":
-            return Outcome(row["custom_id"], None, Unanswered(f"the request was {result['type']}"))
+            return Outcome(key, None, Unanswered(f"the request was {result['type']}"[:300]))
         error = result["error"].get("error") or result["error"]
         status = STATUS.get(error["type"], 500)
-        return Outcome(row["custom_id"], None, classify_response(self.client.name, status, json.dumps(error), {}))
+        return Outcome(key, None, classify_response(self.client.name, status, json.dumps(error), {}))
 
 
 def _ask(client: Client, call: Call[Result]) -> Result:
@@ -121,18 +122,31 @@ def _ask(client: Client, call: Call[Result]) -> Result:
 
 
 def _id(reply: JsonReply) -> str:
-    if not isinstance(reply["id"], str) or not reply["id"].replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"{reply['id']!r} is not an id")
-    return reply["id"]
+    return _checked_id(reply["id"])
+
+
+def _checked_id(value: object) -> str:
+    """An id of a batch, a file or a request. It becomes part of a path; raises ValueError where it is no plain name."""
+    if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"{str(value)[:100]!r} is not an id")
+    return value
 
 
 def _lines(client: Client, path: str) -> list[str]:
-    return _ask(client, Call(path=path, body={}, read=lambda text: text.split("\n"), method="GET", plain=True))
+    call = Call(
+        path=path,
+        body={},
+        read=lambda text: text.split("\n"),
+        method="GET",
+        plain=True,
+        max_bytes=MAX_FILE_BYTES,
+    )
+    return _ask(client, call)
 
 
 def _read(line: str, read: Callable[[Any], Outcome]) -> Iterator[Outcome]:
     """The outcome of a line; unreadable lines are skipped, so that a truncated file gives all its whole lines."""
     try:
-        yield read(json.loads(line))
-    except (ValueError, LookupError, TypeError, AttributeError):
+        yield read(parse_json(line))
+    except UNREADABLE:
         return

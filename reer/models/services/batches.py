@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from reer.errors import Incomplete
 from reer.models.http.client import Client, encoded
 from reer.models.http.errors import PROMPT_TOO_LONG, PromptTooLong, Rejected, Unreadable
+from reer.models.http.replies import UNREADABLE
 from reer.models.http.systemic import Rejection, RequestProfile
 from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
@@ -67,8 +68,8 @@ class BatchApi(Protocol):
         """A request in the format of a batch."""
         ...
 
-    def submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
-        """Send a batch and return its id."""
+    def submit(self, lines: Sequence[Mapping[str, Any]], on_lost: Callable[[], bool]) -> str:
+        """Send a batch and return its id; `on_lost` is as in `reer.models.http.client.Call`."""
         ...
 
     def look(self, batch: str) -> State: ...
@@ -112,9 +113,14 @@ class Work:
     refused: dict[str, Rejection[Completion]] = field(default_factory=dict)
     why: str = "no result came for it"
     overdue: list[str] = field(default_factory=list)
+    given_up: set[str] = field(default_factory=set)
 
     def missing(self) -> list[str]:
         return [key for key in self.requests if key not in self.answered and key not in self.refused]
+
+    def pending(self) -> list[str]:
+        """What is missing and may be sent."""
+        return [key for key in self.missing() if key not in self.given_up]
 
     def answers(self, fresh: Mapping[str, Completion]) -> Iterator[tuple[int, Completion]]:
         """Fresh answers with the indexes of their requests."""
@@ -129,6 +135,7 @@ class BatchSession:
     def __init__(self, server: Service, client: Client, wire: BatchApi, folder: Path, limits: BatchLimits) -> None:
         self.server, self.client, self.wire, self.name = server, client, wire, server.name
         self.limits, self.notes = limits, BatchLedger(folder, server.name, server.base_url)
+        self.on_lost: Callable[[int], bool] = lambda index: True
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """See `Generator`; answers come batch by batch. A batch that is pending when the iterator is closed is recorded
@@ -142,10 +149,10 @@ class BatchSession:
         batches = self.notes.pending(work.requests)
         for _ in range(SUBMISSIONS):
             covered = {key for note in batches for key in note.custom_ids}
-            batches += self._submit(work, [key for key in work.missing() if key not in covered])
+            batches += self._submit(work, [key for key in work.pending() if key not in covered])
             yield from self._wait(work, batches)
             batches = []
-            if work.overdue or not work.missing():
+            if work.overdue or not work.pending():
                 break
         yield from self._finish(work)
 
@@ -156,14 +163,15 @@ class BatchSession:
             line = self.wire.line(key, self.server.body(work.requests[key]))
             size = len(encoded(line)) + 1
             if lines and (len(lines) >= self.limits.requests or size > room):
-                notes.append(self._send(lines))
+                notes.append(self._send(work, lines))
                 lines = {}
             room = (room if lines else self.limits.bytes) - size
             lines[key] = line
-        return [*notes, self._send(lines)] if lines else notes
+        return [*notes, self._send(work, lines)] if lines else notes
 
-    def _send(self, lines: Mapping[str, Any]) -> PendingBatch:
-        note = self.notes.add(self.wire.submit(list(lines.values())), list(lines))
+    def _send(self, work: Work, lines: Mapping[str, Any]) -> PendingBatch:
+        batch = self.wire.submit(list(lines.values()), lambda: self._lose(work, lines))
+        note = self.notes.add(batch, list(lines))
         log.info("server %s: batch %s holds %d requests", self.name, note.id, len(lines))
         return note
 
@@ -213,6 +221,9 @@ class BatchSession:
         if work.requests.keys() >= set(note.custom_ids):
             self.notes.archive(note)
         work.why = state.why or work.why
+        unreadable = [key for key, reply in read.items() if isinstance(reply, Unreadable)]
+        absent = [key for key in work.missing() if key in set(note.custom_ids) - outcomes.keys()]
+        self._lose(work, [*unreadable, *(absent if state.files or not state.ended else ())])
         for key, reply in read.items():
             profile = self.server.profile(self.server.body(work.requests[key]))
             if isinstance(reply, Rejected):
@@ -221,6 +232,13 @@ class BatchSession:
                 work.why = str(reply)
             elif reply is not PROMPT_TOO_LONG:
                 self.client.rejections.on_success(profile)
+
+    def _lose(self, work: Work, keys: Iterable[str]) -> bool:
+        """Report requests that the provider may have carried out without a usable result, and give up those that may
+        not be sent again. Returns whether all may be."""
+        given_up = [key for key in keys if not self.on_lost(work.positions[key][0])]
+        work.given_up.update(given_up)
+        return not given_up
 
     def _known(self, note: PendingBatch, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
         """The first outcome of each request of a batch; duplicate and unknown custom ids are skipped with a warning."""
@@ -244,7 +262,7 @@ class BatchSession:
             return PROMPT_TOO_LONG if isinstance(outcome.error, PromptTooLong) else outcome.error
         try:
             return self.server.completion(outcome.reply, request)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             return Unreadable(f"{str(outcome.reply)[:300]} ({type(error).__name__}: {error})")
 
     def _finish(self, work: Work) -> Iterator[tuple[int, Completion]]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, JsonReply, Prompt, Request, Sampling
 from reer.models.services.batch_apis import OpenAiBatchApi
-from reer.models.services.service import ChatService, ChatSession, one_token
+from reer.models.services.service import MAX_NAME, ChatService, ChatSession, clean, one_token, usage_of
 from reer.types import Message
 
 LENGTHS = ("max_tokens", "max_completion_tokens")
@@ -58,17 +58,19 @@ class ChatServer(ChatService):
         choice, usage = reply["choices"][0], reply.get("usage") or {}
         message, finish = choice["message"], choice.get("finish_reason")
         content, refusal = message.get("content") or "", message.get("refusal") or ""
-        text = (content or refusal).encode("utf-8", "replace").decode("utf-8")
+        text = clean(content or refusal)
         refused = finish == "content_filter" or bool(refusal and not content)
         stopped = "refused" if refused else "length" if finish == "length" else "stop"
         fingerprint = reply.get("system_fingerprint")
         served = f"{reply.get('model') or ''} ({fingerprint})".strip() if fingerprint else reply.get("model") or ""
+        used = usage_of(text, usage.get("completion_tokens"), usage.get("prompt_tokens"))
         return Completion(
             text=text,
             stopped=stopped,
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            tokens=int(usage.get("completion_tokens") or 0),
-            served=str(served),
+            prompt_tokens=used.prompt_tokens,
+            tokens=used.tokens,
+            served=clean(str(served))[:MAX_NAME],
+            counted=used.counted,
         )
 
     def hello(self) -> Request:

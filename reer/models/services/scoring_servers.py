@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import InstanceOf, PositiveInt
 
@@ -25,8 +24,13 @@ from reer.models.local.tokens import Tokens
 from reer.models.protocols import Device, JsonReply, Nats, Passage, Prompt
 from reer.types import Message
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Result = TypeVar("Result")
 Ids = list[int]
+MAX_NATS = 1e6  # of a token; models give at most some hundreds
+ROUNDING_NATS = 1e-4  # a log-probability may be above zero by this much
 TOLERANCE_NATS = 0.05  # decoding and prefill use different kernels, whose bfloat16 results differ by up to this
 
 
@@ -69,7 +73,7 @@ class Sglang:
 
         def read(reply: JsonReply) -> tuple[int, float]:
             logprob, token, *_ = reply["meta_info"]["output_token_logprobs"][0]
-            return int(token), float(logprob)
+            return int(token), -checked([logprob])[0]
 
         return Call(path="/generate", body=body, read=read)
 
@@ -108,7 +112,7 @@ class VllmCompletions:
 
         def read(reply: JsonReply) -> tuple[int, float]:
             logprobs = reply["choices"][0]["logprobs"]
-            return int(logprobs["tokens"][0].removeprefix("token_id:")), float(logprobs["token_logprobs"][0])
+            return int(logprobs["tokens"][0].removeprefix("token_id:")), -checked([logprobs["token_logprobs"][0]])[0]
 
         return Call(path="/v1/completions", body=body, read=read)
 
@@ -126,9 +130,7 @@ class VllmTokens(VllmCompletions):
         }
 
         def read(reply: JsonReply) -> Nats:
-            import numpy as np
-
-            matrix = np.load(io.BytesIO(base64.b64decode(reply["prompt_token_id_logprobs"])), allow_pickle=False)
+            matrix = _matrix(base64.b64decode(reply["prompt_token_id_logprobs"]))
             if matrix.shape != (len(answer), 1):
                 raise Unreadable(f"a matrix of {matrix.shape} for an answer of {len(answer)} tokens")
             return checked([float(value) for value in matrix[:, 0]])
@@ -137,14 +139,24 @@ class VllmTokens(VllmCompletions):
         return Call(path="/inference/v1/generate", body=body, read=read)
 
 
+def _matrix(content: bytes) -> np.ndarray:
+    """The matrix in a .npy file. Raises ValueError where its header claims more than memory can hold."""
+    import numpy as np
+
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    except MemoryError:
+        raise ValueError("the header of the matrix claims more numbers than there are") from None
+
+
 ENGINES: dict[str, Engine] = {"sglang": Sglang(), "vllm": VllmTokens(), "vllm_completions": VllmCompletions()}
 
 
 def checked(logprobs: Sequence[Any]) -> Nats:
     """Log-probabilities as negative log-likelihoods in nats. Raises Unreadable for a value that cannot be one."""
     for value in logprobs:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > 1e-4:
-            raise Unreadable(f"{value!r} is not a log-probability")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_NATS < value <= ROUNDING_NATS:
+            raise Unreadable(f"{str(value)[:40]!r} is not a log-probability")
     return tuple(max(0.0, -float(value)) for value in logprobs)
 
 

@@ -6,23 +6,24 @@ A service defines its wire format in `body` (a request) and `completion` (a repl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import PositiveFloat
-
 from reer.errors import InputError
-from reer.models.http.client import Call, Client, Endpoint, connect
+from reer.models.http.client import Call, Client, Endpoint, Seconds, connect
 from reer.models.http.errors import PROMPT_TOO_LONG
+from reer.models.http.replies import token_count
 from reer.models.http.systemic import RequestProfile
 from reer.models.protocols import Completion, Device, JsonReply, Prompt, Request, Sampling
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
 from reer.types import Message
 
 CONTENT = ("model", "messages", "system", "seed")  # fields of a body that are not listed as its parameters
+MAX_NAME = 200  # characters of the name that a server reports for its model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,9 @@ class ChatService(Endpoint, ABC):
     """True for servers that support the parameter."""
     health_check: bool = field(default=True, kw_only=True, metadata={"identity": False})
     """Request a token from each replica before any work."""
-    poll_seconds: PositiveFloat = field(default=5.0, kw_only=True, metadata={"identity": False})
+    poll_seconds: Seconds = field(default=5.0, kw_only=True, metadata={"identity": False})
     """The first pause before a batch is polled; later pauses are longer."""
-    batch_seconds: PositiveFloat = field(default=26 * 3600.0, kw_only=True, metadata={"identity": False})
+    batch_seconds: Seconds = field(default=26 * 3600.0, kw_only=True, metadata={"identity": False})
     """How long a batch is waited for."""
 
     @property
@@ -85,7 +86,7 @@ class ChatService(Endpoint, ABC):
 
     @abstractmethod
     def completion(self, reply: JsonReply, request: Request) -> Completion:
-        """The completion of a JSON reply. Raises ValueError, LookupError, TypeError or AttributeError otherwise."""
+        """The completion of a JSON reply. Raises one of `reer.models.http.replies.UNREADABLE` for any other reply."""
 
     @abstractmethod
     def batch_api(self, client: Client) -> BatchApi:
@@ -114,9 +115,38 @@ class ChatService(Endpoint, ABC):
 Service = TypeVar("Service", bound=ChatService)
 
 
+@dataclass(frozen=True)
+class Usage:
+    """The numbers of tokens of a completion as its server reports them; see `Completion.counted`."""
+
+    prompt_tokens: int
+    tokens: int
+    counted: bool
+
+
+def usage_of(text: str, tokens: object, *prompt_tokens: object) -> Usage:
+    """The usage in a reply with this text. It is not counted where a number is missing, negative, infinite, or 0
+    although every prompt, and a completion with a text, has tokens."""
+    written, read = token_count(tokens), [token_count(value) for value in prompt_tokens]
+    known = [value for value in read if value is not None]
+    if written is None or len(known) < len(read) or not sum(known) or (text and not written):
+        return Usage(0, 0, False)
+    return Usage(sum(known), written, True)
+
+
+def clean(text: str) -> str:
+    """The text with unpaired surrogates, which no file can hold, as `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def one_token(prompt: Prompt, send_top_p: bool) -> Request:
     """A request for one token; greedy where top_p is sent as well."""
     return Request(prompt, Sampling(temperature=0.0 if send_top_p else 1.0, top_p=1.0, max_tokens=1), 0)
+
+
+def always(index: int) -> bool:
+    """Allows every request to be sent again."""
+    return True
 
 
 def timed(completion: Completion, seconds: float) -> Completion:
@@ -129,17 +159,35 @@ class ChatSession(Generic[Service]):
 
     def __init__(self, server: Service, client: Client) -> None:
         self.server, self.client, self.name = server, client, server.name
+        self.on_lost: Callable[[int], bool] = always
+        self._served = ""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """See `Generator`; a request that the server rejects for its content is `refused`. Raises InputError where the
-        rejection concerns more than that request, and Incomplete, after all others, where a call has no answer."""
-        for i, reply in self.client.ask([self.call(request) for request in requests]):
+        rejection concerns more than that request or where another model answers than before, and Incomplete, after all
+        others, where a call has no answer."""
+        calls = [self.call(request) for request in requests]
+        for i, reply in self.client.ask([replace(c, on_lost=partial(self.on_lost, i)) for i, c in enumerate(calls)]):
+            self._check_served(reply or PROMPT_TOO_LONG)
             yield i, reply or PROMPT_TOO_LONG
+
+    def _check_served(self, reply: Completion) -> None:
+        """Raise InputError where the reply names another model than the replies before it. A fingerprint, which may
+        change with the server's configuration, is not compared."""
+        served = reply.served.partition(" (")[0]
+        if served and self._served and served != self._served:
+            raise InputError(
+                f"server {self.server.base_url}: {served!r} answers now, {self._served!r} did before; the results of "
+                "two models must not be mixed. Serve the first model again, or set `model` to a name that stands for "
+                "one version, and run the same command again"
+            )
+        self._served = self._served or served
 
     def check(self) -> None:
         """Request one token from each replica, so that a wrong address, key or model name is found before any work."""
         hello, urls = self.call(self.server.hello()), self.server.urls
         for i, reply in self.client.ask([replace(hello, url=url) for url in urls]):
+            self._check_served(reply or PROMPT_TOO_LONG)
             if reply and reply.stopped == "refused":
                 raise InputError(f"server {urls[i]} rejected the health check: {reply.text}")
 

@@ -1,0 +1,5 @@
+"""Fixtures of the fault tests."""
+
+from tests.fakes.http import serve
+
+__all__ = ["serve"]
