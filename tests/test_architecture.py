@@ -15,6 +15,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "reer.types",
     "reer.text",
     "reer.files",
+    "reer.processes",
     "reer.parts",
     "reer.models.protocols",
     "reer.models.replay",
