@@ -17,6 +17,9 @@ import yaml
 from reer.errors import InputError, near
 
 CONF_VARIABLE = "REER_CONF"
+YAML_BYTES = 1 << 17  # a larger file is no choice, but data
+YAML_NODES = 10_000  # with aliases written out: nine lines of nine aliases each are a thousand million values
+YAML_DEPTH = 50
 HYDRA_GROUP = "hydra"  # a user's folder may add launchers and other settings of Hydra itself
 
 
@@ -43,7 +46,8 @@ class Choice:
 def conf_folders(extra: Path | None = None) -> tuple[Path, ...]:
     """The configuration folders in order: the project's own, then the user's (`extra`, else `$REER_CONF`).
 
-    Raises InputError if the user's folder does not exist, holds a folder that is no group, or repeats a choice.
+    Raises InputError if the user's folder does not exist, holds a folder that is no group, repeats a choice, or holds a
+    YAML file that is too large to read.
     """
     named = os.environ.get(CONF_VARIABLE)
     user = extra or (Path(named) if named else None)
@@ -63,6 +67,8 @@ def _check_user_folder(user: Path, where: str) -> None:
         raise InputError(
             f"{where}: {user / stray[0]} is in no group; want it in a folder such as {user / 'experiment'}"
         )
+    for file in sorted(user.rglob("*.yaml")):
+        _refuse_large(file)
     for file in sorted(user.glob("*/*.yaml")):
         group = file.parent.name
         if group == HYDRA_GROUP:
@@ -71,6 +77,39 @@ def _check_user_folder(user: Path, where: str) -> None:
             raise InputError(f"{where}: {file.parent} is not a configuration group{near(group, own_groups)}")
         if (CONF / group / file.name).exists():
             raise InputError(f"{where}: {group}={file.stem} already exists in {CONF}; rename {file}")
+
+
+def _refuse_large(file: Path) -> None:
+    """Raise InputError for a file whose values would fill the memory: by its size, or written out from aliases. Reads
+    the file as a stream of events, so that none of its values is built."""
+    if not file.is_file():
+        raise InputError(f"{file}: want a file, got a folder or a device")
+    size = file.stat().st_size
+    if size > YAML_BYTES:
+        raise InputError(f"{file}: {size} bytes; want at most {YAML_BYTES} in a YAML file of choices")
+    counts, anchors = [0], dict[str, int]()  # nodes of each collection that is open; of each node with an anchor
+    names: list[str | None] = []  # the anchor of each collection that is open
+    try:
+        for event in yaml.parse(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                counts.append(1)
+                names.append(event.anchor)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                nodes, name = counts.pop(), names.pop()
+                counts[-1] += nodes
+                anchors |= {name: nodes} if name else {}
+            elif isinstance(event, yaml.AliasEvent):
+                counts[-1] += anchors.get(event.anchor, YAML_NODES + 1)  # unknown while it is open: it holds itself
+            elif isinstance(event, yaml.ScalarEvent):
+                counts[-1] += 1
+                anchors |= {event.anchor: 1} if event.anchor else {}
+            if max(counts) > YAML_NODES or len(counts) > YAML_DEPTH:
+                raise InputError(
+                    f"{file}: more than {YAML_NODES} values with its aliases written out, or nested deeper than "
+                    f"{YAML_DEPTH}; want a small YAML file of choices"
+                )
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not YAML: {error}") from error
 
 
 def groups(folders: Sequence[Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from reer.errors import Incomplete, InputError
+from reer.processes import Terminated, ended_by_requests
 from reer.secrets import redacted
 from reer.text import without_control_characters
 
@@ -21,13 +24,30 @@ if TYPE_CHECKING:
     from experiments.run import Outcome
     from experiments.store.runs import Result
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+REFUSED_FLAGS = {
+    "--experimental-rerun": "it loads a pickle, which can run any code; repeat a run with: reer rerun NAME"
+}
+
+
+class _Verbs(TyperGroup):
+    """Ends a verb in good order when a signal asks for it, with another exit code than after Ctrl-C."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            with ended_by_requests():
+                return super().invoke(ctx)
+        except Terminated:
+            raise typer.Exit(TERMINATED) from None
+
+
 app = typer.Typer(
     name="reer",
+    cls=_Verbs,
     help="REER ablations: search for thinking, fine-tune, judge, compare.\n\n"
     "Start with `reer run` (minutes on a laptop), then `reer run sweep=ablations`.",
     epilog="Exit codes: 0 done; 1 a job failed; 2 wrong input; 3 incomplete, rerun the same command to resume; "
-    "130 interrupted.",
+    "130 interrupted; 143 ended by a signal.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -107,7 +127,7 @@ def run(
 
 
 def _present(outcome: Outcome) -> int:
-    """The arms side by side, the HTML page, and a line for each job without a result. Returns 1 if there is one."""
+    """The arms side by side, the HTML page, and why each other job has no result. Returns the exit code."""
     from experiments.report import terminal as show
     from experiments.report.compare import compare as compare_results
     from experiments.report.html import report_name, write_html
@@ -118,9 +138,11 @@ def _present(outcome: Outcome) -> int:
             for comparison in comparisons:
                 show.comparison(comparison)
         show.where(write_html(comparisons, outcome.root / report_name(outcome.results)))
-    for name in outcome.unfinished:
-        show.error(f"{name} did not finish; rerun the same command to resume it")
-    return 1 if outcome.unfinished else 0
+    for job in outcome.unfinished:
+        show.error(f"{job.run_name} did not finish: {job.failure}")
+    if outcome.unfinished:
+        show.line("Finished work is kept; rerun the same command to resume what did not finish")
+    return outcome.code
 
 
 @app.command()
@@ -388,29 +410,28 @@ def _stale(result: Result) -> str:
 
 
 def _state(folder: Path) -> str:
+    from experiments.store.failures import read_failure
     from experiments.store.runs import read_result
 
     try:
-        result = read_result(folder)
+        result, failure = read_result(folder), read_failure(folder)
     except InputError as error:
         return str(error)
-    if result is None:
-        return "unfinished"
-    reason = _stale(result)
-    return f"finished; {reason}" if reason else "finished"
+    state = "unfinished" if result is None else "finished"
+    failed = f"last attempt failed: {failure}" if failure else ""
+    return "; ".join(filter(None, (state, result and _stale(result), failed)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `reer`. Returns the exit code; expected errors are printed without a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     quiet_libraries()
     try:
-        app(given or ["--help"], prog_name="reer")
+        _refuse_flags(given)
+        app(_verb_first(given) or ["--help"], prog_name="reer")
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 0
-        if code == INTERRUPTED:
-            _error("interrupted; finished work is kept, rerun the same command to resume")
-        return code
+        return _code_of(stop)
     except InputError as error:
         _error(str(error))
         return 2
@@ -418,6 +439,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _error(str(error))
         return 3
     return 0
+
+
+def _code_of(stop: SystemExit) -> int:
+    """The exit code; what a library gave as a text instead of a code is an error, and shown."""
+    if stop.code in (INTERRUPTED, TERMINATED):
+        _error("interrupted; finished work is kept, rerun the same command to resume")
+    if isinstance(stop.code, str):
+        _error(stop.code)
+        return 1
+    return stop.code or 0
+
+
+def _refuse_flags(given: Sequence[str]) -> None:
+    for argument in given:
+        flag = argument.partition("=")[0]
+        if flag in REFUSED_FLAGS:
+            raise InputError(f"{flag} is refused: {REFUSED_FLAGS[flag]}")
+
+
+def _verb_first(given: list[str]) -> list[str]:
+    """The arguments with a `-m` that stands before the verb moved behind it."""
+    if given[:1] in (["-m"], ["--multirun"]):
+        return [*given[1:2], given[0], *given[2:]]
+    return given
+
+
+def prepare_streams() -> None:
+    """Give a closed stdin, stdout or stderr to the null device, because a file that is opened later would get its
+    number, and with it all output. A character that the encoding of a stream lacks is replaced, and no error."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _error(text: str) -> None:

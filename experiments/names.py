@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from reer.errors import InputError
 from reer.secrets import is_a_hex_key, looks_like_a_secret, names_a_credential
 
+NAME_CHARACTERS = 80  # the longest name of a run
 AXES = {
     "scale",
     "experiment",
@@ -33,7 +35,7 @@ COMMITS = ("revision", "commit")  # keys whose value may be 40 hex digits
 
 def derived_name(name: str, overrides: Sequence[str]) -> str:
     """The arm's name with the overrides that change it: `full+search=single_pass`. A name set by an override is kept
-    unchanged."""
+    unchanged. A longer name than is allowed ends in a hash of the whole, so that no two names become one."""
     extras = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -44,7 +46,10 @@ def derived_name(name: str, overrides: Sequence[str]) -> str:
         if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
             extras.append(f"{key}={Path(value).name}")
     slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
-    return slug[:80].rstrip("+-=.")
+    if len(slug) <= NAME_CHARACTERS:
+        return slug.rstrip("+-=.")
+    digest = hashlib.sha256(slug.encode()).hexdigest()[:8]
+    return f"{slug[: NAME_CHARACTERS - len(digest) - 1].rstrip('+-=.')}-{digest}"
 
 
 def without(overrides: Sequence[str], *groups: str) -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import signal
-import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 import yaml
 
@@ -27,6 +27,7 @@ from experiments.pipeline import pipeline
 from experiments.report import terminal as show
 from experiments.report.confounds import confounds
 from experiments.revisions import commit_on_hub, pinned
+from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, write_failure
 from experiments.store.fingerprint import Json, encode, fingerprint
 from experiments.store.runs import Result, check_name, is_current, read_result, write_lock, write_result
 from experiments.store.step import Artifact, Step, StepName, Steps
@@ -35,15 +36,36 @@ from experiments.tracking.tracker import NullTracker, Tracker
 from experiments.tracking.wandb_run import flat, open_tracking
 from reer.errors import InputError
 from reer.files import write_json
+from reer.processes import handling, run_child
+
+DONE, FAILED, WRONG_INPUT, INCOMPLETE = 0, 1, 2, 3  # exit codes of a job, and of a command
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A job that ended without a result: its exit code, and why."""
+
+    run_name: str
+    code: int
+    failure: Failure
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of a command, the names of its jobs that have none, and the root folder of the first."""
+    """The results of a command, its jobs that have none, and the root folder of the first."""
 
     results: tuple[Result, ...]
-    unfinished: tuple[str, ...]
+    unfinished: tuple[Unfinished, ...]
     root: Path
+
+    @property
+    def code(self) -> int:
+        """The exit code of the command: that of its worst job. A job that failed is worse than one whose input is
+        wrong, and that than one which is incomplete."""
+        codes = {job.code for job in self.unfinished}
+        if codes - {WRONG_INPUT, INCOMPLETE}:
+            return FAILED
+        return min(codes, default=DONE)
 
 
 def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Outcome:
@@ -55,13 +77,13 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
     check_all(plans)
     if not jobs.is_sweep:
         show.summary(execute(plans[0]))
+        codes: list[int | None] = [DONE]
     elif jobs.launcher == BASIC:
-        for plan in plans:
-            launch(plan)
+        codes = [launch(plan) for plan in plans]
     else:
         arguments = ["-m", *overrides, *search_path_override(conf_folders(config_dir))]
-        _hydra(arguments, lambda: launch(plans[_job_number()]))
-    return _outcome(plans)
+        codes = _launched_by_hydra(arguments, plans)
+    return Outcome(*_ends(plans, codes), Path(plans[0]["runtime"]["root"]))
 
 
 def pin(plan: FrozenPlan) -> FrozenPlan:
@@ -103,25 +125,34 @@ def execute(plan: Mapping[str, Json]) -> Result:
     steps = preflight(exp)
     done = read_result(exp.folder)
     write_lock(exp, steps, plan)
-    complete = all(Store(root=exp.runtime.store, runtime=exp.runtime).find(step) for step in steps.values())
-    tracked = done.tracked if done and complete and is_current(done, steps) else None
-    tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
-    exit_code = 1
-    try:
-        artifacts = _build(exp, steps, tracker)
-        result = write_result(exp, artifacts, tracked or tracker.where, confounds)
-        tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
-        exit_code = 0
-    finally:
-        tracker.finish(exit_code)
+    with Attempt(exp.folder) as attempt:
+        complete = all(Store(root=exp.runtime.store, runtime=exp.runtime).find(step) for step in steps.values())
+        tracked = done.tracked if done and complete and is_current(done, steps) else None
+        tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
+        exit_code = FAILED
+        try:
+            artifacts = _build(exp, steps, tracker, attempt)
+            result = write_result(exp, artifacts, tracked or tracker.where or _tracked_meanwhile(exp, steps), confounds)
+            tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
+            exit_code = DONE
+        finally:
+            with handling([signal.SIGINT], signal.SIG_DFL):  # a second Ctrl-C does not wait for W&B
+                tracker.finish(exit_code)
     return result
 
 
-def _build(exp: Experiment, steps: Steps, tracker: Tracker) -> dict[StepName, Artifact]:
+def _tracked_meanwhile(exp: Experiment, steps: Steps) -> str | None:
+    """Where another process has mirrored this very run while it was built here."""
+    result = read_result(exp.folder)
+    return result.tracked if result and is_current(result, steps) else None
+
+
+def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) -> dict[StepName, Artifact]:
     names = {step.fingerprint: name for name, step in steps.items()}
     with show.Progress(exp.run_name, len(names)) as progress:
 
         def started(step: Step) -> None:
+            attempt.stage = str(names[step.fingerprint])
             progress.started(names[step.fingerprint])
 
         def ended(step: Step, artifact: Artifact, cached: bool) -> None:
@@ -136,43 +167,68 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker) -> dict[StepName, Ar
             judgements=exp.runtime.judgements_folder,
             budget_usd=exp.budget.usd,
         )
-        return {name: store.build(step) for name, step in steps.items()}
+        artifacts: dict[StepName, Artifact] = {}
+        for name, step in steps.items():
+            attempt.stage = str(name)
+            try:
+                artifacts[name] = store.build(step)
+            except SystemExit as stop:  # a library may not end a run as if it had succeeded
+                raise SystemExit(f"a library ended the process: {stop.code}") from stop
+        return artifacts
 
 
 def launch(plan: FrozenPlan) -> int:
-    """Run a frozen plan in a process of its own and return its exit code. SIGTERM is passed on to it, and ends the
-    sweep: KeyboardInterrupt is raised once the process has ended."""
+    """Run a frozen plan in a process of its own and return its exit code. Raises KeyboardInterrupt or Terminated once
+    that process has ended, where a signal asked this one to end."""
     exp = experiment_from(plan)
     exp.folder.mkdir(parents=True, exist_ok=True)
+    forget_failure(exp.folder)
     path = exp.folder / "launch.json"
     write_json(path, plan)
-    child = subprocess.Popen([sys.executable, "-m", "experiments.cli", "job", str(path.resolve())])
-    signals: list[int] = []
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        signals.append(number)
-        child.send_signal(number)
-
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        code = child.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if signals:
-        raise KeyboardInterrupt
+    code = run_child([sys.executable, "-m", "experiments.cli", "job", str(path.resolve())])
+    if code and read_failure(exp.folder) is None:
+        write_failure(exp.folder, Failure("", _how_it_ended(code)))
     return code
 
 
-def _outcome(plans: Sequence[FrozenPlan]) -> Outcome:
-    results, unfinished = [], []
-    for plan in plans:
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with exit code {code}; the reason is in its output above"
+    killed = signal.Signals(-code)
+    memory = "; the system kills a process so when memory runs out" if killed == signal.SIGKILL else ""
+    return f"its process was ended by {killed.name}{memory}"
+
+
+def _launched_by_hydra(arguments: Sequence[str], plans: Sequence[FrozenPlan]) -> list[int | None]:
+    """Run the plans by one of Hydra's launchers. Returns the exit code of each job, None where none is known: the jobs
+    may run on other machines, so they leave their codes in files."""
+    folder = Path(plans[0]["runtime"]["root"]).resolve() / "sweeps" / uuid.uuid4().hex
+    files = [folder / f"{number}.json" for number in range(len(plans))]
+
+    def task() -> None:
+        number = _job_number()
+        write_json(files[number], launch(plans[number]))
+
+    _hydra(arguments, task)
+    return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
+
+
+def _ends(
+    plans: Sequence[FrozenPlan], codes: Sequence[int | None]
+) -> tuple[tuple[Result, ...], tuple[Unfinished, ...]]:
+    """The results of the jobs that ended well, and the others. A job whose process failed has no result here, whatever
+    an earlier one left in its folder."""
+    results: list[Result] = []
+    unfinished: list[Unfinished] = []
+    for plan, code in zip(plans, codes, strict=True):
         exp = experiment_from(plan)
-        result = read_result(exp.folder)
+        result = read_result(exp.folder) if code == DONE else None
         if result is not None and is_current(result, pipeline(exp)):
             results.append(result)
         else:
-            unfinished.append(exp.run_name)
-    return Outcome(tuple(results), tuple(unfinished), Path(plans[0]["runtime"]["root"]))
+            unknown = Failure("", "its launcher did not start it, or lost it" if code is None else "it left no result")
+            unfinished.append(Unfinished(exp.run_name, code or FAILED, read_failure(exp.folder) or unknown))
+    return tuple(results), tuple(unfinished)
 
 
 def show_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | None) -> None:

@@ -17,6 +17,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "reer.text",
     "reer.files",
     "reer.logs",
+    "reer.processes",
     "reer.parts",
     "reer.models.protocols",
     "reer.models.replay",

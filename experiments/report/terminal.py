@@ -5,11 +5,15 @@ Tables fit the terminal (80 columns where there is none): wide ones are split by
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import sys
 import time
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Literal, TextIO
 
 from rich import box
 from rich.console import Console
@@ -35,7 +39,52 @@ from reer.text import without_control_characters
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column
 PADDING = 3  # characters between two columns
-console = Console(highlight=False)
+
+
+class Output(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr`, whichever object it is by now, as a file that takes every text: where one cannot be
+    written (a full disk, a closed terminal), it and all later ones are dropped, because a display is no reason to end a
+    run."""
+
+    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+        self.name = name
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout if self.name == "stdout" else sys.stderr
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Send what is still buffered, and all that follows, to the null device."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.stream.fileno())
+        os.close(null)
+
+
+console = Console(file=Output("stdout"), highlight=False)
+errors = Console(file=Output("stderr"), highlight=False)
 
 
 def escape(text: str) -> str:
@@ -238,7 +287,7 @@ def line(text: str) -> None:
 
 def error(text: str) -> None:
     """An error for the user, without a traceback: the text contains what to do."""
-    Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+    errors.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
 
 def where(path: Path) -> None:

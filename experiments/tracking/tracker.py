@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -37,6 +38,10 @@ class Tracker(Protocol):
         """The end of the run."""
         ...
 
+    def abandon(self) -> None:
+        """The end of a run whose tracking failed: releases what would otherwise complain when the process exits."""
+        ...
+
 
 class NullTracker:
     """No tracking."""
@@ -51,12 +56,15 @@ class NullTracker:
 
     def finish(self, exit_code: int) -> None: ...
 
+    def abandon(self) -> None: ...
+
 
 class FailSafeTracker:
     """Disables tracking after the first TrackingFailed instead of failing the run."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker, self.where = tracker, tracker.where
+        self.failed: Tracker | None = None
 
     def curve(self, stage: str, row: Mapping[str, float]) -> None:
         self._try(lambda: self.tracker.curve(stage, row))
@@ -69,6 +77,12 @@ class FailSafeTracker:
 
     def finish(self, exit_code: int) -> None:
         self._try(lambda: self.tracker.finish(exit_code))
+        self.abandon()
+
+    def abandon(self) -> None:
+        if self.failed is not None:
+            with contextlib.suppress(TrackingFailed):
+                self.failed.abandon()
 
     def _try(self, call: Callable[[], None]) -> None:
         try:
@@ -76,4 +90,4 @@ class FailSafeTracker:
         except TrackingFailed as error:
             log.warning("W&B failed (%s); the run continues without it", error)
             log.warning("rerun the same command to mirror this run from its record")
-            self.tracker, self.where = NullTracker(), None
+            self.failed, self.tracker, self.where = self.tracker, NullTracker(), None

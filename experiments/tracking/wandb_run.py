@@ -17,6 +17,9 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
 from evals.benchmark import Measure, Verdict
 from experiments.experiment import Experiment
 from experiments.stages.data import PairsMetrics
@@ -37,6 +40,16 @@ AXES = {"train": "step", "refine": "pair", "gain": "segment", "grade": "item"}
 TABLE_ROWS = 50
 TAG_CHARACTERS = 64  # the most W&B takes
 TEXT_COLUMNS = ("query", "solution", "thinking_before", "thinking_after")
+OF_OTHER_RUNS = (
+    "WANDB_FORK_FROM",
+    "WANDB_LAUNCH",
+    "WANDB_RESUME",
+    "WANDB_RESUME_FROM",
+    "WANDB_RUN_ID",
+    "WANDB_SERVICE",
+    "WANDB_SWEEP_ID",
+)
+"""Variables that would make this run a part of another one, or tie it to the wandb-core of another process."""
 Mode = Literal["online", "offline"]
 
 
@@ -48,30 +61,41 @@ def tags_of(exp: Experiment) -> list[str]:
 
 @contextmanager
 def wandb_calls() -> Iterator[None]:
-    """Around calls of W&B and nothing else: turns what these raise into TrackingFailed. ValueError and RuntimeError are
-    among it: W&B raises them for rejected settings and for a lost connection to its own process."""
-    import wandb
-
+    """Around calls of W&B and nothing else: turns what these raise into TrackingFailed. W&B has no common class of its
+    errors, and raises ValueError and RuntimeError for rejected settings and for a lost connection to its process."""
     try:
         yield
-    except (wandb.Error, OSError, ValueError, RuntimeError) as error:
-        raise TrackingFailed(f"{type(error).__name__}: {error}") from error
+    except Exception as error:
+        of_wandb = type(error).__module__.partition(".")[0] == "wandb"
+        if of_wandb or isinstance(error, OSError | ValueError | RuntimeError | ImportError):
+            raise TrackingFailed(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 class WandbRun:
-    """One W&B run for one arm and seed."""
+    """One W&B run for one arm and seed. It holds `lock` until it is finished."""
 
-    def __init__(self, exp: Experiment, plan: Mapping[str, object], steps: Steps, mode: Mode) -> None:
-        import wandb
-
+    def __init__(self, exp: Experiment, plan: Mapping[str, object], steps: Steps, mode: Mode, lock: FileLock) -> None:
+        self.lock = lock
         self.live: set[str] = set()
         self.pairs: dict[str, Pair] = {}
         folder = Path(exp.runtime.root)
         folder.mkdir(parents=True, exist_ok=True)
         ids = fingerprints(steps)
+        for name in OF_OTHER_RUNS:
+            os.environ.pop(name, None)
         with wandb_calls():
+            import wandb
+            from wandb.sdk.lib.import_hooks import unregister_all_post_import_hooks
+
             settings = wandb.Settings(
-                console="off", disable_git=True, x_disable_meta=True, init_timeout=30, finish_timeout=60, silent=True
+                console="off",
+                disable_git=True,
+                x_disable_meta=True,
+                init_timeout=30,
+                finish_timeout=60,
+                silent=True,
+                sagemaker_disable=True,
             )
             self.run = wandb.init(
                 project=exp.tracking.project,
@@ -88,6 +112,8 @@ class WandbRun:
                 config={**plan, "ids": ids},
                 settings=settings,
             )
+            # W&B counts the imports of libraries; once its process is gone, that would make every one of them fail.
+            unregister_all_post_import_hooks()
             self.where: str | None = self.run.url if mode == "online" else str(Path(self.run.dir).parent)
             for stage, axis in AXES.items():
                 self.run.define_metric(f"{stage}/{axis}", hidden=True)
@@ -171,6 +197,14 @@ class WandbRun:
     def finish(self, exit_code: int) -> None:
         with wandb_calls():
             self.run.finish(exit_code=exit_code)
+        self.lock.release()
+
+    def abandon(self) -> None:
+        with wandb_calls():
+            import wandb
+
+            self.lock.release()
+            wandb.teardown(exit_code=1)
 
 
 class SyncLedger:
@@ -178,8 +212,7 @@ class SyncLedger:
     twice."""
 
     def __init__(self, path: Path, run: str) -> None:
-        self.path, self.run = path, run
-        self.runs: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.path, self.run, self.runs = path, run, _read_ledger(path)
 
     def has(self, name: StepName, digest: str) -> bool:
         return self.runs.get(self.run, {}).get(str(name)) == digest
@@ -187,6 +220,16 @@ class SyncLedger:
     def add(self, name: StepName, digest: str) -> None:
         self.runs.setdefault(self.run, {})[str(name)] = digest
         write_json(self.path, self.runs)
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        return TypeAdapter(dict[str, dict[str, str]]).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValidationError:
+        log.warning("%s is damaged: W&B may get rows of this run a second time", path)
+        return {}
 
 
 def scalars(metrics: StageMetrics) -> dict[str, float]:
@@ -219,17 +262,33 @@ def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, float]:
 
 
 def open_tracking(exp: Experiment, plan: Mapping[str, object], steps: Steps) -> Tracker:
-    """The tracker that the configuration asks for; if W&B cannot start, a warning and no tracking."""
-    mode = exp.tracking.mode
-    if mode == "auto":
-        mode = "online" if _has_key() else "offline"
+    """The tracker that the configuration and W&B's own variables ask for. No tracking, and a line that says why, where
+    W&B cannot start or another process mirrors the same run."""
+    mode = _mode(exp.tracking.mode)
     if mode == "silent":
         return NullTracker()
+    lock = FileLock(exp.folder / ".mirrored.lock")
     try:
-        return FailSafeTracker(WandbRun(exp, plan, steps, mode))
+        lock.acquire(timeout=0)
+        return FailSafeTracker(WandbRun(exp, plan, steps, mode, lock))
+    except Timeout:
+        log.info("%s: another process mirrors this run to W&B, so this one does not", exp.run_name)
     except TrackingFailed as error:
         log.warning("W&B could not start (%s); the run continues without it", error)
-        return NullTracker()
+        lock.release()
+    return NullTracker()
+
+
+def _mode(wanted: Literal["auto", "online", "offline", "silent"]) -> Mode | Literal["silent"]:
+    """What to do, after W&B's own variables: one that disables W&B always counts, another mode where it is `auto`."""
+    own = os.environ.get("WANDB_MODE", "").lower()
+    disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
+    if wanted != "silent" and (disabled or own == "disabled"):
+        log.info("W&B is disabled by %s; tracking=silent says the same", "WANDB_DISABLED" if disabled else "WANDB_MODE")
+        return "silent"
+    if wanted != "auto":
+        return wanted
+    return "offline" if own in ("offline", "dryrun") or not _has_key() else "online"
 
 
 def _has_key() -> bool:

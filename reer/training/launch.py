@@ -6,15 +6,12 @@ the curve to a file that the starter reads, and a stop request is a file there, 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +23,7 @@ from pydantic import TypeAdapter
 
 from reer.errors import InputError
 from reer.files import write_atomic
+from reer.processes import REQUESTS, end_with_parent, handling
 from reer.training.checkpoints import delete_checkpoints
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, OnLog, Stopped, Trained
@@ -37,18 +35,18 @@ CURVE_FILE = "curve.part.jsonl"  # rows of the curve, appended while the process
 RESULT_FILE = "result.json"
 STOPPED_FILE = "stopped.json"
 INPUT_ERROR_FILE = "input_error.json"
-_LIBC = ctypes.CDLL(None)  # loaded before any fork
 
 
 def fine_tune(job: Job, on_log: OnLog) -> Trained:
     """Train with the job's parallelism, or return the result of a training that has finished already.
 
-    SIGTERM saves a checkpoint and raises Stopped. Checkpoints are deleted once the result is on disk.
+    A signal that asks the process to end (SIGTERM, SIGHUP, SIGUSR1) saves a checkpoint and raises Stopped. Checkpoints
+    are deleted once the result is on disk.
     """
     work = Path(job.work).resolve()
     done = work / "trained.json"
     if not done.exists():
-        with stops_on_sigterm(job.stop_request):
+        with stops_on_request(job.stop_request):
             trained = train_here(job, on_log) if job.parallelism.processes == 1 else _launched(job, work, on_log)
             write_atomic(done, TypeAdapter(Trained).dump_json(trained))
     delete_checkpoints(job.checkpoints)
@@ -56,22 +54,18 @@ def fine_tune(job: Job, on_log: OnLog) -> Trained:
 
 
 @contextmanager
-def stops_on_sigterm(request: Path) -> Iterator[None]:
-    """In this context SIGTERM creates the stop request instead of ending the process.
+def stops_on_request(request: Path) -> Iterator[None]:
+    """In this context a signal that asks the process to end creates the stop request instead.
 
     Raises Stopped at the end if a request arrived too late for any step.
     """
     request.unlink(missing_ok=True)
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: request.touch())
     try:
-        yield
+        with handling(REQUESTS, lambda *_: request.touch()):
+            yield
         if request.exists():
             raise Stopped("stop requested after the last step; rerun the same command to continue with the result")
     finally:
-        signal.signal(signal.SIGTERM, before)
         request.unlink(missing_ok=True)
 
 
@@ -118,7 +112,7 @@ def _launched(job: Job, work: Path, on_log: OnLog) -> Trained:
     with (work / "launch.log").open("ab") as log:
         # A new session: a signal to our process group must reach the workers as a stop request, not end them.
         child = subprocess.Popen(
-            arguments, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent, start_new_session=True
+            arguments, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent(), start_new_session=True
         )
         try:
             _follow(work / CURVE_FILE, child, on_log)
@@ -158,12 +152,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return probe.getsockname()[1]
-
-
-def _end_with_parent() -> None:
-    """On Linux, end this child when its parent dies: two trainings in one folder would corrupt each other."""
-    if sys.platform == "linux":
-        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def kernel_available(attention: str) -> bool:

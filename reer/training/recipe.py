@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from reer.errors import InputError
+from reer.processes import Terminated
 from reer.training.chat_format import ChatFormat
 from reer.training.parallelism import Parallelism
 
@@ -123,7 +124,7 @@ class Trained:
     """The optimizer step of the checkpoint that the training resumed from, 0 if it did not resume."""
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(Terminated):
     """The training has stopped on request and saved a checkpoint; the next run resumes from it."""
 
 

@@ -1,0 +1,77 @@
+"""Why the last attempt at a run has no result: `failure.json` in the run's folder, until an attempt succeeds."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import TypeAdapter, ValidationError
+
+from reer.errors import Incomplete, InputError
+from reer.files import write_json
+
+FILE = "failure.json"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The end of an attempt that has no result."""
+
+    stage: str
+    """The step that was at work; '' before the first."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stage {self.stage}: {self.reason}" if self.stage else self.reason
+
+
+class Attempt:
+    """Context of one attempt at a run: an error that leaves it is written to the run's folder and goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.stage = folder, ""
+
+    def __enter__(self) -> Attempt:
+        forget_failure(self.folder)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is not None:
+            write_failure(self.folder, Failure(self.stage, reason_of(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in words; one that is not meant for users comes with its class and the line that raised it."""
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "interrupted"
+    if isinstance(error, InputError | Incomplete | SystemExit):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def write_failure(folder: Path, failure: Failure) -> None:
+    """Write the failure of a run. A disk that refuses it must not hide the failure itself, which is shown as well."""
+    with contextlib.suppress(OSError):
+        write_json(folder / FILE, asdict(failure))
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """The failure of the last attempt; None where it succeeded or there was none."""
+    path = folder / FILE
+    try:
+        return TypeAdapter(Failure).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        return Failure("", f"{path} is damaged, so its reason is lost")
+
+
+def forget_failure(folder: Path) -> None:
+    """Remove the failure of an earlier attempt."""
+    (folder / FILE).unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""Signals that ask a process to end, and child processes that end with their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+
+REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that ask a process to end in good order: from a user or a scheduler, a closed terminal, a preemption."""
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+_LIBC = ctypes.CDLL(None)  # loaded before any fork
+_PR_SET_PDEATHSIG = 1
+
+
+class Terminated(KeyboardInterrupt):
+    """One of REQUESTS asked this process to end."""
+
+
+@contextmanager
+def handling(signals: Iterable[signal.Signals], handler: Handler) -> Generator[None]:
+    """In this context these signals are handled by `handler`.
+
+    Signals that this process was started to ignore (`nohup`) stay ignored. Only the main thread may handle signals; in
+    any other this context changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in signals}
+    changed = [number for number, old in before.items() if old is not signal.SIG_IGN]
+    for number in changed:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def ended_by_requests() -> Generator[None]:
+    """In this context the first of REQUESTS interrupts as Ctrl-C does, so that whatever is open is closed; then
+    Terminated is raised. Further requests change nothing: schedulers send several."""
+    received: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        if len(received) == 1:
+            on_interrupt = signal.getsignal(signal.SIGINT)  # that of asyncio, while it runs, cancels in good order
+            (on_interrupt if callable(on_interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    try:
+        with handling(REQUESTS, interrupt):
+            yield
+    except KeyboardInterrupt as stop:
+        if received and not isinstance(stop, Terminated):
+            raise Terminated(f"ended by {received[0].name}") from stop
+        raise
+
+
+def run_child(command: Sequence[str]) -> int:
+    """Run a command to its end and return its exit code, as `subprocess` has it: -9 after SIGKILL.
+
+    Ctrl-C and REQUESTS are passed on to the child, which is in a process group of its own so that it gets each of them
+    once. When it has ended, KeyboardInterrupt or Terminated is raised. The child gets SIGTERM when this process is
+    killed.
+    """
+    received: list[signal.Signals] = []
+    child = subprocess.Popen(command, process_group=0, preexec_fn=end_with_parent())
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        child.send_signal(number)
+
+    with handling((signal.SIGINT, *REQUESTS), pass_on):
+        code = child.wait()
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else Terminated(f"ended by {received[0].name}")
+    return code
+
+
+def end_with_parent() -> Callable[[], None]:
+    """For `subprocess.Popen(preexec_fn=...)`: on Linux, the child gets SIGTERM when this process ends, however it
+    ends. Elsewhere, nothing."""
+    return partial(_end_with, os.getpid())
+
+
+def _end_with(parent: int) -> None:
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before the request above
+            os.kill(os.getpid(), signal.SIGTERM)
