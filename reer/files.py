@@ -65,12 +65,21 @@ def plain(row: object) -> Any:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable."""
+    """Make renames inside a folder durable; of a file, its content."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder durable with everything inside it: contents, names, and its own name."""
+    for path in folder.rglob("*"):
+        if path.is_file() or path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ _LIBC = ctypes.CDLL(None)  # loaded before any fork
 def fine_tune(job: Job, on_log: OnLog) -> Trained:
     """Train with the job's parallelism, or return the result of a training that has finished already.
 
-    SIGTERM saves a checkpoint and raises Stopped. Checkpoints are deleted once the result is on disk.
+    SIGTERM saves a checkpoint and raises Stopped. The model is on the disk before the result is written, and the result
+    before the checkpoints are deleted.
     """
     work = Path(job.work).resolve()
     done = work / "trained.json"
