@@ -1,9 +1,12 @@
-"""Faults of inputs: files, rows, texts and folders that are not what they should be. Each test carries the number of its
-item in the list of faults; its docstring is the expected behaviour."""
+"""Faults of inputs: files, rows, texts and folders that are not what they should be.
+
+Each test carries the number of its item in the list of faults; its docstring is the expected behaviour.
+"""
 
 import gzip
 import json
 import os
+import tarfile
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,14 @@ from evals.benchmarks.data_files import UNPACKED_BYTES, DataFiles
 from reer.data.jsonl import JsonlSource
 from reer.data.pairs import Selection, select
 from reer.data.public import PublicRows
-from reer.data.rows import Problems
+from reer.data.rows import Fields, Problems
 from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.text import fill, split_segments, whole_sentences
 from reer.types import RawPair
 
 GOOD = {"query": "q", "answer": "a good answer"}
+FORMULA = "x" * 120 + "\n\n\\[ a\n\nb \\]\n\n" + "y" * 120
 ANY = Selection(None, 1, 1000)
 
 
@@ -53,8 +57,8 @@ def test_fault_11_a_place_that_cannot_be_written_is_named_before_any_work(
 
 
 def test_fault_44_no_row_left_is_said_with_the_reasons(tmp_path: Path) -> None:
-    """A source without rows, or with none that passes, is refused in words with the count of each reason, before a model
-    is loaded. It is an error and not a run with 0 items, because nothing could be trained on it."""
+    """A source without rows, or with none that passes, is refused in words with the count of each reason, before a
+    model is loaded. It is an error and not a run with 0 items, because nothing could be trained on it."""
     with pytest.raises(InputError, match="the file has no rows"):
         rows_of(file_of(tmp_path))
     with pytest.raises(InputError, match=r"no pairs are left of this source \(control_tokens 1\)"):
@@ -79,7 +83,7 @@ def test_fault_46_duplicates_are_counted_and_conflicts_are_errors(tmp_path: Path
         "  \n\t",
         "one line",
         "a\n\n" * 500,
-        "x" * 120 + "\n\n\\[ a\n\nb \\]\n\n" + "y" * 120,
+        FORMULA,
         "```\n\ncode\n\n```\n" * 9,
     ],
     ids=["empty", "white space", "no blank line", "500 pieces", "formula", "code"],
@@ -93,8 +97,8 @@ def test_fault_47_segments_concatenate_to_the_text(text: str) -> None:
     "text", ["." * 200_000 + "a", "。." * 100_000 + "a", "\\[" * 200_000, "\\[x\\]\n\n" * 50_000, "a\n" * 200_000]
 )
 def test_fault_47_a_long_text_of_marks_takes_linear_time(text: str) -> None:
-    """What a model writes when it loops (200,000 dots, unclosed or countless formulas) is split within the time limit of
-    this test, where a quadratic scan would take minutes."""
+    """What a model writes when it loops (200,000 dots, unclosed or countless formulas) is split in a
+    moment, where a quadratic scan would take minutes."""
     assert "".join(split_segments(text)) == text
     assert text.startswith(whole_sentences(text))
 
@@ -111,8 +115,8 @@ def test_fault_47_a_long_text_of_marks_takes_linear_time(text: str) -> None:
     ],
 )
 def test_fault_48_unicode_is_kept_as_it_stands(tmp_path: Path, text: str) -> None:
-    """Line separators other than \\n, right-to-left marks, combining marks and both normal forms are text: kept byte for
-    byte. Ids are compared as they stand, since content alone identifies a pair."""
+    """Line separators other than \\n, right-to-left marks, combining marks and both normal forms are text: kept byte
+    for byte. Ids are compared as they stand, since content alone identifies a pair."""
     (pair,) = rows_of(file_of(tmp_path, {"query": text, "answer": f"[{text}]"}))
     assert (pair.query, pair.solution) == (text, f"[{text}]")
 
@@ -136,7 +140,7 @@ def test_fault_48_broken_text_is_refused_with_its_line(tmp_path: Path, line: byt
     ids=["missing", "type", "size", "depth", "digits"],
 )
 def test_fault_49_a_row_out_of_bounds_is_refused_with_its_line(tmp_path: Path, line: bytes, reason: str) -> None:
-    """A missing field, a wrong type, a line of 9 MiB, 100,000 levels and 5,000 digits are refused with file and line."""
+    """A missing field, a wrong type, a line of 9 MiB, 100,000 levels and 5,000 digits are refused by file and line."""
     with pytest.raises(InputError, match=rf"rows\.jsonl:2: .*{reason}"):
         rows_of(file_of(tmp_path, GOOD, line))
 
@@ -144,7 +148,7 @@ def test_fault_49_a_row_out_of_bounds_is_refused_with_its_line(tmp_path: Path, l
 def test_fault_49_an_integer_beyond_a_float_is_no_vote(tmp_path: Path) -> None:
     """A vote of 400 digits is no finite number, so the row has no vote."""
     file = file_of(tmp_path, b'{"query": "q", "answer": "a", "votes": 1' + b"0" * 400 + b"}")
-    source = JsonlSource(path=str(file), fields=JsonlSource(path="x").fields.__class__(votes="votes"))
+    source = JsonlSource(path=str(file), fields=Fields(votes="votes"))
     (pair,) = source.rows(Problems("error"))
     assert pair.votes is None
 
@@ -192,9 +196,7 @@ def test_fault_52_a_source_that_changed_since_its_check_is_refused(tmp_path: Pat
     before = source.identity(), public.identity()
     os.replace(file_of(tmp_path, {**GOOD, "answer": "replaced"}, name="other"), file)
     for rows in (source.rows(Problems("error")), public.samples(Problems("error"))):
-        with pytest.raises(
-            InputError, match=r"rows\.jsonl: its content has sha256 .*wanted .*when this run was checked"
-        ):
+        with pytest.raises(InputError, match=r"rows\.jsonl: its content has sha256 .*wanted .*run was checked"):
             next(iter(rows))
     assert (source.identity(), public.identity()) == before
     assert JsonlSource(path=str(file)).identity() != before[0]
@@ -245,12 +247,22 @@ def test_fault_59_a_source_distribution_is_never_built(tmp_path: Path, monkeypat
     """A model package is only unpacked: pip, which would run the setup code of a source distribution, is told to take
     wheels alone."""
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
-    project = tmp_path / "evil"
-    project.mkdir()
-    (project / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    setup = tmp_path / "setup.py"
+    setup.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with tarfile.open(tmp_path / "evil-1.0.tar.gz", "w:gz") as archive:
+        archive.add(setup, "evil-1.0/setup.py")
     with pytest.raises(InputError, match="pip cannot download it"):
-        PackageModel(requirement=str(project), file="x.gguf", sha256="0" * 64, notice="n").fetch()
+        PackageModel(requirement="evil==1.0", file="x.gguf", sha256="0" * 64, notice="n").fetch()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("requirement", ["./project", "git+https://host/x", "x", "--index-url=http://host", "x.tar.gz"])
+def test_fault_59_a_package_is_a_pinned_wheel(requirement: str) -> None:
+    """A requirement that pip would build, that is not pinned, or that is an option of pip is refused."""
+    with pytest.raises(InputError, match="want PACKAGE==VERSION"):
+        PackageModel(requirement=requirement, file="x.gguf", sha256="0" * 64, notice="n")
 
 
 @pytest.mark.parametrize("repo", ["../etc/x", "a/../../b", "/etc/passwd", "a/b/c"])

@@ -9,13 +9,14 @@ import pytest
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.local.tokens import Tokens, load_tokenizer
-from reer.models.protocols import Device, Nats, Passage
+from reer.models.protocols import Device, Nats, Passage, Request, Sampling
+from reer.models.scripted import ScriptedSession
 from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores, Segments, SegmentSearch
 from reer.search.rewrite import lost_rewrite
 from reer.search.score import NllScorer, ScoreMetric
 from reer.types import Candidate, Pair, Refinement, Start
-from tests.fakes.calls import scores
+from tests.fakes.calls import completions, scores
 from tests.fakes.prompts import BOUND
 from tests.fakes.texts import passages, prompt
 
@@ -84,10 +85,6 @@ def test_fault_35_the_incumbent_stays_where_every_rewrite_is_lost() -> None:
 
 def test_fault_36_any_width_gives_the_same_bytes() -> None:
     """Two runs with one seed are equal, also where searches run side by side and their calls mix."""
-    from reer.models.protocols import Request, Sampling
-    from reer.models.scripted import ScriptedSession
-    from tests.fakes.calls import completions
-
     sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=50)
     requests = [Request(prompt(f"Write about {i}"), sampling, i) for i in range(20)]
     order = Random(1).sample(range(20), 20)

