@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from pydantic import PositiveInt
+
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
+from reer.parts import Share, Temperature
 from reer.text import split_thinking
 from reer.types import Language
 
@@ -226,9 +229,9 @@ class JudgedBenchmark(ABC):
     """Base of the judged benchmarks that an experiment can choose. `items_limit` keeps the first items only;
     `temperature` is that of the model under test."""
 
-    temperature: float
-    min_coverage: float
-    items_limit: int | None = None
+    temperature: Temperature
+    min_coverage: Share
+    items_limit: PositiveInt | None = None
 
     @property
     @abstractmethod

@@ -213,7 +213,20 @@ def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | No
         sweep = _sweep(given, multirun, folders)
         if not sweep.jobs:
             raise InputError(f"{' '.join(overrides)}: the sweep has no job; want a glob or range that matches")
-        return Jobs(tuple(_checked(job, folders) for job in sweep.jobs), sweep.several, sweep.launcher)
+        plans = tuple(_checked(job, folders) for job in sweep.jobs)
+    _refuse_unknown_baselines(plans, folders)
+    return Jobs(plans, sweep.several, sweep.launcher)
+
+
+def _refuse_unknown_baselines(plans: Sequence[FrozenPlan], folders: Sequence[Path]) -> None:
+    """Raise InputError for a baseline that is no experiment, no job of this command, and no run of its root."""
+    known = [*choice_names("experiment", folders), *(plan["name"] for plan in plans)]
+    for plan in plans:
+        name, root = plan["baseline"], Path(plan["runtime"]["root"])
+        if name not in known and not (root / "runs" / name).is_dir():
+            raise InputError(
+                f"baseline: want the name of an experiment or of a run in {root}, got {name!r}{near(name, known)}"
+            )
 
 
 def search_path_override(folders: Sequence[Path]) -> list[str]:

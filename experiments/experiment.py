@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
@@ -24,6 +23,7 @@ from reer.errors import InputError
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Model, Sampling, ScoringModel
 from reer.models.services.service import ChatService
+from reer.parts import Name, Seed, Temperature, TopP
 from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
 from reer.search.methods import SearchMethod
@@ -39,8 +39,8 @@ class GeneratorRole:
     """The model that writes drafts and rewrites, and how it samples."""
 
     model: InstanceOf[Model]
-    temperature: NonNegativeFloat
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: Temperature
+    top_p: TopP
     seed: NonNegativeInt = 0
 
     def sampling(self, max_tokens: int, stop: tuple[str, ...]) -> Sampling:
@@ -66,10 +66,10 @@ class ScorerRole:
 class Scale:
     """How big the experiment is: the limits that belong to no part."""
 
-    name: str
+    name: Name
     pairs: PositiveInt | None
     """Pairs of query and solution; None: all that the source has."""
-    min_words: NonNegativeInt
+    min_words: PositiveInt
     """Shorter solutions are dropped."""
     solution_words: PositiveInt
     """Longer solutions are dropped."""
@@ -81,10 +81,17 @@ class Scale:
     """The longest row that is trained on, in tokens."""
     answer_tokens: PositiveInt
     """The limit of a benchmark answer, thinking included."""
-    termination_samples: NonNegativeInt
+    termination_samples: PositiveInt
     """Prompts on which the share of answers that end by themselves is measured."""
     held_out_texts: NonNegativeInt = 0
     """Texts held out of the source to measure perplexity."""
+
+    def __post_init__(self) -> None:
+        if self.min_words > self.solution_words:
+            raise InputError(
+                f"scale.min_words: want at most scale.solution_words ({self.solution_words}), got {self.min_words}; no "
+                "solution would be left"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,7 @@ class Cluster:
 class Runtime:
     """The hardware and the folders; never part of a result's identity."""
 
-    name: str
+    name: Name
     root: str
     device: Device
     parallelism: Parallelism
@@ -150,10 +157,10 @@ class Tracking:
 class Experiment:
     """One arm at one scale with one seed."""
 
-    name: str
-    seed: NonNegativeInt
+    name: Name
+    seed: Seed
     replace: bool
-    baseline: str
+    baseline: Name
     source: InstanceOf[Source]
     taxonomy: Taxonomy
     prompts: Prompts
@@ -170,7 +177,7 @@ class Experiment:
     public: PublicRows
     student: LocalModel
     train: Recipe
-    benchmark: dict[str, LmEval | InstanceOf[JudgedBenchmark]]
+    benchmark: dict[Name, LmEval | InstanceOf[JudgedBenchmark]]
     judge: Judge
     scale: Scale
     runtime: Runtime
@@ -181,12 +188,6 @@ class Experiment:
     pairwise: Pairwise
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}", self.name):
-            raise InputError(
-                f"name: want 1 to 80 of A-Z a-z 0-9 . _ + = - beginning with a letter or digit, got {self.name!r}"
-            )
 
     @property
     def run_name(self) -> str:

@@ -94,10 +94,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make all files in a folder durable, whoever wrote them, and the folder itself."""
-    for path in folder.rglob("*"):
+    """Make all files in a folder durable, whoever wrote them, with the folder itself and its name."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
         _flush(path)
-    _flush(folder)
 
 
 def _flush(path: Path) -> None:

@@ -6,18 +6,38 @@ field needs no `kind`. The table of classes belongs to the caller. Nothing here 
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from inspect import isabstract
 from types import UnionType
-from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, overload
+from typing import Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeFloat, TypeAdapter, ValidationError
 
 from reer.errors import InputError, near
 
 LISTED_KINDS = 15  # a message lists up to this many kinds
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}")
+
+
+def _path_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError("want 1 to 80 of A-Z a-z 0-9 . _ + = - beginning with a letter or digit")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_path_name)]
+"""A name that may become part of a path: it names one file or folder, never another place."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed that every random generator in use accepts."""
+Share = Annotated[float, Field(ge=0, le=1)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+"""The probability mass that is sampled from."""
+Temperature = NonNegativeFloat
+"""A sampling temperature; 0 is greedy."""
 
 Part = TypeVar("Part")
 Hint = Any  # a type annotation: a class, a union, a generic alias, or typing.Any
@@ -38,7 +58,7 @@ def build(
     expected: the class that the part must be an instance of
 
     Raises InputError, naming the full key, for an unknown key (with the nearest known one), an unknown kind, a missing
-    field, a value that its field refuses, and a part of another class than expected.
+    field, a value that its field refuses, a number that is not finite, and a part of another class than expected.
     """
     part = _part(content, expected, kinds, path)
     if not isinstance(part, expected):
@@ -129,10 +149,25 @@ def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, t
             raise InputError(f"{_join(path, name)}: unknown key; want one of {', '.join(known)}{near(name, known)}")
     hints = _hints(cls)
     arguments = {name: _built(value, hints[name], kinds, _join(path, name)) for name, value in content.items()}
+    _refuse_not_finite(arguments, path)
     try:
-        return _validator(cls).validate_python(arguments)
+        part = _validator(cls).validate_python(arguments)
     except ValidationError as error:
         raise _explained(error, path) from None
+    _refuse_not_finite({name: getattr(part, name) for name in arguments}, path)  # a text may have become a number
+    return part
+
+
+def _refuse_not_finite(value: object, path: str) -> None:
+    """Raise InputError for a number inside plain data that is NaN or infinite: comparisons with it have no meaning."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{path}: want a finite number, got {value}")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_not_finite(inner, _join(path, key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _refuse_not_finite(inner, f"{path}[{index}]")
 
 
 @cache
@@ -151,7 +186,8 @@ def _explained(error: ValidationError, path: str) -> InputError:
         key = f"{key}[{name}]" if isinstance(name, int) else _join(key, name)
     if first["type"] == "missing":
         return InputError(f"{key}: a value is required")
-    return InputError(f"{key}: {first['msg']}, got {first['input']!r}")
+    message = first["msg"].removeprefix("Value error, ")
+    return InputError(f"{key}: {message}, got {first['input']!r}")
 
 
 def _join(path: str, name: object) -> str:

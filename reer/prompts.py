@@ -8,6 +8,7 @@ from typing import Literal
 
 from reer.errors import InputError
 from reer.models.protocols import Prompt
+from reer.parts import Name
 from reer.text import fill, slots
 from reer.types import Language, Message, Pair
 
@@ -75,7 +76,7 @@ class Triggers:
 class Prompts:
     """The prompt texts of both languages. A pair's language decides which are used."""
 
-    name: str
+    name: Name
     en: PromptTexts
     zh: PromptTexts
 

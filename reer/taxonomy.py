@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling, in_order
+from reer.parts import Name
 from reer.prompts import Prompts
 from reer.text import language_of, words
 
@@ -30,7 +31,7 @@ class Category:
 class Taxonomy:
     """All categories by id, in the order the keyword rule breaks ties."""
 
-    name: str
+    name: Name
     categories: dict[str, Category]
 
     def __post_init__(self) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from reer.types import Language
 
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
-_MATH = re.compile(r"\\\[.*?\\\]", re.S)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
-_SENTENCE_END = re.compile(r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]+[”’」』）]*|\n")
+# Possessive, and only from the first mark of a row: a row of marks that ends no sentence is read once, not once a mark.
+_SENTENCE_END = re.compile(r"(?<![.!?。！？…])[.!?。！？…]++[\"”’)]*+(?=\s|$)|[。！？]++[”’」』）]*+|\n")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CONTROL_TOKEN = re.compile(r"<\|[A-Za-z0-9_]+\|>|</?(?:think|answer)>")
 
@@ -45,10 +45,24 @@ def split_segments(text: str, min_chars: int = 100) -> list[str]:
 
 def _pieces(text: str, separator: str) -> list[str]:
     """Pieces with their trailing separator kept; separators inside display mathematics do not cut."""
-    shielded = [match.span() for match in _MATH.finditer(text)]
-    cuts = [m.end() for m in re.finditer(separator, text) if not any(a <= m.start() < b for a, b in shielded)]
-    bounds = [0, *(cut for cut in cuts if 0 < cut < len(text)), len(text)]
-    return [text[a:b] for a, b in pairwise(bounds)]
+    formulas = _formulas(text)
+    start, end = next(formulas, (len(text), len(text)))
+    cuts = list[int]()
+    for match in re.finditer(separator, text):
+        while end <= match.start():
+            start, end = next(formulas, (len(text), len(text)))
+        if match.start() < start and 0 < match.end() < len(text):
+            cuts.append(match.end())
+    return [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
+
+
+def _formulas(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each `\\[ … \\]`. Not a regular expression, which would read the rest of the text once for
+    every `\\[` that is never closed."""
+    start = text.find("\\[")
+    while start >= 0 and (closing := text.find("\\]", start + 2)) >= 0:
+        yield start, closing + 2
+        start = text.find("\\[", closing + 2)
 
 
 def _glue(pieces: Sequence[str], min_chars: int) -> list[str]:

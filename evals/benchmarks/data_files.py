@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from reer.errors import InputError
 
+UNPACKED_BYTES = 256 * 2**20  # far above the size of these files; bounds what a small file may unpack to
 FROM_GITHUB = "https://raw.githubusercontent.com"
 
 
@@ -117,8 +118,14 @@ def _content(path: Path) -> bytes:
     if not packed.is_file():
         raise FileNotFoundError(path)
     try:
-        return gzip.decompress(packed.read_bytes())
+        with gzip.open(packed) as stream:
+            content = stream.read(UNPACKED_BYTES + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
             f"benchmark file {packed} cannot be decompressed: {error}; delete it and fetch it again"
         ) from None
+    if len(content) > UNPACKED_BYTES:
+        raise InputError(
+            f"benchmark file {packed} unpacks to more than {UNPACKED_BYTES:,} bytes; delete it and fetch it again"
+        )
+    return content

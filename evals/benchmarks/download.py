@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
 
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
 from evals.benchmarks.data_files import DataFiles, UpstreamFiles
 from evals.benchmarks.extract import EXTRACTORS, extract
 from reer.errors import Incomplete, InputError
@@ -40,11 +42,11 @@ class DownloadLimits:
     """`timeout_seconds` bounds one wait for bytes, `file_seconds` one attempt at a file, `total_bytes` everything that
     one call downloads. The pause between attempts doubles, starting at `pause_seconds`."""
 
-    attempts: int = 5
-    timeout_seconds: float = 30.0
-    file_seconds: float = 900.0
-    total_bytes: int = 128 * 2**20
-    pause_seconds: float = 1.0
+    attempts: PositiveInt = 5
+    timeout_seconds: PositiveFloat = 30.0
+    file_seconds: PositiveFloat = 900.0
+    total_bytes: PositiveInt = 128 * 2**20
+    pause_seconds: NonNegativeFloat = 1.0
 
 
 DEFAULT_LIMITS = DownloadLimits()

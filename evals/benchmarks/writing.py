@@ -16,6 +16,7 @@ from evals.benchmark import Frame, Item, JudgeCall, JudgedBenchmark, Response, V
 from evals.benchmarks.length import length_score
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
+from reer.parts import TopP
 from reer.text import fill
 from reer.types import Message
 
@@ -28,7 +29,7 @@ JUDGE_PROMPT = (DATA / "writing_judge_prompt.txt").read_text(encoding="utf-8")
 class WritingPrompts(JudgedBenchmark):
     """The bundled prompts. `judge_prompt` has the slots prompt, rubric and answer; its default is bundled too."""
 
-    top_p: float
+    top_p: TopP
     judge_prompt: str = JUDGE_PROMPT
 
     @property
@@ -56,7 +57,7 @@ class WritingPrompts(JudgedBenchmark):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=max_tokens)
 
     def items(self) -> list[Item]:
-        rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").split("\n") if line]
+        rows = [json.loads(line) for line in _content().decode("utf-8").split("\n") if line]
         items = [
             Item(
                 id=row["id"],
@@ -84,5 +85,10 @@ class WritingPrompts(JudgedBenchmark):
 
 
 @cache
+def _content() -> bytes:
+    """The file, read once, so that the items are those of the identity."""
+    return FILE.read_bytes()
+
+
 def _digest() -> str:
-    return hashlib.sha256(FILE.read_bytes()).hexdigest()
+    return hashlib.sha256(_content()).hexdigest()

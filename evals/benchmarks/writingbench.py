@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import NonNegativeInt
+
 from evals.benchmark import (
     Frame,
     Item,
@@ -26,6 +28,7 @@ from evals.benchmarks.data_files import DataFiles
 from evals.replies import STRICT, Malformed, Reader
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
+from reer.parts import TopP
 from reer.types import Message
 
 DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports them as WB-A to WB-F
@@ -53,8 +56,8 @@ class WritingBench(JudgedBenchmark):
 
     data: DataFiles
     judge_sees: View
-    top_p: float
-    top_k: int
+    top_p: TopP
+    top_k: NonNegativeInt
 
     def __post_init__(self) -> None:
         if self.judge_sees not in ("answer", "official"):

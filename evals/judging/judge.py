@@ -15,6 +15,7 @@ from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
 from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, Sampling, Scorer
+from reer.parts import Name
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -27,7 +28,7 @@ class Judge:
     asked for.
     """
 
-    name: str
+    name: Name
     """The judge's name in reports."""
     model: InstanceOf[Model]
     temperature: NonNegativeFloat

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import PositiveInt
+
 from evals.benchmark import ItemScores, JudgedBenchmark, Measure
 from evals.lm_eval.loading import LoadedTasks, load
 from evals.lm_eval.thinking import CLOSING_TAG, thinking_model
@@ -42,9 +44,9 @@ class LmEval:
 
     tasks: tuple[str, ...]
     folder: str | None = field(default=None, metadata={"identity": False})
-    limit: int | None = None
+    limit: PositiveInt | None = None
     apply_chat_template: bool = False
-    max_tokens: int = 2048
+    max_tokens: PositiveInt = 2048
     think_end_token: str | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +90,13 @@ class LmEval:
         from lm_eval.models.huggingface import HFLM
 
         rows = device.generate_rows
-        lm = cast(Any, HFLM)(pretrained=str(model), dtype="auto", batch_size=rows, device=pick_device(device))
+        lm = cast(Any, HFLM)(
+            pretrained=str(model),
+            dtype="auto",
+            batch_size=rows,
+            device=pick_device(device),
+            trust_remote_code=False,
+        )
         if chosen.generating and lm.max_length <= self.max_tokens:
             raise InputError(
                 f"benchmark lm_eval: max_tokens: want less than the model's context of {lm.max_length}, got "

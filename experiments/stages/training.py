@@ -15,13 +15,13 @@ from reer.curation.transforms import Curated
 from reer.errors import InputError
 from reer.files import write_rows
 from reer.models.local.checkpoints import Checkpoint
+from reer.models.local.tokens import load_tokenizer
 from reer.text import join_segments
 from reer.training.chat_format import ChatFormat, Rendered
 from reer.training.chat_format import render as render_samples
 from reer.training.launch import fine_tune
 from reer.training.matching import Match, matched, trained_tokens
 from reer.training.recipe import Job, Recipe, steps_of
-from reer.training.student import load_tokenizer
 from reer.types import Message, Sample, count_reasons
 
 

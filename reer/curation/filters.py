@@ -8,16 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from reer.errors import InputError
+from reer.parts import Share
 from reer.search.draft import DraftRules
 from reer.text import join_segments, overlap, repeated_share, words
 from reer.types import AnyThinking, Pair
 
-Share = Annotated[float, Field(ge=0, le=1)]
 LEAK_NGRAM = 13  # the n for which REER-PT reports its overlap (paper.md §6.3)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from reer.errors import InputError
+from reer.parts import Name
 from reer.types import Sample, content_id
 
 Part = TypeVar("Part")
@@ -16,7 +17,7 @@ Part = TypeVar("Part")
 class Mixture:
     """Which parts are mixed; the scale sets their sizes."""
 
-    name: str
+    name: Name
     synthetic: bool
     """Use the REER samples."""
     public: bool

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from reer.parts import Name
 from reer.text import control_tokens, split_segments
 from reer.types import Drop, Pair, Trajectory
 
@@ -16,7 +17,7 @@ Step = TypeVar("Step")
 class ThinkingSource:
     """Where the thinking of synthetic rows comes from."""
 
-    name: str
+    name: Name
     from_source: bool
     """Use the thinking of the data set instead of a search."""
 

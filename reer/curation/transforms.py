@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from reer.errors import InputError
+from reer.parts import Name
 from reer.prompts import Triggers
 from reer.text import join_segments, shorten, words
 from reer.types import AnyThinking, Drop, Pair
@@ -62,7 +63,7 @@ class Promise:
 class Reflection:
     """Whether the prompts ask for reflection, and whether it stays in the finished trajectories."""
 
-    name: str
+    name: Name
     triggers: Triggers
     """The phrases the prompts ask for."""
     markers: tuple[str, ...]
@@ -124,7 +125,7 @@ class TrajectoryLength:
     """Bounds on the length of trajectories, as quantiles of the lengths in words of the set itself; None disables a
     rule. The paper says only "downsampling" (paper.md §5.4)."""
 
-    name: str
+    name: Name
     cut_quantile: Quantile | None
     """Every trajectory is shortened to this quantile."""
     drop_above: Quantile | None
@@ -147,7 +148,7 @@ class TrajectoryLength:
 class Categories:
     """Which categories are excluded."""
 
-    name: str
+    name: Name
     exclude: Literal["none", "literature_arts"]
     """The side of the taxonomy whose rows are dropped."""
 

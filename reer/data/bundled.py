@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
+from reer.parts import Name
 from reer.types import RawPair
 
 FOLDER = Path(__file__).parent / "texts"
@@ -20,26 +22,31 @@ FOLDER = Path(__file__).parent / "texts"
 class BundledTexts:
     """Original texts included in the project, in the order of their file names."""
 
-    name: str = "bundled"
+    name: Name = "bundled"
     min_votes: float | None = None
     on_bad_row: OnBadRow = "error"
 
+    @cached_property
+    def contents(self) -> dict[str, bytes]:
+        """The texts by file name, read once, so that the rows are those that identify the source."""
+        return {file.name: file.read_bytes() for file in _files()}
+
     def identity(self) -> dict[str, object]:
         """The content of the texts."""
-        digest = hashlib.sha256(b"\x1e".join(file.read_bytes() for file in _files()))
+        digest = hashlib.sha256(b"\x1e".join(self.contents.values()))
         return {"name": self.name, "texts": digest.hexdigest()[:16]}
 
     def rows(self, problems: Problems) -> Iterator[RawPair]:
         """Every text with its query and category."""
-        for file in _files():
-            _, head, body = file.read_text(encoding="utf-8").split("---\n", 2)
+        for file, content in self.contents.items():
+            _, head, body = content.decode("utf-8").split("---\n", 2)
             meta = yaml.safe_load(head)
             yield RawPair(
                 query=meta["query"].strip(),
                 solution=body.strip(),
                 category=meta["category"],
                 source=self.name,
-                where=file.name,
+                where=file,
             )
 
 

@@ -54,7 +54,9 @@ class HubSource:
         from datasets import load_dataset
 
         commit = commit_of(self.repo, self.revision)
-        table = load_dataset(self.repo, self.config, split=self.split, revision=commit, streaming=True)
+        table = load_dataset(
+            self.repo, self.config, split=self.split, revision=commit, streaming=True, trust_remote_code=False
+        )
         for number, row in enumerate(table if self.limit is None else table.take(self.limit)):
             where = f"{self.repo}/{self.split}:{number}"
             pair = raw_pair(_with_text_query(row, self.fields.query), self.fields, self.name, where, problems)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from pydantic import PositiveInt
+
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling, in_order
@@ -42,9 +44,9 @@ class Source(Protocol):
 class Selection:
     """Bounds on the solutions in words, and the number of pairs to select (None: all)."""
 
-    pairs: int | None
-    min_words: int
-    max_words: int
+    pairs: PositiveInt | None
+    min_words: PositiveInt
+    max_words: PositiveInt
 
     def __post_init__(self) -> None:
         if (self.pairs is not None and self.pairs < 1) or not 0 < self.min_words <= self.max_words:

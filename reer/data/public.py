@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pydantic import PositiveInt
 from reer.data.hub import commit_of
 from reer.data.rows import BadRow, OnBadRow, Problems, Row, file_digest, json_lines
 from reer.errors import InputError
+from reer.parts import Name
 from reer.text import split_thinking
 from reer.types import Message, Sample, content_id
 
@@ -25,9 +27,7 @@ ROLES: dict[str, Role] = {
     "gpt": "assistant",
 }
 PROBLEMS = Path(__file__).parent / "problems.jsonl"
-_THOUGHT = re.compile(r"<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>", re.S)
-_SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)<\|end_of_solution\|>", re.S)
-_GSM8K = re.compile(r"(.*)\n\s*####[ \t]*([^\n]+)", re.S)
+_GSM8K_RESULT = re.compile(r"\s*####[ \t]*([^\n]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class PublicRows:
     separate field. A `system` column is ignored: that of OpenThoughts only explains its markers.
     """
 
-    name: str
+    name: Name
     path: str | None = field(default=None, metadata={"identity": False})
     """A JSONL file."""
     repo: str | None = None
@@ -61,14 +61,20 @@ class PublicRows:
     def _file(self) -> Path:
         return Path(self.path) if self.path else PROBLEMS
 
+    @cached_property
+    def content(self) -> str:
+        """The digest of the file's bytes when it was first asked for."""
+        return file_digest(self._file())
+
     def identity(self) -> dict[str, object]:
         """The content of the file, or the revision on the hub; not the path."""
-        where = {"repo": self.repo, "revision": self.revision} if self.repo else {"content": file_digest(self._file())}
+        where = {"repo": self.repo, "revision": self.revision} if self.repo else {"content": self.content}
         settings = {"split": self.split, "limit": self.limit, "on_bad_row": self.on_bad_row}
         return {"name": self.name, **settings, **where}
 
     def samples(self, problems: Problems) -> Iterator[Sample]:
-        """Rows as samples. Raises InputError for a row of no known format, unless bad rows are skipped."""
+        """Rows as samples. Raises InputError for a row of no known format, unless bad rows are skipped, and for a file
+        that has changed since its content identified the rows."""
         for number, (where, row) in enumerate(self._rows(problems)):
             if self.limit is not None and number >= self.limit:
                 break
@@ -81,12 +87,12 @@ class PublicRows:
 
     def _rows(self, problems: Problems) -> Iterator[tuple[str, Row]]:
         if not self.repo:
-            yield from json_lines(self._file(), problems)
+            yield from json_lines(self._file(), problems, self.content)
             return
         from datasets import load_dataset
 
         commit = commit_of(self.repo, self.revision or "")
-        table = load_dataset(self.repo, split=self.split, revision=commit, streaming=True)
+        table = load_dataset(self.repo, split=self.split, revision=commit, streaming=True, trust_remote_code=False)
         for number, row in enumerate(table):
             yield f"{self.repo}:{number}", row
 
@@ -113,9 +119,10 @@ def _conversation(row: Row) -> tuple[tuple[Message, ...], str, str]:
     """The turns before the last reply, its thinking, and its answer."""
     if row.get("question") is not None and row.get("answer") is not None:
         question, answer, thinking = str(row["question"]), str(row["answer"]), _thinking_field(row)
-        steps = _GSM8K.fullmatch(answer.strip())
-        if not thinking and steps:  # GSM8K has the steps and the result in one field
-            thinking, answer = steps.groups()
+        steps, line_break, last_line = answer.strip().rpartition("\n")
+        result = _GSM8K_RESULT.fullmatch(last_line) if line_break else None
+        if not thinking and result:  # GSM8K has the steps and the result in one field
+            thinking, answer = steps, result[1]
         return (Message("user", question.strip()),), thinking.strip(), answer.strip()
     *earlier, last = _turns(row)
     context = tuple(Message(_role(turn), _with_thinking(turn)) for turn in earlier)
@@ -147,15 +154,23 @@ def _with_thinking(turn: Row) -> str:
 def _reply(turn: Row) -> tuple[str, str]:
     """Thinking and answer of the last reply: from separate fields, OpenThoughts' markers, or `<think>`."""
     reply, thinking = _content(turn), _thinking_field(turn)
-    thought = _THOUGHT.search(reply)
+    thought = _between(reply, "<|begin_of_thought|>", "<|end_of_thought|>")
     if thought and not thinking:
-        solution = _SOLUTION.search(reply, thought.end())
-        rest = reply[thought.end() : solution.start()] + reply[solution.end() :] if solution else ""
-        if (reply[: thought.start()] + rest).strip():
+        before, inside, after = thought
+        solution = _between(after, "<|begin_of_solution|>", "<|end_of_solution|>")
+        rest = solution[0] + solution[2] if solution else ""
+        if (before + rest).strip():
             raise _unknown("want conversations whose last reply has no text outside its markers")
-        return thought[1].strip(), (solution[1] if solution else reply[thought.end() :]).strip()
+        return inside.strip(), (solution[1] if solution else after).strip()
     inside, answer, _ = split_thinking(reply)
     return (thinking, reply.strip()) if thinking else (inside or "", answer)
+
+
+def _between(text: str, opening: str, closing: str) -> tuple[str, str, str] | None:
+    """The text before the first `opening`, then up to the next `closing`, then the rest; None if one is absent."""
+    before, opened, rest = text.partition(opening)
+    inside, closed, after = rest.partition(closing)
+    return (before, inside, after) if opened and closed else None
 
 
 def _thinking_field(row: Row) -> str:

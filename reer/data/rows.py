@@ -5,17 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from reer.errors import InputError
 from reer.text import split_thinking
 from reer.types import Drop, RawPair
 
 MAX_LINE_BYTES = 8 * 2**20
+MEMORY_BYTES = 64 * 2**20  # a file up to this size is read from memory, a larger one from a copy on disk
+CHUNK_BYTES = 2**20
+GZIP_MAGIC = b"\x1f\x8b"
 OnBadRow = Literal["error", "skip"]
 Row = Mapping[str, object]
 
@@ -55,13 +62,14 @@ class Problems:
         self.drops.append(Drop(where, reason))
 
 
-def json_lines(path: Path, problems: Problems) -> Iterator[tuple[str, Row]]:
+def json_lines(path: Path, problems: Problems, digest: str = "") -> Iterator[tuple[str, Row]]:
     """(where, object) of each line that holds one. Only `\\n` ends a line: other Unicode separators are text.
 
-    Raises InputError for a missing, unreadable or empty file.
+    Raises InputError for a missing, unreadable or empty file, and, if a `digest` is given (see `file_digest`), for a
+    file with other content.
     """
     has_rows = False
-    with open_input(path) as stream:
+    with _identified(path, digest) as stream:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -84,14 +92,45 @@ def json_lines(path: Path, problems: Problems) -> Iterator[tuple[str, Row]]:
         raise InputError(f"{path}: the file has no rows; want one JSON object per line")
 
 
+@contextmanager
+def _identified(path: Path, digest: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file, read once before the first row, so that the bytes that become rows are those of the digest
+    even if another program changes the file meanwhile."""
+    hashed = hashlib.sha256()
+    with open_input(path) as source, tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as copy:
+        while chunk := source.read(CHUNK_BYTES):
+            hashed.update(chunk)
+            copy.write(chunk)
+        if digest and not hashed.hexdigest().startswith(digest):
+            raise InputError(
+                f"{path}: its content has sha256 {hashed.hexdigest()[:16]}, wanted {digest}, the content that it had "
+                "when this run was checked; restore the file, or repeat the command to use the new content"
+            )
+        copy.seek(0)
+        yield copy
+
+
 def open_input(path: Path) -> BufferedReader:
-    """The file opened for reading bytes. Raises InputError if it is missing or cannot be read."""
+    """The file opened for reading bytes. Raises InputError if it is missing, cannot be read, or is no regular file of
+    uncompressed text."""
     try:
-        return path.open("rb")
+        stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
     except FileNotFoundError:
         raise InputError(f"{path}: no such file (looked in {path.resolve().parent}); check source.path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; check source.path") from error
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise InputError(f"{path}: cannot be read: not a regular file; want a file with one JSON object per line")
+    if stream.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
+        stream.close()
+        raise InputError(f"{path}: the file is compressed with gzip; unpack it (gunzip) and give the unpacked file")
+    return stream
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe is opened without waiting for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(line: bytes) -> Row:
@@ -172,7 +211,11 @@ def _optional(row: Row, name: str) -> object:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of a float
+        return None
+    return number if math.isfinite(number) else None
 
 
 def file_digest(path: Path) -> str:

@@ -6,16 +6,18 @@ used as scorers. Protocols can be checked at run time, by their members' names a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Protocol, runtime_checkable
 
 from reer.errors import InputError
+from reer.parts import Temperature, TopP
 from reer.types import Message
 
 Answer = TypeVar("Answer")
@@ -34,14 +36,14 @@ class Sampling:
     """Decoding settings. `temperature` 0 is greedy; `top_k` 0 disables top-k; a `stop` string ends a completion and is
     removed from it. Raises InputError for values out of range."""
 
-    temperature: float
-    top_p: float
-    max_tokens: int
-    top_k: int = 0
+    temperature: Temperature
+    top_p: TopP
+    max_tokens: PositiveInt
+    top_k: NonNegativeInt = 0
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_tokens < 1 or self.top_k < 0:
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1 or self.max_tokens < 1 or self.top_k < 0:
             raise InputError(f"sampling {self}: want temperature >= 0, 0 < top_p <= 1, max_tokens >= 1, top_k >= 0")
 
 

@@ -53,7 +53,7 @@ class ScoreMetric:
         """The context and the text to score; None if nothing is left to score (a solution of one segment)."""
         head, rest = "", pair.solution
         if self.skip_first_segment:
-            head, *tail = split_segments(pair.solution)
+            head, *tail = split_segments(pair.solution) or [""]
             rest = "".join(tail)
         if not rest.strip():
             return None

@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
-import json
-import os
+import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from reer.errors import InputError
-from reer.files import write_atomic
+from reer.files import sync_tree, write_json
+
+log = logging.getLogger(__name__)
 
 MARKER = "COMPLETE"
 Facts = Mapping[str, object]
 """Conditions that a resumed training must share with the checkpoint, by name; values are plain JSON."""
 
 
+@dataclass(frozen=True)
+class _Marker:
+    """What a complete checkpoint states about itself: its conditions, and the size in bytes of every file."""
+
+    facts: dict[str, object]
+    files: dict[str, int]
+
+
+_MARKER = TypeAdapter(_Marker)
+
+
 def commit_checkpoint(checkpoint: Path, facts: Facts) -> None:
     """Flush a checkpoint to disk, then mark it complete with the conditions that a resumed training must share."""
-    for file in checkpoint.rglob("*"):
-        if file.is_file():
-            _flush(file)
-    write_atomic(checkpoint / MARKER, json.dumps(facts))
+    sync_tree(checkpoint)
+    write_json(checkpoint / MARKER, {"facts": facts, "files": _sizes(checkpoint)})
 
 
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name != MARKER]
+    return {str(file.relative_to(checkpoint)): file.stat().st_size for file in files}
 
 
 def newest_complete(checkpoints: Path) -> Path | None:
-    """The complete checkpoint with the highest step. Incomplete ones are ignored."""
-    complete = [path.parent for path in checkpoints.glob(f"checkpoint-*/{MARKER}")]
-    return max(complete, key=step_of, default=None)
+    """The complete checkpoint with the highest step; None if there is none. One without a marker is ignored; one that
+    has lost a file or a part of it since is passed over with a warning that names the file."""
+    marked = sorted((path.parent for path in checkpoints.glob(f"checkpoint-*/{MARKER}")), key=step_of, reverse=True)
+    for checkpoint in marked:
+        damage = _damage(checkpoint)
+        if not damage:
+            return checkpoint
+        log.warning("%s: %s; this checkpoint is not used, the one before it is", checkpoint, damage)
+        (checkpoint / MARKER).unlink(missing_ok=True)  # the training will write here again, half of it at first
+    return None
+
+
+def _damage(checkpoint: Path) -> str:
+    """What a marked checkpoint has lost; '' if it is complete."""
+    try:
+        marker = _MARKER.validate_json((checkpoint / MARKER).read_bytes())
+    except FileNotFoundError:  # another process of this training was first
+        return "not complete"
+    except ValidationError:
+        return f"{MARKER} is damaged"
+    sizes = _sizes(checkpoint)
+    lost = [name for name, size in marker.files.items() if sizes.get(name) != size]
+    return f"{lost[0]} is missing or has another size" if lost else ""
 
 
 def resumable(checkpoints: Path, facts: Facts) -> Path | None:
@@ -47,7 +77,7 @@ def resumable(checkpoints: Path, facts: Facts) -> Path | None:
     newest = newest_complete(checkpoints)
     if newest is None:
         return None
-    recorded = json.loads((newest / MARKER).read_text(encoding="utf-8"))
+    recorded = _MARKER.validate_json((newest / MARKER).read_bytes()).facts
     differences = [
         f"  {name}: {recorded.get(name)} -> {facts.get(name)}"
         for name in sorted({*recorded, *facts})

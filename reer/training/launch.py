@@ -40,8 +40,8 @@ INPUT_ERROR_FILE = "input_error.json"
 def fine_tune(job: Job, on_log: OnLog) -> Trained:
     """Train with the job's parallelism, or return the result of a training that has finished already.
 
-    A signal that asks the process to end (SIGTERM, SIGHUP, SIGUSR1) saves a checkpoint and raises Stopped. Checkpoints
-    are deleted once the result is on disk.
+    A signal that asks the process to end (SIGTERM, SIGHUP, SIGUSR1) saves a checkpoint and raises Stopped. The model is
+    on the disk before the result is written, and the result before the checkpoints are deleted.
     """
     work = Path(job.work).resolve()
     done = work / "trained.json"

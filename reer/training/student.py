@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from reer.files import sync_tree
+from reer.models.local.tokens import load_tokenizer
 from reer.training.chat_format import END_OF_TURN, Tokenizer, template
 from reer.training.recipe import Recipe
 
@@ -13,13 +15,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
     from trl.trainer.sft_trainer import SFTTrainer
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in a local folder."""
-    from transformers import AutoTokenizer
-
-    return cast(Tokenizer, AutoTokenizer.from_pretrained(folder))
 
 
 def load_student(folder: str, recipe: Recipe, attention: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -31,13 +26,18 @@ def load_student(folder: str, recipe: Recipe, attention: str) -> tuple[PreTraine
     import torch
     from transformers import AutoModelForCausalLM
 
-    tokenizer = load_tokenizer(Path(folder))
+    tokenizer = cast(Tokenizer, load_tokenizer(Path(folder)))
     trained = cast("PreTrainedTokenizerBase", tokenizer)
     trained.chat_template = template(recipe.chat_format.end_token(tokenizer))
     dtype = torch.float32 if recipe.lora is None else getattr(torch, recipe.precision)
     quantization = _four_bits(dtype) if recipe.lora and recipe.lora.quantized else None
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, attn_implementation=attention, quantization_config=quantization
+        folder,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=attention,
+        quantization_config=quantization,
     )
     return cast("PreTrainedModel", model), trained
 
@@ -53,7 +53,7 @@ def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
 def save_student(trainer: SFTTrainer, student: str, folder: Path, precision: str) -> None:
     """Save safetensors weights in the precision of their use, the tokenizer with our template, and both end tokens.
 
-    Every process of the training calls this; the first one writes.
+    Every process of the training calls this; the first one writes, and returns when the files are on the disk.
     """
     import torch
 
@@ -75,6 +75,7 @@ def save_student(trainer: SFTTrainer, student: str, folder: Path, precision: str
     model.config.use_cache, model.config.dtype = True, dtype  # save_pretrained records the precision of the training
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    sync_tree(folder)
 
 
 def _merged(adapted: PreTrainedModel, student: str, dtype: torch.dtype) -> torch.nn.Module:
@@ -84,5 +85,5 @@ def _merged(adapted: PreTrainedModel, student: str, dtype: torch.dtype) -> torch
 
     with tempfile.TemporaryDirectory() as scratch:
         adapted.save_pretrained(scratch)
-        base = AutoModelForCausalLM.from_pretrained(student, dtype=dtype, use_safetensors=True)
+        base = AutoModelForCausalLM.from_pretrained(student, dtype=dtype, use_safetensors=True, trust_remote_code=False)
         return PeftModel.from_pretrained(base, scratch).merge_and_unload()  # pyright: ignore[reportCallIssue]

@@ -1,17 +1,21 @@
 """Configurations are code: every choice composes, every typo stops before any work."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from itertools import product, zip_longest
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from experiments.choices import CONF
-from experiments.config import PARTS, compose_plans, experiment_from
+from experiments.config import PARTS, compose_plans, experiment_from, kinds
 from experiments.names import derived_name
 from experiments.pipeline import pipeline
 from experiments.store.step import StepName
 from reer.errors import InputError
+from reer.parts import build
 from tests.fakes.plans import compose as one
 from tests.fakes.plans import plan, plans
 
@@ -205,3 +209,98 @@ def test_a_limit_of_the_scale_stands_in_the_name() -> None:
 def test_a_value_out_of_range_is_named_by_its_key() -> None:
     with pytest.raises(InputError, match=r"^judge\.model\.attempts: Input should be greater than 0, got 0$"):
         compose_plans(["scale=smoke", "judge=openai", "judge.model.attempts=0"], multirun=False)
+
+
+def holds_float(hint: Any) -> bool:
+    return hint is float or any(holds_float(inner) for inner in get_args(hint))
+
+
+def float_fields() -> Iterator[tuple[str, str]]:
+    for name, cls in kinds().items():
+        hints = get_type_hints(cls)
+        yield from ((name, item.name) for item in fields(cls) if item.init and holds_float(hints[item.name]))
+
+
+@pytest.mark.parametrize(("kind", "field"), sorted(float_fields()))
+def test_no_number_of_any_part_may_be_infinite_or_not_a_number(kind: str, field: str) -> None:
+    for number in (math.nan, math.inf, -math.inf):
+        with pytest.raises(InputError, match=rf"^part\.{field}: want a finite number"):
+            build({"kind": kind, field: number}, kinds(), "part")
+
+
+def changed(key: str, value: object) -> dict[str, Any]:
+    """The plan of the smoke scale with one value changed."""
+    content = plan("scale=smoke")
+    *folders, last = key.split(".")
+    inner = content
+    for name in folders:
+        inner = inner[name]
+    inner[last] = value
+    return content
+
+
+BOUNDS = [
+    ("scale.pairs", 0),
+    ("scale.min_words", 0),
+    ("scale.answer_tokens", -5),
+    ("scale.termination_samples", 0),
+    ("scale.synthetic_rows", -3),
+    ("judge.max_tokens", 0),
+    ("judge.top_p", 5),
+    ("generator.top_p", 0),
+    ("generator.temperature", -1),
+    ("benchmark.writing.items_limit", 0),
+    ("benchmark.writing.min_coverage", 2),
+    ("benchmark.writing.top_p", 5),
+    ("benchmark.writing.temperature", -1),
+    ("train.learning_rate", 0),
+    ("train.learning_rate", "nan"),
+    ("train.epochs", math.inf),
+    ("source.min_votes", math.nan),
+    ("runtime.width", 0),
+    ("seed", 2**32),
+    ("seed", -1),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BOUNDS)
+def test_a_bound_that_makes_no_sense_is_refused_at_its_key(key: str, value: object) -> None:
+    """Before any work, not after the training."""
+    with pytest.raises(InputError, match=rf"^{key}: .*(got {value!r}|finite number)"):
+        experiment_from(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    "key", ["name", "baseline", "scale.name", "judge.name", "source.name", "public.name", "data.name", "runtime.name"]
+)
+@pytest.mark.parametrize("name", ["../../../escaped", "a/b", "/tmp/x", "..", "", "🙂"])
+def test_a_name_that_becomes_a_path_stays_inside_the_root(key: str, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^{key}: want 1 to 80 of A-Z"):
+        experiment_from(changed(key, name))
+
+
+def test_the_name_of_a_benchmark_stays_inside_the_root() -> None:
+    content = plan("scale=smoke")
+    content["benchmark"]["../../x"] = content["benchmark"].pop("writing")
+    with pytest.raises(InputError, match=r"^benchmark\.\.\./\.\./x.*: want 1 to 80 of A-Z"):
+        experiment_from(content)
+
+
+def test_texts_cannot_be_longer_than_their_upper_limit_and_shorter_too() -> None:
+    with pytest.raises(InputError, match=r"scale\.min_words: want at most scale\.solution_words \(400\), got 500"):
+        experiment_from(changed("scale.min_words", 500))
+
+
+@pytest.mark.parametrize("override", ["+search.max_edit=0", "+search._target_=os.system", "+_target_=os.system"])
+def test_a_key_that_no_part_has_is_refused_and_never_called(override: str) -> None:
+    with pytest.raises(InputError, match=r"(unknown key|no such key)"):
+        compose_plans(["scale=smoke", override], multirun=False)
+
+
+def test_a_baseline_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """A run of the root and another job of the command are baselines, too."""
+    with pytest.raises(InputError, match=r"^baseline: want the name of an experiment or of a run in .*, got 'fulll'"):
+        compose_plans(["scale=smoke", "baseline=fulll"], multirun=False)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    assert compose_plans(["scale=smoke", "baseline=mine", f"runtime.root={tmp_path}"], multirun=False)
+    assert compose_plans(["scale=smoke", "baseline=mine", "name=mine"], multirun=False)

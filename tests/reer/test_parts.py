@@ -1,5 +1,6 @@
 """Parts from plain data: nested classes by kind, every unknown key refused with the nearest name, every key named."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import PositiveInt
 
 from reer.errors import InputError
-from reer.parts import build, kinds_of
+from reer.parts import Name, build, kinds_of
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,41 @@ def test_a_description_without_any_kind_is_refused() -> None:
 
 def test_kinds_of_classes_include_the_classes_of_their_fields() -> None:
     assert kinds_of([Model, Server]) == {"Model": Model, "Server": Server, "Limits": Limits, "Weights": Weights}
+
+
+@dataclass(frozen=True)
+class Prices:
+    usd: float
+    by_size: dict[str, float] = field(default_factory=dict)
+    steps: tuple[float, ...] = ()
+    anything: Any = None
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity"])
+@pytest.mark.parametrize(
+    ("key", "path"), [("usd", "usd"), ("by_size", r"by_size\.big"), ("steps", r"steps\[1\]"), ("anything", "anything")]
+)
+def test_a_number_that_is_not_finite_is_refused_wherever_it_is(key: str, path: str, number: float | str) -> None:
+    if key == "anything" and isinstance(number, str):
+        pytest.skip("a text stays a text where any value may be")
+    value = {"usd": number, "by_size": {"big": number}, "steps": [1.0, number], "anything": number}[key]
+    with pytest.raises(InputError, match=rf"^prices\.{path}: want a finite number, got -?(nan|inf)$"):
+        build({"usd": 1.0, key: value}, {}, "prices", Prices)
+
+
+@dataclass(frozen=True)
+class Named:
+    name: Name
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "a/b", "/etc/x", "..", ".hidden", "", "a b", "a\nb", "a\x00", "é", "🙂", "-x", "a" * 81, "a\n"]
+)
+def test_a_name_that_could_leave_its_folder_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"^part\.name: want 1 to 80 of A-Z a-z 0-9 \. _ \+ = - beginning with"):
+        build({"name": name}, {}, "part", Named)
+
+
+@pytest.mark.parametrize("name", ["full+search=single_pass", "gpt-4o-2024-05-13", "Qwen2.5-7B", "a" * 80])
+def test_an_ordinary_name_is_accepted(name: str) -> None:
+    assert build({"name": name}, {}, "part", Named) == Named(name)

@@ -1,5 +1,7 @@
 """Pure string functions: what is cut is put together again, and nothing is counted twice."""
 
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -214,3 +216,30 @@ def test_shortening_keeps_whole_segments_and_else_whole_sentences() -> None:
     assert shorten(["想来想去。好了吗"], 5) == ("想来想去。",)
     assert shorten(["a b c d e"], 3) == ("a b c",)
     assert shorten(["fits as it is..."], 9) == ("fits as it is...",)
+
+
+mark = st.sampled_from([*'.!?。！？…"”’)」』） \n\ta', "\\[", "\\]", "\n\n"])
+marks = st.lists(mark, max_size=30).map("".join)
+
+
+@settings(deadline=None, max_examples=400)
+@given(marks)
+@example("。.x")
+@example("。”。 ")
+def test_a_sentence_ends_where_the_plain_pattern_says(text: str) -> None:
+    """The pattern in use reads a row of marks once; the plain one, which is quadratic, is its definition."""
+    plain = r"[.!?。！？…]+[\"”’)]*(?=\s|$)|[。！？]+[”’」』）]*|\n"
+    ends = [match.end() for match in re.finditer(plain, text)]
+    assert whole_sentences(text) == (text[: ends[-1]].rstrip() if ends else "")
+
+
+@settings(deadline=None, max_examples=400)
+@given(marks)
+def test_formulas_are_found_where_the_plain_pattern_says(text: str) -> None:
+    """No blank line inside a formula cuts, and every one outside does."""
+    formulas = [match.span() for match in re.finditer(r"\\\[.*?\\\]", text, re.S)]
+    cuts = [m.end() for m in re.finditer(r"\n\s*\n\s*", text) if not any(a <= m.start() < b for a, b in formulas)]
+    cuts = [cut for cut in cuts if cut < len(text)]
+    found = split_segments(text, min_chars=0)
+    if cuts:
+        assert found == [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]

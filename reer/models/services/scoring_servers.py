@@ -20,7 +20,7 @@ from pydantic import InstanceOf, PositiveInt
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, Unreadable, connect
 from reer.models.local.checkpoints import Checkpoint
-from reer.models.local.tokens import Tokens
+from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.protocols import Device, JsonReply, Nats, Passage, Prompt
 from reer.types import Message
 
@@ -180,9 +180,7 @@ class ScoringServer(Endpoint):
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ScoringSession]:
-        from transformers import AutoTokenizer
-
-        tokens = Tokens(AutoTokenizer.from_pretrained(self.checkpoint.fetch()))
+        tokens = Tokens(load_tokenizer(self.checkpoint.fetch()))
         with connect(self.served_as, self) as client:
             session = ScoringSession(self, client, tokens)
             session.validate()

@@ -13,7 +13,7 @@ import pytest
 
 from reer.errors import InputError
 from reer.training.chat_format import Rendered
-from reer.training.checkpoints import MARKER, delete_checkpoints, newest_complete
+from reer.training.checkpoints import MARKER, commit_checkpoint, delete_checkpoints, newest_complete
 from reer.training.launch import fine_tune
 from reer.training.recipe import Job, Stopped, Trained
 from reer.training.sft import build_trainer, read_rows
@@ -60,7 +60,7 @@ def test_the_last_two_checkpoints_are_kept_and_older_ones_deleted(rows: Any, tmp
 
 def test_a_deleted_folder_loses_its_markers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoint-2").mkdir()
-    (tmp_path / "checkpoint-2" / MARKER).touch()
+    commit_checkpoint(tmp_path / "checkpoint-2", {})
     seen: list[Path | None] = []
     monkeypatch.setattr(
         "reer.training.checkpoints.shutil.rmtree", lambda *_, **__: seen.append(newest_complete(tmp_path))
@@ -74,7 +74,7 @@ def test_the_newest_complete_checkpoint_is_the_highest_marked_step(tmp_path: Pat
     for step, marked in ((9, True), (10, True), (100, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if marked:
-            (tmp_path / f"checkpoint-{step}" / MARKER).touch()
+            commit_checkpoint(tmp_path / f"checkpoint-{step}", {})
     (tmp_path / "tmp-checkpoint-200").mkdir()
     assert newest_complete(tmp_path) == tmp_path / "checkpoint-10"
 
