@@ -86,7 +86,7 @@ def test_fault_57_canaries_of_a_run_are_in_no_file_and_no_line(
     W&B's included, and in no line that is printed."""
     server, url = serve(echoing())
     monkeypatch.chdir(tmp_path)
-    arm = ("experiment=no_synthetic_data", "scale=smoke", "tracking=offline")  # the arm with the fewest stages
+    arm = ("experiment=no_synthetic_data", "scale=smoke", "tracking=offline", "benchmark.writing.items_limit=7")
     done = reer(tmp_path / "out", "run", *arm, *JUDGE, f"judge.model.base_url={url}")
     printed = capfd.readouterr()
     assert done.code == 0, done.text
