@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import InstanceOf, PositiveInt
@@ -140,13 +141,15 @@ class VllmTokens(VllmCompletions):
 
 
 def _matrix(content: bytes) -> np.ndarray:
-    """The matrix in a .npy file. Raises ValueError where its header claims more than memory can hold."""
+    """The matrix in a .npy file. Raises ValueError where it is none, or claims more numbers than there are."""
     import numpy as np
 
+    if not content.startswith(b"\x93NUMPY"):  # np.load would also open archives
+        raise ValueError("the matrix is no .npy file")
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
-    except MemoryError:
-        raise ValueError("the header of the matrix claims more numbers than there are") from None
+    except (MemoryError, EOFError, SyntaxError, TokenError) as error:
+        raise ValueError(f"the matrix is unreadable ({type(error).__name__})") from None
 
 
 ENGINES: dict[str, Engine] = {"sglang": Sglang(), "vllm": VllmTokens(), "vllm_completions": VllmCompletions()}
