@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 _OBJECT = re.compile(r'\{\s*"|\{[ \t\n\r]*\}')  # begins with a key, or is empty: other braces are prose
+LARGEST_UPSTREAM = 1e6
 _BACKSLASH = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 
 
@@ -155,3 +156,15 @@ def whole_number(value: object, low: int, high: int) -> int:
     if not low <= value <= high:
         raise Malformed("score_out_of_range")
     return int(value)
+
+
+def upstream_number(value: Any) -> float:
+    """A value as a number, as the benchmarks' own scripts take it: "4" and true are accepted. Raises TypeError or
+    ValueError for what is none, and for NaN and numbers over a million, which would make a mean meaningless."""
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("the number is too large") from None
+    if not abs(number) <= LARGEST_UPSTREAM:
+        raise ValueError(f"{number} is no grade")
+    return number

@@ -26,7 +26,7 @@ from evals.benchmark import (
     interleaved,
 )
 from evals.benchmarks.data_files import DataFiles
-from evals.replies import STRICT, Malformed, Reader
+from evals.replies import STRICT, Malformed, Reader, upstream_number
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.types import Message
@@ -201,8 +201,8 @@ def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
         if isinstance(stored, list | dict) and len(stored) == count:
             break
     try:
-        return [float(entry["evaluation_score"]) for entry in stored] or None
-    except (TypeError, KeyError, ValueError, OverflowError):
+        return [upstream_number(entry["evaluation_score"]) for entry in stored] or None
+    except (TypeError, KeyError, ValueError):
         return None
 
 

@@ -23,7 +23,7 @@ from evals.benchmark import (
 )
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.length import length_score
-from evals.replies import STRICT, Malformed, Reader
+from evals.replies import STRICT, Malformed, Reader, upstream_number
 from reer.models.protocols import Prompt, Sampling
 from reer.text import language_of
 from reer.types import Message
@@ -121,7 +121,7 @@ def official_grades(replies: Sequence[str]) -> dict[str, float] | None:
         text = reply.split("```json\n")[1].split("\n```")[0] if "```json\n" in reply else reply
         try:
             grades = json.loads(text.replace("\n", ""))
-            return {name: float(grades[name]) for name in DIMENSIONS}
+            return {name: upstream_number(grades[name]) for name in DIMENSIONS}
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return None

@@ -278,10 +278,20 @@ def test_fault_32_a_generated_token_without_a_log_probability_is_unreadable(engi
         ENGINES[engine].next_token("m", [1, 2]).read(reply)
 
 
-def test_a_matrix_that_claims_more_than_memory_holds_is_unreadable() -> None:
+def too_large() -> bytes:
+    """A .npy file whose header claims more numbers than memory can hold."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"shape": (10**15, 1), "fortran_order": False, "descr": "<f8"})
-    reply = {"prompt_token_id_logprobs": base64.b64encode(file.getvalue()).decode()}
+    return file.getvalue()
+
+
+BROKEN = (b"", b"PK\x05\x06" + bytes(18), too_large(), too_large().replace(b"}", b"{"), too_large()[:20], b"\x93NUMPY")
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=["empty", "archive", "too large", "header", "cut off", "magic"])
+def test_fault_32_a_broken_matrix_is_unreadable(content: bytes) -> None:
+    """A matrix of log-probabilities that cannot be read is no score, and ends nothing but its call."""
+    reply = {"prompt_token_id_logprobs": base64.b64encode(content).decode()}
     with pytest.raises(UNREADABLE):
         ENGINES["vllm"].score("m", [1, 2], [5, 6]).read(reply)
 

@@ -181,7 +181,8 @@ class Replica:
 
 
 class Client:
-    """An open connection to all replicas. `clock` is a monotonic time in seconds."""
+    """An open connection to all replicas. `clock` is a monotonic time in seconds. `interruptions` counts the attempts
+    that ended without a reply or with 5xx: a server may have been restarted since."""
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.endpoint, self.connection, self.runner, self.clock = name, endpoint, connection, runner, clock
-        self.rejections = Rejections(endpoint.concurrency)
+        self.rejections, self.interruptions = Rejections(endpoint.concurrency), 0
         self.replicas = {url: self._replica(url) for url in endpoint.urls}
 
     def _replica(self, url: str) -> Replica:
@@ -288,6 +289,7 @@ class Client:
                     raise
                 except (RateLimited, Unavailable, Unreadable) as error:
                     failure: Exception = error
+                    self.interruptions += isinstance(failure, Unavailable)
                     replica.record(sent_at, probe, failure)
                 except asyncio.CancelledError:
                     call.on_lost()

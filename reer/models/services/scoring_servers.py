@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import base64
 import io
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import InstanceOf, PositiveInt
 
-from reer.errors import InputError
+from reer.errors import Incomplete, InputError
 from reer.models.http.client import Call, Client, Endpoint, Unreadable, connect
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import Tokens, load_tokenizer
@@ -31,6 +33,7 @@ Result = TypeVar("Result")
 Ids = list[int]
 MAX_NATS = 1e6  # of a token; models give at most some hundreds
 ROUNDING_NATS = 1e-4  # a log-probability may be above zero by this much
+PROOF = "Seven violet lanterns hum beneath the orchard."
 TOLERANCE_NATS = 0.05  # decoding and prefill use different kernels, whose bfloat16 results differ by up to this
 
 
@@ -140,13 +143,15 @@ class VllmTokens(VllmCompletions):
 
 
 def _matrix(content: bytes) -> np.ndarray:
-    """The matrix in a .npy file. Raises ValueError where its header claims more than memory can hold."""
+    """The matrix in a .npy file. Raises ValueError where it is none, or claims more numbers than there are."""
     import numpy as np
 
+    if not content.startswith(b"\x93NUMPY"):  # np.load would also open archives
+        raise ValueError("the matrix is no .npy file")
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
-    except MemoryError:
-        raise ValueError("the header of the matrix claims more numbers than there are") from None
+    except (MemoryError, EOFError, SyntaxError, TokenError) as error:
+        raise ValueError(f"the matrix is unreadable ({type(error).__name__})") from None
 
 
 ENGINES: dict[str, Engine] = {"sglang": Sglang(), "vllm": VllmTokens(), "vllm_completions": VllmCompletions()}
@@ -194,21 +199,42 @@ class ScoringSession:
         self.server, self.client, self.tokens = server, client, tokens
         self.engine = ENGINES[server.engine]
         self.name = server.name
+        self._proof: Nats = ()
+        self._validated_at = 0  # the number of interruptions by then
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
-        """See `Scorer`; None where the server's context cannot hold the passage."""
+        """See `Scorer`; None where the server's context cannot hold the passage. Answers that come after an
+        interruption are handed on once the servers are validated again. Raises InputError where one has another model
+        then."""
         pairs = [self.tokens.passage_ids(passage) for passage in passages]
         fits = [i for i, (c, a) in enumerate(pairs) if len(c) + len(a) < self.server.limit_tokens]
         yield from ((i, None) for i in sorted(set(range(len(pairs))) - set(fits)))
-        for at, nats in self.client.ask([self._call(*pairs[i], passages[i].group) for i in fits]):
-            yield fits[at], nats
+        held: list[tuple[int, Nats | None]] = []
+        try:
+            for at, nats in self.client.ask([self._call(*pairs[i], passages[i].group) for i in fits]):
+                if self.client.interruptions == self._validated_at:
+                    yield fits[at], nats
+                else:
+                    held.append((fits[at], nats))
+        except Incomplete:
+            yield from self._confirmed(held)
+            raise
+        yield from self._confirmed(held)
+
+    def _confirmed(self, answers: Sequence[tuple[int, Nats | None]]) -> Iterator[tuple[int, Nats | None]]:
+        """The answers, once the servers are validated."""
+        if answers:
+            self.validate()
+        yield from answers
 
     def _call(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:
         call = self.engine.score(self.server.served_as, context, answer)
         return replace(call, group=group)
 
     def validate(self) -> None:
-        """Let each replica generate a token and score it. Raises InputError where the two log-probabilities differ."""
+        """Let each replica generate a token and score it, and score a fixed text. Raises InputError where the two
+        log-probabilities of the token differ, or where the text has other scores than it had first."""
+        self._validated_at = self.client.interruptions
         context = self.tokens.context_ids(Prompt((Message("user", "Count from one to five."),)))
         for url in self.server.urls:
             ask = replace(self.engine.next_token(self.server.served_as, context), url=url)
@@ -219,6 +245,19 @@ class ScoringSession:
                     f"server {url}: a token generated with log-probability {logprob:.4f} is scored as {-nats[0]:.4f}; "
                     f"its prompt scores cannot be trusted with engine {self.server.engine!r}"
                 )
+            self._compare(url, context)
+
+    def _compare(self, url: str, context: Ids) -> None:
+        """Raise InputError where a replica scores the fixed text otherwise than the first one did at first."""
+        proof = self._only(replace(self._call(context, self.tokens.ids(PROOF), ""), url=url))
+        self._proof = self._proof or proof
+        difference = statistics.fmean(abs(now - first) for now, first in zip(proof, self._proof, strict=True))
+        if difference > TOLERANCE_NATS:
+            raise InputError(
+                f"server {url}: the scores of a fixed text differ by {difference:.2f} nats per token from those of the "
+                "server that was opened first: it serves another model. Serve the same model at every address, and run "
+                "the same command again"
+            )
 
     def _only(self, call: Call[Result]) -> Result:
         """The answer to one call. Raises InputError where the server has no room for a few tokens."""

@@ -311,6 +311,11 @@ def test_official_scores_equal_the_stored_ones_of_upstream() -> None:
         assert official_scores(replies, case["num_checklist"]) == wanted, case["case"]
 
 
+@pytest.mark.parametrize("grade", [float("nan"), float("inf"), 10**400, 1e308, "nan"])
+def test_a_grade_that_is_no_finite_number_has_no_official_score(grade: object) -> None:
+    assert official_scores([json.dumps([{"evaluation_score": grade}])], 1) is None
+
+
 def test_cases_where_parsing_differs_from_upstream() -> None:
     """Upstream's own cases, by their last reply: stricter about order, but prose after the list is accepted."""
     benchmark = real()

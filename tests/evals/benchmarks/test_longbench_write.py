@@ -78,6 +78,7 @@ def test_length_means_are_over_all_rows_and_quality_means_over_parsed_rows(
         (["[" * 100_000], False),
         (['{"Relevance": NaN}'], False),
         ([], False),
+        *[([json.dumps(dict.fromkeys(DIMENSIONS, value))], False) for value in (float("nan"), 10**400, 1e308)],
         ([json.dumps(dict.fromkeys(DIMENSIONS, "4/5"))], False),
         ([json.dumps(dict.fromkeys(DIMENSIONS, None))], False),
         ([json.dumps(dict.fromkeys(DIMENSIONS, 9))], True),

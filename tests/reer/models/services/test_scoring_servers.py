@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Iterator
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -68,18 +69,20 @@ def speaks(session: LocalSession, fault: Fault = lambda values: values, status: 
 
 
 def score(url: str, engine: Any, asked: list[Passage], **settings: Any) -> list[Nats | None]:
-    root = url.removesuffix("/v1")
-    server = ScoringServer(
+    with scoring_server(url, engine, **settings).open(Device()) as opened:
+        return scores(opened, asked)
+
+
+def scoring_server(url: str, engine: Any, **settings: Any) -> ScoringServer:
+    return ScoringServer(
         engine=engine,
         checkpoint=TinyModel(),
         dtype="float32",
         limit_tokens=8192,
         served_as="tiny",
-        base_url=root,
+        base_url=url.removesuffix("/v1"),
         **{"attempts": 1, **settings},
     )
-    with server.open(Device()) as opened:
-        return scores(opened, asked)
 
 
 @pytest.mark.parametrize("engine", WIRES)
@@ -178,3 +181,37 @@ def test_the_name_holds_weights_precision_and_engine_and_no_address(serve: Serve
         base_url=url.removesuffix("/v1"),
     ).open(Device()) as opened:
         assert opened.name == f"{TinyModel().name}/bfloat16/vllm-server"
+
+
+@pytest.mark.parametrize("engine", WIRES)
+def test_a_scorer_that_restarts_with_another_model_stops_the_work(
+    serve: Serve, session: LocalSession, engine: str
+) -> None:
+    """Scores that come after an interruption are handed on only if the server still scores a fixed text as before."""
+    restarted: list[bool] = []
+    other = copy(session)
+    other.model = deepcopy(session.model)
+    with torch.no_grad():
+        other.model.get_output_embeddings().weight *= 3
+    same_model, other_model = speaks(session), speaks(other)
+
+    def act(handler: Handler) -> None:
+        if restarted == [True]:
+            restarted.append(True)
+            respond(500, {"error": "restarting"})(handler)
+        else:
+            (other_model if restarted and another else same_model)(handler)
+
+    _, url = serve(act)
+    server = scoring_server(url, engine, attempts=3, concurrency=1)
+    asked = passages(4)
+    for another in (False, True):
+        restarted.clear()
+        with server.open(Device()) as opened:
+            first = scores(opened, asked)
+            restarted.append(True)
+            if another:
+                with pytest.raises(InputError, match="it serves another model"):
+                    next(opened.score(asked))
+            else:
+                assert scores(opened, asked) == first
