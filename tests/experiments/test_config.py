@@ -162,6 +162,14 @@ def test_a_crossed_arm_gets_a_name_of_its_own() -> None:
     assert derived_name("mine", ["name=mine", "search=single_pass"]) == "mine"
 
 
+def test_long_names_of_different_arms_stay_different() -> None:
+    common = ["search.threshold=0.123456789", "search.n_candidates=12345678", "generator.temperature=0.7654321"]
+    names = [derived_name("full", [*common, f"train.learning_rate={rate}"]) for rate in ("1e-5", "2e-5")]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) <= 80
+    assert derived_name("full", [*common, "train.learning_rate=1e-5"]) == names[0]
+
+
 def test_a_plan_comes_back_as_the_same_experiment() -> None:
     import json
 

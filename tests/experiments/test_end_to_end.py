@@ -265,9 +265,10 @@ def test_one_failed_arm_does_not_stop_the_others(arms: Path, capfd: pytest.Captu
     done = reer(arms, "run", "-m", "scale=smoke", "scale.train_tokens=10,6000", "name=limits", "seed=7")
     assert done.code == 2, "one name for two experiments is refused before any work"
     done = reer(arms, "run", "-m", "scale=smoke", "experiment=full", "scale.train_tokens=10,6001", "tracking=silent")
-    assert done.code == 1
+    assert done.code == 2, "its limit is what the user has to change"
     assert (arms / "runs/full+scale.train_tokens=6001/smoke/s0/result.json").exists()
-    assert "full+scale.train_tokens=10/smoke/s0 did not finish" in done.err
+    assert "full+scale.train_tokens=10/smoke/s0 did not finish: stage render: " in done.text
+    assert "overlong=drop" in done.text, "the reason is repeated at the end"
     assert "overlong=drop" in capfd.readouterr().err, "the job's own message"
 
 
