@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.faults.injection import Fault, Kind, Point
 
 POINTS: tuple[Point, ...] = get_args(Point)
 DISK: tuple[Point, ...] = ("write", "append", "fsync", "rename", "record")
+TALK: tuple[Point, ...] = ("send", "receive")
 OF_ONE_EXECUTION = {  # metrics that tell how the work was done, not what its result is
     "calls",
     "calls_replayed",
@@ -240,22 +241,60 @@ def survive(harness: Harness, expected: Results, root: Path, *faults: Fault) -> 
     )
 
 
-def places(count: int) -> Sequence[int]:
+def places(count: int) -> tuple[int, int, int]:
     """The first, the middle and the last of a point's calls."""
-    return sorted({1, (count + 1) // 2, count})
+    return 1, (count + 1) // 2, count
 
 
 def kills(counts: Mapping[str, int], point: Point) -> list[Fault]:
-    """A kill before and one after the first, the middle and the last call of a point."""
-    kinds: tuple[Kind, Kind] = ("kill before", "kill after")
-    return [Fault(point=point, number=number, kind=kind) for number in places(counts[point]) for kind in kinds]
+    """A kill before the first call of a point, before and after the middle one, and after the last."""
+    first, middle, last = places(counts[point])
+    at: tuple[tuple[int, Kind], ...] = (
+        (first, "kill before"),
+        (middle, "kill before"),
+        (middle, "kill after"),
+        (last, "kill after"),
+    )
+    return [Fault(point=point, number=number, kind=kind) for number, kind in at]
+
+
+def second_kill(counts: Mapping[str, int], point: Point) -> tuple[Fault, Fault]:
+    """A kill at the middle append, and another before the first call of a point during recovery."""
+    first = Fault(point="append", number=places(counts["append"])[1], kind="kill after")
+    return first, Fault(point=point, number=1, kind="kill before")
 
 
 def errors(counts: Mapping[str, int], point: Point) -> list[Fault]:
     """A full disk at the first and the last call of a point, and a broken one at the middle call."""
-    first, *_, middle, last = (1, *places(counts[point]))
-    kinds: dict[int, Kind] = {first: "ENOSPC", middle: "EIO", last: "ENOSPC"}
-    return [Fault(point=point, number=number, kind=kind) for number, kind in kinds.items()]
+    kinds: tuple[Kind, ...] = ("ENOSPC", "EIO", "ENOSPC")
+    return [Fault(point=point, number=n, kind=kind) for n, kind in zip(places(counts[point]), kinds, strict=True)]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A harness, the results of an uninterrupted run, and how often that run passed each fault point."""
+
+    harness: Harness
+    expected: Results
+    counts: Mapping[str, int]
+    folder: Path
+
+    def survive(self, *faults: Fault) -> Outcome:
+        """Run with each fault in turn, then without one, in a root of its own."""
+        return survive(self.harness, self.expected, self.folder / " then ".join(map(str, faults)), *faults)
+
+
+@contextmanager
+def laboratory(folder: Path) -> Iterator[Lab]:
+    """The stages from pairs to the mixture, and a judge behind HTTP. How many calls a connection takes varies, so the
+    last of them is the last that must come. Raises RuntimeError where the stages fail without a fault."""
+    with harness(folder, "stages", items=4) as running:
+        root = folder / "uninterrupted"
+        run = running.run(root)
+        if run.code or run.report is None:
+            raise RuntimeError(run.log)
+        expected = results(root)
+        yield Lab(running, expected, {**run.report.counts, **dict.fromkeys(TALK, expected.judgements)}, folder)
 
 
 @dataclass(frozen=True, kw_only=True)

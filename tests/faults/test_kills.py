@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.child import CONCURRENCY
-from tests.faults.harness import (
-    DISK,
-    POINTS,
-    Harness,
-    Outcome,
-    Results,
-    errors,
-    harness,
-    kills,
-    places,
-    results,
-    survive,
-)
-from tests.faults.injection import Fault, Point
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A harness, the results of an uninterrupted run, and how often that run passed each fault point."""
-
-    harness: Harness
-    expected: Results
-    counts: Mapping[str, int]
-    folder: Path
-
-    def survive(self, *faults: Fault) -> Outcome:
-        return survive(self.harness, self.expected, self.folder / " then ".join(map(str, faults)), *faults)
+from tests.faults.harness import DISK, POINTS, Lab, Outcome, errors, kills, laboratory, results, second_kill
+from tests.faults.injection import Point
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("kills")
-    with harness(folder, "stages", items=4) as running:
-        root = folder / "uninterrupted"
-        run = running.run(root)
-        assert run.code == 0, run.log
-        assert run.report
-        yield Lab(running, results(root), run.report.counts, folder)
+    with laboratory(tmp_path_factory.mktemp("kills")) as found:
+        yield found
 
 
 def check(outcome: Outcome) -> None:
@@ -73,9 +41,9 @@ def test_a_second_uninterrupted_run_has_the_same_results(lab: Lab) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_fault_01_killed_at_any_point_the_same_command_ends_with_the_same_bytes(lab: Lab, point: Point) -> None:
-    """SIGKILL before and after the first, middle and last call of each fault point, in stages from pairs to grades: the
-    same command ends with exit code 0 and the bytes of an uninterrupted run; no complete stage is computed again, no
-    judgement is lost or recorded twice, and the calls sent again are those in flight or just answered."""
+    """SIGKILL at the first, middle and last call of each fault point, in stages from pairs to grades: the same command
+    ends with exit code 0 and the bytes of an uninterrupted run; no complete stage is computed again, no judgement is
+    lost or recorded twice, and the calls sent again are those in flight or just answered."""
     for fault in kills(lab.counts, point):
         outcome = lab.survive(fault)
         check(outcome)
@@ -84,12 +52,8 @@ def test_fault_01_killed_at_any_point_the_same_command_ends_with_the_same_bytes(
 
 @pytest.mark.parametrize("point", POINTS)
 def test_fault_02_killed_again_during_recovery_the_bytes_are_the_same(lab: Lab, point: Point) -> None:
-    """SIGKILL, and a second one at the first call of each fault point during recovery: the same as after one."""
-    middle = places(lab.counts["append"])[1]
-    first = Fault(point="append", number=middle, kind="kill after")
-    if point in ("write", "append", "fsync", "rename", "record", "unlink"):
-        check(lab.survive(first, Fault(point=point, number=1, kind="kill before")))
-    check(lab.survive(first, Fault(point=point, number=1, kind="kill after")))
+    """SIGKILL, and a second one before the first call of each fault point during recovery: the same as after one."""
+    check(lab.survive(*second_kill(lab.counts, point)))
 
 
 @pytest.mark.parametrize("point", DISK)
