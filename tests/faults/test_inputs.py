@@ -248,6 +248,7 @@ def test_fault_59_a_source_distribution_is_never_built(tmp_path: Path, monkeypat
     wheels alone."""
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # pip reads it as: build in this environment, without a network
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     setup = tmp_path / "setup.py"
     setup.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
