@@ -153,7 +153,8 @@ class Harness:
 
 @contextmanager
 def harness(folder: Path, work: str, items: int, refuse: Refuse = lambda number: None) -> Iterator[Harness]:
-    """A harness with a judge server of its own."""
+    """A harness with a judge server of its own; `folder`, which it creates, holds what its jobs report."""
+    folder.mkdir(parents=True, exist_ok=True)
     judge = JudgeServer(refuse)
     command = [sys.executable, "-m", "tests.faults.child"]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}

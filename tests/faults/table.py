@@ -78,9 +78,10 @@ def _soak(folder: Path) -> Line:
     from tests.faults.soaking import killed_after, soak
 
     with soak(folder / "soak", items=300) as running:
+        root, judge = folder / "soak" / "root", running.judge
         for _ in range(2):
-            killed_after(running.start(folder / "root"), running, requests=100)
-        ended, found, judge = running.run(folder / "root"), results(folder / "root"), running.judge
+            killed_after(running.start(root), running, requests=100)
+        ended, found = running.run(root), results(root)
     (rows,) = [content for name, content in found.files.items() if name.endswith("rows.jsonl")]
     whole = rows.count(b"\n") == 300
     injected = judge.refused + 2
