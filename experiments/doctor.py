@@ -65,7 +65,7 @@ def required(exp: Experiment) -> Iterator[Check]:
             found="installed" if there else "not installed",
             wanted="bitsandbytes",
             ok=there,
-            advice="requirements/install qlora",
+            advice=".requirements/install qlora",
         )
     if lora and parallelism.sharding == "full":
         advice = "adapters train beside a copy of the weights on each device: set runtime.parallelism.sharding=none"
@@ -126,7 +126,7 @@ def _tasks(exp: Experiment) -> Iterator[Check]:
         if isinstance(benchmark, LmEval) and "ifeval" in benchmark.tasks:
             missing = [name for name in IFEVAL if find_spec(name) is None]
             found = "installed" if not missing else f"{', '.join(missing)} not installed"
-            advice = "requirements/install ifeval, or leave ifeval out of benchmark.lm_eval.tasks"
+            advice = ".requirements/install ifeval, or leave ifeval out of benchmark.lm_eval.tasks"
             yield Check(what="task ifeval", found=found, wanted=", ".join(IFEVAL), ok=not missing, advice=advice)
 
 
@@ -175,7 +175,7 @@ def informational(exp: Experiment) -> Iterator[Check]:
                 found="not installed",
                 wanted="installed",
                 ok=False,
-                advice="requirements/install",
+                advice=".requirements/install",
             )
     for name, benchmark in exp.benchmark.items():
         if isinstance(benchmark, JudgedBenchmark):

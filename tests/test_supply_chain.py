@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from tests.conftest import REPOSITORY
 
-LOCKS = REPOSITORY / "requirements"
+LOCKS = REPOSITORY / ".requirements"
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 SETTINGS = tomllib.loads(PYPROJECT)
 EXTRAS: Mapping[str, list[str]] = SETTINGS["project"]["optional-dependencies"]

@@ -92,7 +92,7 @@ def _connected(cluster: Cluster) -> ModuleType:
         import ray
         import ray.data
     except ImportError:
-        raise InputError("runtime=ray: Ray is not installed; run requirements/install ray") from None
+        raise InputError("runtime=ray: Ray is not installed; run .requirements/install ray") from None
     if not ray.is_initialized():
         ray.init(address=cluster.address or None, log_to_driver=False, include_dashboard=False)
     context = ray.data.DataContext.get_current()

@@ -74,7 +74,7 @@ def bytes_of(results: Results) -> str:
 
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    ray = pytest.importorskip("ray", reason="Ray is an extra: requirements/install ray")
+    ray = pytest.importorskip("ray", reason="Ray is an extra: .requirements/install ray")
     from ray.cluster_utils import Cluster as Nodes
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))

@@ -30,7 +30,7 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_a_real_model_learns_real_pairs(method: str, tmp_path: Path) -> None:
     if method == "qlora" and find_spec("bitsandbytes") is None:
-        pytest.skip("bitsandbytes is an extra: requirements/install qlora")
+        pytest.skip("bitsandbytes is an extra: .requirements/install qlora")
     exp = compose("tracking=silent")
     folder = exp.student.checkpoint.fetch()
     texts = sorted(exp.source.rows(Problems("error")), key=lambda row: len(row.solution))[:6]
