@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 from rich import box
 from rich.console import Console
@@ -83,8 +83,8 @@ class Output(io.TextIOBase):
         os.close(null)
 
 
-console = Console(file=Output("stdout"), highlight=False)
-errors = Console(file=Output("stderr"), highlight=False)
+console = Console(file=cast(TextIO, Output("stdout")), highlight=False)
+errors = Console(file=cast(TextIO, Output("stderr")), highlight=False)
 
 
 def escape(text: str) -> str:

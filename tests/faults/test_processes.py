@@ -77,7 +77,7 @@ def test_fault_03_a_request_to_end_releases_the_lock_and_exits_with_143(tmp_path
     process = reer_process(root, *QUICK)
     until(lambda: bool(list(root.glob("store/refine/*.part"))), "a search runs")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143, (tmp_path / "output.txt").read_text()
+    assert process.wait(timeout=20) == 143, (tmp_path / "output.txt").read_text()
     assert "rerun the same command" in (tmp_path / "output.txt").read_text()
     assert not list(root.glob("store/refine/*/record.json"))
     (lock,) = root.glob("store/refine/.*.lock")

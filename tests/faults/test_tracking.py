@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config import FrozenPlan, compose_plans, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.tracking.tracker import NullTracker
@@ -66,18 +66,18 @@ second.finish(0)
 
 
 @pytest.fixture(scope="module")
-def plans() -> list[dict[str, object]]:
+def plans() -> list[FrozenPlan]:
     return compose_plans(["scale=smoke", "experiment=full,no_literature_arts"], multirun=True)
 
 
 @pytest.fixture
-def exp(plans: list[dict[str, object]]) -> Experiment:
+def exp(plans: list[FrozenPlan]) -> Experiment:
     exp = experiment_from(plans[0])
     exp.folder.mkdir(parents=True)
     return exp
 
 
-def run(folder: Path, plans: list[dict[str, object]], script: str, **variables: str) -> tuple[str, str]:
+def run(folder: Path, plans: list[FrozenPlan], script: str, **variables: str) -> tuple[str, str]:
     """What a script printed on stdout and on stderr. It has W&B and a process of its own, and must succeed."""
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "xgboost.py").write_text("")
@@ -91,7 +91,7 @@ def run(folder: Path, plans: list[dict[str, object]], script: str, **variables: 
 
 
 @pytest.mark.parametrize("script", [KILLED_EARLY, KILLED_LATE], ids=["early", "late"])
-def test_fault_55_a_killed_wandb_ends_nothing(tmp_path: Path, plans: list[dict[str, object]], script: str) -> None:
+def test_fault_55_a_killed_wandb_ends_nothing(tmp_path: Path, plans: list[FrozenPlan], script: str) -> None:
     """W&B not installed, no key, 401, hang in init/log/finish, its process killed: the result is identical, there is a
     warning, and the run ends within a bounded time. Here: wandb-core is killed, and a library imported afterwards."""
     printed, logged = run(tmp_path, plans, script)
@@ -100,7 +100,7 @@ def test_fault_55_a_killed_wandb_ends_nothing(tmp_path: Path, plans: list[dict[s
     assert "Traceback" not in logged
 
 
-def test_fault_55_no_run_becomes_part_of_another(tmp_path: Path, plans: list[dict[str, object]]) -> None:
+def test_fault_55_no_run_becomes_part_of_another(tmp_path: Path, plans: list[FrozenPlan]) -> None:
     """Variables of another W&B run in the environment (its id, its process, a sweep) neither merge the arms nor tie a
     job to the W&B process of its parent; a run that another process mirrors is not mirrored twice."""
     variables = {"WANDB_RUN_ID": "theirs", "WANDB_SWEEP_ID": "theirs", "WANDB_SERVICE": "3-1-unix-/nowhere"}
@@ -131,7 +131,7 @@ def test_fault_55_disabled_wandb_is_not_started(
     assert not list(Path(exp.runtime.root).glob("wandb"))
 
 
-def test_fault_55_wandb_that_is_not_installed_ends_nothing(tmp_path: Path, plans: list[dict[str, object]]) -> None:
+def test_fault_55_wandb_that_is_not_installed_ends_nothing(tmp_path: Path, plans: list[FrozenPlan]) -> None:
     """W&B not installed: the run continues without it, and a warning says so."""
     (tmp_path / "wandb.py").write_text("raise ImportError('No module named wandb')")
     printed, logged = run(tmp_path, plans, "print(opened(plans[0]).where)")
