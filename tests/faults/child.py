@@ -37,7 +37,7 @@ from reer.models.protocols import Prompt, Request, Sampling
 from reer.models.services.openai import ChatServer
 from reer.types import Message, item_seed
 from tests.fakes.plans import compose
-from tests.faults.injection import Fault, inject
+from tests.faults.injection import Fault, Point, inject
 
 assert aiohttp
 CONCURRENCY = 8  # calls of a judge in flight
@@ -62,7 +62,7 @@ class Job:
 class Report:
     """How often each fault point was passed, and the stages that were computed."""
 
-    counts: Mapping[str, int]
+    counts: Mapping[Point, int]
     computed: tuple[str, ...]
 
 

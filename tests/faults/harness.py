@@ -247,7 +247,7 @@ def places(count: int) -> tuple[int, int, int]:
     return 1, (count + 1) // 2, count
 
 
-def kills(counts: Mapping[str, int], point: Point) -> list[Fault]:
+def kills(counts: Mapping[Point, int], point: Point) -> list[Fault]:
     """A kill before the first call of a point, before and after the middle one, and after the last."""
     first, middle, last = places(counts[point])
     at: tuple[tuple[int, Kind], ...] = (
@@ -259,13 +259,13 @@ def kills(counts: Mapping[str, int], point: Point) -> list[Fault]:
     return [Fault(point=point, number=number, kind=kind) for number, kind in at]
 
 
-def second_kill(counts: Mapping[str, int], point: Point) -> tuple[Fault, Fault]:
+def second_kill(counts: Mapping[Point, int], point: Point) -> tuple[Fault, Fault]:
     """A kill at the middle append, and another before the first call of a point during recovery."""
     first = Fault(point="append", number=places(counts["append"])[1], kind="kill after")
     return first, Fault(point=point, number=1, kind="kill before")
 
 
-def errors(counts: Mapping[str, int], point: Point) -> list[Fault]:
+def errors(counts: Mapping[Point, int], point: Point) -> list[Fault]:
     """A full disk at the first and the last call of a point, and a broken one at the middle call."""
     kinds: tuple[Kind, ...] = ("ENOSPC", "EIO", "ENOSPC")
     return [Fault(point=point, number=n, kind=kind) for n, kind in zip(places(counts[point]), kinds, strict=True)]
@@ -277,7 +277,7 @@ class Lab:
 
     harness: Harness
     expected: Results
-    counts: Mapping[str, int]
+    counts: Mapping[Point, int]
     folder: Path
 
     def survive(self, *faults: Fault) -> Outcome:

@@ -51,14 +51,14 @@ class Points:
         return fault.kind if fault and (fault.point, fault.number) == (point, self.counts[point]) else None
 
     def around(
-        self, call: Callable[Arguments, Result], point_of: Callable[Arguments, Point | None]
+        self, call: Callable[Arguments, Result], point_of: Callable[..., Point | None]
     ) -> Callable[Arguments, Result]:
         """The call as a fault point; `point_of` names the point from the arguments, None for a call of no interest."""
 
         @wraps(call)
         def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
-            point = point_of(*arguments, **options)
-            kind = None if point is None else self.passing(point)
+            point: Point | None = point_of(*arguments, **options)
+            kind = self.passing(point) if point else None
             fail(kind)
             try:
                 return call(*arguments, **options)
@@ -86,7 +86,8 @@ class FaultyFile(io.BufferedIOBase):
     """A file opened for writing whose writes are fault points."""
 
     def __init__(self, stream: IO[bytes], point: Point, points: Points) -> None:
-        self._stream, self._point, self._points = stream, point, points
+        self._stream, self._points = stream, points
+        self._point: Point = point
 
     def write(self, content: bytes, /) -> int:  # type: ignore[override]
         kind = self._points.passing(self._point)
@@ -144,7 +145,8 @@ def inject(root: Path, fault: Fault | None) -> Points:
         stream = opened(file, mode, *arguments, **options)  # type: ignore[call-overload]
         if "b" not in mode or not set(mode) & set("wax") or not below(file):
             return stream
-        return FaultyFile(stream, "append" if "a" in mode else "write", points)
+        point: Point = "append" if "a" in mode else "write"
+        return FaultyFile(stream, point, points)
 
     def talks(point: Point) -> Callable[..., Point | None]:
         return lambda connection, *_: point if connection.family == socket.AF_INET else None
