@@ -76,8 +76,8 @@ def refuse_keys_in(overrides: Sequence[str]) -> None:
         if "env_set" in override or "env_copy" in override:
             for variable in filter(names_a_credential, re.findall(r"\w+", override)):
                 raise InputError(
-                    f"{key}: Hydra would write the value of {variable} to disk; set it in the environment of the "
-                    "command, which its jobs inherit"
+                    f"{key}: Hydra would write the value of {variable} to disk; jobs inherit the command's "
+                    "environment variables, so set it there"
                 )
 
 
