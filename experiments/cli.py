@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +12,6 @@ from typer.core import TyperGroup
 
 from reer.errors import Incomplete, InputError
 from reer.processes import Terminated, ended_by_requests
-from reer.secrets import redacted
-from reer.text import without_control_characters
 
 if TYPE_CHECKING:
     from experiments.config import FrozenPlan
@@ -128,7 +123,8 @@ def run(
 
 def _present(outcome: Outcome) -> int:
     """The arms side by side, the HTML page, and why each other job has no result. Returns the exit code."""
-    from experiments.report import terminal as show
+    from experiments.report import console as show
+    from experiments.report import terminal
     from experiments.report.compare import compare as compare_results
     from experiments.report.html import report_name, write_html
 
@@ -136,7 +132,7 @@ def _present(outcome: Outcome) -> int:
         comparisons = compare_results(outcome.results)
         if len(outcome.results) + len(outcome.unfinished) > 1:
             for comparison in comparisons:
-                show.comparison(comparison)
+                terminal.comparison(comparison)
         show.where(write_html(comparisons, outcome.root / report_name(outcome.results)))
     for job in outcome.unfinished:
         show.error(f"{job.run_name} did not finish: {job.failure}")
@@ -182,7 +178,7 @@ def doctor(
       reer doctor --store --repair runtime.root=outputs
     """
     from experiments import doctor as checks
-    from experiments.report import terminal as show
+    from experiments.report import console as show
 
     exp = _one(overrides, config_dir)
     if store:
@@ -211,7 +207,7 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
     """
     from experiments.config import compose_one, experiment_from
     from experiments.pipeline import synthetic_rows
-    from experiments.report import terminal as show
+    from experiments.report import console as show
     from experiments.run import pin
     from experiments.stages.synthesis import source_thinking
     from experiments.store.store import Store
@@ -276,13 +272,14 @@ def rerun(
       reer rerun short_trajectories --scale smoke --seed 1
     """
     from experiments import run as jobs
-    from experiments.report import terminal as show
+    from experiments.report import console as show
+    from experiments.report import terminal
     from experiments.report.compare import compare as compare_results
     from experiments.report.html import report_name, write_html
-    from experiments.store.runs import find_run
+    from experiments.store.runs import find_run, read_plan
 
-    result = jobs.execute(_read_plan(find_run(root / "runs", name, scale, seed) / "plan.json"))
-    show.summary(result)
+    result = jobs.execute(read_plan(find_run(root / "runs", name, scale, seed) / "plan.json"))
+    terminal.summary(result)
     show.where(write_html(compare_results([result]), root / report_name([result])))
 
 
@@ -293,13 +290,14 @@ def status(root: Root = Path("outputs")) -> None:
     \b
       reer status --root outputs
     """
-    from experiments.report import terminal as show
+    from experiments.report import console as show
+    from experiments.store.runs import state_of
 
     runs = [path.parent for path in sorted((root / "runs").glob("*/*/s*/plan.json"))]
     if not runs:
         show.line(f"no runs in {root / 'runs'}; start one with: reer run")
         return
-    show.table("runs", ("run", "state"), [("/".join(folder.parts[-3:]), _state(folder)) for folder in runs])
+    show.table("runs", ("run", "state"), [("/".join(folder.parts[-3:]), state_of(folder)) for folder in runs])
 
 
 @app.command()
@@ -309,11 +307,11 @@ def compare(root: Root = Path("outputs"), scale: Scale = None) -> None:
     \b
       reer compare --scale smoke
     """
-    from experiments.report import terminal as show
+    from experiments.report import terminal
     from experiments.report.compare import compare as compare_results
 
     for comparison in compare_results(_current_results(root, scale)):
-        show.comparison(comparison)
+        terminal.comparison(comparison)
 
 
 @app.command()
@@ -327,7 +325,7 @@ def report(
     \b
       reer report --out page.html
     """
-    from experiments.report import terminal as show
+    from experiments.report import console as show
     from experiments.report.compare import compare as compare_results
     from experiments.report.html import write_html
 
@@ -348,7 +346,7 @@ def choices(
     """
     from experiments.choices import choices as list_choices
     from experiments.choices import conf_folders
-    from experiments.report.terminal import show_choices
+    from experiments.report.console import show_choices
 
     show_choices(list_choices(conf_folders(config_dir), group))
 
@@ -357,15 +355,10 @@ def choices(
 def job(plan_file: Annotated[Path, typer.Argument(help="A frozen plan.")]) -> None:
     """Run one frozen plan: the process of one job of a sweep."""
     from experiments import run as jobs
-    from experiments.report import terminal as show
-
-    show.summary(jobs.execute(_read_plan(plan_file)))
-
-
-def _read_plan(path: Path) -> FrozenPlan:
+    from experiments.report import terminal
     from experiments.store.runs import read_plan
 
-    return read_plan(path)
+    terminal.summary(jobs.execute(read_plan(plan_file)))
 
 
 def _composed(overrides: Sequence[str] | None, multirun: bool, config_dir: Path | None) -> list[FrozenPlan]:
@@ -378,75 +371,60 @@ def _composed(overrides: Sequence[str] | None, multirun: bool, config_dir: Path 
 
 
 def _one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
-    from experiments.config import experiment_from
+    from experiments.config import compose_one, experiment_from
+    from experiments.revisions import pinned
 
-    plans = _composed(overrides, False, config_dir)
-    if len(plans) > 1:
-        raise InputError(f"want one experiment, got a sweep of {len(plans)}; leave out sweep=")
-    return experiment_from(plans[0])
+    plan = compose_one(list(overrides or ()), config_dir)
+    return experiment_from(pinned(plan, Path(plan["runtime"]["root"])))
 
 
 def _current_results(root: Path, scale: str | None) -> list[Result]:
     """Results whose stages are unchanged. A stale result is left out, and a line says so."""
-    from experiments.report import terminal as show
+    from experiments.report import console as show
     from experiments.store.runs import all_results
 
     current = []
     for result in all_results(root / "runs"):
         if scale not in (None, result.scale):
             continue
-        reason = _stale(result)
-        if reason:
+        if reason := result.why_stale():
             show.line(f"left out: {result.run_name}: {reason}")
         else:
             current.append(result)
     return current
 
 
-def _stale(result: Result) -> str:
-    """Why a result no longer counts; empty where it does."""
-    rebuilt = ", ".join(map(str, result.stale_steps()))
-    return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
-
-
-def _state(folder: Path) -> str:
-    from experiments.store.failures import read_failure
-    from experiments.store.runs import read_result
-
-    try:
-        result, failure = read_result(folder), read_failure(folder)
-    except InputError as error:
-        return str(error)
-    state = "unfinished" if result is None else "finished"
-    failed = f"last attempt failed: {failure}" if failure else ""
-    return "; ".join(filter(None, (state, result and _stale(result), failed)))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `reer`. Returns the exit code; expected errors are printed without a traceback."""
+    from experiments.report import console
+    from experiments.store.disk import disk_errors
+
     given = list(sys.argv[1:] if arguments is None else arguments)
-    prepare_streams()
-    quiet_libraries()
+    console.prepare_streams()
+    console.quiet_libraries()
     try:
         _refuse_flags(given)
-        app(_verb_first(given) or ["--help"], prog_name="reer")
+        with disk_errors(Path.cwd()):
+            app(_verb_first(given) or ["--help"], prog_name="reer")
     except SystemExit as stop:
         return _code_of(stop)
     except InputError as error:
-        _error(str(error))
+        console.error(str(error))
         return 2
     except Incomplete as error:
-        _error(str(error))
+        console.error(str(error))
         return 3
     return 0
 
 
 def _code_of(stop: SystemExit) -> int:
     """The exit code; what a library gave as a text instead of a code is an error, and shown."""
+    from experiments.report import console
+
     if stop.code in (INTERRUPTED, TERMINATED):
-        _error("interrupted; finished work is kept, rerun the same command to resume")
+        console.error("interrupted; finished work is kept, rerun the same command to resume")
     if isinstance(stop.code, str):
-        _error(stop.code)
+        console.error(stop.code)
         return 1
     return stop.code or 0
 
@@ -463,47 +441,6 @@ def _verb_first(given: list[str]) -> list[str]:
     if given[:1] in (["-m"], ["--multirun"]):
         return [*given[1:2], given[0], *given[2:]]
     return given
-
-
-def prepare_streams() -> None:
-    """Give a closed stdin, stdout or stderr to the null device, because a file that is opened later would get its
-    number, and with it all output. A character that the encoding of a stream lacks is replaced, and no error."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(number, True)
-    os.close(number)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
-def _error(text: str) -> None:
-    from experiments.report import terminal as show
-
-    show.error(text)
-
-
-class ShowableFormatter(logging.Formatter):
-    """Formats a log line, with the exception it may have, without control characters and secrets."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redacted(without_control_characters(super().format(record)))
-
-
-def quiet_libraries() -> None:
-    """Show our log lines, not the libraries' progress bars. Idle OpenMP threads must not spin: they cost a busy machine
-    up to seven times the time. Called before torch is imported."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    handler = logging.StreamHandler()
-    handler.setFormatter(ShowableFormatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    for name in ("experiments", "reer", "evals"):
-        logging.getLogger(name).setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

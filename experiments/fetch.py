@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import OnProgress, fetch, file_states
 from experiments.choices import CONF, choice_names
-from experiments.report import terminal as show
+from experiments.report import console as show
 from reer.errors import InputError, near
 
 

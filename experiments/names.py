@@ -81,8 +81,8 @@ def refuse_keys_in(overrides: Sequence[str]) -> None:
         if "env_set" in override or "env_copy" in override:
             for variable in filter(names_a_credential, re.findall(r"\w+", override)):
                 raise InputError(
-                    f"{key}: Hydra would write the value of {variable} to disk; set this environment variable for the "
-                    "command instead, its jobs inherit it"
+                    f"{key}: Hydra would write the value of {variable} to disk; jobs inherit the command's "
+                    "environment variables, so set it there"
                 )
 
 

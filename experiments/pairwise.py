@@ -10,8 +10,9 @@ from evals.judging.pairwise import PairwiseResult, judge_pairs
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
-from experiments.report import terminal as show
+from experiments.report import console as show
 from experiments.report.formatting import difference_text
+from experiments.report.terminal import Progress
 from experiments.stages import evaluation
 from experiments.store.metrics import counts
 from experiments.store.runs import Result, find_run, read_result
@@ -48,7 +49,7 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
     records = Judgements(exp.runtime.judgements_folder or exp.runtime.store / "judgements")
     with (
         JudgeSession(exp.judge, records, exp.runtime.device, exp.budget.usd) as session,
-        show.Progress(title, 1) as progress,
+        Progress(title, 1) as progress,
     ):
         progress.started(evaluation.generate.named(name))
         result, verdicts = judge_pairs(

@@ -24,7 +24,8 @@ from experiments.choices import CONF, conf_folders
 from experiments.config import BASIC, FrozenPlan, compose_jobs, experiment_from, register, search_path_override
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
-from experiments.report import terminal as show
+from experiments.report import console as show
+from experiments.report import terminal
 from experiments.report.confounds import confounds
 from experiments.revisions import commit_on_hub, pinned
 from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, write_failure
@@ -76,7 +77,7 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
     plans = [pin(plan) for plan in jobs.plans]
     check_all(plans)
     if not jobs.is_sweep:
-        show.summary(execute(plans[0]))
+        terminal.summary(execute(plans[0]))
         codes: list[int | None] = [DONE]
     elif jobs.launcher == BASIC:
         codes = [launch(plan) for plan in plans]
@@ -149,7 +150,7 @@ def _tracked_meanwhile(exp: Experiment, steps: Steps) -> str | None:
 
 def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) -> dict[StepName, Artifact]:
     names = {step.fingerprint: name for name, step in steps.items()}
-    with show.Progress(exp.run_name, len(names)) as progress:
+    with terminal.Progress(exp.run_name, len(names)) as progress:
 
         def started(step: Step) -> None:
             attempt.stage = str(names[step.fingerprint])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from experiments.plan import Plan, StageCost, StagePlan
-from experiments.report import terminal as show
+from experiments.report import console as show
 
 ARMS_IN_A_TABLE = 3  # fit 80 columns
 STATUS = {"cached": "cached", "started": "resume", "to run": "will run"}

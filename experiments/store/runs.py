@@ -17,6 +17,7 @@ from typing_extensions import TypeForm
 
 from experiments.experiment import Experiment
 from experiments.store.disk import disk_errors
+from experiments.store.failures import read_failure
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.metrics import StageMetrics, read_metrics
 from experiments.store.records import REPAIR, read_document, read_object, verified, write_document
@@ -168,6 +169,22 @@ class Result:
     def stale_steps(self) -> list[StepName]:
         """Steps whose stage result was removed, damaged or rebuilt since this result was written."""
         return [name for name, step in self.steps.items() if build_of(step.path) != step.build]
+
+    def why_stale(self) -> str:
+        """Why this result no longer counts; empty where it does."""
+        rebuilt = ", ".join(map(str, self.stale_steps()))
+        return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
+
+
+def state_of(folder: Path) -> str:
+    """The state of a run in words: whether it has finished, whether its result still counts, and why it failed."""
+    try:
+        result, failure = read_result(folder), read_failure(folder)
+    except InputError as error:
+        return str(error)
+    state = "unfinished" if result is None else "finished"
+    failed = f"last attempt failed: {failure}" if failure else ""
+    return "; ".join(filter(None, (state, result and result.why_stale(), failed)))
 
 
 def write_result(

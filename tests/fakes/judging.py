@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ PRICES = {"usd_per_million_read": 100.0, "usd_per_million_written": 1000.0}
 MOST_USD = 0.11  # a call costs less: its prompt has under 100 bytes, its reply at most 100 tokens
 
 
-def judge(url: str, prices: dict[str, float] = PRICES, **settings: Any) -> Judge:
+def judge(url: str, prices: Mapping[str, Any] = PRICES, **settings: Any) -> Judge:
     """A judge at `url`, whose calls cost at most `MOST_USD`; settings are those of its server."""
     model = ChatServer(model="m", base_url=url, **{"health_check": False, "attempts": 2, **settings})
     return Judge(name="j", model=model, temperature=0.5, top_p=0.9, max_tokens=100, attempts=1, **prices)

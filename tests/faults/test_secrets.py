@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from evals.judging.records import Judgements
-from experiments.cli import ShowableFormatter
 from experiments.config import compose_jobs
-from experiments.report import terminal
+from experiments.report import console
+from experiments.report.console import ShowableFormatter
 from reer.errors import Incomplete, InputError
 from reer.models.services.anthropic import AnthropicServer
 from reer.models.services.openai import ChatServer
@@ -114,7 +114,7 @@ def reer_plain(folder: Path, url: str) -> str:
     with pytest.raises((InputError, Incomplete)) as raised:
         verdicts(folder, url, key_variable="REER_JUDGE", attempts=1)
     assert CANARY not in str(raised.value)
-    return terminal.escape(str(raised.value))
+    return console.escape(str(raised.value))
 
 
 @pytest.mark.usefixtures("canary")
@@ -206,8 +206,8 @@ HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x9b31m\x00\x7f[bold]<script>\r=HYPERLINK()\tl
 def test_fault_58_hostile_text_is_inert_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     """Control characters other than newline and tab reach the terminal neither from errors, tables and progress lines
     nor from log lines; markup stays text."""
-    terminal.error(HOSTILE)
-    terminal.Console(highlight=False).print(terminal.escape(HOSTILE))
+    console.error(HOSTILE)
+    console.Console(highlight=False).print(console.escape(HOSTILE))
     log_line = ShowableFormatter("%(message)s").format(logging.makeLogRecord({"msg": "%s", "args": (HOSTILE,)}))
     shown = capfd.readouterr()
     for text in (shown.err, shown.out, log_line):

@@ -10,8 +10,8 @@ import pytest
 from evals.benchmark import Measure
 from evals.judging.reliability import AnchorScores, NullAnswerScore
 from evals.statistics.agreement import Agreement
-from experiments.report import formatting
-from experiments.report import terminal as show
+from experiments.report import console as show
+from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
 from experiments.report.html import write_html
 from experiments.report.published import table
@@ -298,7 +298,7 @@ def test_the_page_and_the_terminal_show_everything_and_escape_model_text(
     for text in ("&lt;script&gt;", "null answer: empty", "Over seeds 0, 1", "39/40, 1–9", "different"):
         assert text in page, text
     for comparison in comparisons:
-        show.comparison(comparison)
+        terminal.comparison(comparison)
     printed = capsys.readouterr().out
     for text in ("alert('a judge", "null answer", "over seeds 0, 1", "39/40,", "different"):
         assert text in printed, text
@@ -343,7 +343,7 @@ def test_tables_fit_the_terminal_and_keep_names_whole(
     assert max(map(len, printed.splitlines())) <= columns
     for piece in ("reflection", "literature", "single_pass", "trajectories"):
         assert piece in printed, piece
-    show.comparison(comparison)
+    terminal.comparison(comparison)
 
 
 @pytest.mark.parametrize(

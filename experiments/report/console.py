@@ -1,0 +1,190 @@
+"""The terminal: streams, messages and tables.
+
+Tables fit the terminal (80 columns where there is none): wide ones are split by arms, and names wrap at separators.
+Nothing here is slow to import, so that verbs which only read stay fast.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, TextIO, cast
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape as escape_markup
+from rich.table import Table
+
+from experiments.choices import Choice
+from reer.secrets import redacted
+from reer.text import without_control_characters
+
+NAME_WIDTH = 24  # characters of a row's label before it wraps
+ARM_WIDTH = 13  # characters of an arm's name at the head of a column
+PADDING = 3  # characters between two columns
+
+
+class Output(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr`, whichever object it is by now, as a file that takes every text: where one cannot be
+    written (a full disk, a closed terminal), it and all later ones are dropped, because a display is no reason to end a
+    run."""
+
+    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+        self.name = name
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout if self.name == "stdout" else sys.stderr
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Send what is still buffered, and all that follows, to the null device."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.stream.fileno())
+        os.close(null)
+
+
+console = Console(file=cast(TextIO, Output("stdout")), highlight=False)
+errors = Console(file=cast(TextIO, Output("stderr")), highlight=False)
+
+
+def escape(text: str) -> str:
+    """A text as it may be shown: without markup, control characters and secrets."""
+    return escape_markup(redacted(without_control_characters(text)))
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table with its title above. The first column holds names, which wrap at separators."""
+    console.print(f"\n[bold]{escape(title)}[/]")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, text in enumerate(head):
+        shown.add_column(escape(text), no_wrap=i == 0)
+    for label, *cells in rows:
+        shown.add_row(escape(folded(label, NAME_WIDTH)), *(escape(cell) for cell in cells))
+    console.print(shown)
+
+
+def table_by_arms(title: str, arms: Sequence[str], rows: Sequence[Sequence[str]], head: str = "") -> None:
+    """A table with one column per arm, split into several where the terminal is too narrow for all arms."""
+    names = [folded(arm, ARM_WIDTH) for arm in arms]
+    lines = [folded(row[0], NAME_WIDTH).split("\n") for row in rows]
+    left = max((len(text) for label in lines for text in label), default=0)
+    widths = [
+        max(len(text) for text in [*names[i].split("\n"), *(row[i + 1] for row in rows)]) for i in range(len(arms))
+    ]
+    for part in parts(widths, console.width - left):
+        table(title, (head, *names[part]), [(row[0], *row[1:][part]) for row in rows])
+
+
+def parts(widths: Sequence[int], room: int) -> list[slice]:
+    """Consecutive columns that fit into `room` characters together with their padding; at least one in each part."""
+    slices: list[slice] = []
+    start, used = 0, 0
+    for i, width in enumerate(widths):
+        if i > start and used + width + PADDING > room:
+            slices.append(slice(start, i))
+            start, used = i, 0
+        used += width + PADDING
+    return [*slices, slice(start, len(widths))] if widths else []
+
+
+def folded(name: str, width: int) -> str:
+    """A name in lines of at most `width` characters, broken after separators; a longer piece stays whole."""
+    lines = [""]
+    for piece in re.findall(r"[^\s_/+=.:-]+[\s_/+=.:-]*|[\s_/+=.:-]+", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(text.rstrip() for text in lines)
+
+
+def line(text: str) -> None:
+    console.print(escape(text), soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """An error for the user, without a traceback: the text contains what to do."""
+    errors.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+
+
+def where(path: Path) -> None:
+    console.print(f"HTML report: {escape(str(path))}", soft_wrap=True)
+
+
+def show_choices(choices: Sequence[Choice]) -> None:
+    """The choices of each group with a sentence on each; * marks the default, and for what where a group fills several
+    keys (`model`)."""
+    for group, members in groupby(choices, key=lambda choice: choice.group):
+        rows = [(_marked(choice), choice.description) for choice in members]
+        table(group, ("choice", "description"), rows)
+    line("* used where no override is given; override with GROUP=CHOICE, e.g. search=single_pass")
+
+
+def _marked(choice: Choice) -> str:
+    if not choice.used_by:
+        return choice.name
+    keys = [key for key in choice.used_by if key != choice.group]
+    return f"{choice.name} *" + (f"\n({', '.join(keys)})" if keys else "")
+
+
+def prepare_streams() -> None:
+    """Give a closed stdin, stdout or stderr to the null device, because a file that is opened later would get its
+    number, and with it all output. A character that the encoding of a stream lacks is replaced, and no error."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+class ShowableFormatter(logging.Formatter):
+    """Formats a log line, with the exception it may have, without control characters and secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(without_control_characters(super().format(record)))
+
+
+def quiet_libraries() -> None:
+    """Show our log lines, not the libraries' progress bars. Idle OpenMP threads must not spin: they cost a busy machine
+    up to seven times the time. Called before torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    handler = logging.StreamHandler()
+    handler.setFormatter(ShowableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    for name in ("experiments", "reer", "evals"):
+        logging.getLogger(name).setLevel(logging.INFO)
