@@ -110,12 +110,16 @@ def check_all(plans: Sequence[FrozenPlan]) -> None:
 
 
 def preflight(exp: Experiment) -> Steps:
-    """Every mistake that can be found before any work: names, keys, files, parallelism. Returns the steps."""
+    """Every mistake that can be found before any work: names, keys, files, judges, parallelism. Returns the steps."""
     steps = pipeline(exp)
     check_name(exp, steps)
+    judges = [exp.judge] if exp.reliability.second is None else [exp.judge, exp.reliability.second]
     for benchmark in exp.benchmark.values():
         if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
+            for judge in judges:
+                judge.require_grades_of(benchmark)
+                judge.require_prices(exp.budget.usd)
     doctor.require(exp)
     return steps
 

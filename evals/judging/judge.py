@@ -14,7 +14,7 @@ from evals.benchmark import Benchmark
 from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
-from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, Sampling, Scorer
+from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, RemoteModel, Sampling, Scorer
 from reer.parts import Name
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -97,6 +97,23 @@ class Judge:
     def usd(self, read_tokens: float, written_tokens: float) -> float:
         """The price of these numbers of prompt tokens and generated tokens."""
         return (read_tokens * self.usd_per_million_read + written_tokens * self.usd_per_million_written) / 1e6
+
+    def require_prices(self, budget_usd: float | None) -> None:
+        """Raise InputError where a budget cannot hold, because this judge costs money at an unknown price."""
+        if budget_usd is not None and not self.usd_per_million_written and isinstance(self.model, RemoteModel):
+            raise InputError(
+                f"budget.usd needs the prices of judge {self.name}: set its usd_per_million_read and "
+                "usd_per_million_written"
+            )
+
+    def require_grades_of(self, benchmark: Benchmark) -> None:
+        """Raise InputError where the judge grades by probabilities and a verdict of the benchmark is not one of its
+        grades."""
+        if self.grades and self.grades != benchmark.grades:
+            raise InputError(
+                f"judge.grades: {benchmark.name} needs verdicts that are more than one grade of {list(self.grades)}; "
+                "choose a judge that replies in text, or another benchmark"
+            )
 
     @contextmanager
     def open(self, device: Device, folder: Path) -> Iterator[Generator]:

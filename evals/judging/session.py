@@ -11,7 +11,7 @@ from typing import Self
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements, Question, judgement
 from reer.errors import Incomplete, InputError
-from reer.models.protocols import Billed, Completion, Device, Generator, RemoteModel
+from reer.models.protocols import Billed, Completion, Device, Generator
 
 TURN_TOKENS = 16  # a chat template adds at most this many to a turn
 UNANSWERED = Completion(text="", stopped="unanswered", prompt_tokens=0, tokens=0)
@@ -38,10 +38,7 @@ class JudgeSession:
     def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:
         if budget_usd is not None and not 0 <= budget_usd < math.inf:
             raise InputError(f"budget.usd: want a number of dollars from 0 up, or null for no limit, got {budget_usd}")
-        if budget_usd is not None and not judge.usd_per_million_written and isinstance(judge.model, RemoteModel):
-            raise InputError(
-                "budget.usd needs the judge's prices: set judge.usd_per_million_read and judge.usd_per_million_written"
-            )
+        judge.require_prices(budget_usd)
         self.judge, self.records, self.device, self.budget_usd = judge, records, device, budget_usd
         self.paid_usd, self.asked = 0.0, 0
         self._opened = ExitStack()

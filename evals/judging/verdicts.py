@@ -15,7 +15,6 @@ from evals.judging.judge import Judge
 from evals.judging.records import Question
 from evals.judging.session import Answer, JudgeSession
 from evals.replies import Malformed
-from reer.errors import InputError
 from reer.models.protocols import Completion, Prompt, Request
 from reer.types import item_seed
 
@@ -36,11 +35,7 @@ def judge_all(
     where the judge grades by probabilities and the benchmark's verdicts are not one of its grades.
     """
     judge = session.judge
-    if judge.grades and judge.grades != benchmark.grades:
-        raise InputError(
-            f"judge.grades: {benchmark.name} needs verdicts that are more than one grade of {list(judge.grades)}; "
-            "choose a judge that replies in text, or another benchmark"
-        )
+    judge.require_grades_of(benchmark)
     answered = {response.item_id: response for response in responses}
     calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge.delimit_answer)]
     verdicts: dict[int, Verdict] = {}

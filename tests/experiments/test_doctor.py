@@ -12,6 +12,7 @@ from experiments.choices import CONF
 from experiments.doctor import informational, require, required
 from experiments.pipeline import pipeline
 from experiments.plan import training_cost_of, training_set_size
+from experiments.run import preflight
 from experiments.store.step import StepName
 from reer.errors import InputError
 from reer.models.protocols import Completion, Prompt, Request, Sampling
@@ -19,6 +20,7 @@ from reer.types import Message
 from tests.fakes.plans import compose as one
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
+UNPRICED = "reliability.second.usd_per_million_written=0"
 RUNTIMES = sorted(path.stem for path in (CONF / "runtime").glob("*.yaml"))
 
 
@@ -130,3 +132,25 @@ def test_a_branch_of_a_data_set_passes_online_and_fails_offline(monkeypatch: pyt
     assert failed("scale=smoke", "source=deepwriting") == ["source's revision"]
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert failed("scale=smoke", "source=deepwriting") == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("budget.usd=1",), "budget.usd needs the prices of judge"),
+        (
+            (
+                "budget.usd=1",
+                "judge=scripted",
+                "reliability=two_judges",
+                "reliability.second.usd_per_million_written=0",
+            ),
+            "needs the prices",
+        ),
+        (("judge=local_probabilities", "judge.grades=[1,2,3]"), "needs verdicts that are more than one grade"),
+    ],
+)
+def test_a_judge_that_cannot_grade_is_refused_before_any_work(overrides: tuple[str, ...], message: str) -> None:
+    server = ("judge=server", "judge.model.model=m", "judge.model.base_url=http://localhost:1/v1")
+    with pytest.raises(InputError, match=message):
+        preflight(one("scale=smoke", *(() if any("judge=" in o for o in overrides) else server), *overrides))
