@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from reer.errors import Incomplete, InputError
-from reer.processes import Terminated, ended_by_requests
+from reer.processes import Terminated, ended_by_requests, prepare_streams
 
 if TYPE_CHECKING:
     from experiments.config import FrozenPlan
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from experiments.store.runs import Result
 
 INTERRUPTED, TERMINATED = 130, 143
-REFUSED_FLAGS = {
-    "--experimental-rerun": "it loads a pickle, which can run any code; repeat a run with: reer rerun NAME"
-}
+REFUSED_FLAG = "--experimental-rerun"  # of Hydra
 
 
 class _Verbs(TyperGroup):
@@ -280,12 +277,13 @@ def status(root: Root = Path("outputs")) -> None:
       reer status --root outputs
     """
     from experiments.report import terminal as show
+    from experiments.store.failures import state_of
 
     runs = [path.parent for path in sorted((root / "runs").glob("*/*/s*/plan.json"))]
     if not runs:
         show.line(f"no runs in {root / 'runs'}; start one with: reer run")
         return
-    show.table("runs", ("run", "state"), [("/".join(folder.parts[-3:]), _state(folder)) for folder in runs])
+    show.table("runs", ("run", "state"), [("/".join(folder.parts[-3:]), state_of(folder)) for folder in runs])
 
 
 @app.command()
@@ -373,34 +371,19 @@ def _one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment
 def _current_results(root: Path, scale: str | None) -> list[Result]:
     """Results whose stages are unchanged. A stale result is left out, and a line says so."""
     from experiments.report import terminal as show
+    from experiments.store.failures import staleness
     from experiments.store.runs import all_results
 
     current = []
     for result in all_results(root / "runs"):
         if scale not in (None, result.scale):
             continue
-        reason = _stale(result)
+        reason = staleness(result)
         if reason:
             show.line(f"left out: {result.run_name}: {reason}")
         else:
             current.append(result)
     return current
-
-
-def _stale(result: Result) -> str:
-    """Why a result no longer counts; empty where it does."""
-    rebuilt = ", ".join(map(str, result.stale_steps()))
-    return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
-
-
-def _state(folder: Path) -> str:
-    from experiments.store.failures import read_failure
-    from experiments.store.runs import read_result
-
-    result, failure = read_result(folder), read_failure(folder)
-    state = "unfinished" if result is None else "finished"
-    failed = f"last attempt failed: {failure}" if failure else ""
-    return "; ".join(filter(None, (state, result and _stale(result), failed)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -409,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     quiet_libraries()
     try:
-        _refuse_flags(given)
+        _refuse_pickle(given)
         app(_verb_first(given) or ["--help"], prog_name="reer")
     except SystemExit as stop:
         return _code_of(stop)
@@ -432,31 +415,16 @@ def _code_of(stop: SystemExit) -> int:
     return stop.code or 0
 
 
-def _refuse_flags(given: Sequence[str]) -> None:
-    for argument in given:
-        flag = argument.partition("=")[0]
-        if flag in REFUSED_FLAGS:
-            raise InputError(f"{flag} is refused: {REFUSED_FLAGS[flag]}")
+def _refuse_pickle(given: Sequence[str]) -> None:
+    if any(argument.partition("=")[0] == REFUSED_FLAG for argument in given):
+        raise InputError(
+            f"{REFUSED_FLAG} is refused: it loads a pickle, which can run any code; repeat a run with: reer rerun NAME"
+        )
 
 
 def _verb_first(given: list[str]) -> list[str]:
     """The arguments with a `-m` that stands before the verb moved behind it."""
-    if given[:1] in (["-m"], ["--multirun"]):
-        return [*given[1:2], given[0], *given[2:]]
-    return given
-
-
-def prepare_streams() -> None:
-    """Give a closed stdin, stdout or stderr to the null device, because a file that is opened later would get its
-    number, and with it all output. A character that the encoding of a stream lacks is replaced, and no error."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(number, True)
-    os.close(number)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    return [*given[1:2], given[0], *given[2:]] if given[:1] in (["-m"], ["--multirun"]) else given
 
 
 def _error(text: str) -> None:

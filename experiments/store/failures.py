@@ -1,4 +1,4 @@
-"""Why the last attempt at a run has no result: `failure.json` in the run's folder, until an attempt succeeds."""
+"""The state of a run. Why its last attempt has no result stands in `failure.json` in its folder, until one succeeds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import TracebackType
 
 from pydantic import TypeAdapter, ValidationError
 
+from experiments.store.runs import Result, read_result
 from reer.errors import Incomplete, InputError
 from reer.files import write_json
 
@@ -75,3 +76,17 @@ def read_failure(folder: Path) -> Failure | None:
 def forget_failure(folder: Path) -> None:
     """Remove the failure of an earlier attempt."""
     (folder / FILE).unlink(missing_ok=True)
+
+
+def state_of(folder: Path) -> str:
+    """The state of the run in a folder, in words: finished or not, stale or not, and why its last attempt failed."""
+    result, failure = read_result(folder), read_failure(folder)
+    state = "unfinished" if result is None else "finished"
+    stale = staleness(result) if result else ""
+    return "; ".join(filter(None, (state, stale, f"last attempt failed: {failure}" if failure else "")))
+
+
+def staleness(result: Result) -> str:
+    """Why a result no longer counts; empty where it does."""
+    rebuilt = ", ".join(map(str, result.stale_steps()))
+    return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
