@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from reer.errors import Incomplete, InputError
-from reer.processes import Terminated, ended_by_requests
+from reer.processes import Terminated, ended_by_requests, prepare_streams
 
 if TYPE_CHECKING:
     from experiments.config import FrozenPlan
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from experiments.store.runs import Result
 
 INTERRUPTED, TERMINATED = 130, 143
-REFUSED_FLAGS = {
-    "--experimental-rerun": "it loads a pickle, which can run any code; repeat a run with: reer rerun NAME"
-}
+REFUSED_FLAG = "--experimental-rerun"  # of Hydra
 
 
 class _Verbs(TyperGroup):
@@ -396,14 +394,14 @@ def _current_results(root: Path, scale: str | None) -> list[Result]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `reer`. Returns the exit code; expected errors are printed without a traceback."""
+    prepare_streams()
     from experiments.report import console
     from experiments.store.disk import disk_errors
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    console.prepare_streams()
     console.quiet_libraries()
     try:
-        _refuse_flags(given)
+        _refuse_pickle(given)
         with disk_errors(Path.cwd()):
             app(_verb_first(given) or ["--help"], prog_name="reer")
     except SystemExit as stop:
@@ -429,18 +427,16 @@ def _code_of(stop: SystemExit) -> int:
     return stop.code or 0
 
 
-def _refuse_flags(given: Sequence[str]) -> None:
-    for argument in given:
-        flag = argument.partition("=")[0]
-        if flag in REFUSED_FLAGS:
-            raise InputError(f"{flag} is refused: {REFUSED_FLAGS[flag]}")
+def _refuse_pickle(given: Sequence[str]) -> None:
+    if any(argument.partition("=")[0] == REFUSED_FLAG for argument in given):
+        raise InputError(
+            f"{REFUSED_FLAG} is refused: it loads a pickle, which can run any code; repeat a run with: reer rerun NAME"
+        )
 
 
 def _verb_first(given: list[str]) -> list[str]:
     """The arguments with a `-m` that stands before the verb moved behind it."""
-    if given[:1] in (["-m"], ["--multirun"]):
-        return [*given[1:2], given[0], *given[2:]]
-    return given
+    return [*given[1:2], given[0], *given[2:]] if given[:1] in (["-m"], ["--multirun"]) else given
 
 
 if __name__ == "__main__":

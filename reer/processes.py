@@ -1,8 +1,9 @@
-"""Signals that ask a process to end, and child processes that end with their parent."""
+"""Signals that ask a process to end, child processes that end with their parent, and closed standard streams."""
 
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import subprocess
@@ -99,3 +100,16 @@ def _end_with(parent: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it ended before the request above
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def prepare_streams() -> None:
+    """Give a closed stdin, stdout or stderr to the null device, because a file that is opened later would get its
+    number, and with it all output. A character that the encoding of a stream lacks is replaced, and no error."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -155,19 +155,6 @@ def _marked(choice: Choice) -> str:
     return f"{choice.name} *" + (f"\n({', '.join(keys)})" if keys else "")
 
 
-def prepare_streams() -> None:
-    """Give a closed stdin, stdout or stderr to the null device, because a file that is opened later would get its
-    number, and with it all output. A character that the encoding of a stream lacks is replaced, and no error."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(number, True)
-    os.close(number)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 class ShowableFormatter(logging.Formatter):
     """Formats a log line, with the exception it may have, without control characters and secrets."""
 

@@ -1,4 +1,4 @@
-"""Why the last attempt at a run has no result: `failure.json` in the run's folder, until an attempt succeeds."""
+"""The state of a run. Why its last attempt has no result stands in `failure.json` in its folder, until one succeeds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from reer.errors import Incomplete, InputError
 from reer.files import write_json
+from reer.secrets import redacted
 
 FILE = "failure.json"
 
@@ -49,10 +50,10 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted"
     if isinstance(error, InputError | Incomplete | SystemExit):
-        return str(error)
+        return redacted(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return redacted(f"{type(error).__name__}: {error}{place}")
 
 
 def write_failure(folder: Path, failure: Failure) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reer.files import AppendLog
+from reer.logs import AppendLog
 from tests.faults import fuzz
 
 FUZZ_SECONDS = float(os.environ.get("REER_FUZZ_SECONDS", "60"))

@@ -182,8 +182,7 @@ def test_output_that_cannot_be_written_ends_nothing(redirection: str, tmp_path: 
 
 def test_a_file_that_is_opened_while_stdout_is_closed_gets_no_output(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text(
-        "import os\nfrom pathlib import Path\n"
-        "from experiments.report.console import prepare_streams\nprepare_streams()\n"
+        "import os\nfrom pathlib import Path\nfrom reer.processes import prepare_streams\nprepare_streams()\n"
         "Path('n').write_text(str(os.open('file', os.O_CREAT)))\n"
     )
     shell(f"{sys.executable} run.py >&- 2>&- <&-", tmp_path)
