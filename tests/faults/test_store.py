@@ -136,7 +136,11 @@ def test_fault_08_work_that_is_done_is_kept_when_an_input_is_rebuilt(tmp_path: P
     assert a_store(tmp_path).build(saving(numbers=numbers(count=2))).metrics == RowMetrics(rows=1)
 
 
-@pytest.mark.parametrize("owner", ["elsewhere pid 1 since 1999-01-01", f"localhost pid {os.getpid()} since 2030-01-01"])
+@pytest.mark.parametrize(
+    "owner",
+    ["elsewhere pid 1 since 1999-01-01", f"localhost pid {os.getpid()} since 2030-01-01"],
+    ids=["another host", "this host"],
+)
 def test_fault_09_a_lock_that_nobody_holds_is_free(tmp_path: Path, owner: str) -> None:
     """A lock file left by a dead process, by one with a reused pid, or by another host does not stop a run: the system
     frees a lock when its holder ends, and what the file says decides nothing."""
