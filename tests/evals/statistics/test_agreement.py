@@ -1,5 +1,7 @@
 """Agreement of two lists of scores, and the slope of scores on length, in their limiting cases."""
 
+import pytest
+
 from evals.statistics.agreement import Agreement, LengthSlope, agreement, length_slope
 
 
@@ -24,3 +26,9 @@ def test_opposite_scores_have_a_negative_alpha() -> None:
 
 def test_answers_of_one_length_have_no_slope() -> None:
     assert length_slope([("a b", 3.0)] * 9) == LengthSlope(slope_per_doubling=None, p=None, answers=9)
+
+
+def test_alpha_is_that_of_krippendorffs_definition() -> None:
+    """By hand: the squared differences within items average 1.25, all differences between scores 2 * 2.125."""
+    first, second = {"a": 1, "b": 2, "c": 4, "d": 5}, {"a": 1, "b": 3, "c": 4, "d": 3}
+    assert agreement(first, second).alpha == pytest.approx(1 - 1.25 / 4.25)
