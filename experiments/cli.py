@@ -244,6 +244,7 @@ def pairwise(
     arm: Annotated[str, typer.Argument(help="A finished run.")],
     baseline: Annotated[str, typer.Argument(help="The finished run it is compared with.")],
     overrides: Overrides = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Judge the answers of two runs head to head.
 
@@ -254,7 +255,7 @@ def pairwise(
     """
     from experiments import pairwise as head_to_head
 
-    head_to_head.pairwise(arm, baseline, overrides or ())
+    head_to_head.pairwise(arm, baseline, overrides or (), config_dir)
 
 
 @app.command()

@@ -90,7 +90,7 @@ def required(exp: Experiment) -> Iterator[Check]:
 def _keys(exp: Experiment) -> Iterator[Check]:
     judges = {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
     models = {"generator": exp.generator.model, "scorer": exp.scorer.model, **{r: j.model for r, j in judges.items()}}
-    folder = exp.runtime.judgements_folder or exp.runtime.store / "judgements"
+    folder = exp.runtime.judgements_folder
     for role, model in models.items():
         if isinstance(model, Endpoint) and model.key_variable:
             present = bool(os.environ.get(model.key_variable))

@@ -127,8 +127,8 @@ class Runtime:
         return Path(self.root) / "store"
 
     @property
-    def judgements_folder(self) -> Path | None:
-        return Path(self.judgements) if self.judgements else None
+    def judgements_folder(self) -> Path:
+        return Path(self.judgements) if self.judgements else self.store / "judgements"
 
     @property
     def runs(self) -> Path:

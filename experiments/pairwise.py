@@ -20,12 +20,12 @@ from reer.errors import InputError
 from reer.files import plain, write_json, write_rows
 
 
-def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str]) -> None:
+def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str], config_dir: Path | None = None) -> None:
     """Compare two finished runs, given by name; the overrides (`judge=`, `scale=`, `seed=`, `benchmark=`) choose the
     judge and which runs of these names are meant."""
     from experiments.config import compose_one, experiment_from
 
-    exp = experiment_from(compose_one(overrides))
+    exp = experiment_from(compose_one(overrides, config_dir))
     arm, baseline = (_result(exp, name) for name in (arm_name, baseline_name))
     for name, benchmark in exp.benchmark.items():
         answered = all(run.folder_of(evaluation.generate, name) for run in (arm, baseline))
@@ -46,7 +46,7 @@ def _result(exp: Experiment, name: str) -> Result:
 def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result, baseline: Result) -> None:
     """Judge the answers to one benchmark, write verdicts and result below `pairwise/`, and print the result."""
     items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
-    records = Judgements(exp.runtime.judgements_folder or exp.runtime.store / "judgements")
+    records = Judgements(exp.runtime.judgements_folder)
     with (
         JudgeSession(exp.judge, records, exp.runtime.device, exp.budget.usd) as session,
         Progress(title, 1) as progress,

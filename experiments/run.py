@@ -26,7 +26,7 @@ from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show
 from experiments.report import terminal
-from experiments.report.confounds import confounds
+from experiments.report.measures import confounds
 from experiments.revisions import commit_on_hub, pinned
 from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, write_failure
 from experiments.store.fingerprint import Json, encode, fingerprint

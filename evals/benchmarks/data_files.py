@@ -58,6 +58,11 @@ class DataFiles:
     name: str = field(default="", metadata={"identity": False})
 
     @property
+    def key(self) -> str:
+        """The configuration key of these files, for messages."""
+        return f"benchmark.{self.name}.data" if self.name else "data"
+
+    @property
     def origin(self) -> str:
         """Repository and commit, for messages."""
         return f"{self.upstream} at {self.commit}" if self.commit else self.upstream
@@ -68,10 +73,10 @@ class DataFiles:
         try:
             return _pinned(path, self.sha256[name])
         except FileNotFoundError:
-            command = f"run `reer fetch {self.name}` with the same data.folder, or " if self.name else ""
+            command = f"run `reer fetch {self.name}` with the same {self.key}.folder, or " if self.name else ""
             raise InputError(
-                f"benchmark file {path} is missing; {command}get it from {self.origin} and set the benchmark's "
-                "data.folder, or leave this benchmark out"
+                f"benchmark file {path} is missing; {command}get it from {self.origin} and set "
+                f"{self.key}.folder, or leave this benchmark out"
             ) from None
         except _WrongSha256 as error:
             raise InputError(

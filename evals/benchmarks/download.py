@@ -98,13 +98,17 @@ def fetch(data: DataFiles, on_progress: OnProgress = no_progress, limits: Downlo
 def _source(data: DataFiles, name: str) -> UpstreamFiles:
     """The upstream files of a local file, with everything checked that becomes a path or an address."""
     if name not in data.sources:
-        raise InputError(f"{name} is pinned, but data.sources does not say where it comes from; add the file by hand")
+        raise InputError(f"{data.key}.sources: {name} is pinned, but has no source; add one, or the file by hand")
     source = data.sources[name]
     if source.method not in EXTRACTORS:
-        raise InputError(f"data.sources: {name}: method: got {source.method!r}, want one of {', '.join(EXTRACTORS)}")
+        raise InputError(
+            f"{data.key}.sources: {name}: method: got {source.method!r}, want one of {', '.join(EXTRACTORS)}"
+        )
     for path in (name, *source.files.values()):
         if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)*", path) or ".." in PurePosixPath(path).parts:
-            raise InputError(f"data.sources: {name}: want relative paths of letters, digits and . _ + -, got {path!r}")
+            raise InputError(
+                f"{data.key}.sources: {name}: want relative paths of letters, digits and . _ + -, got {path!r}"
+            )
     return source
 
 
@@ -127,10 +131,13 @@ def _check(file: str, content: bytes, pinned: str) -> None:
 
 
 class UpstreamConnection:
-    """An open connection to the files of one commit."""
+    """An open connection to the files of one commit; `key` is where the files are configured, for messages."""
 
-    def __init__(self, base_url: str, client: httpx.Client, on_progress: OnProgress, limits: DownloadLimits) -> None:
-        self.base_url, self.client, self.on_progress, self.limits = base_url, client, on_progress, limits
+    def __init__(
+        self, key: str, base_url: str, client: httpx.Client, on_progress: OnProgress, limits: DownloadLimits
+    ) -> None:
+        self.key, self.base_url, self.client = key, base_url, client
+        self.on_progress, self.limits = on_progress, limits
         self.bytes_left = limits.total_bytes
 
     def get(self, path: str) -> bytes:
@@ -145,7 +152,7 @@ class UpstreamConnection:
                 reason = str(error)
         raise Incomplete(
             f"{self.base_url}/{path}: {self.limits.attempts} attempts failed, the last with: {reason}. Files before it "
-            "are stored; repeat the command to resume, or set data.mirror to another server"
+            f"are stored; repeat the command to resume, or set {self.key}.mirror to another server"
         )
 
     def _attempt(self, path: str) -> bytes:
@@ -172,9 +179,11 @@ class UpstreamConnection:
         if reply.status_code in RETRY_STATUSES:
             raise Retryable(f"HTTP {reply.status_code}")
         if reply.is_redirect:
-            raise InputError(f"{url}: the server redirects, which is not followed; set data.mirror to the new address")
+            raise InputError(
+                f"{url}: the server redirects, which is not followed; set {self.key}.mirror to the new address"
+            )
         if reply.status_code != 200:
-            raise InputError(f"{url}: HTTP {reply.status_code}; check upstream, commit and data.mirror")
+            raise InputError(f"{url}: HTTP {reply.status_code}; check {self.key}.upstream, .commit and .mirror")
 
     def _check_limits(self, path: str, deadline: float) -> None:
         if self.bytes_left < 0:
@@ -191,10 +200,12 @@ def _connect(data: DataFiles, on_progress: OnProgress, limits: DownloadLimits) -
     mirror = urlsplit(data.mirror)
     safe = mirror.scheme == "https" or (mirror.scheme == "http" and mirror.hostname in LOOPBACK)
     if not safe or not mirror.hostname or mirror.query or mirror.fragment or mirror.username or mirror.password:
-        raise InputError(f"data.mirror: want https://HOST[/PATH] (http for this machine only), got {data.mirror!r}")
+        raise InputError(
+            f"{data.key}.mirror: want https://HOST[/PATH] (http for this machine only), got {data.mirror!r}"
+        )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", data.upstream) or not re.fullmatch(r"[0-9a-f]{40}", data.commit):
-        raise InputError(f"data.upstream, data.commit: want OWNER/NAME and 40 hex digits, got {data.origin!r}")
+        raise InputError(f"{data.key}.upstream, .commit: want OWNER/NAME and 40 hex digits, got {data.origin!r}")
     timeout = httpx.Timeout(limits.timeout_seconds, connect=min(10.0, limits.timeout_seconds))
     with httpx.Client(timeout=timeout, follow_redirects=False) as client:
         base_url = f"{data.mirror.rstrip('/')}/{data.upstream}/{data.commit}"
-        yield UpstreamConnection(base_url, client, on_progress, limits)
+        yield UpstreamConnection(data.key, base_url, client, on_progress, limits)

@@ -11,8 +11,7 @@ from evals.benchmark import Measure
 from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
-from experiments.report.confounds import confounds
-from experiments.report.measures import ScoredRun
+from experiments.report.measures import ScoredRun, confounds
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training

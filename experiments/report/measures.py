@@ -1,20 +1,23 @@
-"""The metrics of a finished run as records: of every step, and the measures of its benchmarks, also by item."""
+"""What a finished run measured: the metrics of every step, the measures of its benchmarks, also by item, and its
+confounds, which are quantities that differ between arms without being the ablated part."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from evals.benchmark import ItemScores, Measure
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.stages.evaluation import ScoreMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import verified
-from experiments.store.runs import Result
+from experiments.store.runs import Counts, Result
 from experiments.store.step import Stage, StepName
 
+M = TypeVar("M", bound=StageMetrics)
 MODULES = (data, synthesis, training, probes, evaluation)
 STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
 SCORED = (evaluation.grade, evaluation.harness)
@@ -74,3 +77,35 @@ def _scored(result: Result) -> Mapping[Path, ScoreMetrics]:
             if folder is not None:
                 scored[folder] = metrics
     return scored
+
+
+def confounds(run: Result) -> Counts:
+    """The confounds of a run by label, None where it has no such stage; counts of answers are sums over benchmarks."""
+    train, curate = run.metrics_of(training.train), run.metrics_of(synthesis.curate)
+    generate = run.all_metrics_of(evaluation.generate).values()
+    hygiene = run.all_metrics_of(probes.hygiene).values()
+    return {
+        "rows": _of(train, lambda m: m.rows),
+        "trained tokens": _of(train, lambda m: m.trained_tokens),
+        "optimizer steps": _of(train, lambda m: m.steps),
+        "thinking words": _of(curate, lambda m: m.mean_words),
+        "reflection markers": _of(curate, lambda m: m.reflection_markers),
+        "literature/arts rows": _of(curate, lambda m: m.literature_arts_rows),
+        "truncated answers": _total(generate, lambda m: m.truncated),
+        "answers with unclosed thinking": _total(generate, lambda m: m.unclosed_thinking),
+        "empty answers": _total(generate, lambda m: m.empty_answers),
+        "looping answers": _total(hygiene, lambda m: m.loops),
+        "answers in the wrong language": _total(hygiene, lambda m: m.wrong_language),
+        "clean answers": _total(hygiene, lambda m: m.clean),
+        "share of answers that end": _of(run.metrics_of(probes.termination), lambda m: m.share_ended),
+        "nll of held-out texts, nats/token": _of(run.metrics_of(probes.perplexity), lambda m: m.nll),
+    }
+
+
+def _of(metrics: M | None, count: Callable[[M], float | None]) -> float | None:
+    return None if metrics is None else count(metrics)
+
+
+def _total(metrics: Iterable[M], count: Callable[[M], int]) -> int | None:
+    values = [count(m) for m in metrics]
+    return sum(values) if values else None

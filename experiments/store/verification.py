@@ -47,7 +47,7 @@ def check(runtime: Runtime) -> Iterator[Checked]:
     folders = sorted(path.parent for path in store.glob(f"*/*/{RECORD}") if COMPLETE.fullmatch(path.parent.name))
     for stage, results in groupby(folders, key=lambda folder: folder.parent.name):
         yield _checked(f"stage {stage}", ((folder, _damage_of_result(folder)) for folder in results))
-    judgements = runtime.judgements_folder or store / "judgements"
+    judgements = runtime.judgements_folder
     for what, logs in (("model calls", store.glob("replay/*/*.jsonl")), ("judgements", judgements.glob("*.jsonl"))):
         yield _checked(what, ((file, _damage_of_log(file)) for file in sorted(logs)))
     documents = sorted([*Path(runtime.root).glob("*.json"), *runtime.runs.glob("*/*/s*/*.json")])

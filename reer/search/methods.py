@@ -13,6 +13,7 @@ from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
+from reer.errors import InputError
 from reer.types import Candidate, Edit, Lost, Refinement, Start, Stopped, item_seed
 
 Segments = tuple[str, ...]
@@ -213,10 +214,21 @@ class SegmentSearch:
 @dataclass(frozen=True, kw_only=True)
 class RandomSearch(SegmentSearch):
     """The same edits with a random choice among the usable candidates and the current segment: the control that shows
-    whether choosing by score matters. It never stops early, and its score may rise."""
+    whether choosing by score matters. Scores decide nothing, so it never stops early, and its score may rise."""
 
+    threshold: FiniteFloat = 0.0
     seed: int = 0
     """Seed of the choices."""
+
+    def __post_init__(self) -> None:
+        if self.threshold or self.min_gain:
+            raise InputError(
+                f"search: scores decide nothing in a random search, got threshold {self.threshold:g} and min_gain "
+                f"{self.min_gain:g}; leave both out"
+            )
+
+    def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> RandomSearch:
+        return self
 
     def _choose(self, candidates: Sequence[Candidate], incumbent: float, key: tuple[object, ...]) -> int | None:
         usable = [i for i, candidate in enumerate(candidates) if candidate.score is not None]

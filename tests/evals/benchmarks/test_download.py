@@ -240,7 +240,7 @@ def test_paths_stay_below_the_folder_and_the_commit(tmp_path: Path, path: str, l
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"sources": {}}, "does not say where it comes from"),
+        ({"sources": {}}, "but has no source"),
         (
             {"sources": {"in/a.txt": UpstreamFiles(method="run", files={"text": "data/a.txt"})}},
             "want one of copy, texts",

@@ -36,7 +36,7 @@ def test_without_edits_a_draft_is_written_and_scored_once() -> None:
 
 def test_the_budget_of_every_search_method() -> None:
     assert SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25, passes=3).budget() == SearchBudget(1, 30, 2)
-    assert RandomSearch(max_edits=10, n_candidates=2, threshold=0.25).budget() == SearchBudget(1, 10, 2)
+    assert RandomSearch(max_edits=10, n_candidates=2).budget() == SearchBudget(1, 10, 2)
     assert MultiStart(21, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25)).budget() == SearchBudget(21, 0, 2)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reer.errors import InputError
 from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import (
     MultiStart,
@@ -332,15 +333,21 @@ def test_a_request_names_its_pass() -> None:
 @given(st.integers(), st.integers(1, 5), st.integers(1, 6))
 def test_random_search_makes_every_edit_and_takes_any_usable_rewrite(seed: int, max_edits: int, size: int) -> None:
     world = World(seed)
-    result = one(world, RandomSearch(max_edits=max_edits, n_candidates=3, threshold=10.0), size)
+    result = one(world, RandomSearch(max_edits=max_edits, n_candidates=3), size)
     assert len(result.edits) == min(max_edits, size), "no threshold ends it"
     assert result.score == world.score_of("p0", result.segments)
     assert all(e.candidates[e.chosen].score is not None for e in result.edits if e.chosen is not None)
 
 
+@pytest.mark.parametrize("unused", [{"threshold": 0.25}, {"min_gain": 0.1}])
+def test_a_bound_of_the_score_has_no_effect_on_a_random_search_and_is_refused(unused: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="leave both out"):
+        RandomSearch(max_edits=1, n_candidates=2, **unused)
+
+
 def test_random_search_is_uniform_and_reproducible() -> None:
     world = Constant(rewrites("a", "b"), 0.5, 0.5)
-    runs = [world.run(RandomSearch(max_edits=1, n_candidates=2, threshold=0.0, seed=1), [1] * 600) for _ in range(2)]
+    runs = [world.run(RandomSearch(max_edits=1, n_candidates=2, seed=1), [1] * 600) for _ in range(2)]
     assert runs[0] == runs[1]
     taken = [r.edits[0].chosen for r in runs[0].values() if isinstance(r, Refinement)]
     assert all(150 < taken.count(choice) < 250 for choice in (0, 1, None))
