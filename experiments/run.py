@@ -30,7 +30,16 @@ from experiments.report.measures import confounds
 from experiments.revisions import commit_on_hub, pinned
 from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, write_failure
 from experiments.store.fingerprint import Json, encode, fingerprint
-from experiments.store.runs import Result, check_name, is_current, read_result, write_lock, write_result
+from experiments.store.runs import (
+    Result,
+    beside_baseline,
+    check_name,
+    is_current,
+    read_result,
+    readable_result,
+    write_lock,
+    write_result,
+)
 from experiments.store.step import Artifact, Step, StepName, Steps
 from experiments.store.store import Monitor, Store
 from experiments.tracking.tracker import NullTracker, Tracker
@@ -80,7 +89,7 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
         terminal.summary(execute(plans[0]))
         codes: list[int | None] = [DONE]
     elif jobs.launcher == BASIC:
-        codes = [launch(plan) for plan in plans]
+        codes = [DONE if _has_nothing_to_do(plan) else launch(plan) for plan in plans]
     else:
         arguments = ["-m", *overrides, *search_path_override(conf_folders(config_dir))]
         codes = _launched_by_hydra(arguments, plans)
@@ -128,9 +137,9 @@ def execute(plan: Mapping[str, Json]) -> Result:
     """Run one experiment to its result; what the store holds is not computed again."""
     exp = experiment_from(plan)
     steps = preflight(exp)
-    done = read_result(exp.folder)
-    write_lock(exp, steps, plan)
     with Attempt(exp.folder) as attempt:
+        done = read_result(exp.folder)
+        write_lock(exp, steps, plan)
         complete = all(Store(root=exp.runtime.store, runtime=exp.runtime).find(step) for step in steps.values())
         tracked = done.tracked if done and complete and is_current(done, steps) else None
         tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
@@ -180,6 +189,20 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
             except SystemExit as stop:  # a library may not end a run as if it had succeeded
                 raise SystemExit(f"a library ended the process: {stop.code}") from stop
         return artifacts
+
+
+def _has_nothing_to_do(plan: FrozenPlan) -> bool:
+    """Whether a job has ended before and would change nothing; says so in a line. It saves a process, which spends
+    seconds on imports."""
+    exp = experiment_from(plan)
+    result = readable_result(exp.folder)
+    if result is None or not is_current(result, pipeline(exp)) or result.why_stale():
+        return False
+    mirrored = result.tracked is not None or exp.tracking.mode == "silent"
+    if not mirrored or result.confounds != beside_baseline(exp, result, confounds):
+        return False
+    show.line(f"{exp.run_name}: finished, nothing to do")
+    return True
 
 
 def launch(plan: FrozenPlan) -> int:

@@ -205,10 +205,7 @@ def write_result(
         steps={name: _step_result(artifact) for name, artifact in artifacts.items()},
         tracked=tracked,
     )
-    baseline = _readable(exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}")
-    of_baseline: Counts = count_confounds(baseline) if baseline else {}
-    pairs = {label: Confound(value, of_baseline.get(label)) for label, value in count_confounds(result).items()}
-    result = replace(result, confounds=pairs)
+    result = replace(result, confounds=beside_baseline(exp, result, count_confounds))
     content = asdict(replace(result, steps={}))
     del content["folder"]
     steps = {
@@ -218,6 +215,15 @@ def write_result(
     with disk_errors(Path(exp.runtime.root)):
         write_document(exp.folder / "result.json", {**content, "steps": steps})
     return replace(result, folder=exp.folder)
+
+
+def beside_baseline(
+    exp: Experiment, result: Result, count_confounds: Callable[[Result], Counts]
+) -> dict[str, Confound]:
+    """The confounds of a run beside those of its baseline, as far as that has finished."""
+    baseline = readable_result(exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}")
+    of_baseline: Counts = count_confounds(baseline) if baseline else {}
+    return {label: Confound(value, of_baseline.get(label)) for label, value in count_confounds(result).items()}
 
 
 def _step_result(artifact: Artifact) -> StepResult:
@@ -243,8 +249,8 @@ def read_result(folder: Path) -> Result | None:
         raise InputError(f"{path}: is no result of a run ({error}); {REPAIR}") from None
 
 
-def _readable(folder: Path) -> Result | None:
-    """The result of another run, left out with a line where its file is torn or of another version."""
+def readable_result(folder: Path) -> Result | None:
+    """The result in a run's folder; None, with a line, where its file is torn or of another version."""
     try:
         return read_result(folder)
     except InputError as error:
@@ -260,7 +266,7 @@ def is_current(result: Result | None, steps: Steps) -> bool:
 
 def all_results(runs: Path) -> list[Result]:
     """Every finished run, by name. One whose file is torn or of another version is left out with a line."""
-    return [r for path in sorted(runs.glob("*/*/s*/result.json")) if (r := _readable(path.parent)) is not None]
+    return [r for path in sorted(runs.glob("*/*/s*/result.json")) if (r := readable_result(path.parent)) is not None]
 
 
 def find_run(runs: Path, name: str, scale: str | None, seed: int) -> Path:

@@ -102,7 +102,7 @@ def test_hydra_flags_are_served_or_refused(capfd: pytest.CaptureFixture[str], tm
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_a_multirun_is_asked_for_anywhere_on_the_line(place: int, capfd: pytest.CaptureFixture[str]) -> None:
     line = ["plan", "scale=smoke", "experiment=full,no_literature_arts"]
-    assert "left to do by arm" in printed(capfd, *line[:place], "-m", *line[place:])
+    assert "remaining cost by arm" in printed(capfd, *line[:place], "-m", *line[place:])
 
 
 def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureFixture[str]) -> None:

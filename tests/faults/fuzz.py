@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from evals.replies import READERS, STRICT, Expected, Malformed
 from reer.data.rows import Fields, Problems, json_lines, raw_pair
 from reer.errors import InputError
-from reer.logs import AppendLog, Entry, JsonObject, read_rows
+from reer.files import JsonObject, read_rows
+from reer.logs import AppendLog, Entry
 from reer.text import control_tokens, join_segments, shorten, split_segments, split_thinking, whole_sentences, words
 from reer.types import Message
 
