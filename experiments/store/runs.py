@@ -34,7 +34,7 @@ Counts = Mapping[str, float | None]  # confound -> value, None where the run has
 
 @dataclass(frozen=True)
 class Lock:
-    """What a run name stands for: its experiment's identity, and the fingerprints of its steps by name."""
+    """What a run name is tied to: its experiment's identity, and the fingerprints of its steps by name."""
 
     identity: Mapping[str, object]
     steps: Mapping[str, str]

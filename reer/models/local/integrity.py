@@ -69,7 +69,7 @@ def cached_model(folder: Path, make: Callable[[Path], Path]) -> Path:
     with FileLock(f"{folder}.lock"):
         damage = _damage(folder)
         if damage and folder.exists():
-            log.warning("%s: %s; making this cached model anew", folder, damage)
+            log.warning("%s: %s; making this cached model again", folder, damage)
         if damage:
             with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                 made = make(Path(scratch))

@@ -178,7 +178,7 @@ class ChatSession(Generic[Service]):
         if served and self._served and served != self._served:
             raise InputError(
                 f"server {self.server.base_url}: {served!r} answers now, {self._served!r} did before; the results of "
-                "two models must not be mixed. Serve the first model again, or set `model` to a name that stands for "
+                "two models must not be mixed. Serve the first model again, or set `model` to a name that means "
                 "one version, and run the same command again"
             )
         self._served = self._served or served
