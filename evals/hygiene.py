@@ -34,7 +34,8 @@ _SIGNS = re.compile(r"([^\W\d_]{1,8}?|[!?！？\u2600-\u27bf\ufe0f\U0001f300-\U0
 REQUEST_CHARS = 300  # a long prompt states its request before or after its material
 MIN_LANGUAGE_WORDS = 10  # a shorter answer is a name, a number or a heading, whose language is undefined
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.S)
-_QUOTED = re.compile(r'“[^”]*”|「[^」]*」|『[^』]*』|《[^》]*》|"[^"\n]*"|^[ \t]*>.*$', re.M)
+_CLOSING = {"“": "”", "「": "」", "『": "』", "《": "》"}
+_QUOTED = re.compile(r'[“「『《]|"[^"\n]*"|^[ \t]*>.*$', re.M)
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f]")
 _ASKS_FOR_OTHER = {
     "en": re.compile(r"\b(?:chinese|mandarin|cantonese|translat\w*|bilingual)\b", re.I),
@@ -143,9 +144,30 @@ def wrong_language(item: Item, answer: str) -> bool:
     request = f"{item.prompt[:REQUEST_CHARS]}\n{item.prompt[-REQUEST_CHARS:]}"
     if mixed or _ASKS_FOR_OTHER[item.language].search(request):
         return False
-    prose = _QUOTED.sub(" ", _CODE.sub(" ", answer))
+    prose = without_quotes(_CODE.sub(" ", answer))
     scripts = [_script(word) for word in words(prose) if any(map(str.isalpha, word))]
     return len(scripts) >= MIN_LANGUAGE_WORDS and scripts.count(item.language) < len(scripts) / 2
+
+
+def without_quotes(text: str) -> str:
+    """The text with a space for each quoted passage. A mark that is never closed opens none, and the first of its kind
+    is searched for its end only once, because a looping model writes thousands."""
+    pieces: list[str] = []
+    never_closed: set[str] = set()
+    end = 0
+    while match := _QUOTED.search(text, end):
+        opening = match.group()
+        close = _CLOSING.get(opening)
+        pieces.append(text[end : match.start()])
+        end = match.end()
+        if close is not None and opening not in never_closed and (found := text.find(close, end)) >= 0:
+            end = found + 1
+        elif close is not None:
+            never_closed.add(opening)
+            pieces.append(opening)
+            continue
+        pieces.append(" ")
+    return "".join([*pieces, text[end:]])
 
 
 def _script(word: str) -> Language | None:

@@ -93,7 +93,7 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
     else:
         arguments = ["-m", *overrides, *search_path_override(conf_folders(config_dir))]
         codes = _launched_by_hydra(arguments, plans)
-    return Outcome(*_ends(plans, codes), Path(plans[0]["runtime"]["root"]))
+    return Outcome(*ends(plans, codes), Path(plans[0]["runtime"]["root"]))
 
 
 def pin(plan: FrozenPlan) -> FrozenPlan:
@@ -241,9 +241,7 @@ def _launched_by_hydra(arguments: Sequence[str], plans: Sequence[FrozenPlan]) ->
     return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
 
 
-def _ends(
-    plans: Sequence[FrozenPlan], codes: Sequence[int | None]
-) -> tuple[tuple[Result, ...], tuple[Unfinished, ...]]:
+def ends(plans: Sequence[FrozenPlan], codes: Sequence[int | None]) -> tuple[tuple[Result, ...], tuple[Unfinished, ...]]:
     """The results of the jobs that ended well, and the others. A job whose process failed has no result here, whatever
     an earlier one left in its folder."""
     results: list[Result] = []
@@ -254,9 +252,20 @@ def _ends(
         if result is not None and is_current(result, pipeline(exp)):
             results.append(result)
         else:
-            unknown = Failure("", "its launcher did not start it, or lost it" if code is None else "it left no result")
+            unknown = Failure("", _why_none(code, result))
             unfinished.append(Unfinished(exp.run_name, code or FAILED, read_failure(exp.folder) or unknown))
     return tuple(results), tuple(unfinished)
+
+
+def _why_none(code: int | None, result: Result | None) -> str:
+    if code is None:
+        return "its launcher did not start it, or lost it"
+    if result is not None:
+        return (
+            "a file that it reads was changed after the sweep had begun, so its result is not comparable with those of "
+            "the other arms; rerun the same command"
+        )
+    return "it left no result"
 
 
 def show_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | None) -> None:

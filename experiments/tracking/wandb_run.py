@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import psutil
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,6 +40,7 @@ from reer.types import Pair, Refinement
 log = logging.getLogger(__name__)
 AXES = {"train": "step", "refine": "pair", "gain": "segment", "grade": "item"}
 TABLE_ROWS = 50
+HANG_SECONDS = 120.0  # more than W&B's own limits of 30 s for the start and 60 s for the end of a run
 TAG_CHARACTERS = 64  # the most W&B takes
 TEXT_COLUMNS = ("query", "solution", "thinking_before", "thinking_after")
 OF_OTHER_RUNS = (
@@ -62,7 +65,12 @@ def tags_of(exp: Experiment) -> list[str]:
 @contextmanager
 def wandb_calls() -> Iterator[None]:
     """Around calls of W&B and nothing else: turns what these raise into TrackingFailed. W&B has no common class of its
-    errors, and raises ValueError and RuntimeError for rejected settings and for a lost connection to its process."""
+    errors, and raises ValueError and RuntimeError for rejected settings and for a lost connection to its process. A
+    call that has not returned after `HANG_SECONDS` waits for that process, which is then ended, so that the call
+    fails."""
+    watchdog = threading.Timer(HANG_SECONDS, _end_wandb_core)
+    watchdog.daemon = True
+    watchdog.start()
     try:
         yield
     except Exception as error:
@@ -70,6 +78,16 @@ def wandb_calls() -> Iterator[None]:
         if of_wandb or isinstance(error, OSError | ValueError | RuntimeError | ImportError):
             raise TrackingFailed(f"{type(error).__name__}: {error}") from error
         raise
+    finally:
+        watchdog.cancel()
+
+
+def _end_wandb_core() -> None:
+    """Kill the process through which this one reaches W&B: one that hangs answers no request to end."""
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name() == "wandb-core":
+                child.kill()
 
 
 class WandbRun:

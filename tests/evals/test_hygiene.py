@@ -1,12 +1,26 @@
 """Obvious defects of answers, and texts that must not be flagged as one."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evals.benchmark import Item, Response
-from evals.hygiene import CleanScore, Hygiene, clean_scores, distinct, hygiene, loops, summary, wrong_language
+from evals.hygiene import (
+    CleanScore,
+    Hygiene,
+    clean_scores,
+    distinct,
+    hygiene,
+    loops,
+    summary,
+    without_quotes,
+    wrong_language,
+)
 from reer.types import Language
 
 STORY = (
@@ -230,3 +244,16 @@ def test_clean_scores_leave_out_flagged_and_unscored_items() -> None:
         CleanScore("writing", "quality", 6.0, 2),
         CleanScore("writing", "length", None, 0),
     ]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(alphabet='“”「」『』《》"> \nab', max_size=40))
+def test_quoted_passages_are_those_of_the_plain_pattern(text: str) -> None:
+    plain = r'“[^”]*”|「[^」]*」|『[^』]*』|《[^》]*》|"[^"\n]*"|^[ \t]*>.*$'
+    assert without_quotes(text) == re.sub(plain, " ", text, flags=re.M)
+
+
+def test_marks_that_are_never_closed_cost_linear_time() -> None:
+    began = time.process_time()
+    assert without_quotes("“" * 200_000) == "“" * 200_000
+    assert time.process_time() - began < 5, "20 times as long as it takes; a quadratic scan takes a minute"

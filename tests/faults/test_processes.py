@@ -1,5 +1,6 @@
 """Processes that are killed, interrupted or asked to end: what is left behind, and what the command says of it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,13 +10,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from experiments import run as jobs
 from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.store.records import write_document
 from tests.conftest import REPOSITORY
 from tests.fakes.children import reer_process, running, started, until
-from tests.fakes.commands import reer
+from tests.fakes.commands import finished, reer
 
 ARMS = "experiment=full,no_literature_arts"
 QUICK = ("scale=smoke", "tracking=silent")
@@ -37,6 +39,25 @@ def write_old_result(exp: Experiment) -> None:
     (exp.folder / "plan.json").write_text("{}")
     content = {**result, "identity": {}, "steps": stages, "tracked": None, "confounds": {}}
     write_document(exp.folder / "result.json", content)
+
+
+def public_rows(word: str) -> str:
+    rows = [{"question": f"question {n}", "reasoning": f"{word} " * 20, "answer": f"{word} " * 20} for n in range(4)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_fault_52_an_arm_that_read_another_file_is_not_compared(tmp_path: Path) -> None:
+    """A source that is replaced while a sweep runs: an arm that has read other bytes than the file holds at the end is
+    listed with that reason, and its result is in no table."""
+    source, root = tmp_path / "rows.jsonl", tmp_path / "out"
+    arm = [*QUICK, "experiment=no_synthetic_data", "public=jsonl", f"public.path={source}"]
+    source.write_text(public_rows("a"))
+    (plan,) = compose_plans([*arm, f"runtime.root={root}"], multirun=False)
+    finished(root, "run", *arm)
+    source.write_text(public_rows("b"))
+    results, (unfinished,) = jobs.ends([plan], [0])
+    assert not results
+    assert "changed after the sweep had begun" in str(unfinished.failure)
 
 
 def test_fault_53_a_failed_job_of_a_sweep_shows_no_old_result(tmp_path: Path) -> None:

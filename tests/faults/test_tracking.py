@@ -28,10 +28,10 @@ def opened(plan):
     exp.folder.mkdir(parents=True, exist_ok=True)
     return open_tracking(exp, plan, pipeline(exp))
 
-def kill_wandb():
+def kill_wandb(number=signal.SIGKILL):
     children = [folder for folder in Path("/proc").glob("[0-9]*") if parent(folder) == os.getpid()]
     (core,) = [int(folder.name) for folder in children if "wandb-core" in (folder / "comm").read_text()]
-    os.kill(core, signal.SIGKILL)
+    os.kill(core, number)
 
 def parent(folder):
     return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
@@ -55,6 +55,15 @@ tracker = opened(plans[0])
 for step in range(100):
     tracker.curve("train", {"step": step, "loss": 1.0})
 kill_wandb()
+tracker.finish(0)
+print(tracker.where)
+"""
+FROZEN = """
+from experiments.tracking import wandb_run
+wandb_run.HANG_SECONDS = 3.0
+tracker = opened(plans[0])
+tracker.curve("train", {"step": 1, "loss": 1.0})
+kill_wandb(signal.SIGSTOP)
 tracker.finish(0)
 print(tracker.where)
 """
@@ -90,10 +99,11 @@ def run(folder: Path, plans: list[FrozenPlan], script: str, **variables: str) ->
     return done.stdout.strip(), done.stderr
 
 
-@pytest.mark.parametrize("script", [KILLED_EARLY, KILLED_LATE], ids=["early", "late"])
-def test_fault_55_a_killed_wandb_ends_nothing(tmp_path: Path, plans: list[FrozenPlan], script: str) -> None:
+@pytest.mark.parametrize("script", [KILLED_EARLY, KILLED_LATE, FROZEN], ids=["early", "late", "frozen"])
+def test_fault_55_a_killed_or_frozen_wandb_ends_nothing(tmp_path: Path, plans: list[FrozenPlan], script: str) -> None:
     """W&B not installed, no key, 401, hang in init/log/finish, its process killed: the result is identical, there is a
-    warning, and the run ends within a bounded time. Here: wandb-core is killed, and a library imported afterwards."""
+    warning, and the run ends within a bounded time. Here: wandb-core is killed, and a library imported afterwards; or
+    it is stopped and never answers."""
     printed, logged = run(tmp_path, plans, script)
     assert printed == "None"
     assert logged.count("W&B failed") == 1
