@@ -15,7 +15,7 @@ from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores, Segments, SegmentSearch
 from reer.search.rewrite import lost_rewrite
 from reer.search.score import NllScorer, ScoreMetric
-from reer.types import Candidate, Pair, Refinement, Start
+from reer.types import Candidate, Pair, Refinement, Start, item_seed
 from tests.fakes.calls import completions, scores
 from tests.fakes.prompts import BOUND
 from tests.fakes.texts import passages, prompt
@@ -90,6 +90,31 @@ def test_fault_36_any_width_gives_the_same_bytes() -> None:
     order = Random(1).sample(range(20), 20)
     shuffled = completions(ScriptedSession(0), [requests[i] for i in order])
     assert [shuffled[order.index(i)] for i in range(20)] == completions(ScriptedSession(0), requests)
+
+
+@pytest.mark.parametrize("width", [2, 5, 8])
+def test_fault_36_searches_that_run_side_by_side_end_as_alone(width: int) -> None:
+    """Eight searches of different lengths have the same results, in the same order, at any width."""
+
+    def score_of(thinking: Segments) -> float:
+        return item_seed(0, *thinking) / 2**64
+
+    def scored(requests: Sequence[RequestScores]) -> list[list[float | None]]:
+        return [[score_of(thinking) for thinking in request.thinkings] for request in requests]
+
+    def rewritten(requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
+        return [
+            candidates(*(f"{request.pair_id} {request.index} {i}" for i in range(request.n))) for request in requests
+        ]
+
+    handlers = Handlers(rewrite=rewritten, score=scored, draft=lambda requests: [[] for _ in requests])
+    pairs = {f"p{n}": tuple(f"segment {i} of {n}" for i in range(1 + n % 4)) for n in range(8)}
+
+    def run(width: int) -> list[tuple[str, Refinement | Failure]]:
+        steps = {pair: SEARCH.steps(pair, segments) for pair, segments in pairs.items()}
+        return list(run_searches(steps, handlers, width, lambda _: None).items())
+
+    assert run(width) == run(1)
 
 
 @pytest.mark.parametrize("invalid", [math.nan, math.inf, -math.inf, None])
