@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from evals.statistics.paired import Difference
-from evals.statistics.power import ALPHA
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values: rejecting those below `ALPHA` keeps the family-wise error rate at `ALPHA`."""
-    from statsmodels.stats.multitest import multipletests
-
-    if not p_values:
-        return []
-    results: Any = multipletests(p_values, ALPHA, method="holm")
-    return [float(p) for p in results[1]]
+    """Holm's step-down adjusted p-values (Holm 1979): rejecting those below `ALPHA` keeps the family-wise error rate at
+    `ALPHA`. The smallest is multiplied by the number of tests, the next by one less, and none is below the one before."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
 def correct_family(family: Sequence[Difference]) -> list[Difference]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from evals.benchmark import Measure
 from evals.statistics.equivalence import equivalence_margin
+from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.report.measures import ScoredRun, confounds
@@ -145,7 +146,7 @@ def _corrected(arms: Sequence[AnyArm], names: Sequence[str], statistics: Statist
     rows = [dict(arm.cells) for arm in arms]
     for name in names:
         family = [(row, d) for row in rows if (d := row[name].difference) is not None]
-        for (row, _), d in zip(family, statistics.corrected([d for _, d in family]), strict=True):
+        for (row, _), d in zip(family, correct_family([d for _, d in family]), strict=True):
             row[name] = replace(row[name], difference=d)
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 import evals.statistics
-from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from reer.files import write_json
@@ -50,14 +49,6 @@ class Statistics:
             difference = difference_over_seeds(arm, baseline, margin=margin)
             self._keep(key, [difference] if difference else [])
         return next((SeedsDifference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
-
-    def corrected(self, family: Sequence[Difference]) -> list[Difference]:
-        """See `evals.statistics.multiplicity.correct_family`."""
-        key = _key("corrected", [asdict(d) for d in family])
-        if key not in self.kept:
-            self._keep(key, correct_family(family))
-        pairs = zip(family, self.kept[key], strict=True)
-        return [type(d)(**fields) for d, fields in pairs]  # pyright: ignore[reportArgumentType]
 
     def _keep(self, key: str, differences: Sequence[Difference]) -> None:
         self.kept[key] = [asdict(d) for d in differences]

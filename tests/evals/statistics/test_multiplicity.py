@@ -1,6 +1,9 @@
 """Holm's correction for a family of arms."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from evals.statistics.multiplicity import correct_family, holm
 from evals.statistics.paired import Difference
@@ -11,6 +14,11 @@ def test_holms_correction_agrees_with_the_textbook_example() -> None:
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([0.04]) == [0.04]
     assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holms_correction_is_that_of_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
 def test_both_p_values_are_corrected_and_untested_differences_do_not_count() -> None:
