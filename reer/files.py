@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,20 +65,29 @@ def write_rows(path: Path, rows: Iterable[object]) -> None:
     write_atomic(path, "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows))
 
 
+def adapter(kind: TypeForm[Row]) -> TypeAdapter[Row]:
+    """The reader and checker of a type of record, made at its first use, because that takes milliseconds."""
+    return _adapter(kind)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def read_rows(path: Path, kind: TypeForm[Row]) -> list[Row]:
     """The records of a JSONL file, checked against their type. Raises InputError naming the file and the line that is
     no such record."""
-    adapter = TypeAdapter(kind)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: damaged, not UTF-8 at byte {error.start}") from None
-    return [_row(adapter, line, f"{path}: line {number}") for number, line in enumerate(lines, start=1) if line]
+    return [_row(adapter(kind), line, f"{path}: line {number}") for number, line in enumerate(lines, start=1) if line]
 
 
-def _row(adapter: TypeAdapter[Row], line: str, where: str) -> Row:
+def _row(reader: TypeAdapter[Row], line: str, where: str) -> Row:
     try:
-        return adapter.validate_json(line)
+        return reader.validate_json(line)
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()[:3])
         raise InputError(f"{where} is damaged or of another program ({reasons})") from None

@@ -15,9 +15,10 @@ from inspect import isabstract
 from types import UnionType
 from typing import Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeFloat, ValidationError
 
 from reer.errors import InputError, near
+from reer.files import adapter
 
 LISTED_KINDS = 15  # a message lists up to this many kinds
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}")
@@ -151,7 +152,7 @@ def _constructed(cls: type, content: Mapping[str, object], kinds: Mapping[str, t
     arguments = {name: _built(value, hints[name], kinds, _join(path, name)) for name, value in content.items()}
     _refuse_not_finite(arguments, path)
     try:
-        part = _validator(cls).validate_python(arguments)
+        part = adapter(cls).validate_python(arguments)
     except ValidationError as error:
         raise _explained(error, path) from None
     _refuse_not_finite({name: getattr(part, name) for name in arguments}, path)  # a text may have become a number
@@ -168,11 +169,6 @@ def _refuse_not_finite(value: object, path: str) -> None:
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
             _refuse_not_finite(inner, f"{path}[{index}]")
-
-
-@cache
-def _validator(cls: type) -> TypeAdapter[object]:
-    return TypeAdapter(cls)
 
 
 def _explained(error: ValidationError, path: str) -> InputError:

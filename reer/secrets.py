@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 REDACTED = "[redacted]"
 SHORTEST = 8  # characters: a shorter value, such as vLLM's "EMPTY", also occurs in texts that are no secret
@@ -23,6 +24,7 @@ _BEARER = re.compile(r"([Bb]earer\s+)(?=[\w.~+/-]*[0-9])[\w.~+/-]{16,}=*", re.A)
 _CREDENTIAL = re.compile(r"(?:^|.*_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)", re.I)
 
 
+@cache
 def names_a_credential(variable: str) -> bool:
     """Whether an environment variable of this name holds a secret, as OPENAI_API_KEY does."""
     return _CREDENTIAL.fullmatch(variable) is not None

@@ -14,9 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from reer.files import JsonObject
+from reer.files import JsonObject, adapter
 from reer.logs import AppendLog, Entry
 from reer.models.protocols import Completion, Request, Sampling, StopReason
 from reer.types import Message
@@ -111,9 +109,6 @@ def judgement(question: Question, reply: Completion, status: str, usd: float) ->
     )
 
 
-_RECORD = TypeAdapter(Judgement)
-
-
 def _entry(row: JsonObject) -> Entry:
     """The entry of a row. A prompt that was too long or refused has no answer: the row is counted but not found again,
     so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement, or one whose
@@ -149,7 +144,7 @@ class Judgements:
     def find(self, key: str) -> Judgement | None:
         """The first answer to a question, if there is one."""
         row = self._log.get(key)
-        return None if row is None else _RECORD.validate_python(row)
+        return None if row is None else adapter(Judgement).validate_python(row)
 
     def keep(self, record: Judgement) -> None:
         """Add a record, at once."""

@@ -10,7 +10,8 @@ from evals.statistics.paired import Difference
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values (Holm 1979): rejecting those below `ALPHA` keeps the family-wise error rate at
-    `ALPHA`. The smallest is multiplied by the number of tests, the next by one less, and none is below the one before."""
+    `ALPHA`. The smallest is multiplied by the number of tests, the next by one less, and none is below the one
+    before."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):

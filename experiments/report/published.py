@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from evals.benchmark import Measure
 from experiments.store.runs import Result
+from reer.files import adapter
 
 TABLE = Path(__file__).parent / "published.yaml"
 SCALE = "paper"
@@ -53,7 +52,7 @@ def table() -> PublishedTable:
     """The published numbers, read once."""
     import yaml
 
-    return TypeAdapter(PublishedTable).validate_python(yaml.safe_load(TABLE.read_text(encoding="utf-8")))
+    return adapter(PublishedTable).validate_python(yaml.safe_load(TABLE.read_text(encoding="utf-8")))
 
 
 def source() -> str:

@@ -10,15 +10,14 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 import evals.statistics
 from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
-from reer.files import write_json
+from reer.files import adapter, write_json
 
 Kept = dict[str, list[dict[str, object]]]  # the fields of differences by the hash of what they come from
-_KEPT = TypeAdapter(Kept)
 
 
 class Statistics:
@@ -63,7 +62,7 @@ class Statistics:
 def _kept(path: Path) -> Kept:
     """What a file keeps; nothing where it is torn, since all of it can be computed again."""
     try:
-        return _KEPT.validate_json(path.read_bytes())
+        return adapter(Kept).validate_json(path.read_bytes())
     except ValidationError:
         return {}
 

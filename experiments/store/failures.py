@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from reer.errors import Incomplete, InputError
-from reer.files import write_json
+from reer.files import adapter, write_json
 from reer.secrets import redacted
 
 FILE = "failure.json"
@@ -66,7 +66,7 @@ def read_failure(folder: Path) -> Failure | None:
     """The failure of the last attempt; None where it succeeded or there was none."""
     path = folder / FILE
     try:
-        return TypeAdapter(Failure).validate_json(path.read_bytes())
+        return adapter(Failure).validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:

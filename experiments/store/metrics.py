@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from reer.errors import InputError
+from reer.files import adapter
 
 ABSENT = "–"
 
@@ -83,7 +83,7 @@ def read_metrics(kind: type[AnyMetrics], content: Mapping[str, object], source: 
     known = {field.name for field in fields(cast(type, kind))}
     problems = [f"{name}: unknown field" for name in content if name not in known]
     try:
-        metrics: AnyMetrics = _adapter(kind).validate_python(content)
+        metrics: AnyMetrics = adapter(kind).validate_python(content)
     except ValidationError as error:
         problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     else:
@@ -93,11 +93,6 @@ def read_metrics(kind: type[AnyMetrics], content: Mapping[str, object], source: 
         f"{source}: not a record of {kind.__name__} ({'; '.join(problems[:5])}). Another version of this program wrote "
         "it; run the experiment again in a new runtime.root, or move this stage result out of the store"
     )
-
-
-@cache
-def _adapter(kind: type[StageMetrics]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def number(value: float | int | bool | None) -> str:

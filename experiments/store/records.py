@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from experiments.store.fingerprint import Json
 from experiments.store.provenance import Provenance
 from reer.errors import InputError
-from reer.files import write_json
+from reer.files import adapter, write_json
 
 SCHEMA = 1  # of records, results and locks
 RECORD = "record.json"
@@ -63,7 +63,6 @@ class Record:
     provenance: Provenance
 
 
-_RECORD = TypeAdapter(Record)
 _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, size and time of change
 
 
@@ -115,7 +114,7 @@ def read_record(folder: Path) -> Record:
     """The record of the stage result in a folder. Raises InputError for a torn or foreign one."""
     content = read_document(folder / RECORD)
     try:
-        return _RECORD.validate_python(content)
+        return adapter(Record).validate_python(content)
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         raise InputError(f"{folder / RECORD}: is no record of a stage result ({reasons}); {REPAIR}") from None

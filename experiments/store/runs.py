@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from typing_extensions import TypeForm
 
 from experiments.experiment import Experiment
@@ -24,7 +24,7 @@ from experiments.store.records import REPAIR, read_document, read_object, verifi
 from experiments.store.step import Artifact, Stage, StepName, Steps
 from experiments.store.store import build_of
 from reer.errors import InputError
-from reer.files import Row, read_rows, write_json
+from reer.files import Row, adapter, read_rows, write_json
 
 log = logging.getLogger(__name__)
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "matched_to"}
@@ -67,7 +67,7 @@ def check_name(exp: Experiment, steps: Steps) -> None:
 def read_lock(path: Path) -> Lock:
     """The lock of a run. Raises InputError for a torn file and for one of another version."""
     try:
-        return TypeAdapter(Lock).validate_python(read_document(path))
+        return adapter(Lock).validate_python(read_document(path))
     except ValidationError:
         raise InputError(f"{path}: is no lock of a run; {REPAIR}") from None
 

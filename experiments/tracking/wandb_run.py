@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 
 import psutil
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from evals.benchmark import Measure, Verdict
 from experiments.experiment import Experiment
@@ -33,7 +33,7 @@ from experiments.store.metrics import StageMetrics
 from experiments.store.runs import fingerprints
 from experiments.store.step import Artifact, StepName, Steps
 from experiments.tracking.tracker import FailSafeTracker, NullTracker, Tracker, TrackingFailed
-from reer.files import write_json
+from reer.files import adapter, write_json
 from reer.text import join_segments
 from reer.types import Pair, Refinement
 
@@ -242,7 +242,7 @@ class SyncLedger:
 
 def _read_ledger(path: Path) -> dict[str, dict[str, str]]:
     try:
-        return TypeAdapter(dict[str, dict[str, str]]).validate_json(path.read_bytes())
+        return adapter(dict[str, dict[str, str]]).validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValidationError:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from types import ModuleType
 
-from pydantic import TypeAdapter
-
 from experiments.experiment import Cluster
 from experiments.workers.search_job import Results, SearchJob
 from reer.errors import InputError
+from reer.files import adapter
 from reer.search.driver import Failure
 from reer.search.methods import Segments
 from reer.types import Pair, Refinement
@@ -46,7 +45,7 @@ def _to_json(result: Refinement | Failure) -> str:
 def _from_json(text: str) -> Refinement | Failure:
     content = json.loads(text)
     kind: type[Refinement] | type[Failure] = Failure if content["failed"] else Refinement
-    return TypeAdapter(kind).validate_python(content["row"])
+    return adapter(kind).validate_python(content["row"])
 
 
 def search_on_ray(

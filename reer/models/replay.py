@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from reer.files import JsonObject
+from reer.files import JsonObject, adapter
 from reer.logs import AppendLog, Entry
 from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
 
@@ -132,12 +132,9 @@ def decode_nats(stored: JsonObject) -> Nats:
     return tuple(numbers)
 
 
-_COMPLETION = TypeAdapter(Completion)
-
-
 def _decode_completion(stored: JsonObject) -> Completion:
     try:
-        return _COMPLETION.validate_python(stored)
+        return adapter(Completion).validate_python(stored)
     except ValidationError as error:
         raise ValueError(str(error).splitlines()[0]) from None
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from reer.errors import InputError
-from reer.files import sync_tree, write_json
+from reer.files import adapter, sync_tree, write_json
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,6 @@ class _Marker:
 
     facts: dict[str, object]
     files: dict[str, int]
-
-
-_MARKER = TypeAdapter(_Marker)
 
 
 def commit_checkpoint(checkpoint: Path, facts: Facts) -> None:
@@ -58,7 +55,7 @@ def newest_complete(checkpoints: Path) -> Path | None:
 def _damage(checkpoint: Path) -> str:
     """What a marked checkpoint has lost; '' if it is complete."""
     try:
-        marker = _MARKER.validate_json((checkpoint / MARKER).read_bytes())
+        marker = adapter(_Marker).validate_json((checkpoint / MARKER).read_bytes())
     except FileNotFoundError:  # another process of this training was first
         return "not complete"
     except ValidationError:
@@ -77,7 +74,7 @@ def resumable(checkpoints: Path, facts: Facts) -> Path | None:
     newest = newest_complete(checkpoints)
     if newest is None:
         return None
-    recorded = _MARKER.validate_json((newest / MARKER).read_bytes()).facts
+    recorded = adapter(_Marker).validate_json((newest / MARKER).read_bytes()).facts
     differences = [
         f"  {name}: {recorded.get(name)} -> {facts.get(name)}"
         for name in sorted({*recorded, *facts})

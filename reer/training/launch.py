@@ -19,10 +19,8 @@ from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from reer.errors import InputError
-from reer.files import write_atomic
+from reer.files import adapter, write_atomic
 from reer.processes import REQUESTS, end_with_parent, handling
 from reer.training.checkpoints import delete_checkpoints
 from reer.training.parallelism import Parallelism
@@ -48,9 +46,9 @@ def fine_tune(job: Job, on_log: OnLog) -> Trained:
     if not done.exists():
         with stops_on_request(job.stop_request):
             trained = train_here(job, on_log) if job.parallelism.processes == 1 else _launched(job, work, on_log)
-            write_atomic(done, TypeAdapter(Trained).dump_json(trained))
+            write_atomic(done, adapter(Trained).dump_json(trained))
     delete_checkpoints(job.checkpoints)
-    return TypeAdapter(Trained).validate_json(done.read_bytes())
+    return adapter(Trained).validate_json(done.read_bytes())
 
 
 @contextmanager
@@ -120,7 +118,7 @@ def _launched(job: Job, work: Path, on_log: OnLog) -> Trained:
             child.terminate()
             child.wait()
     if (work / RESULT_FILE).exists():
-        return TypeAdapter(Trained).validate_json((work / RESULT_FILE).read_bytes())
+        return adapter(Trained).validate_json((work / RESULT_FILE).read_bytes())
     for name, error in ((STOPPED_FILE, Stopped), (INPUT_ERROR_FILE, InputError)):
         if (work / name).exists():
             raise error(json.loads((work / name).read_text(encoding="utf-8")))
@@ -161,7 +159,7 @@ def kernel_available(attention: str) -> bool:
 
 def main(path: Path) -> int:
     """One process of a launched training."""
-    job: Job = TypeAdapter(Job).validate_json(path.read_bytes())
+    job: Job = adapter(Job).validate_json(path.read_bytes())
     work, first = Path(job.work), os.environ.get("RANK", "0") == "0"
 
     def on_log(row: Mapping[str, float]) -> None:
@@ -176,7 +174,7 @@ def main(path: Path) -> int:
             write_atomic(work / name, json.dumps(str(reason)).encode())
         return 0
     if first:
-        write_atomic(work / RESULT_FILE, TypeAdapter(Trained).dump_json(trained))
+        write_atomic(work / RESULT_FILE, adapter(Trained).dump_json(trained))
     return 0
 
 

@@ -13,16 +13,15 @@ from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from reer.errors import InputError
-from reer.files import sync_folder, sync_tree, write_json
+from reer.files import adapter, sync_folder, sync_tree, write_json
 
 log = logging.getLogger(__name__)
 
 MARKER = "COMPLETE"  # in a cached folder: the sha256 of every other file, by name; written last
 IDENTIFYING = (".json", ".safetensors", ".jinja")
-_DIGESTS = TypeAdapter(dict[str, str])
 
 
 def existing(folder: Path) -> Path:
@@ -84,7 +83,7 @@ def cached_model(folder: Path, make: Callable[[Path], Path]) -> Path:
 def _damage(folder: Path) -> str:
     """What is wrong with a cached folder; '' if it is complete and every file has its recorded content."""
     try:
-        recorded = _DIGESTS.validate_json((folder / MARKER).read_bytes())
+        recorded = adapter(dict[str, str]).validate_json((folder / MARKER).read_bytes())
     except FileNotFoundError:
         return "not complete"
     except ValidationError:

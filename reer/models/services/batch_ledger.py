@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from reer.files import write_atomic
+from reer.files import adapter, write_atomic
 from reer.types import content_id
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,6 @@ class PendingBatch:
     submitted_at: float
 
 
-_PENDING = TypeAdapter(PendingBatch)
-
-
 class BatchLedger:
     """The pending batches of one server, in a folder. Unreadable files are skipped with a warning."""
 
@@ -48,7 +45,7 @@ class BatchLedger:
 
     def _read(self, file: Path) -> PendingBatch | None:
         try:
-            return _PENDING.validate_json(file.read_bytes())
+            return adapter(PendingBatch).validate_json(file.read_bytes())
         except (ValidationError, FileNotFoundError) as error:
             log.warning("%s does not describe a batch and is skipped: %s", file, str(error).splitlines()[0])
             return None
