@@ -10,12 +10,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
-from experiments.experiment import Experiment
 from experiments.store.disk import disk_errors
 from experiments.store.failures import read_failure
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
@@ -25,6 +24,9 @@ from experiments.store.step import Artifact, Stage, StepName, Steps
 from experiments.store.store import build_of
 from reer.errors import InputError
 from reer.files import Row, adapter, read_rows, write_json
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
 
 log = logging.getLogger(__name__)
 OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "matched_to"}

@@ -16,11 +16,10 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
-from experiments.experiment import Runtime
 from experiments.store.disk import disk_errors
 from experiments.store.metrics import StageMetrics, identifying, read_metrics
 from experiments.store.provenance import provenance
@@ -41,6 +40,9 @@ from experiments.store.step import Artifact, Step
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
 from reer.files import remove_scratch, sync_folder, sync_tree, write_json
+
+if TYPE_CHECKING:
+    from experiments.experiment import Runtime
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=StageMetrics)

@@ -6,16 +6,19 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
-from experiments.experiment import Runtime
 from experiments.store.step import Artifact
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import DType, LocalModel
 from reer.models.protocols import Model
 from reer.models.replay import ReplayedGenerator, journal_for
+
+if TYPE_CHECKING:
+    from experiments.experiment import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
