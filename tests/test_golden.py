@@ -1,6 +1,6 @@
 """What models are shown and trained on, to the letter: a change here changes every result.
 
-`REER_GOLDEN=write pytest tests/test_golden.py` writes the files anew; the difference belongs into the review.
+`REER_GOLDEN=write pytest tests/test_golden.py` rewrites the files; the difference belongs into the review.
 """
 
 import json

@@ -281,7 +281,7 @@ def test_a_bound_that_makes_no_sense_is_refused_at_its_key(key: str, value: obje
 @pytest.mark.parametrize(
     "key", ["name", "baseline", "scale.name", "judge.name", "source.name", "public.name", "data.name", "runtime.name"]
 )
-@pytest.mark.parametrize("name", ["../../../escaped", "a/b", "/tmp/x", "..", "", "🙂"])
+@pytest.mark.parametrize("name", ["../../../escaped", "a/b", "/absolute", "..", "", "🙂"])
 def test_a_name_that_becomes_a_path_stays_inside_the_root(key: str, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{key}: want 1 to 80 of A-Z"):
         experiment_from(changed(key, name))

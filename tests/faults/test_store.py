@@ -286,7 +286,7 @@ def test_fault_17_different_stages_run_side_by_side(tmp_path: Path) -> None:
 
 def test_fault_18_a_clock_that_jumps_decides_nothing(tmp_path: Path) -> None:
     """File times 1,200 days back or ahead change neither which result is found nor which build it is; two results that
-    are made in the same second are told apart by their content."""
+    are made in the same second are distinguished by their content."""
     step = total(numbers=numbers(count=3))
     first = a_store(tmp_path).build(step)
     for number, path in enumerate(sorted(tmp_path.rglob("*"))):

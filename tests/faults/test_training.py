@@ -173,10 +173,10 @@ def test_fault_50_markers_of_the_chat_format_inside_data_are_counted(token: str)
     assert tokenizer.decode(row.input_ids).count("<|im_end|>") == 2
 
 
-def test_fault_59_damaged_weights_in_the_cache_are_made_anew(
+def test_fault_59_damaged_weights_in_the_cache_are_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A flipped, truncated or missing file of a cached model is noticed when it is opened, named, and made anew."""
+    """A flipped, truncated or missing file of a cached model is noticed when it is opened, named, and made again."""
     monkeypatch.setenv("REER_CACHE", str(tmp_path))
     folder = TinyModel(32, 1).fetch()
     weights = folder / "model.safetensors"

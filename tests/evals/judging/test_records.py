@@ -84,7 +84,7 @@ def test_the_same_question_is_never_asked_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changed", [{"temperature": 0.6}, {"top_p": 0.8}, {"max_tokens": 99}, {"prefill": "{"}, {"delimit_answer": True}]
 )
-def test_whatever_changes_the_question_is_asked_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_whatever_changes_the_question_is_asked_again(tmp_path: Path, changed: dict[str, Any]) -> None:
     chat = Counting()
     verdicts(tmp_path, chat)
     with JudgeSession(replace(judge(chat), **changed), Judgements(tmp_path), Device()) as session:

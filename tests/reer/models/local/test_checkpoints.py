@@ -40,7 +40,7 @@ def test_a_tiny_model_is_built_once_as_safetensors() -> None:
     assert not list(folder.glob("*.bin"))
 
 
-def test_a_build_that_was_cut_short_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_build_that_was_cut_short_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REER_CACHE", str(tmp_path))
     folder = TinyModel(hidden=32, layers=1).fetch()
     (folder / "COMPLETE").unlink()

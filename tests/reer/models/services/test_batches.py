@@ -110,7 +110,7 @@ def test_a_bounded_number_of_times(kind: type[Provider], serve: Serve, tmp_path:
 
 
 @both
-def test_lines_that_were_told_before_or_never_asked_for_are_passed_over(
+def test_lines_that_were_reported_before_or_never_asked_for_are_passed_over(
     kind: type[Provider], serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def play(batch: int, rows: Rows) -> Rows:
@@ -166,7 +166,7 @@ def test_refused_parameters_are_an_error_and_no_answers(
     for batches in (1, 2):
         with pytest.raises(InputError, match=told):
             ask(kind, url, tmp_path)
-        assert len(provider.sent) == batches, "nothing but asking anew can have another outcome"
+        assert len(provider.sent) == batches, "nothing but asking again can have another outcome"
 
 
 @pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])
@@ -334,7 +334,7 @@ def test_a_torn_note_is_passed_over(
 
 
 @both
-def test_a_batch_that_is_not_there_any_more_is_sent_anew(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
+def test_a_batch_that_is_not_there_any_more_is_sent_again(kind: type[Provider], serve: Serve, tmp_path: Path) -> None:
     provider = kind(statuses=("in_progress",))
     _, url = serve(provider)
     with pytest.raises(Incomplete):

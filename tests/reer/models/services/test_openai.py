@@ -287,7 +287,7 @@ def test_a_missing_key_is_found_before_anything_is_sent(serve: Serve, monkeypatc
     assert server.bodies == []
 
 
-def test_the_key_is_sent_and_never_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_sent_and_never_shown(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TEST_KEY", "secret-canary")
     server, url = serve(respond(401, {"error": "no"}))
     with pytest.raises(InputError) as refused:
