@@ -69,11 +69,16 @@ def _escapes(secret: str) -> str:
 
 def environment_secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The values of the environment variables whose names say that they hold a secret."""
-    return [value for name, value in environment.items() if names_a_credential(name)]
+    return [environment[name] for name in environment if names_a_credential(name)]
+
+
+@cache
+def _redactor(secrets: tuple[str, ...]) -> Redactor:
+    return Redactor(secrets)
 
 
 def redacted(text: str) -> str:
     """A text to be shown: without the secrets of the environment, keys of known shapes, users and secrets in URLs."""
-    text = Redactor(environment_secrets()).redact(text)
+    text = _redactor(tuple(environment_secrets())).redact(text)
     text = _USER.sub(f"://{REDACTED}@", _KEY.sub(REDACTED, text))
     return _QUERY.sub(lambda match: f"{match[0].partition('=')[0]}={REDACTED}", text)

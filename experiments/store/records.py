@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from experiments.store.provenance import Provenance
 from reer.errors import InputError
 from reer.files import adapter, write_json
 
+log = logging.getLogger(__name__)
 SCHEMA = 1  # of records, results and locks
 RECORD = "record.json"
 REPAIR = "`reer doctor --store --repair` moves it aside, and the same command then computes only that again"
@@ -170,6 +172,21 @@ def verify(folder: Path, stage: str, files: Mapping[str, FileDigest]) -> None:
         if not path.is_file() or digest_of(path) != digest:
             found = "its content was changed" if path.is_file() else "is missing"
             raise InputError(f"{path}: damaged, {found} since stage {stage} wrote it; {REPAIR}")
+
+
+def build_of(folder: Path) -> str | None:
+    """The build of the stage result in a folder; None if there is no complete one. One that is damaged is none either,
+    and a line says so. Files in folders of it, such as models, are compared by size alone."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        record = read_record(folder)
+        missing_or_cut(folder, record)
+        verify(folder, record.stage, {name: digest for name, digest in record.files.items() if "/" not in name})
+    except InputError as error:
+        log.warning("%s", error)
+        return None
+    return record.build
 
 
 def set_aside(path: Path, why: Literal["superseded", "damaged"]) -> Path:

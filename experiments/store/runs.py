@@ -19,9 +19,8 @@ from experiments.store.disk import disk_errors
 from experiments.store.failures import read_failure
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.metrics import StageMetrics, read_metrics
-from experiments.store.records import REPAIR, read_document, read_object, verified, write_document
+from experiments.store.records import REPAIR, build_of, read_document, read_object, verified, write_document
 from experiments.store.step import Artifact, Stage, StepName, Steps
-from experiments.store.store import build_of
 from reer.errors import InputError
 from reer.files import Row, adapter, read_rows, write_json
 

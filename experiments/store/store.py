@@ -223,18 +223,3 @@ def _json_or_none(path: Path) -> object:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def build_of(folder: Path) -> str | None:
-    """The build of the stage result in a folder; None if there is no complete one. One that is damaged is none either,
-    and a line says so. Files in folders of it, such as models, are compared by size alone."""
-    if not (folder / RECORD).exists():
-        return None
-    try:
-        record = read_record(folder)
-        missing_or_cut(folder, record)
-        verify(folder, record.stage, {name: digest for name, digest in record.files.items() if "/" not in name})
-    except InputError as error:
-        log.warning("%s", error)
-        return None
-    return record.build

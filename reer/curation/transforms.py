@@ -98,26 +98,63 @@ def count_markers(text: str, markers: Sequence[str]) -> int:
 
 def strip_markers(text: str, markers: Sequence[str]) -> str:
     """The text without its markers and the punctuation around them; other text is unchanged except that runs of spaces
-    become one. Markers are cut one at a time, because a cut can join two pieces of text into another marker."""
+    become one. A cut can join two pieces of text into another marker, so this is repeated until there is none."""
     pattern = re.compile("|".join(f"(?:{m})" for m in markers), re.I)
     text = _SPACES.sub(" ", text)
-    while markers and (match := pattern.search(text)):
-        text = _SPACES.sub(" ", _without(text, match.start(), match.end()))
+    while markers and pattern.search(text):
+        text = _SPACES.sub(" ", _without(text, pattern))
     return text.strip()
 
 
-def _without(text: str, start: int, end: int) -> str:
-    """The text without one marker. At the start of a sentence the punctuation after the marker is cut too, and the next
-    letter becomes a capital; inside a sentence its commas are cut, except one that separates what is left."""
-    head, rest = text[:start].rstrip(" \t"), text[end:]
-    if not head or head[-1] in ".!?…。！？\n":
-        rest = rest.lstrip(" \t,，.…:：;；!！?？—-")
-        rest = rest[:1].upper() + rest[1:]
-    else:
-        between = rest.lstrip(" \t")[:1] in tuple(",，") and head[-1] in ",，"  # "a, maybe, b": one comma stays
-        head, rest = head if between else head.rstrip(",，"), rest.lstrip(" \t,，")
-    joined = not head or not rest or head[-1] in "\n。！？" or rest[0] in ".!?…;:\n。！？；：" or rest[0] > "\u2e7f"
-    return head + ("" if joined else " ") + rest
+def _without(text: str, pattern: re.Pattern[str]) -> str:
+    """The text with each marker cut, from left to right in linear time. At the start of a sentence the punctuation
+    after the marker is cut too, and the next letter becomes a capital; inside a sentence its commas are cut, except one
+    that separates what is left."""
+    kept: list[str] = []  # characters, whose last ones a cut removes
+    position, capital = 0, False
+
+    def keep(end: int) -> None:
+        nonlocal position, capital
+        if piece := text[position:end]:
+            kept.extend(piece[0].upper() + piece[1:] if capital else piece)
+            position, capital = end, False
+
+    while match := pattern.search(text, position):
+        keep(match.start())
+        _drop_last(kept, " \t")
+        position = match.end()
+        if not kept or kept[-1] in _SENTENCE_ENDS:
+            position, capital = _after(text, position, " \t,，.…:：;；!！?？—-"), True
+        else:
+            follows = _after(text, position, " \t")
+            between = kept[-1] in ",，" and text[follows : follows + 1] in (",", "，")  # "a, maybe, b": one comma stays
+            _drop_last(kept, "" if between else ",，")
+            position = _after(text, follows, " \t,，")
+        if kept and position < len(text) and not _joined(kept[-1], text[position]):
+            kept.append(" ")
+    keep(len(text))
+    return "".join(kept)
+
+
+_SENTENCE_ENDS = ".!?…。！？\n"
+
+
+def _joined(last: str, first: str) -> bool:
+    """Whether no space separates two characters that a cut has brought together."""
+    return last in "\n。！？" or first in ".!?…;:\n。！？；：" or first > "\u2e7f"
+
+
+def _after(text: str, position: int, characters: str) -> int:
+    """The position after any of these characters at a position."""
+    while position < len(text) and text[position] in characters:
+        position += 1
+    return position
+
+
+def _drop_last(kept: list[str], characters: str) -> None:
+    """Drop any of these characters from the end."""
+    while kept and kept[-1] in characters:
+        kept.pop()
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def test_fault_41_exactly_the_answers_tokens_are_scored(answer: str, prefill: st
 
 def test_fault_42_shared_prefixes_change_no_score() -> None:
     """A batch of eight with shared prefixes has the scores of single passages, to 1e-4 nats."""
-    asked = passages(40)
+    asked = passages(200)
     with LocalModel(TinyModel()).open(Device("cpu", score_rows=1, prefix_gib=0)) as alone:
         single = scores(alone, asked)
     with LocalModel(TinyModel()).open(Device("cpu", score_rows=8)) as together:

@@ -1,4 +1,4 @@
-"""The whole smoke run, training and W&B's files included, killed at a few fault points."""
+"""The whole smoke run, training and W&B's files included: killed at a few fault points, and at other widths."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 KEPT = ("rows.jsonl", "model.safetensors", "scores.json")
 
 
-def smoke(root: Path, fault: Fault | None = None) -> int:
+def smoke(root: Path, fault: Fault | None = None, *overrides: str) -> int:
     """The exit code of a smoke run with a fault, in a process of its own."""
     root.mkdir(exist_ok=True)
     asked = json.dumps(fault and dataclasses.asdict(fault))
     command = [sys.executable, "-m", "tests.faults.whole", str(root / "counts.json"), asked, str(root)]
     own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    done = subprocess.run([*command, "run", "scale=smoke"], cwd=REPOSITORY, env=own, capture_output=True, text=True)
+    done = subprocess.run([*command, "run", "scale=smoke", *overrides], cwd=REPOSITORY, env=own, capture_output=True, text=True)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
 
@@ -54,4 +54,11 @@ def test_fault_01_the_whole_run_killed_at_its_middle_ends_with_the_same_bytes(
     _, middle, _ = places(counts[point])
     assert smoke(tmp_path / "root", Fault(point=point, number=middle, kind="kill after")) == -signal.SIGKILL
     assert smoke(tmp_path / "root") == 0
+    assert content(tmp_path / "root") == content(uninterrupted)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_fault_36_a_whole_run_at_any_width_has_the_same_bytes(uninterrupted: Path, tmp_path: Path, width: int) -> None:
+    """However many searches run side by side, the rows, scores and weights of a whole smoke run are the same."""
+    assert smoke(tmp_path / "root", None, f"runtime.width={width}", f"runtime.device.generate_rows={width}") == 0
     assert content(tmp_path / "root") == content(uninterrupted)
