@@ -12,7 +12,7 @@ from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
 from experiments.report import console as show
 from experiments.report.formatting import difference_text
-from experiments.report.terminal import Progress
+from experiments.report.progress import Progress
 from experiments.stages import evaluation
 from experiments.store.metrics import counts
 from experiments.store.runs import Result, find_run, read_result

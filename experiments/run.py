@@ -25,8 +25,9 @@ from experiments.config import BASIC, FrozenPlan, compose_jobs, experiment_from,
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show
-from experiments.report import terminal
 from experiments.report.measures import confounds
+from experiments.report.progress import Progress
+from experiments.report.summary import summary
 from experiments.revisions import commit_on_hub, pinned
 from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, write_failure
 from experiments.store.fingerprint import Json, encode, fingerprint
@@ -86,7 +87,7 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
     plans = [pin(plan) for plan in jobs.plans]
     check_all(plans)
     if not jobs.is_sweep:
-        terminal.summary(execute(plans[0]))
+        summary(execute(plans[0]))
         codes: list[int | None] = [DONE]
     elif jobs.launcher == BASIC:
         codes = [DONE if _has_nothing_to_do(plan) else launch(plan) for plan in plans]
@@ -163,7 +164,7 @@ def _tracked_meanwhile(exp: Experiment, steps: Steps) -> str | None:
 
 def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) -> dict[StepName, Artifact]:
     names = {step.fingerprint: name for name, step in steps.items()}
-    with terminal.Progress(exp.run_name, len(names)) as progress:
+    with Progress(exp.run_name, len(names)) as progress:
 
         def started(step: Step) -> None:
             attempt.stage = str(names[step.fingerprint])

@@ -51,10 +51,14 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "experiments.plan",
     "experiments.doctor",
     "experiments.report",
+    "experiments.report.page",
     "experiments.tracking",
+    "experiments.sweeps",
     "experiments.run",
     "experiments.pairwise",
     "experiments.fetch",
+    "experiments.history",
+    "experiments.commands",
     "experiments.cli",
 )
 HEAVY = {

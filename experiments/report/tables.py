@@ -1,4 +1,5 @@
-"""Tables of the stages that probe judges, answers and models: one column per arm, one row per number."""
+"""Tables of confounds, and of the stages that probe judges, answers and models: one column per arm, one row per
+number."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from experiments.report.compare import Comparison
 from experiments.stages import probes
-from experiments.store.metrics import ABSENT, DetailedMetrics
+from experiments.store.metrics import ABSENT, DetailedMetrics, number
 from experiments.store.step import Stage
 
 PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
@@ -16,6 +17,14 @@ PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
     (probes.perplexity, "perplexity of held-out texts"),
 )
 LONG = 40  # characters: a longer text becomes a note below the table
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A plain table: column heads, and rows of texts whose first is the row's label."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +76,10 @@ def _notes(label: str, cells: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     for text, arms in arms_by_text.items():
         suffix = "" if len(arms_by_text) == 1 else f" ({', '.join(arms)})"
         yield f"{label}{suffix}: {text}"
+
+
+def confound_table(comparison: Comparison) -> TableView:
+    """Confounds by arm; those that no arm reports are left out."""
+    labels = comparison.reported_confounds()
+    rows = [(label, *(number(arm.confounds.get(label)) for arm in comparison.arms)) for label in labels]
+    return TableView(("", *(arm.name for arm in comparison.arms)), tuple(rows))

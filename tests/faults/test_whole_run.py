@@ -26,7 +26,9 @@ def smoke(root: Path, fault: Fault | None = None, *overrides: str) -> int:
     asked = json.dumps(fault and dataclasses.asdict(fault))
     command = [sys.executable, "-m", "tests.faults.whole", str(root / "counts.json"), asked, str(root)]
     own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    done = subprocess.run([*command, "run", "scale=smoke", *overrides], cwd=REPOSITORY, env=own, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "run", "scale=smoke", *overrides], cwd=REPOSITORY, env=own, capture_output=True, text=True
+    )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
 

@@ -13,7 +13,7 @@ from evals.statistics.agreement import Agreement
 from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
-from experiments.report.html import write_html
+from experiments.report.page.page import write_html
 from experiments.report.published import table
 from experiments.report.tables import probe_tables
 from experiments.stages.evaluation import GenerateMetrics, GradeMetrics, score_text

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from experiments.report.compare import Comparison
 from experiments.report.formatting import EQUIVALENCE
-from experiments.report.views import view_of
+from experiments.report.page.views import view_of
 from experiments.store.runs import Result
 
-TEMPLATE = Path(__file__).parent / "report.html.j2"
+TEMPLATE = Path(__file__).parent / "page.html.j2"
 
 
 def report_name(results: Sequence[Result]) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from evals.benchmark import Measure, Response, Verdict
 from evals.statistics.paired import Difference
 from experiments.report import formatting
-from experiments.report.charts import Line, line_chart
 from experiments.report.compare import Arm, Cell, Comparison, SeedsComparison
-from experiments.report.tables import ProbeTable, probe_tables
+from experiments.report.page.charts import Line, line_chart
+from experiments.report.tables import ProbeTable, TableView, confound_table, probe_tables
 from experiments.stages import data, evaluation, synthesis, training
 from experiments.stages.evaluation import bounds_text
-from experiments.store.metrics import counts, number
+from experiments.store.metrics import counts
 from experiments.store.records import verified
 from experiments.store.runs import Result
 from reer.text import join_segments
@@ -62,14 +62,6 @@ class ChangeView:
     name: str
     changed: tuple[str, ...]
     no_op: bool
-
-
-@dataclass(frozen=True)
-class TableView:
-    """A plain table: column heads, and rows of texts whose first is the row's label."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,13 +200,6 @@ def _over_seeds(comparison: SeedsComparison) -> SeedsView:
         ]
         arms.append(ArmView(arm.name, arm.is_baseline, tuple(views)))
     return SeedsView(", ".join(map(str, comparison.seeds)), comparison.left_out, tuple(arms))
-
-
-def confound_table(comparison: Comparison) -> TableView:
-    """Confounds by arm; those that no arm reports are left out."""
-    labels = comparison.reported_confounds()
-    rows = [(label, *(number(arm.confounds.get(label)) for arm in comparison.arms)) for label in labels]
-    return TableView(("", *(arm.name for arm in comparison.arms)), tuple(rows))
 
 
 def _rendered(arms: Sequence[Arm]) -> TableView:

@@ -1,0 +1,105 @@
+"""The command line application, the options that verbs share, and what they begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from reer.processes import Terminated, ended_by_requests
+
+if TYPE_CHECKING:
+    from experiments.config import FrozenPlan
+    from experiments.experiment import Experiment
+    from experiments.store.runs import Result
+
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class _Verbs(TyperGroup):
+    """Ends a verb in good order when a signal asks for it, with another exit code than after Ctrl-C."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            with ended_by_requests():
+                return super().invoke(ctx)
+        except Terminated:
+            raise typer.Exit(TERMINATED) from None
+
+
+app = typer.Typer(
+    name="reer",
+    cls=_Verbs,
+    help="REER ablations: search for thinking, fine-tune, judge, compare.\n\n"
+    "Start with `reer run` (minutes on a laptop), then `reer run sweep=ablations`.",
+    epilog="Exit codes: 0 done; 1 a job failed; 2 wrong input; 3 incomplete, rerun the same command to resume; "
+    "130 interrupted; 143 ended by a signal.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _complete_override(incomplete: str) -> Iterator[str]:
+    """Completions of an override: group names, then the choices of a group."""
+    from experiments.choices import choice_names, conf_folders, groups
+
+    folders = conf_folders()
+    key, separator, _ = incomplete.partition("=")
+    if separator:
+        yield from (f"{key}={name}" for name in choice_names(key.lstrip("+~").partition("@")[0], folders))
+    else:
+        yield from (f"{name}=" for name in groups(folders))
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDE",
+        help="GROUP=CHOICE or KEY=VALUE in Hydra's syntax; see `reer choices`.",
+        autocompletion=_complete_override,
+    ),
+]
+Multirun = Annotated[bool, typer.Option("-m", "--multirun", help="Run every combination of comma-separated values.")]
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config-dir", help="A folder of your own YAML choices, added to the project's (or set REER_CONF)."),
+]
+Root = Annotated[Path, typer.Option("--root", help="The runtime.root of the runs.")]
+Scale = Annotated[str | None, typer.Option("--scale", help="Only runs at this scale.")]
+
+
+def composed(overrides: Sequence[str] | None, multirun: bool, config_dir: Path | None) -> list[FrozenPlan]:
+    """The plans of a command that runs nothing; revisions are those resolved by earlier runs."""
+    from experiments.config import compose_plans
+    from experiments.revisions import pinned
+
+    plans = compose_plans(list(overrides or ()), multirun, config_dir)
+    return [pinned(plan, Path(plan["runtime"]["root"])) for plan in plans]
+
+
+def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
+    from experiments.config import compose_one, experiment_from
+    from experiments.revisions import pinned
+
+    plan = compose_one(list(overrides or ()), config_dir)
+    return experiment_from(pinned(plan, Path(plan["runtime"]["root"])))
+
+
+def current_results(root: Path, scale: str | None) -> list[Result]:
+    """Results whose stages are unchanged. A stale result is left out, and a line says so."""
+    from experiments.report import console as show
+    from experiments.store.runs import all_results
+
+    current = []
+    for result in all_results(root / "runs"):
+        if scale not in (None, result.scale):
+            continue
+        if reason := result.why_stale():
+            show.line(f"left out: {result.run_name}: {reason}")
+        else:
+            current.append(result)
+    return current

@@ -1,0 +1,150 @@
+"""Verbs that run something, or show what would run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.commands.app import ConfigDir, Multirun, Overrides, app, composed
+from reer.errors import InputError
+
+if TYPE_CHECKING:
+    from experiments.run import Outcome
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    cfg: Annotated[str | None, typer.Option("--cfg", help="`job` prints the composed configuration; no run.")] = None,
+    info: Annotated[
+        str | None, typer.Option("--info", help="Print how Hydra composes: defaults-tree, searchpath, ...; no run.")
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Run an experiment, an arm or a sweep.
+
+    Without overrides: the main experiment with a 135M model, on this machine.
+    Stages that the store holds are not computed again; the same command resumes
+    an interrupted run.
+
+    \b
+      reer run
+      reer run experiment=NAME scale=SCALE
+      reer run sweep=ablations scale=smoke
+      reer run -m experiment=full,short_trajectories seed=0,1
+      reer run -m 'experiment=glob(no_*)' 'seed=range(0,3)'
+    """
+    from experiments import run as jobs
+
+    given = list(overrides or ())
+    if cfg is not None and info is not None:
+        raise InputError("--cfg and --info: want one of them")
+    if cfg is not None:
+        if cfg != "job":
+            raise InputError(f"--cfg {cfg}: want --cfg job; Hydra's own settings are shown by --info config")
+        jobs.show_plans(given, multirun, config_dir)
+    elif info is not None:
+        wanted = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+        if info not in wanted:
+            raise InputError(f"--info {info}: want one of {', '.join(wanted)}")
+        if multirun:
+            raise InputError("--info and -m: want one of them; --cfg job -m prints the configuration of every job")
+        jobs.show_info(info, given, config_dir)
+    else:
+        raise typer.Exit(_present(jobs.run(given, multirun, config_dir)))
+
+
+def _present(outcome: Outcome) -> int:
+    """The arms side by side, the HTML page, and why each other job has no result. Returns the exit code."""
+    from experiments.report import console as show
+    from experiments.report import terminal
+    from experiments.report.compare import compare as compare_results
+    from experiments.report.page.page import report_name, write_html
+
+    if outcome.results:
+        comparisons = compare_results(outcome.results)
+        if len(outcome.results) + len(outcome.unfinished) > 1:
+            for comparison in comparisons:
+                terminal.comparison(comparison)
+        show.where(write_html(comparisons, outcome.root / report_name(outcome.results)))
+    for job in outcome.unfinished:
+        show.error(f"{job.run_name} did not finish: {job.failure}")
+    if outcome.unfinished:
+        show.line("Finished work is kept; rerun the same command to resume what did not finish")
+    return outcome.code
+
+
+@app.command()
+def plan(overrides: Overrides = None, multirun: Multirun = False, config_dir: ConfigDir = None) -> None:
+    """Show what a command would run and cost. Nothing runs.
+
+    For every arm and stage: cached, will run, or shared with another arm; calls,
+    tokens, device-hours and money, in total and for what is left to do.
+
+    \b
+      reer plan sweep=ablations scale=paper
+    """
+    from experiments.config import experiment_from
+    from experiments.plan import make_plan
+    from experiments.report.plan_tables import show_plan
+
+    show_plan(make_plan([experiment_from(plan) for plan in composed(overrides, multirun, config_dir)]))
+
+
+@app.command(name="import-thinking")
+def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Import the thinking a data set contains; no search.
+
+    Reads the text before `</think>` in each solution of the source, as after a
+    search. Then train on it with `reer run thinking=from_source`.
+
+    \b
+      reer import-thinking source=deepwriting
+      reer import-thinking source=jsonl source.path=FILE
+    """
+    from experiments.config import compose_one, experiment_from
+    from experiments.pipeline import synthetic_rows
+    from experiments.report import console as show
+    from experiments.run import pin
+    from experiments.stages.synthesis import source_thinking
+    from experiments.store.store import Store
+
+    given = ["thinking=from_source", *(overrides or ())]
+    exp = experiment_from(pin(compose_one(given, config_dir)))
+    step = next(step for step in synthetic_rows(exp) if step.name == source_thinking.named())
+    artifact = Store(root=exp.runtime.store, runtime=exp.runtime).build(step)
+    show.line(f"thinking imported from {exp.source.name}: {artifact.metrics.headline()}")
+    show.line(f"in {artifact.path}")
+    show.line(f"Train on it: reer run {' '.join(given)}, or with sweep=ablations")
+
+
+@app.command()
+def pairwise(
+    arm: Annotated[str, typer.Argument(help="A finished run.")],
+    baseline: Annotated[str, typer.Argument(help="The finished run it is compared with.")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Judge the answers of two runs head to head.
+
+    Each pair of answers to an item is judged in both orders.
+
+    \b
+      reer pairwise short_trajectories full scale=smoke judge=scripted
+    """
+    from experiments import pairwise as head_to_head
+
+    head_to_head.pairwise(arm, baseline, overrides or (), config_dir)
+
+
+@app.command(hidden=True)
+def job(plan_file: Annotated[Path, typer.Argument(help="A frozen plan.")]) -> None:
+    """Run one frozen plan: the process of one job of a sweep."""
+    from experiments import run as jobs
+    from experiments.report.summary import summary
+    from experiments.store.runs import read_plan
+
+    summary(jobs.execute(read_plan(plan_file)))

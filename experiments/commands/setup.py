@@ -1,0 +1,85 @@
+"""Verbs around runs: this machine, downloads, and the choices that exist."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from experiments.commands.app import ConfigDir, Overrides, app, one
+from reer.errors import InputError
+
+
+@app.command()
+def doctor(
+    overrides: Overrides = None,
+    store: Annotated[bool, typer.Option("--store", help="Check everything under runtime.root instead.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="With --store: move what is damaged aside.")] = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Check this machine against a configuration. Nothing runs.
+
+    Each check shows what was found, what is wanted and how to fix it. Exit code 1
+    if a check fails. With --store, every stored file is compared with its
+    checksum. Add --repair while nothing runs: damaged results and lines are
+    moved aside, and the same run command computes only those again.
+
+    \b
+      reer doctor scale=single_gpu
+      reer doctor --store runtime.root=outputs
+      reer doctor --store --repair runtime.root=outputs
+    """
+    from experiments import doctor as checks
+    from experiments.report import console as show
+
+    exp = one(overrides, config_dir)
+    if store:
+        raise typer.Exit(0 if checks.store_is_intact(exp.runtime, repair=repair, say=show.line) else 1)
+    if repair:
+        raise InputError("--repair: want it together with --store")
+    rows = [*checks.required(exp), *checks.informational(exp)]
+    show.table(
+        "doctor",
+        ("", "check", "found", "wanted", "what to do"),
+        [("ok" if row.ok else "FAIL", row.what, row.found, row.wanted, "" if row.ok else row.advice) for row in rows],
+    )
+    raise typer.Exit(0 if all(row.ok for row in rows) else 1)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="BENCHMARK|OVERRIDE", help="What to download.")] = None,
+) -> None:
+    """Download a benchmark's own data and judge prompts.
+
+    Without a name: list what can be downloaded, with licence and size. Files come
+    from the pinned commit of the benchmark's repository and are checked by sha256.
+
+    \b
+      reer fetch writingbench
+      reer fetch writingbench benchmark.writingbench.data.folder=DIR
+      reer fetch writingbench benchmark.writingbench.data.mirror=https://HOST
+    """
+    from experiments import fetch as downloads
+
+    given = list(names or ())
+    downloads.run([name for name in given if "=" not in name], [override for override in given if "=" in override])
+
+
+@app.command()
+def choices(
+    group: Annotated[str | None, typer.Argument(help="Only this group.")] = None, config_dir: ConfigDir = None
+) -> None:
+    """List every group, its choices and the default.
+
+    A choice marked * is used where no override is given.
+
+    \b
+      reer choices
+      reer choices search
+    """
+    from experiments.choices import choices as list_choices
+    from experiments.choices import conf_folders
+    from experiments.report.console import show_choices
+
+    show_choices(list_choices(conf_folders(config_dir), group))
