@@ -149,9 +149,9 @@ def repeated_share(text: str, n: int, top: int) -> float:
     return sum(count for _, count in counts.most_common(top) if count > 1) / counts.total()
 
 
-def overlap(text: str, reference: str, n: int) -> float:
-    """Share of the n-grams of `text` that also stand in `reference`, in [0, 1]; 0 for a text shorter than n."""
-    mine, theirs = ngrams(words(text), n), ngrams(words(reference), n)
+def overlap(text: str, other: str, n: int) -> float:
+    """Share of the n-grams of `text` that are also in `other`, in [0, 1]; 0 for a text shorter than n."""
+    mine, theirs = ngrams(words(text), n), ngrams(words(other), n)
     return sum(count for gram, count in mine.items() if gram in theirs) / mine.total() if mine else 0.0
 
 

@@ -62,8 +62,18 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "experiments.cli",
 )
 HEAVY = {
-    "torch", "transformers", "trl", "peft", "lm_eval", "datasets", "vllm", "ray", "wandb", "accelerate", "scipy",
-}  # fmt: skip
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "lm_eval",
+    "datasets",
+    "vllm",
+    "ray",
+    "wandb",
+    "accelerate",
+    "scipy",
+}
 HYDRA_ROOMS = {"experiments/config.py", "experiments/run.py"}
 FILES_PER_FOLDER = 12
 FILES = [file for package in PACKAGES for file in sorted((REPOSITORY / package).rglob("*.py"))]
@@ -148,7 +158,7 @@ def test_benchmarks_know_only_texts_types_files_and_models() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_nothing_heavy_is_imported_at_the_top_of_a_module(file: Path) -> None:
-    body = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    body: list[ast.stmt] = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert not {name.split(".")[0] for name in imports(ast.Module(body, []))} & HEAVY
 
 

@@ -47,19 +47,14 @@ class CostAssumptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """The cost of drafts and search for all pairs. `*_naive` is the count without shared prefixes."""
+    """The cost of drafts and search for all pairs."""
 
     score_calls: int
     rewrite_calls: int
     scored_tokens: int
-    scored_tokens_naive: int
     read_tokens: int
-    read_tokens_naive: int
     written_tokens: int
     device_hours: float
-
-    def usd(self, assumptions: CostAssumptions) -> float:
-        return self.device_hours * assumptions.usd_per_device_hour
 
 
 def search_cost(budget: SearchBudget, pairs: int, assumptions: CostAssumptions) -> Cost:
@@ -85,9 +80,7 @@ def search_cost(budget: SearchBudget, pairs: int, assumptions: CostAssumptions) 
         score_calls=runs * score_calls,
         rewrite_calls=runs * steps,
         scored_tokens=round(runs * scored),
-        scored_tokens_naive=round(runs * score_calls * passage),
         read_tokens=round(runs * read),
-        read_tokens_naive=round(runs * (draft + steps * rewrite)),
         written_tokens=round(runs * written),
         device_hours=runs * seconds / 3600,
     )

@@ -53,9 +53,6 @@ def template(end: str) -> str:
     )
 
 
-CHATML = template(END_OF_TURN)
-
-
 @dataclass(frozen=True)
 class ChatFormat:
     """How thinking and answer form the assistant's turn, and what happens to rows that are too long."""
@@ -108,13 +105,13 @@ class Rendering:
     truncated_rows: int
 
 
-def render(samples: Sequence[Sample], tokenizer: Tokenizer, chat: ChatFormat, max_length: int) -> Rendering:
+def render(samples: Sequence[Sample], tokenizer: Tokenizer, chat_format: ChatFormat, max_length: int) -> Rendering:
     """Tokenise every sample once, prompt and completion apart, and check that no text is lost.
 
     Raises InputError if a row exceeds `max_length` under `overlong: error`, if the tokenizer has no token to end a
     turn, or if decoding a row's labels does not return its completion verbatim.
     """
-    end = chat.end_token(tokenizer)
+    end = chat_format.end_token(tokenizer)
     special_tokens = tokenizer.all_special_tokens
     truncated = 0
     rows: list[Rendered] = []
@@ -124,16 +121,16 @@ def render(samples: Sequence[Sample], tokenizer: Tokenizer, chat: ChatFormat, ma
         if any(control_tokens(text) or any(token in text for token in special_tokens) for text in texts):
             dropped.append(Drop(sample.id, "control_tokens"))
             continue
-        whole = _render_one(sample, tokenizer, chat, end)
+        whole = _render_one(sample, tokenizer, chat_format, end)
         if whole is None:
             dropped.append(Drop(sample.id, "changed_by_tokenizer"))
             continue
-        row = _without_thinking(whole, sample, tokenizer, chat, end) if sample.without_thinking else whole
+        row = _without_thinking(whole, sample, tokenizer, chat_format, end) if sample.without_thinking else whole
         if len(whole.input_ids) <= max_length:
             rows.append(row)
-        elif chat.overlong == "drop":
+        elif chat_format.overlong == "drop":
             dropped.append(Drop(sample.id, "overlong"))
-        elif chat.overlong == "truncate":
+        elif chat_format.overlong == "truncate":
             cut = replace(row, input_ids=row.input_ids[:max_length], labels=row.labels[:max_length])
             if cut.labels[-1] == MASKED:
                 dropped.append(Drop(sample.id, "prompt_overlong"))
@@ -163,22 +160,24 @@ def _texts(turn: Message) -> tuple[str, ...]:
     return block.groups() if block else (turn.content,)
 
 
-def _render_one(sample: Sample, tokenizer: Tokenizer, chat: ChatFormat, end: str) -> Rendered | None:
+def _render_one(sample: Sample, tokenizer: Tokenizer, chat_format: ChatFormat, end: str) -> Rendered | None:
     """The row of a sample, or None if the tokenizer normalises its text to a different one."""
     turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages[:-1]]
     prompt = tokenizer.apply_chat_template(
         turns, chat_template=template(end), tokenize=False, add_generation_prompt=True
     )
     context = _tokens(prompt, tokenizer, sample.id)
-    target = _tokens(chat.completion(sample.thinking, sample.answer) + end, tokenizer, sample.id)
+    target = _tokens(chat_format.completion(sample.thinking, sample.answer) + end, tokenizer, sample.id)
     if context is None or target is None:
         return None
     return Rendered(sample.id, sample.source, (*context, *target), (*(MASKED for _ in context), *target))
 
 
-def _without_thinking(whole: Rendered, sample: Sample, tokenizer: Tokenizer, chat: ChatFormat, end: str) -> Rendered:
+def _without_thinking(
+    whole: Rendered, sample: Sample, tokenizer: Tokenizer, chat_format: ChatFormat, end: str
+) -> Rendered:
     """The row of the same sample without its thinking."""
-    row = _render_one(replace(sample, thinking=""), tokenizer, chat, end)
+    row = _render_one(replace(sample, thinking=""), tokenizer, chat_format, end)
     return whole if row is None else row  # never None: the same texts have passed the check in `whole`
 
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.text import control_tokens
-from reer.training.chat_format import CHATML, END_OF_TURN, MASKED, ChatFormat, Rendered, render
+from reer.training.chat_format import END_OF_TURN, MASKED, ChatFormat, Rendered, render, template
 from reer.types import Drop, Message, Sample
 
 PLAIN = ChatFormat(answer_tags=False, overlong="error")
@@ -101,7 +101,10 @@ def test_tricky_text_survives_in_every_place(tokenizer: Any, text: str) -> None:
 def test_the_mask_covers_the_prompt_exactly(tokenizer: Any, thinking: str, query: str) -> None:
     row = one(tokenizer, sample(thinking=thinking, query=query))
     prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": query}], chat_template=CHATML, add_generation_prompt=True, return_dict=False
+        [{"role": "user", "content": query}],
+        chat_template=template(END_OF_TURN),
+        add_generation_prompt=True,
+        return_dict=False,
     )
     assert row.labels[: len(prompt)] == (MASKED,) * len(prompt)
     assert list(row.input_ids[: len(prompt)]) == prompt

@@ -15,7 +15,7 @@ from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Passage, Prompt
 from reer.training.callbacks import examples_of_step
-from reer.training.chat_format import CHATML, MASKED, ChatFormat, render, template
+from reer.training.chat_format import END_OF_TURN, MASKED, ChatFormat, render, template
 from reer.training.launch import fine_tune
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, Recipe, Trained
@@ -36,7 +36,7 @@ def test_the_model_is_saved_as_safetensors_with_our_template_and_both_end_tokens
     names = {file.name for file in trained.folder.iterdir()}
     assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= names
     assert not any(name.endswith((".bin", ".pt", ".pth")) for name in names)
-    assert AutoTokenizer.from_pretrained(trained.folder).chat_template == CHATML
+    assert AutoTokenizer.from_pretrained(trained.folder).chat_template == template(END_OF_TURN)
     model = AutoModelForCausalLM.from_pretrained(trained.folder)
     assert model.generation_config.eos_token_id == [2]
     assert model.dtype == torch.float32
