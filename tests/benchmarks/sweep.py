@@ -1,8 +1,8 @@
 """What shared stages save a sweep, and how long its verbs take: `python -m tests.benchmarks.sweep`.
 
-The six arms at `scale=smoke` run in one root, where they share stages, and each alone in a root of its own; `--repeats`
-repeats alternate. Then the finished sweep is repeated, and every reading verb is started anew. Seconds are wall clock of
-whole processes, interpreter and imports included; W&B is off. `--scale laptop` does the same with real models.
+The six arms at `scale=smoke` run in one root, where they share stages, and each alone in a root of its own; the two
+alternate. Then the finished sweep is repeated, and every reading verb runs. Seconds are wall clock of whole processes,
+interpreter and imports included; W&B is off. `--scale laptop` does the same with real models.
 """
 
 from __future__ import annotations
