@@ -63,6 +63,8 @@ class Record:
     files: Mapping[str, FileDigest]
     seconds: float
     provenance: Provenance
+    servers: tuple[str, ...] = ()
+    """`MODEL at URL` for the models behind servers that the stage was given."""
 
 
 _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, size and time of change
@@ -172,6 +174,23 @@ def verify(folder: Path, stage: str, files: Mapping[str, FileDigest]) -> None:
         if not path.is_file() or digest_of(path) != digest:
             found = "its content was changed" if path.is_file() else "is missing"
             raise InputError(f"{path}: damaged, {found} since stage {stage} wrote it; {REPAIR}")
+
+
+def lock_of(folder: Path, fingerprint: str) -> Path:
+    """The lock of a stage result, in the folder of its stage."""
+    return folder / f".{fingerprint}.lock"
+
+
+def again_mark(folder: Path, fingerprint: str) -> Path:
+    """While this folder exists, beside the stage results, the result with this fingerprint does not count: it is
+    computed again, with model calls and judgements of its own, which the folder holds."""
+    return folder / f".{fingerprint}.again"
+
+
+def result_in(folder: Path, fingerprint: str) -> Path | None:
+    """The complete result with this fingerprint in the folder of a stage, whatever the readable part of its name."""
+    complete = [path for path in folder.glob(f"*{fingerprint}") if (path / RECORD).exists()]
+    return min(complete, default=None)
 
 
 def build_of(folder: Path) -> str | None:
