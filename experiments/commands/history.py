@@ -175,6 +175,5 @@ def gc(
     from experiments.history import gc as collection
     from experiments.history import terminal as show
 
-    found = collection.survey(root)
-    gone = [item.path for item in found.unused if delete and collection.delete(item, root)]
-    show.as_json(found) if as_json else show.unused(found, root, gone if delete else None)
+    found = collection.collect(root) if delete else collection.survey(root)
+    show.as_json(found) if as_json else show.unused(found, root)

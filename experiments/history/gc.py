@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,14 +17,15 @@ from experiments.store.runs import read_lock, read_result
 
 CALLS = {"replay", "judgements"}
 """Folders of the store that hold no stage results: model calls and judgements, which were paid for."""
-Kind = Literal["result", "part", "set aside"]
+Kind = Literal["result", "part", "calls", "set aside"]
 _FINGERPRINT = re.compile(r"(?:^|[-.])([0-9a-f]{12})(?:\.(.+))?$")  # at the end of a folder's name, before a suffix
 
 
 @dataclass(frozen=True)
 class Unused:
-    """A folder of the store that no run refers to. result: a complete stage result; part: one that was begun; set
-    aside: superseded or damaged, or what was left of a deletion. `size` is in bytes."""
+    """A folder of the store that no run refers to. result: a complete stage result; part: one that was begun;
+    calls: the model calls and judgements of a result that was computed again; set aside: superseded or damaged, or what
+    was left of a deletion. `size` is in bytes."""
 
     path: Path
     kind: Kind
@@ -33,10 +34,11 @@ class Unused:
 
 @dataclass(frozen=True)
 class Survey:
-    """What belongs to no run, and what a process is at work on, which is left alone."""
+    """What belongs to no run, what of it was deleted, and what a process is at work on, which is left alone."""
 
     unused: tuple[Unused, ...]
     in_use: tuple[Path, ...]
+    deleted: tuple[Path, ...] = ()
 
     @property
     def size(self) -> int:
@@ -57,6 +59,12 @@ def survey(root: Path) -> Survey:
         else:
             found.append(Unused(path, kind, _size(path)))
     return Survey(tuple(found), tuple(busy))
+
+
+def collect(root: Path) -> Survey:
+    """Delete what belongs to no run."""
+    found = survey(root)
+    return replace(found, deleted=tuple(item.path for item in found.unused if delete(item, root)))
 
 
 def referenced(runs: Path) -> set[str]:
@@ -94,8 +102,15 @@ def _folders(store: Path) -> Iterator[tuple[Path, str, Kind]]:
         match = _FINGERPRINT.search(path.name)
         if match is None or path.parent.name in CALLS or not path.is_dir():
             continue
-        suffix = match[2]
-        yield path, match[1], "result" if suffix is None else "part" if suffix in ("part", "again") else "set aside"
+        yield path, match[1], _kind(match[2])
+
+
+def _kind(suffix: str | None) -> Kind:
+    if suffix is None:
+        return "result"
+    if suffix.startswith("again") and not suffix.endswith("deleted"):
+        return "calls"
+    return "part" if suffix == "part" else "set aside"
 
 
 def _size(folder: Path) -> int:

@@ -30,7 +30,8 @@ class StepState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """One run. `at_work` is the process that works on it now; `why` is why it failed, or what is wrong with its files."""
+    """One run. `at_work` is the process that works on it now; `why` is why it failed, or what is wrong with its
+    files."""
 
     run: str
     state: Literal["finished", "running", "failed", "unfinished", "stale", "damaged"]

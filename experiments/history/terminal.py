@@ -159,25 +159,21 @@ def _state(run: RunState) -> str:
     return ": ".join(filter(None, (run.state, where if run.at_work else "", run.why)))
 
 
-def unused(found: Survey, root: Path, gone: Sequence[Path] | None) -> None:
-    """What no run needs, by size; `gone` is what was deleted, None where nothing was asked to be."""
-    store = root / "store"
-    rows = [
-        (
-            str(item.path.relative_to(store)),
-            item.kind,
-            decimal(item.size),
-            "deleted" if gone and item.path in gone else "",
-        )
-        for item in sorted(found.unused, key=lambda item: -item.size)
-    ]
+def unused(found: Survey, root: Path) -> None:
+    """What no run needs, the largest first, and what of it was deleted."""
+    largest = sorted(found.unused, key=lambda item: -item.size)
+    rows = [(item.kind, decimal(item.size), _in_store(item.path, root)) for item in largest]
     if rows:
-        table("no run refers to", ("folder of the store", "kind", "size", ""), rows)
+        table("no run refers to", ("kind", "size", "folder of the store"), rows)
     line(f"{len(rows)} folders, {decimal(found.size)}; {len(found.in_use)} more are in use")
-    if gone is None and rows:
-        line("Nothing was deleted; delete them with: reer gc --delete")
-    elif gone is not None and len(gone) < len(rows):
-        line(f"{len(rows) - len(gone)} were left, because a run came to need them meanwhile")
+    if found.deleted:
+        line(f"deleted {len(found.deleted)} of them")
+    elif rows:
+        line("nothing was deleted; to delete them: reer gc --delete")
+
+
+def _in_store(path: Path, root: Path) -> str:
+    return path.relative_to(root / "store").as_posix()
 
 
 def _wrapped(text: str) -> None:
