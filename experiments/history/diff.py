@@ -71,17 +71,15 @@ def diff(a: Side, b: Side) -> Diff:
     lines = difference(cast("dict[str, Json]", a.identity), cast("dict[str, Json]", b.identity))
     builds = [{name: record.build for name, record in run.records.items()} for run in (a, b)]
     pairs = [StepPair(s, builds[0].get(s), builds[1].get(s)) for s in dict.fromkeys([*a.planned, *b.planned])]
-    environments = [
-        {name: Environment(record.provenance, record.servers) for name, record in run.records.items()} for run in (a, b)
-    ]
     shared = [pair.step for pair in pairs if pair.a and pair.b]
+    made = {name: (Environment.of(a.records[name]), Environment.of(b.records[name])) for name in shared}
     return Diff(
         a=a.name,
         b=b.name,
         configuration=tuple(line for line in lines if not line.startswith("name: ")),
         steps=tuple(pair for pair in pairs if pair.a != pair.b),
         same=tuple(pair.step for pair in pairs if pair.a == pair.b and pair.a),
-        moved=moved({name: (environments[0][name], environments[1][name]) for name in shared}),
+        moved=moved(made),
         confounds=_differing(_confounds(a.result), _confounds(b.result)),
         scores=_differing(_scores(a.result), _scores(b.result)),
     )

@@ -1,12 +1,13 @@
-"""What moved between two executions of a stage: code, packages, machine and servers."""
+"""What moved between two executions of a stage: code, packages, machine, servers, and branches of models."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from experiments.store.provenance import Hardware, Provenance
+from experiments.store.provenance import Hardware, Provenance, commit_in_cache, provenance
+from experiments.store.records import Record
 
 NOTHING, NOT_RECORDED = "none", "not recorded"
 
@@ -16,7 +17,19 @@ class Environment:
     """Where a stage was executed, or would be now."""
 
     provenance: Provenance
-    servers: tuple[str, ...]
+    servers: tuple[str, ...] = ()
+    revisions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, record: Record) -> Environment:
+        """What made a stage result."""
+        return cls(record.provenance, record.servers, record.revisions)
+
+    def here(self) -> Environment:
+        """What would make it in this process. A branch of a model that is not in the cache is taken not to have
+        moved."""
+        commits = {name: commit_in_cache(name) or commit for name, commit in self.revisions.items()}
+        return Environment(provenance(), self.servers, commits)
 
     def facts(self) -> dict[str, str]:
         """Everything that may change a result without being part of its identity, by a word for it."""
@@ -29,6 +42,7 @@ class Environment:
             **{f"package {name}": version for name, version in made.packages.items()},
             **(_hardware(made.hardware) if made.hardware else {}),
             "servers": ", ".join(self.servers) or NOTHING,
+            **{f"model {name}": commit for name, commit in self.revisions.items()},
         }
 
 

@@ -21,7 +21,6 @@ from experiments.history.verdict import (
 )
 from experiments.pipeline import pipeline
 from experiments.run import execute
-from experiments.store.provenance import provenance
 from experiments.store.records import RECORD, again_mark, result_in
 from experiments.store.runs import Result, all_results, read_lock, read_result
 from experiments.store.step import Step, StepName, Steps
@@ -117,15 +116,14 @@ def _stamps(exp: Experiment, steps: Steps) -> dict[StepName, Stamp | None]:
 def _environments(result: Result) -> dict[StepName, Environment]:
     """What made each step of a result, as far as the record is still there."""
     records = {name: earlier_record(step) for name, step in result.steps.items()}
-    return {name: Environment(r.provenance, r.servers) for name, r in records.items() if r is not None}
+    return {name: Environment.of(record) for name, record in records.items() if record is not None}
 
 
 def _moved(
     before: Mapping[StepName, Environment], after: Mapping[StepName, Environment], renewed: set[StepName]
 ) -> tuple[Moved, ...]:
     """What differs between what made each step and what made it now, or would make it."""
-    here = {name: Environment(provenance(), made.servers) for name, made in before.items()}
-    return moved({str(name): (made, after[name] if name in renewed else here[name]) for name, made in before.items()})
+    return moved({str(n): (made, after[n] if n in renewed else made.here()) for n, made in before.items()})
 
 
 def _made_stale(before: Result, now: Result, runs: Path) -> tuple[str, ...]:

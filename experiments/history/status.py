@@ -11,7 +11,7 @@ from typing import Literal
 from experiments.store.disk import holder
 from experiments.store.failures import at_work, read_failure
 from experiments.store.records import again_mark, lock_of, missing_or_cut, read_record, result_in
-from experiments.store.runs import Result, read_lock, read_result, run_folders
+from experiments.store.runs import Result, read_lock, read_result
 from experiments.store.step import StepName
 from reer.errors import InputError
 
@@ -41,8 +41,9 @@ class RunState:
 
 
 def status(root: Path) -> list[RunState]:
-    """The state of every run under a root, by name."""
-    return [run_state(name, folder, root / "store") for name, folder in run_folders(root / "runs").items()]
+    """The state of every run under a root, by name, also of one that has only failed before its plan was frozen."""
+    folders = (folder for folder in sorted((root / "runs").glob("*/*/s*")) if folder.is_dir())
+    return [run_state("/".join(folder.parts[-3:]), folder, root / "store") for folder in folders]
 
 
 def run_state(name: str, folder: Path, store: Path) -> RunState:

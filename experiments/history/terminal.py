@@ -92,11 +92,16 @@ def _score(score: ScoreCheck) -> str:
 
 
 def _moved_rows(label: str, moves: Sequence[Moved], steps: int) -> list[tuple[str, str]]:
-    def text(move: Moved) -> str:
-        of = "all stages" if len(move.steps) == steps else ", ".join(move.steps)
-        return f"{move.what}: {move.before} -> {move.now} ({of})"
+    texts = [f"{move.what}: {move.before} -> {move.now} ({_some(move.steps, steps)})" for move in moves]
+    return [(label if at == 0 else "", text) for at, text in enumerate(texts)] or [(label, "nothing")]
 
-    return [(label if at == 0 else "", text(move)) for at, move in enumerate(moves)] or [(label, "nothing")]
+
+def _some(steps: Sequence[str], all_steps: int) -> str:
+    """Which stages, in a few words."""
+    if len(steps) == all_steps:
+        return "all stages"
+    more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
+    return ", ".join(steps[:3]) + more
 
 
 def explanation(run: str, steps: Sequence[Explanation]) -> None:
@@ -142,7 +147,7 @@ def status(runs: Sequence[RunState], root: Path) -> None:
     if not runs:
         line(f"no runs in {root / 'runs'}; start one with: reer run")
         return
-    table("runs", ("run", "stages", "state"), [(run.run, _marks(run), _state(run)) for run in runs])
+    table("runs", ("stages", "run", "state"), [(_marks(run), run.run, _state(run)) for run in runs])
     used = {step.mark for run in runs for step in run.steps}
     _wrapped("  ".join(f"{sign} {mark}" for mark, sign in MARKS.items() if mark in used))
     stages = dict.fromkeys(step.step for run in sorted(runs, key=lambda run: -len(run.steps)) for step in run.steps)

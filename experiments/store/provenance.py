@@ -60,18 +60,38 @@ def provenance() -> Provenance:
 
 def servers(values: object) -> tuple[str, ...]:
     """`MODEL at URL` for every model behind a server in a stage's arguments."""
-    return tuple(sorted(set(_servers(values))))
+    remote = [part for part in _parts(values) if isinstance(part, RemoteModel)]
+    named = {f"{getattr(part, 'name', type(part).__name__)} at {part.base_url}" for part in remote}
+    return tuple(sorted(map(redacted, named)))
 
 
-def _servers(value: object) -> Iterator[str]:
-    if isinstance(value, RemoteModel):
-        yield redacted(f"{getattr(value, 'name', type(value).__name__)} at {value.base_url}")
-    elif is_dataclass(value) and not isinstance(value, type):
+def revisions(values: object) -> dict[str, str]:
+    """`REPO@BRANCH` -> commit, for every model in a stage's arguments that is on the hub and named by a branch."""
+    from reer.models.local.checkpoints import HubModel
+
+    names = {part.name for part in _parts(values) if isinstance(part, HubModel)}
+    return {name: commit for name in sorted(names) if (commit := commit_in_cache(name)) is not None}
+
+
+def commit_in_cache(name: str) -> str | None:
+    """The commit of a model's branch (`REPO@BRANCH`) in the local cache of the hub; None for a revision that is a
+    commit itself, and for a model that is not there."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    repo, _, branch = name.rpartition("@")
+    file = Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "refs" / branch
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+
+def _parts(value: object) -> Iterator[object]:
+    """The dataclasses in a stage's arguments, at any depth."""
+    if is_dataclass(value) and not isinstance(value, type):
+        yield value
         for field in fields(value):
-            yield from _servers(getattr(value, field.name))
+            yield from _parts(getattr(value, field.name))
     elif isinstance(value, Mapping):
         for item in cast("Mapping[object, object]", value).values():
-            yield from _servers(item)
+            yield from _parts(item)
 
 
 def _output(command: Sequence[str]) -> str | None:

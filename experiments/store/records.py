@@ -10,7 +10,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -65,6 +65,8 @@ class Record:
     provenance: Provenance
     servers: tuple[str, ...] = ()
     """`MODEL at URL` for the models behind servers that the stage was given."""
+    revisions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`REPO@BRANCH` -> the commit that this branch was, for its models from the hub."""
 
 
 _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, size and time of change

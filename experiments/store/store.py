@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from experiments.store.disk import disk_errors, held, holder
 from experiments.store.metrics import StageMetrics, identifying, read_metrics
-from experiments.store.provenance import provenance, servers
+from experiments.store.provenance import provenance, revisions, servers
 from experiments.store.records import (
     RECORD,
     Builds,
@@ -161,6 +161,7 @@ class Store:
             seconds=seconds,
             provenance=provenance(),
             servers=servers(step.values),
+            revisions=revisions(step.values),
         )
 
     def _finished(self, part: Path, builds: Builds) -> Record | None:

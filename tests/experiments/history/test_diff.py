@@ -2,8 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
+from huggingface_hub import constants
 
 from experiments.history.environment import Environment, Moved, moved
 from experiments.store.provenance import Hardware, Provenance
@@ -36,7 +40,7 @@ def test_a_stage_that_one_run_does_not_have_is_a_dash(sweep: Path) -> None:
 
 def test_what_made_two_runs_differs_by_stage(arms: Path) -> None:
     def elsewhere(record: dict[str, Any]) -> None:
-        record["provenance"]["git"] = "abcdef123456"
+        record["provenance"].update(git="abcdef123456", changes=None)
         record["servers"] = ["qwen at http://host:8000"]
 
     rewritten(stage_folder(arms, "short_trajectories/smoke/s0", "train") / "record.json", elsewhere)
@@ -60,7 +64,7 @@ MACHINE = Hardware("EPYC", 8, ("H100", "H100"))
 
 
 def environment(git: str, hardware: Hardware | None = MACHINE, changes: str | None = None) -> Environment:
-    return Environment(Provenance(git, "3.11", {"torch": "2"}, "Linux", changes, hardware), ())
+    return Environment(Provenance(git, "3.11", {"torch": "2"}, "Linux", changes, hardware))
 
 
 def test_a_difference_is_listed_once_with_all_its_stages() -> None:
@@ -72,6 +76,17 @@ def test_a_difference_is_listed_once_with_all_its_stages() -> None:
 def test_uncommitted_changes_of_one_commit_are_told_apart() -> None:
     (found,) = moved({"train": (environment("a-dirty", changes="1"), environment("a-dirty", changes="2"))})
     assert (found.before, found.now) == ("a-dirty (1)", "a-dirty (2)")
+
+
+def test_a_branch_of_a_model_that_moved_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    refs = tmp_path / "models--owner--name/refs"
+    refs.mkdir(parents=True)
+    made = replace(environment("a"), revisions={"owner/name@main": "1111"})
+    assert made.here().facts()["model owner/name@main"] == "1111"
+    (refs / "main").write_text("2222")
+    found = {move.what: (move.before, move.now) for move in moved({"train": (made, made.here())})}
+    assert found["model owner/name@main"] == ("1111", "2222")
 
 
 def test_hardware_that_was_not_noted_is_no_hardware() -> None:

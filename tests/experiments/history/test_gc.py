@@ -8,7 +8,7 @@ import pytest
 
 from experiments.history.gc import collect, delete, survey
 from experiments.store.disk import held
-from experiments.store.records import again_mark, lock_of
+from experiments.store.records import again_mark, lock_of, write_document
 from experiments.store.step import Step
 from reer.errors import InputError
 from tests.fakes.commands import finished, reer
@@ -20,8 +20,6 @@ def a_run(root: Path, *steps: Step, name: str = "full") -> Path:
     """A run whose lock names these steps."""
     folder = root / "runs" / name / "smoke" / "s0"
     folder.mkdir(parents=True)
-    from experiments.store.records import write_document
-
     write_document(folder / "lock.json", {"identity": {}, "steps": {str(s.name): s.fingerprint for s in steps}})
     return folder
 

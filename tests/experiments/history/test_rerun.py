@@ -1,7 +1,6 @@
 """A run repeated by name: the verdict on plan, bytes and scores, and what it says of each stage."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,6 @@ def test_fresh_computes_a_stage_and_all_after_it_again_and_keeps_the_old_attempt
     assert len(list(before.parent.glob(f"{before.name}.superseded-*/record.json"))) == 1
     metrics = json.loads((before / "record.json").read_text())["metrics"]
     assert metrics["judgements_asked_here"] == metrics["judgements"] == 14, "no verdict is taken from the records"
-    assert "refresh" not in finished(arms, "rerun", FULL).text
 
 
 def test_a_fresh_repetition_that_was_interrupted_goes_on_by_name(arms: Path) -> None:
@@ -107,7 +105,7 @@ def test_a_fresh_repetition_that_was_interrupted_goes_on_by_name(arms: Path) -> 
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(("quality", "code", "words"), [(6.5, 0, "within ±1.5"), (9.5, 1, "beyond ±1.5")])
+@pytest.mark.parametrize(("quality", "code", "words"), [(6.5, 0, "within ±1.8"), (9.5, 1, "beyond ±1.8")])
 def test_scores_of_other_bytes_are_the_same_within_the_noise_of_the_judge(
     arms: Path, quality: float, code: int, words: str
 ) -> None:
@@ -138,7 +136,7 @@ def test_other_bytes_of_an_earlier_attempt_are_named_by_file(arms: Path) -> None
 
 def test_what_moved_since_is_listed_once_with_its_stages(arms: Path) -> None:
     def as_elsewhere(record: dict[str, Any]) -> None:
-        record["provenance"]["git"] = "abcdef123456"
+        record["provenance"].update(git="abcdef123456", changes=None)
         record["provenance"]["packages"]["torch"] = "1.0"
         record["provenance"]["hardware"] = {"cpu": "Another", "cpus": 3, "gpus": ["NVIDIA H100", "NVIDIA H100"]}
 
@@ -227,8 +225,3 @@ def test_a_score_without_measured_noise_must_be_equal() -> None:
 def test_a_score_that_is_withheld_now_is_not_the_same() -> None:
     assert not check_score(measure(5.0), measure(None), same_bytes=False, noise=9.0).same
     assert check_score(measure(None, 0), measure(None, 0), same_bytes=False, noise=9.0).same
-
-
-def test_rerun_does_not_depend_on_the_folder_it_is_called_from(arms: Path) -> None:
-    assert Path(os.getcwd()) != arms
-    assert "outputs" not in json.loads((arms / "runs" / FULL / "plan.json").read_text())["runtime"]["root"]

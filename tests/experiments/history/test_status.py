@@ -69,6 +69,12 @@ def test_a_failed_stage_says_why(tmp_path: Path) -> None:
     assert [step.mark for step in found.steps] == ["waiting", "failed"]
 
 
+def test_a_run_that_failed_before_its_plan_was_frozen_is_listed(tmp_path: Path) -> None:
+    write_failure(tmp_path / "runs/full/smoke/s1", Failure("", "its process was ended by SIGKILL"))
+    found = state(tmp_path)
+    assert (found.run, found.state, found.steps) == ("full/smoke/s1", "failed", ())
+
+
 def test_a_result_whose_stage_was_removed_or_rebuilt_is_stale(arms: Path) -> None:
     shutil.rmtree(min(arms.glob("store/overlap/*/")))
     found = {run.run: run for run in status(arms)}

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
-from experiments.store.provenance import gpus_of_driver, provenance, servers
+from experiments.store.provenance import gpus_of_driver, provenance, revisions, servers
+from experiments.store.records import read_record
+from reer.models.local.checkpoints import HubModel
 from tests.fakes.stages import a_store, numbers
 
 
@@ -21,9 +24,8 @@ def fresh_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
 def driver_tool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An nvidia-smi of two GPUs that notes its arguments."""
     tool = folder / "nvidia-smi"
-    tool.write_text(
-        f'#!/bin/sh\necho "$@" > {folder}/asked\nprintf "NVIDIA H100 80GB HBM3\\nNVIDIA H100 80GB HBM3\\n"\n'
-    )
+    names = "NVIDIA H100 80GB HBM3\\n" * 2
+    tool.write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\nprintf "{names}"\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
@@ -74,9 +76,16 @@ def test_the_servers_of_a_stage_are_named_without_their_passwords() -> None:
     assert servers({"count": 3}) == ()
 
 
-def test_a_record_holds_the_machine(tmp_path: Path) -> None:
-    from experiments.store.records import read_record
+def test_a_branch_of_a_model_is_noted_with_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    refs = tmp_path / "models--owner--name/refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("a" * 40)
+    models = {"student": HubModel("owner/name", "main"), "pinned": HubModel("owner/name", "b" * 40)}
+    assert revisions(models) == {"owner/name@main": "a" * 40}
 
+
+def test_a_record_holds_the_machine(tmp_path: Path) -> None:
     record = read_record(a_store(tmp_path).build(numbers(count=2)).path)
     assert record.provenance == provenance()
     assert record.provenance.hardware is not None
