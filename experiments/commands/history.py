@@ -135,9 +135,8 @@ def diff(
     from experiments.history.diff import side
     from experiments.store.runs import find_run
 
-    folders = [find_run(root / "runs", name, scale, seed) for name in (a, b)]
-    sides = [side("/".join(folder.parts[-3:]), folder, root / "store") for folder in folders]
-    found = compared(sides[0], sides[1])
+    sides = [side(find_run(root / "runs", name, scale, seed), root / "store") for name in (a, b)]
+    found = compared(*sides)
     show.as_json(found) if as_json else show.differences(found)
 
 

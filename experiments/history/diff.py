@@ -11,7 +11,7 @@ from experiments.history.environment import Environment, Moved, moved
 from experiments.report.measures import measures_of
 from experiments.store.fingerprint import Json, difference
 from experiments.store.records import Record, read_record, result_in
-from experiments.store.runs import Result, read_lock, read_result
+from experiments.store.runs import Result, read_lock, read_result, run_name
 from experiments.store.step import StepName
 
 
@@ -58,12 +58,12 @@ class Diff:
     scores: tuple[NumberPair, ...]
 
 
-def side(name: str, folder: Path, store: Path) -> Side:
+def side(folder: Path, store: Path) -> Side:
     """A run as it is on the disk. Raises InputError for a damaged lock, result or record."""
     lock = read_lock(folder / "lock.json")
     found = {step: result_in(store / StepName.parse(step).stage, print_) for step, print_ in lock.steps.items()}
     records = {step: read_record(path) for step, path in found.items() if path is not None}
-    return Side(name, lock.identity, read_result(folder), records, tuple(lock.steps))
+    return Side(run_name(folder), lock.identity, read_result(folder), records, tuple(lock.steps))
 
 
 def diff(a: Side, b: Side) -> Diff:

@@ -22,7 +22,7 @@ from experiments.history.verdict import (
 from experiments.pipeline import pipeline
 from experiments.run import execute
 from experiments.store.records import RECORD, again_mark, result_in
-from experiments.store.runs import Result, all_results, read_lock, read_result
+from experiments.store.runs import Result, all_results, read_lock, read_result, run_name
 from experiments.store.step import Step, StepName, Steps
 from reer.errors import InputError, near
 
@@ -61,7 +61,7 @@ def rerun(folder: Path, root: Path, fresh: str | None = None) -> Verdict:
 def verify(folder: Path, root: Path) -> Verdict:
     """Compare everything that the result of a run names with its digests; nothing is computed. Raises InputError where
     there is no result."""
-    result, name = read_result(folder), "/".join(folder.parts[-3:])
+    result, name = read_result(folder), run_name(folder)
     if result is None:
         raise InputError(f"{name}: has no result to verify; finish it with: reer rerun {name}")
     try:

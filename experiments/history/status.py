@@ -11,7 +11,7 @@ from typing import Literal
 from experiments.store.disk import holder
 from experiments.store.failures import at_work, read_failure
 from experiments.store.records import again_mark, lock_of, missing_or_cut, read_record, result_in
-from experiments.store.runs import Result, read_lock, read_result
+from experiments.store.runs import Result, read_lock, read_result, run_name
 from experiments.store.step import StepName
 from reer.errors import InputError
 
@@ -43,11 +43,12 @@ class RunState:
 def status(root: Path) -> list[RunState]:
     """The state of every run under a root, by name, also of one that has only failed before its plan was frozen."""
     folders = (folder for folder in sorted((root / "runs").glob("*/*/s*")) if folder.is_dir())
-    return [run_state("/".join(folder.parts[-3:]), folder, root / "store") for folder in folders]
+    return [run_state(folder, root / "store") for folder in folders]
 
 
-def run_state(name: str, folder: Path, store: Path) -> RunState:
+def run_state(folder: Path, store: Path) -> RunState:
     """The state of one run. Files that cannot be read are its state, and no error."""
+    name = run_name(folder)
     try:
         result, failure = read_result(folder), read_failure(folder)
         planned = read_lock(folder / "lock.json").steps if (folder / "lock.json").exists() else {}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from experiments.history.diff import Diff, NumberPair
-    from experiments.history.environment import Moved
     from experiments.history.explain import Explanation
     from experiments.history.gc import Survey
     from experiments.history.status import RunState
@@ -40,29 +39,36 @@ def _plain(record: DataclassInstance) -> dict[str, object]:
 
 def verdict(found: Verdict) -> None:
     """The verdict on a repetition or a verification: its three levels, what differs, and what moved."""
+    same_plan = {"same": "yes", "different": "no: nothing was run", "not checked": "not checked"}
     rows = [
-        ("same plan", {"same": "yes", "different": "no: nothing was run"}.get(found.plan.state, found.plan.state)),
+        ("same plan", same_plan[found.plan.state]),
         *(("", difference) for difference in found.plan.differences),
         ("same bytes", _bytes(found)),
         *(("", f"{step.step}: {step.why}") for step in found.steps if not step.same),
         ("same scores", _scores(found)),
         *(("", _score(score)) for score in found.scores if score.rule != "same bytes"),
-        *_moved_rows("moved since", found.moved, len(found.steps)),
+        *_moved_rows(found),
     ]
     if found.stale:
         rows.append(("now stale", f"{', '.join(found.stale)}; bring up to date with: reer rerun NAME"))
     table(found.run, ("verdict", ""), rows)
     if found.plan.state == "different":
-        line("This program makes other stages of the frozen plan. To compute them under this name, run the experiment")
-        line("again with replace=true; to keep both, give it another name=.")
+        _wrapped(
+            "This program makes other stages of the frozen plan. To compute them under this name, run the experiment "
+            "again with replace=true; to keep both, give it another name=."
+        )
 
 
 def _bytes(found: Verdict) -> str:
     if not found.compared:
-        return "no earlier result to compare with"
+        return _not_compared(found)
     same = sum(step.same for step in found.steps)
     answer = "yes" if found.same_bytes else "no"
     return f"{answer}: {same} of {len(found.steps)} stages ({_origins(found)})"
+
+
+def _not_compared(found: Verdict) -> str:
+    return "not compared" if found.plan.state == "different" else "no earlier result to compare with"
 
 
 def _origins(found: Verdict) -> str:
@@ -76,7 +82,7 @@ def _origins(found: Verdict) -> str:
 
 def _scores(found: Verdict) -> str:
     if not found.compared:
-        return "no earlier result to compare with"
+        return _not_compared(found)
     if found.mode == "verify":
         return "yes: they are those of the verified stages" if found.same_scores else "not checked: stages are damaged"
     rules = ", ".join(dict.fromkeys(score.rule for score in found.scores))
@@ -91,9 +97,13 @@ def _score(score: ScoreCheck) -> str:
     return f"{change}, {'within' if score.same else 'beyond'} ±{score.bound:.2g}, the noise of the judge"
 
 
-def _moved_rows(label: str, moves: Sequence[Moved], steps: int) -> list[tuple[str, str]]:
-    texts = [f"{move.what}: {move.before} -> {move.now} ({_some(move.steps, steps)})" for move in moves]
-    return [(label if at == 0 else "", text) for at, text in enumerate(texts)] or [(label, "nothing")]
+def _moved_rows(found: Verdict) -> list[tuple[str, str]]:
+    """What moved, a row each. Where no earlier result was compared, nothing is known of it."""
+    if not found.compared:
+        return []
+    count = len(found.steps)
+    texts = [f"{move.what}: {move.before} -> {move.now} ({_some(move.steps, count)})" for move in found.moved]
+    return [("" if at else "moved since", text) for at, text in enumerate(texts or ["nothing"])]
 
 
 def _some(steps: Sequence[str], all_steps: int) -> str:

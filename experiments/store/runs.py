@@ -258,16 +258,15 @@ def all_results(runs: Path) -> list[Result]:
     return [r for path in sorted(runs.glob("*/*/s*/result.json")) if (r := readable_result(path.parent)) is not None]
 
 
-def run_folders(runs: Path) -> dict[str, Path]:
-    """The folder of every run that was started, by the run's name, such as `full/smoke/s0`."""
-    folders = (path.parent for path in sorted(runs.glob("*/*/s*/plan.json")))
-    return {"/".join(folder.parts[-3:]): folder for folder in folders}
+def run_name(folder: Path) -> str:
+    """The name of the run in a folder, such as `full/smoke/s0`."""
+    return "/".join(folder.parts[-3:])
 
 
 def find_run(runs: Path, name: str, scale: str | None = None, seed: int = 0) -> Path:
     """The folder of one run, by its name (`full/smoke/s1`) or by that of its arm, with this seed. Raises InputError
     listing all runs when it is absent, or exists at several scales and none is given."""
-    have = run_folders(runs)
+    have = {run_name(path.parent): path.parent for path in sorted(runs.glob("*/*/s*/plan.json"))}
     if name in have:
         return have[name]
     named = [f for f in have.values() if (f.parts[-3], f.parts[-1]) == (name, f"s{seed}")]

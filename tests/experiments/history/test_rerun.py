@@ -158,6 +158,7 @@ def test_a_plan_that_was_edited_is_not_run_and_the_field_is_named(arms: Path) ->
     done = reer(arms, "rerun", FULL)
     assert done.code == 1
     assert "same plan no: nothing was run" in done.text
+    assert "same bytes not compared" in done.text
     assert "refine: search.max_edits: 10 -> 3" in done.text
     assert "filter:" not in done.text, "a stage that only reads it is not its cause"
     assert not list(arms.glob("store/refine/*.part"))
@@ -188,7 +189,9 @@ def test_a_run_without_a_result_is_finished_and_has_nothing_to_compare_with(arms
     refused = reer(arms, "rerun", FULL, "--verify")
     assert refused.code == 2
     assert f"finish it with: reer rerun {FULL}" in refused.text
-    assert "no earlier result to compare with" in finished(arms, "rerun", FULL).text
+    text = finished(arms, "rerun", FULL).text
+    assert "no earlier result to compare with" in text
+    assert "moved since" not in text
     assert result_file(arms).exists()
 
 
