@@ -3,8 +3,9 @@ why. It reads records, locks and failures alone, so it takes no longer than a lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,13 +41,41 @@ class RunState:
     why: str
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A stage result in the store: who computes it now, and its build; None where nobody does, and where it is not
+    complete."""
+
+    where: str | None
+    build: str | None
+
+
+Look = Callable[[StepName, str, bool], _Stored]
+
+
 def status(root: Path) -> list[RunState]:
     """The state of every run under a root, by name, also of one that has only failed before its plan was frozen."""
+    look = cache(partial(_look, root / "store"))  # runs share stages
     folders = (folder for folder in sorted((root / "runs").glob("*/*/s*")) if folder.is_dir())
-    return [run_state(folder, root / "store") for folder in folders]
+    return [run_state(folder, look) for folder in folders]
 
 
-def run_state(folder: Path, store: Path) -> RunState:
+def _look(store: Path, name: StepName, fingerprint: str, whole: bool) -> _Stored:
+    """One stage result. Who computes it is looked up where it is not complete, and where `whole` wants it anyway."""
+    folder = store / name.stage
+    path = None if again_mark(folder, fingerprint).exists() else result_in(folder, fingerprint)
+    where = holder(lock_of(folder, fingerprint)) if path is None or whole else None
+    if path is None:
+        return _Stored(where, None)
+    try:
+        record = read_record(path)
+        missing_or_cut(path, record)
+    except InputError:
+        return _Stored(where, None)
+    return _Stored(where, record.build)
+
+
+def run_state(folder: Path, look: Look) -> RunState:
     """The state of one run. Files that cannot be read are its state, and no error."""
     name = run_name(folder)
     try:
@@ -54,10 +83,11 @@ def run_state(folder: Path, store: Path) -> RunState:
         planned = read_lock(folder / "lock.json").steps if (folder / "lock.json").exists() else {}
     except InputError as error:
         return RunState(run=name, state="damaged", steps=(), at_work=None, why=str(error))
-    working = at_work(folder)
+    working, builds = at_work(folder), _builds(result)
+    failed = failure.stage if failure else ""
     steps = tuple(
-        _failed(_step_state(step, fingerprint, store, result), failure.stage if failure else "")
-        for step, fingerprint in planned.items()
+        _step_state(step, look(step, fingerprint, working is not None), builds.get(step), str(step) == failed)
+        for step, fingerprint in ((StepName.parse(text), fingerprint) for text, fingerprint in planned.items())
     )
     stale = ", ".join(step.step for step in steps if step.mark == "stale")
     why = str(failure) if failure else f"{stale} removed or rebuilt since; rerun" if stale else ""
@@ -71,25 +101,13 @@ def _ended(steps: tuple[StepState, ...], result: Result | None) -> Literal["fini
     return "finished" if all(step.mark == "done" for step in steps) else "stale"
 
 
-def _failed(step: StepState, failed: str) -> StepState:
-    return StepState(step.step, "failed") if step.step == failed and step.mark == "waiting" else step
-
-
-def _step_state(name: str, fingerprint: str, store: Path, result: Result | None) -> StepState:
-    stage = StepName.parse(name)
-    folder = store / stage.stage
-    wanted = _builds(result).get(stage)
-    if where := holder(lock_of(folder, fingerprint)):
-        return StepState(name, "running", where)
-    path = None if again_mark(folder, fingerprint).exists() else result_in(folder, fingerprint)
-    if path is None:
-        return StepState(name, "stale" if wanted else "waiting")
-    try:
-        record = read_record(path)
-        missing_or_cut(path, record)
-    except InputError:
-        return StepState(name, "stale")
-    return StepState(name, "done" if wanted in (None, record.build) else "stale")
+def _step_state(name: StepName, stored: _Stored, wanted: str | None, failed: bool) -> StepState:
+    """The state of a step whose result the run names as the build `wanted`, if it has a result."""
+    if stored.where is not None:
+        return StepState(str(name), "running", stored.where)
+    if stored.build is None:
+        return StepState(str(name), "failed" if failed else "stale" if wanted else "waiting")
+    return StepState(str(name), "done" if wanted in (None, stored.build) else "stale")
 
 
 def _builds(result: Result | None) -> Mapping[StepName, str]:

@@ -74,7 +74,8 @@ _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, 
 
 def write_document(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON object with the version of its schema and its checksum, atomically."""
-    write_json(path, {"schema": SCHEMA, **content, "sha256": _checksum(content)})
+    as_read_back = json.loads(json.dumps(content))
+    write_json(path, {"schema": SCHEMA, **content, "sha256": _checksum(as_read_back)})
 
 
 def read_document(path: Path) -> dict[str, Json]:
@@ -93,9 +94,8 @@ def read_document(path: Path) -> dict[str, Json]:
 
 
 def _checksum(content: Mapping[str, object]) -> str:
-    """The sha256 of values as they are read back from JSON, whatever the order of their keys."""
-    plain = json.loads(json.dumps(content))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    """The sha256 of values as JSON, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_object(path: Path) -> dict[str, Json]:

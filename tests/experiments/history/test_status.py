@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from experiments.history.status import RunState, run_state, status
+from experiments.history.status import RunState, status
 from experiments.store.disk import held
 from experiments.store.failures import LOCK, Attempt, Failure, at_work, write_failure
 from experiments.store.records import lock_of, write_document
@@ -82,7 +82,7 @@ def test_a_result_whose_stage_was_removed_or_rebuilt_is_stale(arms: Path) -> Non
     assert "overlap removed or rebuilt since" in found["full/smoke/s0"].why
     (record,) = arms.glob("store/pairs/*/record.json")
     rewritten(record, lambda content: content.update(build="0" * 12))
-    marks = {step.step: step.mark for step in run_state(arms / "runs/full/smoke/s0", arms / "store").steps}
+    marks = {step.step: step.mark for step in status(arms)[0].steps}
     assert (marks["pairs"], marks["draft"], marks["overlap"]) == ("stale", "done", "stale")
 
 
