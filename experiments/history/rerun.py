@@ -11,6 +11,7 @@ from experiments.experiment import Experiment
 from experiments.history.environment import Environment, Moved, moved
 from experiments.history.plans import frozen_plan
 from experiments.history.verdict import (
+    Origin,
     PlanCheck,
     Verdict,
     check_plan,
@@ -42,16 +43,19 @@ def rerun(folder: Path, root: Path, fresh: str | None = None) -> Verdict:
         return begun
     before = read_result(folder)
     made_by = {} if before is None else _environments(before)
-    stamps = _stamps(exp, steps)
-    mark_again(chosen, exp.runtime.store)
+    stamps, store = _stamps(exp, steps), exp.runtime.store
+    mark_again(chosen, store)
+    fresh_calls = {name for name, step in steps.items() if _mark(step, store).exists()}
     now = execute(plan)
     if before is None:
         return begun
     renewed = {name for name, stamp in _stamps(exp, steps).items() if stamps[name] != stamp}
+    origins: dict[StepName, Origin] = dict.fromkeys(steps, "store")
+    origins |= {name: "fresh" if name in fresh_calls else "recomputed" for name in renewed}
     return replace(
         begun,
         compared=True,
-        steps=tuple(check_step(name, steps[name], before, now, name in renewed) for name in steps),
+        steps=tuple(check_step(name, steps[name], before, now, origins[name]) for name in steps),
         scores=tuple(check_scores(exp, before, now)),
         moved=_moved(made_by, _environments(now), renewed),
         stale=_made_stale(before, now, exp.runtime.runs),
@@ -97,7 +101,11 @@ def mark_again(steps: Iterable[Step], store: Path) -> None:
     """Let the stored results of these steps count no more. The mark of each goes when it has been computed, so a
     repetition that was interrupted goes on with those that are left."""
     for step in steps:
-        again_mark(store / step.stage.name, step.fingerprint).mkdir(parents=True, exist_ok=True)
+        _mark(step, store).mkdir(parents=True, exist_ok=True)
+
+
+def _mark(step: Step, store: Path) -> Path:
+    return again_mark(store / step.stage.name, step.fingerprint)
 
 
 def _plan_check(folder: Path, exp: Experiment, steps: Steps) -> PlanCheck:

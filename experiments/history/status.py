@@ -89,9 +89,8 @@ def run_state(folder: Path, look: Look) -> RunState:
         _step_state(step, look(step, fingerprint, working is not None), builds.get(step), str(step) == failed)
         for step, fingerprint in ((StepName.parse(text), fingerprint) for text, fingerprint in planned.items())
     )
-    stale = ", ".join(step.step for step in steps if step.mark == "stale")
-    why = str(failure) if failure else f"{stale} removed or rebuilt since; rerun" if stale else ""
     state = "running" if working else "failed" if failure else _ended(steps, result)
+    why = str(failure) if failure else _why_stale(steps) if state == "stale" else ""
     return RunState(run=name, state=state, steps=steps, at_work=working, why=why)
 
 
@@ -99,6 +98,11 @@ def _ended(steps: tuple[StepState, ...], result: Result | None) -> Literal["fini
     if result is None:
         return "unfinished"
     return "finished" if all(step.mark == "done" for step in steps) else "stale"
+
+
+def _why_stale(steps: tuple[StepState, ...]) -> str:
+    stale = ", ".join(step.step for step in steps if step.mark == "stale")
+    return f"{stale} removed or rebuilt since; rerun"
 
 
 def _step_state(name: StepName, stored: _Stored, wanted: str | None, failed: bool) -> StepState:

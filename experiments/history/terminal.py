@@ -73,11 +73,13 @@ def _not_compared(found: Verdict) -> str:
 
 def _origins(found: Verdict) -> str:
     """How the bytes came to be: `recomputed` is said of nothing that was only found in the store."""
-    again = [step.step for step in found.steps if step.recomputed]
-    how = "" if found.fresh else ", with the model calls that are stored"
-    stored = len(found.steps) - len(again)
-    texts = [f"recomputed{how}: {', '.join(again)}"] if again else []
-    return "; ".join([*texts, f"{stored} from the store, digests verified"] if stored else texts)
+    made = {origin: [s.step for s in found.steps if s.origin == origin] for origin in ("fresh", "recomputed", "store")}
+    texts = {
+        "fresh": f"recomputed, model calls too: {', '.join(made['fresh'])}",
+        "recomputed": f"recomputed with the model calls that are stored: {', '.join(made['recomputed'])}",
+        "store": f"{len(made['store'])} from the store, digests verified",
+    }
+    return "; ".join(text for origin, text in texts.items() if made[origin])
 
 
 def _scores(found: Verdict) -> str:
@@ -157,21 +159,24 @@ def status(runs: Sequence[RunState], root: Path) -> None:
     if not runs:
         line(f"no runs in {root / 'runs'}; start one with: reer run")
         return
-    table("runs", ("stages", "run", "state"), [(_marks(run), run.run, _state(run)) for run in runs])
+    table("runs", ("stages", "run", "state"), [(_marks(run), run.run, run.state) for run in runs])
     used = {step.mark for run in runs for step in run.steps}
     _wrapped("  ".join(f"{sign} {mark}" for mark, sign in MARKS.items() if mark in used))
     stages = dict.fromkeys(step.step for run in sorted(runs, key=lambda run: -len(run.steps)) for step in run.steps)
     _wrapped(f"stages: {', '.join(stages)}")
+    for run in runs:
+        if details := _details(run):
+            _wrapped(f"{run.run}: {run.state}: {details}")
 
 
 def _marks(run: RunState) -> str:
     return "".join(MARKS[step.mark] for step in run.steps)
 
 
-def _state(run: RunState) -> str:
+def _details(run: RunState) -> str:
+    """What a run is at work on, and where; why it failed; what is wrong with its files."""
     working = [f"{step.step} by {step.where}" for step in run.steps if step.where]
-    where = "; ".join(working) or run.at_work or ""
-    return ": ".join(filter(None, (run.state, where if run.at_work else "", run.why)))
+    return run.why or "; ".join(working if run.at_work else ()) or run.at_work or ""
 
 
 def unused(found: Survey, root: Path) -> None:

@@ -33,13 +33,17 @@ class PlanCheck:
     differences: tuple[str, ...] = ()
 
 
+Origin = Literal["store", "recomputed", "fresh"]
+
+
 @dataclass(frozen=True)
 class StepCheck:
-    """The bytes of one step beside those of the earlier result. `recomputed`: they were made anew by this command;
-    otherwise they come from the store, and `same` says that every file has the digest of its record."""
+    """The bytes of one step beside those of the earlier result. `origin`: made anew by this command, with model calls
+    that are stored (`recomputed`) or new ones (`fresh`), or taken from the store: then `same` says that every file has
+    the digest of its record."""
 
     step: str
-    recomputed: bool
+    origin: Origin
     same: bool
     why: str = ""
 
@@ -91,12 +95,12 @@ class Verdict:
         return self.plan.state != "different" and self.same_scores
 
 
-def check_step(name: StepName, step: Step, before: Result, now: Result, recomputed: bool) -> StepCheck:
+def check_step(name: StepName, step: Step, before: Result, now: Result, origin: Origin) -> StepCheck:
     """The bytes of a step of two results of one plan."""
-    if not recomputed:
+    if origin == "store":
         return check_stored(name, before, now)
     same = before.steps[name].build == now.steps[name].build
-    return StepCheck(str(name), True, same, "" if same else _why_different(step, name, before, now))
+    return StepCheck(str(name), origin, same, "" if same else _why_different(step, name, before, now))
 
 
 def check_stored(name: StepName, before: Result, now: Result) -> StepCheck:
@@ -106,9 +110,9 @@ def check_stored(name: StepName, before: Result, now: Result) -> StepCheck:
         record = read_record(path)
         verify(path, record.stage, record.files)
     except InputError as error:
-        return StepCheck(str(name), False, False, str(error))
+        return StepCheck(str(name), "store", False, str(error))
     why = "" if record.build == build else f"rebuilt since: build {build} -> {record.build}"
-    return StepCheck(str(name), False, not why, why)
+    return StepCheck(str(name), "store", not why, why)
 
 
 def _why_different(step: Step, name: StepName, before: Result, now: Result) -> str:

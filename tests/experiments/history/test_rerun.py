@@ -39,6 +39,11 @@ def verdict_of(root: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
+def made(found: dict[str, Any], origin: str) -> list[str]:
+    """The steps of a verdict that came to be in this way."""
+    return [check["step"] for check in found["steps"] if check["origin"] == origin]
+
+
 def test_a_finished_run_is_repeated_from_the_store_with_its_digests_verified(arms: Path) -> None:
     done = finished(arms, "rerun", FULL)
     assert "same plan yes" in done.text
@@ -69,7 +74,7 @@ def test_verification_names_the_file_that_was_changed(arms: Path, step: str, fil
     path.write_bytes(content)
     found = verdict_of(arms, FULL, "--verify", code=1)
     (damaged,) = (check for check in found["steps"] if not check["same"])
-    assert (damaged["step"], damaged["recomputed"]) == (step, False)
+    assert (damaged["step"], damaged["origin"]) == (step, "store")
     assert str(path) in damaged["why"]
     assert (found["same_bytes"], found["same_scores"], found["reproduced"]) == (False, False, False)
     assert "not checked: stages are damaged" in reer(arms, "rerun", FULL, "--verify").text
@@ -78,18 +83,18 @@ def test_verification_names_the_file_that_was_changed(arms: Path, step: str, fil
 def test_a_stage_that_was_removed_is_recomputed_and_the_verdict_says_so(arms: Path) -> None:
     shutil.rmtree(stage_folder(arms, FULL, "perplexity"))
     found = verdict_of(arms, FULL)
-    assert [check["step"] for check in found["steps"] if check["recomputed"]] == ["perplexity"]
+    assert made(found, "recomputed") == ["perplexity"]
     assert found["same_bytes"]
     shutil.rmtree(stage_folder(arms, FULL, "hygiene:writing"))
     text = finished(arms, "rerun", FULL).text
-    assert "(recomputed, with the model calls that are stored: hygiene:writing; 16 from the store" in text
+    assert "(recomputed with the model calls that are stored: hygiene:writing; 16 from the store" in text
 
 
 def test_fresh_computes_a_stage_and_all_after_it_again_and_keeps_the_old_attempt(arms: Path) -> None:
     before = stage_folder(arms, FULL, "grade:writing")
     found = verdict_of(arms, FULL, "--fresh", "generate")
     again = ["generate:writing", "grade:writing", "hygiene:writing", "reliability:writing"]
-    assert [check["step"] for check in found["steps"] if check["recomputed"]] == again
+    assert made(found, "fresh") == again
     assert found["reproduced"]
     assert len(list(before.parent.glob(f"{before.name}.superseded-*/record.json"))) == 1
     metrics = json.loads((before / "record.json").read_text())["metrics"]
@@ -101,7 +106,7 @@ def test_a_fresh_repetition_that_was_interrupted_goes_on_by_name(arms: Path) -> 
     mark = again_mark(folder.parent, folder.name[-12:])
     mark.mkdir()
     found = verdict_of(arms, FULL)
-    assert [check["step"] for check in found["steps"] if check["recomputed"]] == ["hygiene:writing"]
+    assert made(found, "fresh") == ["hygiene:writing"]
     assert not mark.exists()
 
 
