@@ -97,14 +97,14 @@ def _parts(value: object) -> Iterator[object]:
 def _output(command: Sequence[str]) -> str | None:
     """What a command prints; None where it is not installed or fails."""
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, errors="replace", timeout=10
-        ).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
+    return done.stdout.strip()
 
 
-def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
