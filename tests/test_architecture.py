@@ -162,7 +162,7 @@ def test_nothing_heavy_is_imported_at_the_top_of_a_module(file: Path) -> None:
     assert not {name.split(".")[0] for name in imports(ast.Module(body, []))} & HEAVY
 
 
-@pytest.mark.parametrize("verb", [["--help"], ["plan", "scale=smoke"], ["status"]])
+@pytest.mark.parametrize("verb", [["--help"], ["plan", "scale=smoke"], ["status"], ["explain", "scale=smoke"]])
 def test_light_verbs_load_nothing_heavy(verb: list[str]) -> None:
     heavy = HEAVY - {"scipy"}  # detectable effects of a plan want it
     code = (

@@ -369,6 +369,5 @@ def reliability(
     with ExitStack() as opened:
         session = opened.enter_context(ws.judge_session(judge))
         second = opened.enter_context(ws.judge_session(checks.second)) if checks.second else None
-        anchors = ws.judgements / "anchors"
-        measured = measure_reliability(judged, checks, session, second, answers.fingerprint, anchors)
+        measured = measure_reliability(judged, checks, session, second, answers.fingerprint, ws.first_scores)
     return read_metrics(ReliabilityMetrics, asdict(measured), "stage reliability")

@@ -1,11 +1,16 @@
-"""Errors of the disk in one sentence: which path, and what to do."""
+"""What a disk can refuse, and who is at work on it: errors in one sentence, and locks with their holders."""
 
 from __future__ import annotations
 
 import errno
+import os
+import socket
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from reer.errors import Incomplete, InputError
 
@@ -39,3 +44,30 @@ def disk_errors(folder: Path) -> Generator[None]:
         raise Incomplete(
             f"{where}: {error.strerror}; {_PASSING[error.errno]}, then run the same command again to resume"
         ) from error
+
+
+@contextmanager
+def held(lock: Path, wait: bool = True) -> Generator[None]:
+    """Hold a lock, and write beside it who does. Where another process holds it, wait, or raise Timeout at once. The
+    system frees it if its holder dies."""
+    with FileLock(lock, blocking=wait):
+        since = time.strftime("%F %T")
+        _owner(lock).write_text(f"{socket.gethostname()} pid {os.getpid()} since {since}", encoding="utf-8")
+        yield
+
+
+def holder(lock: Path) -> str | None:
+    """`HOST pid N since TIME`: who holds a lock now; None where nobody does, also where a holder died."""
+    if not lock.exists():
+        return None
+    try:
+        with FileLock(lock, blocking=False):
+            return None
+    except Timeout:
+        return _owner(lock).read_text(encoding="utf-8") if _owner(lock).exists() else "another process"
+    except OSError:  # a copy that cannot be written: nothing is at work in it
+        return None
+
+
+def _owner(lock: Path) -> Path:
+    return lock.with_suffix(".owner")

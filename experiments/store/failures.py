@@ -1,20 +1,25 @@
-"""The state of a run. Why its last attempt has no result stands in `failure.json` in its folder, until one succeeds."""
+"""The attempts at a run. A lock in its folder says who is at work on it, and `failure.json` why its last attempt has no
+result, until one succeeds."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from filelock import Timeout
 from pydantic import ValidationError
 
+from experiments.store.disk import held, holder
 from reer.errors import Incomplete, InputError
 from reer.files import adapter, write_json
 from reer.secrets import redacted
 
 FILE = "failure.json"
+LOCK = ".attempt.lock"
 
 
 @dataclass(frozen=True)
@@ -31,18 +36,29 @@ class Failure:
 
 
 class Attempt:
-    """Context of one attempt at a run: an error that leaves it is written to the run's folder and goes on."""
+    """Context of one attempt at a run: it is marked as at work, and an error that leaves it is written to the run's
+    folder and goes on. Of two attempts side by side the first has the mark."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.stage = folder, ""
+        self._mark = ExitStack()
 
     def __enter__(self) -> Attempt:
         forget_failure(self.folder)
+        with contextlib.suppress(OSError, Timeout):  # a mark is for people; the work itself says what the disk refuses
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._mark.enter_context(held(self.folder / LOCK, wait=False))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._mark.close()
         if error is not None:
             write_failure(self.folder, Failure(self.stage, reason_of(error)))
+
+
+def at_work(folder: Path) -> str | None:
+    """`HOST pid N since TIME`: who is at work on a run; None where nobody is."""
+    return holder(folder / LOCK)
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -63,6 +63,10 @@ class Record:
     files: Mapping[str, FileDigest]
     seconds: float
     provenance: Provenance
+    servers: tuple[str, ...] = ()
+    """`MODEL at URL` for the models behind servers that the stage was given."""
+    revisions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`REPO@BRANCH` -> the commit that this branch was, for its models from the hub."""
 
 
 _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, size and time of change
@@ -70,7 +74,8 @@ _digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, 
 
 def write_document(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON object with the version of its schema and its checksum, atomically."""
-    write_json(path, {"schema": SCHEMA, **content, "sha256": _checksum(content)})
+    as_read_back = json.loads(json.dumps(content))
+    write_json(path, {"schema": SCHEMA, **content, "sha256": _checksum(as_read_back)})
 
 
 def read_document(path: Path) -> dict[str, Json]:
@@ -89,9 +94,8 @@ def read_document(path: Path) -> dict[str, Json]:
 
 
 def _checksum(content: Mapping[str, object]) -> str:
-    """The sha256 of values as they are read back from JSON, whatever the order of their keys."""
-    plain = json.loads(json.dumps(content))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    """The sha256 of values as JSON, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_object(path: Path) -> dict[str, Json]:
@@ -172,6 +176,23 @@ def verify(folder: Path, stage: str, files: Mapping[str, FileDigest]) -> None:
         if not path.is_file() or digest_of(path) != digest:
             found = "its content was changed" if path.is_file() else "is missing"
             raise InputError(f"{path}: damaged, {found} since stage {stage} wrote it; {REPAIR}")
+
+
+def lock_of(folder: Path, fingerprint: str) -> Path:
+    """The lock of a stage result, in the folder of its stage."""
+    return folder / f".{fingerprint}.lock"
+
+
+def again_mark(folder: Path, fingerprint: str) -> Path:
+    """While this folder exists, beside the stage results, the result with this fingerprint does not count: it is
+    computed again, with model calls and judgements of its own, which the folder holds."""
+    return folder / f".{fingerprint}.again"
+
+
+def result_in(folder: Path, fingerprint: str) -> Path | None:
+    """The complete result with this fingerprint in the folder of a stage, whatever the readable part of its name."""
+    complete = [path for path in folder.glob(f"*{fingerprint}") if (path / RECORD).exists()]
+    return min(complete, default=None)
 
 
 def build_of(folder: Path) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,12 +16,11 @@ from pydantic import ValidationError
 from typing_extensions import TypeForm
 
 from experiments.store.disk import disk_errors
-from experiments.store.failures import read_failure
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.metrics import StageMetrics, read_metrics
 from experiments.store.records import REPAIR, build_of, read_document, read_object, verified, write_document
 from experiments.store.step import Artifact, Stage, StepName, Steps
-from reer.errors import InputError
+from reer.errors import InputError, near
 from reer.files import Row, adapter, read_rows, write_json
 
 if TYPE_CHECKING:
@@ -177,17 +176,6 @@ class Result:
         return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
 
 
-def state_of(folder: Path) -> str:
-    """The state of a run in words: whether it has finished, whether its result still counts, and why it failed."""
-    try:
-        result, failure = read_result(folder), read_failure(folder)
-    except InputError as error:
-        return str(error)
-    state = "unfinished" if result is None else "finished"
-    failed = f"last attempt failed: {failure}" if failure else ""
-    return "; ".join(filter(None, (state, result and result.why_stale(), failed)))
-
-
 def write_result(
     exp: Experiment,
     artifacts: Mapping[StepName, Artifact],
@@ -232,10 +220,10 @@ def _step_result(artifact: Artifact) -> StepResult:
     return StepResult(artifact.fingerprint, artifact.build, artifact.path.resolve(), metrics)
 
 
-def read_result(folder: Path) -> Result | None:
-    """The result in a run's folder, or None if the run has not finished. Raises InputError for a torn file and for one
-    of another format."""
-    path = folder / "result.json"
+def read_result(folder: Path, name: str = "result.json") -> Result | None:
+    """The result in a run's folder, or None if the run has not finished; by its `name` one that was superseded. Raises
+    InputError for a torn file and for one of another format."""
+    path = folder / name
     if not path.exists():
         return None
     content = cast("dict[str, Any]", read_document(path))
@@ -270,16 +258,23 @@ def all_results(runs: Path) -> list[Result]:
     return [r for path in sorted(runs.glob("*/*/s*/result.json")) if (r := readable_result(path.parent)) is not None]
 
 
-def find_run(runs: Path, name: str, scale: str | None, seed: int) -> Path:
-    """The folder of one run by name. Raises InputError listing all runs when it is absent or ambiguous."""
-    named = [path.parent for path in sorted(runs.glob(f"*/*/s{seed}/plan.json")) if path.parent.parts[-3] == name]
-    folders = [folder for folder in named if folder.parts[-2] == scale] if scale else named
+def run_name(folder: Path) -> str:
+    """The name of the run in a folder, such as `full/smoke/s0`."""
+    return "/".join(folder.parts[-3:])
+
+
+def find_run(runs: Path, name: str, scale: str | None = None, seed: int = 0) -> Path:
+    """The folder of one run, by its name (`full/smoke/s1`) or by that of its arm, with this seed. Raises InputError
+    listing all runs when it is absent, or exists at several scales and none is given."""
+    have = {run_name(path.parent): path.parent for path in sorted(runs.glob("*/*/s*/plan.json"))}
+    if name in have:
+        return have[name]
+    named = [f for f in have.values() if (f.parts[-3], f.parts[-1]) == (name, f"s{seed}")]
+    folders = [folder for folder in named if scale in (None, folder.parts[-2])]
     if len(folders) == 1:
         return folders[0]
-    have = _names(path.parent for path in sorted(runs.glob("*/*/s*/plan.json")))
-    problem = "exists at several scales, add --scale" if folders else "does not exist"
-    raise InputError(f"run {name!r} with seed {seed} {problem}; runs in {runs}:\n  {have or 'none'}")
-
-
-def _names(folders: Iterable[Path]) -> str:
-    return "\n  ".join("/".join(folder.parts[-3:]) for folder in folders)
+    hint = near(name, have if "/" in name else [folder.parts[-3] for folder in have.values()])
+    problem = "exists at several scales, add --scale" if folders else f"does not exist{hint}"
+    with_seed = "" if "/" in name else f" with seed {seed}"
+    listed = "\n  ".join(have) or "none"
+    raise InputError(f"run {name!r}{with_seed} {problem}; runs in {runs}:\n  {listed}")

@@ -1,16 +1,14 @@
 """Memoised stages on disk: a result is found by what identifies it, and exists only if it is complete.
 
 A stage writes into `<stage>/<fingerprint>.part/`; its `record.json` comes last, then the folder is renamed to
-`<stage>/<readable>-<fingerprint>/`. A lock makes parallel jobs compute a shared stage once. Nothing is ever deleted: a
-folder that no longer counts is renamed to `….superseded-…`, a damaged one to `….damaged-…`.
+`<stage>/<readable>-<fingerprint>/`. A lock makes parallel jobs compute a shared stage once. Nothing is deleted, but by
+`reer gc --delete`: a folder that no longer counts is renamed to `….superseded-…`, a damaged one to `….damaged-…`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -18,20 +16,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from filelock import FileLock, Timeout
-
-from experiments.store.disk import disk_errors
+from experiments.store.disk import disk_errors, held, holder
 from experiments.store.metrics import StageMetrics, identifying, read_metrics
-from experiments.store.provenance import provenance
+from experiments.store.provenance import provenance, revisions, servers
 from experiments.store.records import (
     RECORD,
     Builds,
     InputBuild,
     Record,
+    again_mark,
     build_from,
     digests,
+    lock_of,
     missing_or_cut,
     read_record,
+    result_in,
     set_aside,
     verify,
     write_record,
@@ -76,8 +75,8 @@ class Store:
     def find(self, step: Step[M]) -> Artifact[M] | None:
         """The complete result of a step, or None; a result whose inputs were rebuilt since does not count. Raises
         InputError when its record is not of this stage's metrics, or a file is missing or has another size."""
-        path = self._existing(step)
-        if path is None:
+        path = result_in(self._folder(step), step.fingerprint)
+        if path is None or again_mark(self._folder(step), step.fingerprint).exists():
             return None
         record = read_record(path)
         for name, before in step.inputs.items():
@@ -89,11 +88,6 @@ class Store:
 
     def _folder(self, step: Step) -> Path:
         return self.root / step.stage.name
-
-    def _existing(self, step: Step) -> Path | None:
-        """The folder with this fingerprint, whatever its readable part."""
-        complete = [p for p in self._folder(step).glob(f"*{step.fingerprint}") if (p / RECORD).exists()]
-        return min(complete, default=None)
 
     def status(self, step: Step) -> Literal["cached", "started", "to run"]:
         """Whether building this step would find it complete, resume it, or start it."""
@@ -124,19 +118,11 @@ class Store:
         """Hold the step's lock; log who holds it while waiting. The system frees it if its holder dies."""
         folder = self._folder(step)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{step.fingerprint}.lock")
-        owner = folder / f".{step.fingerprint}.owner"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+        lock = lock_of(folder, step.fingerprint)
+        if who := holder(lock):
             log.info("%s: being computed by %s; waiting for it", step.stage.name, who)
-            lock.acquire()
-        owner.write_text(f"{socket.gethostname()} pid {os.getpid()} since {time.strftime('%F %T')}", encoding="utf-8")
-        try:
+        with held(lock):
             yield
-        finally:
-            lock.release()
 
     def _run(self, step: Step[M], inputs: Mapping[str, Artifact]) -> Artifact[M]:
         builds = {name: InputBuild(a.fingerprint, a.build) for name, a in inputs.items()}
@@ -151,6 +137,8 @@ class Store:
             set_aside(old, "superseded")
         part.rename(final)
         sync_folder(final.parent)
+        if (mark := again_mark(final.parent, step.fingerprint)).exists():
+            set_aside(mark, "superseded")
         return _artifact(step, final, record)
 
     def _work(self, step: Step[M], inputs: Mapping[str, Artifact], builds: Builds, part: Path) -> Record:
@@ -172,6 +160,8 @@ class Store:
             files=files,
             seconds=seconds,
             provenance=provenance(),
+            servers=servers(step.values),
+            revisions=revisions(step.values),
         )
 
     def _finished(self, part: Path, builds: Builds) -> Record | None:
@@ -190,11 +180,13 @@ class Store:
         return record
 
     def _workspace(self, step: Step, folder: Path) -> Workspace:
+        mark, judgements = again_mark(folder.parent, step.fingerprint), self.judgements or self.root / "judgements"
         return Workspace(
             folder=folder,
             runtime=self.runtime,
-            replay=self.root / "replay",
-            judgements=self.judgements or self.root / "judgements",
+            replay=(mark if mark.exists() else self.root) / "replay",
+            judgements=mark / "judgements" if mark.exists() else judgements,
+            first_scores=judgements / "anchors",
             budget_usd=self.budget_usd,
             progress=self.monitor.progress,
             curve=lambda row: self.monitor.curve(step.stage.name, row),

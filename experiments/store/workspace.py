@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """A folder to write into, the runtime, the folders that remember model calls and judgements, what judges may cost
-    (US dollars, None: unlimited), and callbacks that report progress and the rows of a curve."""
+    (US dollars, None: unlimited), the folder of the scores that judges first gave the anchors, and callbacks that
+    report progress and the rows of a curve."""
 
     folder: Path
     runtime: Runtime
     replay: Path
     judgements: Path
     budget_usd: float | None
+    first_scores: Path
     progress: Callable[[str, int, int], None]
     curve: Callable[[Mapping[str, float]], None]
 

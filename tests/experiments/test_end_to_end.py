@@ -204,7 +204,7 @@ def test_a_name_taken_over_sets_its_old_result_aside_until_it_has_a_new_one(tmp_
     finished(tmp_path, "run", *arm)
     failing = reer(tmp_path, "run", *arm, "name=no_synthetic_data", "replace=true", "scale.train_tokens=10")
     assert failing.code == 2
-    assert "unfinished" in reer(tmp_path, "status").out
+    assert "failed: stage render: " in reer(tmp_path, "status").text
     assert reer(tmp_path, "compare").code == 2, "the old numbers are not this name's any more"
     assert list(tmp_path.glob("runs/no_synthetic_data/smoke/s0/result.superseded-*.json"))
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-WITH_SWEEP = ("tests/experiments/test_end_to_end.py", "tests/test_readmes.py")
+WITH_SWEEP = (
+    "tests/experiments/history/",
+    "tests/experiments/test_end_to_end.py",
+    "tests/test_readmes.py",
+)
 
 
 def needs_sweep(nodeid: str) -> bool:
-    """Whether a test is in a file that works on the six arms."""
+    """Whether a test is in a file, or in a folder, that works on the six arms."""
     return nodeid.startswith(WITH_SWEEP)
 
 

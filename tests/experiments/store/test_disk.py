@@ -7,8 +7,9 @@ import resource
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
-from experiments.store.disk import disk_errors
+from experiments.store.disk import disk_errors, held, holder
 from reer.errors import Incomplete, InputError
 from reer.files import write_rows
 from tests.fakes.commands import reer
@@ -76,3 +77,14 @@ def test_a_stage_that_meets_the_limit_of_file_sizes_is_resumed(tmp_path: Path) -
     assert store.build(numbers(count=500)).metrics.rows == 500
     assert ran == ["numbers"]
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_who_holds_a_lock_is_known_while_it_is_held(tmp_path: Path) -> None:
+    lock = tmp_path / ".work.lock"
+    assert holder(lock) is None
+    assert not lock.exists(), "asking makes no lock"
+    with held(lock):
+        assert f" pid {os.getpid()} since " in str(holder(lock))
+        with pytest.raises(Timeout), held(lock, wait=False):
+            raise AssertionError("two hold one lock")
+    assert holder(lock) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.store.metrics import RowMetrics, StageMetrics
-from experiments.store.records import read_document, write_document
+from experiments.store.records import again_mark, read_document, write_document
 from experiments.store.step import Artifact, StepName, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
@@ -255,3 +255,30 @@ def test_what_cannot_be_encoded_faithfully_is_refused() -> None:
         _ = numbers(count=Opaque(object())).fingerprint
     with pytest.raises(TypeError, match="cannot be part of a fingerprint"):
         _ = numbers(count=float("nan")).fingerprint
+
+
+@stage(version=1)
+def asking(ws: Workspace, *, count: int) -> RowMetrics:
+    """Says where it keeps its model calls."""
+    write_rows(ws.folder / "rows.jsonl", [{"n": n} for n in range(count)])
+    (ws.replay / "model").mkdir(parents=True, exist_ok=True)
+    ws.judgements.mkdir(parents=True, exist_ok=True)
+    return RowMetrics(rows=count)
+
+
+def test_a_marked_result_is_computed_again_with_calls_of_its_own(tmp_path: Path) -> None:
+    step = asking(count=2)
+    first = a_store(tmp_path).build(step)
+    mark = again_mark(first.path.parent, step.fingerprint)
+    mark.mkdir()
+    assert a_store(tmp_path).find(step) is None
+    store, ran = counting(tmp_path)
+    assert store.build(step).build == first.build
+    assert ran == ["asking"]
+    assert not mark.exists()
+    (calls,) = first.path.parent.glob(f"{mark.name}.superseded-*")
+    assert sorted(path.name for path in calls.iterdir()) == ["judgements", "replay"]
+    assert len(list(first.path.parent.glob(f"*{step.fingerprint}.superseded-*/record.json"))) == 1
+    again, ran = counting(tmp_path)
+    again.build(step)
+    assert ran == []
