@@ -130,6 +130,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         prompts=exp.prompts,
         triggers=exp.reflection.triggers,
         rules=exp.filters.draft,
+        rewrites=exp.filters.rewrite,
         draft_tokens=exp.scale.draft_tokens,
         edit_tokens=exp.scale.edit_tokens,
     )

@@ -34,7 +34,8 @@ class PromptTexts:
     segment (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
     A draft begins with one of `openers`, chosen by seed, or with one of `reflective_openers` where reflection is asked
     for and there are any (small models do not follow the request to reflect, but continue in the style of the opener).
-    `edit_prefill` begins an edit and ends inside `<refine>` or before it; `edit_stops` are its stop strings.
+    `edit_prefill` begins an edit. `edit_stops` are its stop strings: `</refine>` only where the prefill ends inside
+    `<refine>`, because an analysis may name the tags.
     """
 
     system: str
@@ -48,13 +49,18 @@ class PromptTexts:
     classify: str
     reflection: str
     reflective_openers: tuple[str, ...] = ()
-    edit_stops: tuple[str, ...] = ("</refine>",)
+    edit_stops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, expected in _SLOTS.items():
             got = slots(getattr(self, name))
             if got != expected:
                 raise InputError(f"prompts: text {name!r} has slots {sorted(got)}, wants {sorted(expected)}")
+        if "</refine>" in self.edit_stops and not self.edit_prefill.rstrip().endswith("<refine>"):
+            raise InputError(
+                "prompts: edit_stops has </refine>, which would end an analysis that names the tag; want it only where "
+                "edit_prefill ends with <refine>"
+            )
         if not self.openers:
             raise InputError("prompts: want at least one opener, got none")
 

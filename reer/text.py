@@ -24,6 +24,12 @@ def language_of(text: str) -> Language:
     return "zh" if _CJK.search(text) else "en"
 
 
+def main_language(text: str) -> Language:
+    """The language that most letters of a text are in: a quotation in another language does not decide it."""
+    ideographs = len(_CJK.findall(text))
+    return "zh" if 2 * ideographs > sum(map(str.isalpha, text)) else "en"
+
+
 def words(text: str) -> list[str]:
     """Words of a text in lower case; every CJK ideograph counts as one."""
     return [word.lower() for word in _WORD.findall(text)]

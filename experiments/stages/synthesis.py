@@ -27,6 +27,7 @@ from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure
 from reer.search.methods import SearchMethod
+from reer.search.rewrite import RewriteRules
 from reer.taxonomy import Taxonomy
 from reer.types import AnyThinking, Drop, Pair, Refinement, Trajectory, count_reasons
 
@@ -134,6 +135,7 @@ def refine(
     prompts: Prompts,
     triggers: Triggers,
     rules: DraftRules,
+    rewrites: RewriteRules,
     draft_tokens: int,
     edit_tokens: int,
 ) -> RefineMetrics:
@@ -145,6 +147,7 @@ def refine(
         search=search,
         prompts=prompts.with_triggers(triggers),
         rules=rules,
+        rewrites=rewrites,
         draft_tokens=draft_tokens,
         edit_tokens=edit_tokens,
         runtime=ws.runtime,

@@ -14,6 +14,7 @@ from pydantic import PositiveInt
 from reer.errors import InputError
 from reer.parts import Share
 from reer.search.draft import DraftRules
+from reer.search.rewrite import RewriteRules
 from reer.text import join_segments, overlap, repeated_share, words
 from reer.types import AnyThinking, Pair
 
@@ -25,6 +26,7 @@ class Filters:
     """Thresholds of all rules."""
 
     draft: DraftRules
+    rewrite: RewriteRules
     end_share: Share
     """The last share of the characters in which thinking patterns are searched."""
     end_patterns: tuple[str, ...]

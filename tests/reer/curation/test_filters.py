@@ -9,9 +9,11 @@ from reer.errors import InputError
 from reer.search.draft import DraftRules
 from reer.types import Pair, Trajectory
 from tests.fakes.fields import assert_field_refuses
+from tests.fakes.prompts import GUARDED
 
 FILTERS = Filters(
     draft=DraftRules(0, 1),
+    rewrite=GUARDED,
     end_share=0.1,
     end_patterns=(r"\bhmm+\b", r"\bwait\b", "等等"),
     repetition_n=3,
