@@ -86,6 +86,8 @@ def training_rows(exp: Experiment) -> Steps:
         synthetic_rows=exp.scale.synthetic_rows,
         public_rows=exp.scale.public_rows,
         without_thinking=exp.data.without_thinking,
+        markers=exp.reflection.markers,
+        strip_public=exp.reflection.public == "strip",
     )
     rendered = training.render(
         hint=exp.data.name,
