@@ -147,12 +147,10 @@ def ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
-def repeated_share(text: str, n: int, top: int) -> float:
-    """Share of all n-grams taken by the `top` most frequent ones that occur at least twice, in [0, 1]."""
-    counts = ngrams(words(text), n)
-    if not counts:
-        return 0.0
-    return sum(count for _, count in counts.most_common(top) if count > 1) / counts.total()
+def repeated_share(tokens: Sequence[str], n: int) -> float:
+    """Share of the n-grams of a token list that occur more than once, in [0, 1]."""
+    counts = ngrams(tokens, n)
+    return sum(count for count in counts.values() if count > 1) / counts.total() if counts else 0.0
 
 
 def overlap(text: str, other: str, n: int) -> float:

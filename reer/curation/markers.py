@@ -47,13 +47,9 @@ class Markers:
                 try:
                     matches_empty = re.search(phrase, "", re.I)
                 except re.error as error:
-                    raise InputError(
-                        f"reflection.markers.{kind}: {phrase!r} is not a regular expression: {error}"
-                    ) from None
+                    raise InputError(f"markers.{kind}: {phrase!r} is not a regular expression: {error}") from None
                 if matches_empty:
-                    raise InputError(
-                        f"reflection.markers.{kind}: {phrase!r} matches the empty text; want one that can be cut"
-                    )
+                    raise InputError(f"markers.{kind}: {phrase!r} matches the empty text; want one that can be cut")
 
     def spans(self, text: str) -> Iterator[Span]:
         """The markers of a text, in order. A sentence may begin with several."""

@@ -179,15 +179,15 @@ def test_ngrams_of_a_short_text_are_none() -> None:
 
 
 @relaxed
-@given(prose, st.integers(1, 4), st.integers(1, 4))
-def test_repetition_is_a_share(text: str, n: int, top: int) -> None:
-    assert 0 <= repeated_share(text, n, top) <= 1
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 4))
+def test_repetition_is_a_share(tokens: list[str], n: int) -> None:
+    assert 0 <= repeated_share(tokens, n) <= 1
 
 
-def test_repetition_counts_only_what_occurs_twice() -> None:
-    assert repeated_share("a b c d e f", 2, 3) == 0
-    assert repeated_share("a b a b a b", 2, 1) == 3 / 5
-    assert repeated_share("", 3, 3) == 0
+def test_repetition_counts_what_occurs_more_than_once() -> None:
+    assert repeated_share(["a", "b", "c", "d", "e", "f"], 2) == 0
+    assert repeated_share(["a", "b", "c", "a", "b", "d"], 2) == 2 / 5
+    assert repeated_share([], 3) == 0
 
 
 @relaxed

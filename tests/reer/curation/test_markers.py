@@ -118,5 +118,5 @@ def test_without_phrases_nothing_is_cut() -> None:
 )
 @pytest.mark.parametrize("kind", ["interjections", "openers", "clauses"])
 def test_a_phrase_that_cannot_be_cut_is_refused(kind: str, phrase: str, why: str) -> None:
-    with pytest.raises(InputError, match=rf"reflection\.markers\.{kind}: .* {why}"):
+    with pytest.raises(InputError, match=rf"markers\.{kind}: .* {why}"):
         Markers(**{kind: ("hm+", phrase)})
