@@ -16,6 +16,8 @@ ENGLISH = PromptTexts(
     reverse_fallback="Write a text that begins: {{opening}}",
     classify="{{query}} One of {{categories}}",
     reflection="Say {{triggers}}.",
+    reflection_edit="Edit {{triggers}}.",
+    reflection_inference="Think {{triggers}}.",
 )
 CHINESE = replace(ENGLISH, system="", draft="稿：{{query}}{{solution}}{{reflection}}", openers=("好的，",))
 PROMPTS = Prompts("test", ENGLISH, CHINESE)
