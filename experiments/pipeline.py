@@ -149,6 +149,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         trajectory=exp.trajectory,
         categories=exp.categories,
         taxonomy=exp.taxonomy,
+        filters=exp.filters,
     )
     return [pairs, drafts, refined, from_source, filtered, curated]
 

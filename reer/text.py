@@ -161,7 +161,7 @@ def overlap(text: str, other: str, n: int) -> float:
 
 def shorten(segments: Sequence[str], max_words: int) -> tuple[str, ...]:
     """The longest run of whole segments from the front with at most `max_words` words; if already the first is
-    longer, as many of its whole sentences as fit, at least its first `max_words` words."""
+    longer, as many of its whole sentences as fit; empty if none does."""
     kept: list[str] = []
     used = 0
     for segment in segments:
@@ -169,7 +169,17 @@ def shorten(segments: Sequence[str], max_words: int) -> tuple[str, ...]:
         if used > max_words:
             break
         kept.append(segment)
-    return tuple(kept) if kept else (_cut_sentence(segments[0], max_words),)
+    if kept:
+        return tuple(kept)
+    sentences = _cut_sentence(segments[0], max_words)
+    return (sentences,) if sentences else ()
+
+
+def without_last_sentence(segments: Sequence[str]) -> tuple[str, ...]:
+    """The segments without the last sentence of the last one; without the whole segment if it has no other."""
+    *kept, last = segments
+    rest = whole_sentences(last.rstrip().rstrip(".!?。！？…"))
+    return (*kept, rest) if rest else tuple(kept)
 
 
 def _cut_sentence(text: str, max_words: int) -> str:
@@ -177,7 +187,7 @@ def _cut_sentence(text: str, max_words: int) -> str:
     if len(spans) <= max_words:
         return text
     limit = spans[max_words - 1] if max_words else 0
-    return whole_sentences(text[:limit]) or text[:limit]
+    return whole_sentences(text[:limit])
 
 
 def without_control_characters(text: str) -> str:

@@ -301,7 +301,7 @@ class CurateMetrics(FilteredRowMetrics):
         return (f"{number(self.mean_words)} words on average, {self.reflection_markers} reflection markers",)
 
 
-@stage(version=1)
+@stage(version=2)
 def curate(
     ws: Workspace,
     *,
@@ -311,11 +311,12 @@ def curate(
     trajectory: TrajectoryLength,
     categories: Categories,
     taxonomy: Taxonomy,
+    filters: Filters,
 ) -> CurateMetrics:
     """Reflection, length and categories. Raises RuntimeError when the outcome breaks a promise of these parts."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     rows = [(by_id[row.pair_id], row) for row in filtered.rows(AnyThinking)]
-    out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
+    out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts, filters.unfinished)
     for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
         if promise.value(out.measured) > promise.at_most:
             raise RuntimeError(

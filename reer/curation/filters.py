@@ -50,6 +50,10 @@ class Filters:
         """The first rule that drops this trajectory, or None."""
         return next(self._reasons(pair, join_segments(thinking.segments)), None)
 
+    def unfinished(self, text: str) -> bool:
+        """True if a thinking has not finished at its end."""
+        return still_thinking(text, self.end_share, self.end_markers)
+
     def repeats(self, text: str) -> bool:
         """True if a text repeats more of itself than the bounds allow."""
         tokens = words(text)
@@ -59,7 +63,7 @@ class Filters:
     def _reasons(self, pair: Pair, thinking: str) -> Iterator[str]:
         if not thinking.strip():
             yield "empty"
-        if still_thinking(thinking, self.end_share, self.end_markers):
+        if self.unfinished(thinking):
             yield "thinking_at_end"
         if self.repeats(thinking):
             yield "repetition"

@@ -16,7 +16,7 @@ from pydantic import Field
 from reer.curation.markers import Markers
 from reer.parts import Name
 from reer.prompts import Triggers
-from reer.text import join_segments, shorten, words
+from reer.text import join_segments, shorten, without_last_sentence, words
 from reer.types import AnyThinking, Drop, Pair
 
 Quantile = Annotated[float, Field(gt=0, lt=1)]
@@ -133,8 +133,10 @@ def curate(
     length: TrajectoryLength,
     categories: Categories,
     excluded: Callable[[str], bool],
+    unfinished: Callable[[str], bool],
 ) -> Curation:
-    """Apply categories, then reflection, then length. `excluded` is true for the categories of the excluded side."""
+    """Apply categories, then reflection, then length. `excluded` is true for the categories of the excluded side, and
+    `unfinished` for a thinking that the filters would drop because of its end: a cut must not make one."""
     dropped: list[Drop] = []
     kept: list[Curated] = []
     for pair, thinking in rows:
@@ -153,9 +155,23 @@ def curate(
             fitting.append(row)
         else:
             dropped.append(Drop(row.pair.id, "too_short" if size < (low or 0) else "too_long"))
-    cut_rows = tuple(row if cut is None else replace(row, segments=shorten(row.segments, cut)) for row in fitting)
+    cut_rows: list[Curated] = []
+    for row in fitting:
+        segments = row.segments if cut is None else _cut(row.segments, cut, unfinished)
+        if segments:
+            cut_rows.append(replace(row, segments=segments))
+        else:
+            dropped.append(Drop(row.pair.id, "nothing_left"))
     bound = min((b for b in (high, cut) if b is not None), default=None)
-    return Curation(cut_rows, tuple(dropped), _measure(cut_rows, reflection, bound, excluded))
+    return Curation(tuple(cut_rows), tuple(dropped), _measure(cut_rows, reflection, bound, excluded))
+
+
+def _cut(segments: tuple[str, ...], size: int, unfinished: Callable[[str], bool]) -> tuple[str, ...]:
+    """Segments of at most `size` words that end with a sentence and, where anything was cut, not in mid-thought."""
+    short = shorten(segments, size)
+    while short and short != segments and unfinished(join_segments(short)):
+        short = without_last_sentence(short)
+    return short
 
 
 def _length(segments: Sequence[str]) -> int:

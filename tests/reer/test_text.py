@@ -20,6 +20,7 @@ from reer.text import (
     split_segments,
     split_thinking,
     whole_sentences,
+    without_last_sentence,
     words,
 )
 
@@ -210,11 +211,18 @@ def test_shortened_text_never_exceeds_the_bound(segments: list[str], bound: int)
     assert all(segment.startswith(part) for part, segment in zip(short, segments, strict=False))
 
 
+def test_the_last_sentence_of_segments_can_be_taken_away() -> None:
+    assert without_last_sentence(["A b.", "C d. E f."]) == ("A b.", "C d.")
+    assert without_last_sentence(["A b.", "C d."]) == ("A b.",)
+    assert without_last_sentence(["好了。想一想……"]) == ("好了。",)
+    assert without_last_sentence(["no end"]) == ()
+
+
 def test_shortening_keeps_whole_segments_and_else_whole_sentences() -> None:
     assert shorten(["a b.", "c d.", "e f."], 4) == ("a b.", "c d.")
     assert shorten(["A b. C d e. F"], 4) == ("A b.",)
     assert shorten(["想来想去。好了吗"], 5) == ("想来想去。",)
-    assert shorten(["a b c d e"], 3) == ("a b c",)
+    assert shorten(["a b c d e"], 3) == ()
     assert shorten(["fits as it is..."], 9) == ("fits as it is...",)
 
 

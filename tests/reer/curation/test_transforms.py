@@ -37,7 +37,7 @@ def row(pair_id: str, *segments: str, category: str = "others") -> tuple[Pair, T
 
 
 def of_lengths(*sizes: int) -> list[tuple[Pair, Trajectory]]:
-    return [row(f"r{i}", " ".join(["word"] * size)) for i, size in enumerate(sizes)]
+    return [row(f"r{i}", " ".join(["word."] * size)) for i, size in enumerate(sizes)]
 
 
 def run(
@@ -46,7 +46,14 @@ def run(
     length: TrajectoryLength = FULL,
     categories: Categories = ALL,
 ) -> Curation:
-    return curate(rows, reflection, length, categories, lambda category: category == "poetry")
+    return curate(
+        rows,
+        reflection,
+        length,
+        categories,
+        excluded=lambda category: category == "poetry",
+        unfinished=lambda text: text.endswith("Hmm."),
+    )
 
 
 def test_segments_that_held_nothing_but_markers_disappear() -> None:
@@ -61,13 +68,25 @@ def test_a_row_with_nothing_left_is_dropped_by_that_name() -> None:
     assert out.measured.reflection_markers == 0
 
 
+@pytest.mark.parametrize("median", [4, 5])
+def test_a_cut_never_ends_in_mid_sentence_or_in_mid_thought(median: int) -> None:
+    long, endless = row("a", "One two. Three four. Hmm. Five six seven."), row("c", "no end of it at all")
+    out = run(
+        [long, row("b", "A b."), row("m", "w. " * median), endless], length=TrajectoryLength("s", 0.5, None, None)
+    )
+    kept = {curated.pair.id: curated.segments for curated in out.kept}
+    assert kept["a"] == ("One two. Three four.",)
+    assert kept["b"] == ("A b.",)
+    assert out.dropped == (Drop("c", "nothing_left"),)
+
+
 def test_markers_are_counted_also_where_they_stay() -> None:
     assert run([row("a", "Hmm, wait.", "Or maybe not.", "They wait, maybe for days.")]).measured.reflection_markers == 3
 
 
 @relaxed
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.floats(0.05, 0.95))
-def test_cut_trajectories_never_exceed_the_bound_and_no_row_is_lost(sizes: list[int], quantile: float) -> None:
+def test_cut_trajectories_never_exceed_the_bound_and_none_is_lost(sizes: list[int], quantile: float) -> None:
     length = TrajectoryLength("short", quantile, None, None)
     bound = length.bound(quantile, sizes)
     out = run(of_lengths(*sizes), length=length)
