@@ -86,6 +86,8 @@ def training_rows(exp: Experiment) -> Steps:
         synthetic_rows=exp.scale.synthetic_rows,
         public_rows=exp.scale.public_rows,
         without_thinking=exp.data.without_thinking,
+        markers=exp.reflection.markers,
+        strip_public=exp.reflection.public == "strip",
     )
     rendered = training.render(
         hint=exp.data.name,
@@ -130,6 +132,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         prompts=exp.prompts,
         triggers=exp.reflection.triggers,
         rules=exp.filters.draft,
+        rewrites=exp.filters.rewrite,
         draft_tokens=exp.scale.draft_tokens,
         edit_tokens=exp.scale.edit_tokens,
     )
@@ -146,6 +149,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         trajectory=exp.trajectory,
         categories=exp.categories,
         taxonomy=exp.taxonomy,
+        filters=exp.filters,
     )
     return [pairs, drafts, refined, from_source, filtered, curated]
 

@@ -22,6 +22,8 @@ _SLOTS = {
     "reverse_fallback": {"opening"},
     "classify": {"query", "categories"},
     "reflection": {"triggers"},
+    "reflection_edit": {"triggers"},
+    "reflection_inference": {"triggers"},
 }
 
 
@@ -32,9 +34,12 @@ class PromptTexts:
     draft: query, solution, reflection → a first thinking (paper.md §2.1); inference: query, reflection → the user
     turn under which solutions are scored (§2.2); edit: query, solution, before, segment, after, reflection → a better
     segment (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
+    `reflection`, `reflection_edit` and `reflection_inference` ask for reflection in a draft, an edit and at inference;
+    `separator` stands between the phrases that they name.
     A draft begins with one of `openers`, chosen by seed, or with one of `reflective_openers` where reflection is asked
     for and there are any (small models do not follow the request to reflect, but continue in the style of the opener).
-    `edit_prefill` begins an edit and ends inside `<refine>` or before it; `edit_stops` are its stop strings.
+    `edit_prefill` begins an edit. `edit_stops` are its stop strings: `</refine>` only where the prefill ends inside
+    `<refine>`, because an analysis may name the tags.
     """
 
     system: str
@@ -47,14 +52,22 @@ class PromptTexts:
     reverse_fallback: str
     classify: str
     reflection: str
+    reflection_edit: str
+    reflection_inference: str
+    separator: str = "; "
     reflective_openers: tuple[str, ...] = ()
-    edit_stops: tuple[str, ...] = ("</refine>",)
+    edit_stops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, expected in _SLOTS.items():
             got = slots(getattr(self, name))
             if got != expected:
                 raise InputError(f"prompts: text {name!r} has slots {sorted(got)}, wants {sorted(expected)}")
+        if "</refine>" in self.edit_stops and not self.edit_prefill.rstrip().endswith("<refine>"):
+            raise InputError(
+                "prompts: edit_stops has </refine>, which would end an analysis that names the tag; want it only where "
+                "edit_prefill ends with <refine>"
+            )
         if not self.openers:
             raise InputError("prompts: want at least one opener, got none")
 
@@ -111,14 +124,14 @@ class PairPrompts:
         """The openers a draft may begin with."""
         return (self.phrases and self.texts.reflective_openers) or self.texts.openers
 
-    @property
-    def reflection(self) -> str:
+    def reflection(self, sentence: str) -> str:
         """The sentence that asks for reflection; empty if there are no phrases."""
-        return fill(self.texts.reflection, {"triggers": "; ".join(self.phrases)}) if self.phrases else ""
+        return fill(sentence, {"triggers": self.texts.separator.join(self.phrases)}) if self.phrases else ""
 
     def draft(self, pair: Pair, opener: str) -> Prompt:
         """Asks for a first thinking that begins with `opener` (paper.md §2.1)."""
-        values = {"query": pair.query, "solution": pair.solution, "reflection": self.reflection}
+        reflection = self.reflection(self.texts.reflection)
+        values = {"query": pair.query, "solution": pair.solution, "reflection": reflection}
         return self.texts.render("draft", values, prefill=f"<think>\n{opener}")
 
     def edit(self, pair: Pair, before: str, segment: str, after: str) -> Prompt:
@@ -129,14 +142,15 @@ class PairPrompts:
             "before": before,
             "segment": segment,
             "after": after,
-            "reflection": self.reflection,
+            "reflection": self.reflection(self.texts.reflection_edit),
         }
         return self.texts.render("edit", values, self.texts.edit_prefill)
 
     def inference(self, pair: Pair, prefill: str, with_instruction: bool) -> Prompt:
         """The context under which the solution is scored (§2.2); without the instruction the query is the whole user
         turn."""
-        prompt = self.texts.render("inference", {"query": pair.query, "reflection": self.reflection}, prefill)
+        reflection = self.reflection(self.texts.reflection_inference)
+        prompt = self.texts.render("inference", {"query": pair.query, "reflection": reflection}, prefill)
         if with_instruction:
             return prompt
         return Prompt((*prompt.messages[:-1], Message("user", pair.query)), prefill)

@@ -24,6 +24,12 @@ def language_of(text: str) -> Language:
     return "zh" if _CJK.search(text) else "en"
 
 
+def main_language(text: str) -> Language:
+    """The language that most letters of a text are in: a quotation in another language does not decide it."""
+    ideographs = len(_CJK.findall(text))
+    return "zh" if 2 * ideographs > sum(map(str.isalpha, text)) else "en"
+
+
 def words(text: str) -> list[str]:
     """Words of a text in lower case; every CJK ideograph counts as one."""
     return [word.lower() for word in _WORD.findall(text)]
@@ -141,12 +147,10 @@ def ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
-def repeated_share(text: str, n: int, top: int) -> float:
-    """Share of all n-grams taken by the `top` most frequent ones that occur at least twice, in [0, 1]."""
-    counts = ngrams(words(text), n)
-    if not counts:
-        return 0.0
-    return sum(count for _, count in counts.most_common(top) if count > 1) / counts.total()
+def repeated_share(tokens: Sequence[str], n: int) -> float:
+    """Share of the n-grams of a token list that occur more than once, in [0, 1]."""
+    counts = ngrams(tokens, n)
+    return sum(count for count in counts.values() if count > 1) / counts.total() if counts else 0.0
 
 
 def overlap(text: str, other: str, n: int) -> float:
@@ -157,7 +161,7 @@ def overlap(text: str, other: str, n: int) -> float:
 
 def shorten(segments: Sequence[str], max_words: int) -> tuple[str, ...]:
     """The longest run of whole segments from the front with at most `max_words` words; if already the first is
-    longer, as many of its whole sentences as fit, at least its first `max_words` words."""
+    longer, as many of its whole sentences as fit; empty if none does."""
     kept: list[str] = []
     used = 0
     for segment in segments:
@@ -165,7 +169,17 @@ def shorten(segments: Sequence[str], max_words: int) -> tuple[str, ...]:
         if used > max_words:
             break
         kept.append(segment)
-    return tuple(kept) if kept else (_cut_sentence(segments[0], max_words),)
+    if kept:
+        return tuple(kept)
+    sentences = _cut_sentence(segments[0], max_words)
+    return (sentences,) if sentences else ()
+
+
+def without_last_sentence(segments: Sequence[str]) -> tuple[str, ...]:
+    """The segments without the last sentence of the last one; without the whole segment if it has no other."""
+    *kept, last = segments
+    rest = whole_sentences(last.rstrip().rstrip(".!?。！？…"))
+    return (*kept, rest) if rest else tuple(kept)
 
 
 def _cut_sentence(text: str, max_words: int) -> str:
@@ -173,7 +187,7 @@ def _cut_sentence(text: str, max_words: int) -> str:
     if len(spans) <= max_words:
         return text
     limit = spans[max_words - 1] if max_words else 0
-    return whole_sentences(text[:limit]) or text[:limit]
+    return whole_sentences(text[:limit])
 
 
 def without_control_characters(text: str) -> str:

@@ -15,6 +15,7 @@ Lost = Literal[
     "empty",
     "cut_by_limit",
     "control_tokens",
+    "edit_tags",
     "unchanged",
     "copied_solution",
     "other_language",
@@ -35,14 +36,15 @@ STOPPED: Mapping[Stopped, str] = {
 """Why a search ended, one sentence for each code of `Refinement.stopped`."""
 
 LOST: Mapping[Lost, str] = {
-    "no_tag": "The reply has no `<refine>` tag, so it contains no rewrite.",
+    "no_tag": "The reply has no `<refine>` block after its analysis, so it contains no rewrite.",
     "empty": "The `<refine>` block of the reply is empty.",
     "cut_by_limit": "The token limit (`scale.edit_tokens`) ended the reply before its first complete sentence.",
     "control_tokens": "The rewrite contains chat or thinking markers, which would break the training row.",
+    "edit_tags": "The rewrite contains tags of the edit prompt, which would be trained on.",
     "unchanged": "The rewrite repeats the segment word for word.",
-    "copied_solution": "The rewrite is a passage of at least 40 characters copied from the solution.",
-    "other_language": "The rewrite is in another language than the segment.",
-    "too_long": "The rewrite has more than four times the words of the segment plus 40.",
+    "copied_solution": "The rewrite is a passage copied from the solution.",
+    "other_language": "The rewrite is in another language than the segment and the pair.",
+    "too_long": "The rewrite is longer than `filters.rewrite.growth` allows.",
     "prompt_too_long": "The prompt alone fills the context of the model.",
     "refused_by_server": "The model server rejected the prompt because of its content.",
     "draft_too_short": "The draft has fewer tokens than `filters.draft.min_tokens`.",

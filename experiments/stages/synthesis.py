@@ -27,6 +27,7 @@ from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure
 from reer.search.methods import SearchMethod
+from reer.search.rewrite import RewriteRules
 from reer.taxonomy import Taxonomy
 from reer.types import AnyThinking, Drop, Pair, Refinement, Trajectory, count_reasons
 
@@ -134,6 +135,7 @@ def refine(
     prompts: Prompts,
     triggers: Triggers,
     rules: DraftRules,
+    rewrites: RewriteRules,
     draft_tokens: int,
     edit_tokens: int,
 ) -> RefineMetrics:
@@ -145,6 +147,7 @@ def refine(
         search=search,
         prompts=prompts.with_triggers(triggers),
         rules=rules,
+        rewrites=rewrites,
         draft_tokens=draft_tokens,
         edit_tokens=edit_tokens,
         runtime=ws.runtime,
@@ -298,7 +301,7 @@ class CurateMetrics(FilteredRowMetrics):
         return (f"{number(self.mean_words)} words on average, {self.reflection_markers} reflection markers",)
 
 
-@stage(version=1)
+@stage(version=2)
 def curate(
     ws: Workspace,
     *,
@@ -308,11 +311,12 @@ def curate(
     trajectory: TrajectoryLength,
     categories: Categories,
     taxonomy: Taxonomy,
+    filters: Filters,
 ) -> CurateMetrics:
     """Reflection, length and categories. Raises RuntimeError when the outcome breaks a promise of these parts."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     rows = [(by_id[row.pair_id], row) for row in filtered.rows(AnyThinking)]
-    out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts)
+    out = curate_rows(rows, reflection, trajectory, categories, taxonomy.is_literature_arts, filters.unfinished)
     for promise in (*reflection.promises(), *trajectory.promises(), *categories.promises()):
         if promise.value(out.measured) > promise.at_most:
             raise RuntimeError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from experiments.store.metrics import FilteredRowMetrics, RowMetrics, counts
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
+from reer.curation.markers import Markers
 from reer.curation.mixture import mix as mix_samples
 from reer.curation.transforms import Curated
 from reer.errors import InputError
@@ -27,16 +28,18 @@ from reer.types import Message, Sample, count_reasons
 
 @dataclass(frozen=True, kw_only=True)
 class MixMetrics(RowMetrics):
-    """The mixture by source, and how many of its rows are trained with their thinking."""
+    """The mixture by source, how many of its rows are trained with their thinking, and the reflection markers in the
+    thinking of each source."""
 
     by_source: Mapping[str, int]
     with_thinking: int
+    reflection_markers: Mapping[str, int]
 
     def headline(self) -> str:
         return f"{self.rows} rows ({counts(self.by_source)}), {self.with_thinking} with thinking"
 
 
-@stage(version=2)
+@stage(version=3)
 def mix(
     ws: Workspace,
     *,
@@ -46,20 +49,31 @@ def mix(
     synthetic_rows: int,
     public_rows: int,
     without_thinking: Sequence[str],
+    markers: Markers,
+    strip_public: bool,
 ) -> MixMetrics:
-    """The training mixture, by stated sizes."""
+    """The training mixture, by stated sizes. `strip_public` cuts the reflection markers of the public rows."""
     samples: dict[str, list[Sample]] = {}
     if synthetic is not None:
         samples["synthetic"] = [_sample(row) for row in synthetic.rows(Curated)]
     if public is not None:
-        samples["public"] = public.rows(Sample)
+        rows = public.rows(Sample)
+        samples["public"] = [replace(r, thinking=markers.cut(r.thinking)) for r in rows] if strip_public else rows
     rows = mix_samples(samples, {"synthetic": synthetic_rows, "public": public_rows}, seed, without_thinking)
     write_rows(ws.folder / "rows.jsonl", rows)
+    found = Counter[str]()
+    for row in rows:
+        found[_part(row)] += markers.count(row.thinking)
     return MixMetrics(
         rows=len(rows),
-        by_source=dict(Counter("public" if r.category == "reasoning" else "synthetic" for r in rows)),
+        by_source=dict(Counter(map(_part, rows))),
+        reflection_markers=dict(found),
         with_thinking=sum(bool(row.thinking) and not row.without_thinking for row in rows),
     )
+
+
+def _part(row: Sample) -> str:
+    return "public" if row.category == "reasoning" else "synthetic"
 
 
 def _sample(row: Curated) -> Sample:

@@ -15,7 +15,7 @@ from reer.prompts import BoundPrompts
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import RequestScores, SearchMethod, Segments
-from reer.search.rewrite import Rewriter
+from reer.search.rewrite import Rewriter, RewriteRules
 from reer.search.score import NllScorer, repeat_noise
 from reer.types import Pair, Refinement
 
@@ -32,6 +32,7 @@ class SearchJob:
     search: SearchMethod
     prompts: BoundPrompts
     rules: DraftRules
+    rewrites: RewriteRules
     draft_tokens: int
     edit_tokens: int
     runtime: Runtime
@@ -94,7 +95,12 @@ class OpenSearch:
         )
         handlers = Handlers(
             rewrite=Rewriter(
-                generator=self.generator, pairs=pairs, prompts=job.prompts, sampling=edit_sampling, seed=seed
+                generator=self.generator,
+                pairs=pairs,
+                prompts=job.prompts,
+                sampling=edit_sampling,
+                rules=job.rewrites,
+                seed=seed,
             ),
             score=self._score_handler(pairs),
             draft=partial(drafter.further_drafts, pairs),

@@ -6,22 +6,20 @@ Each part has promises: what must be true of the curated set if the transformati
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reer.errors import InputError
+from reer.curation.markers import Markers
 from reer.parts import Name
 from reer.prompts import Triggers
-from reer.text import join_segments, shorten, words
+from reer.text import join_segments, shorten, without_last_sentence, words
 from reer.types import AnyThinking, Drop, Pair
 
 Quantile = Annotated[float, Field(gt=0, lt=1)]
-_SPACES = re.compile(r"[ \t]{2,}")
 
 
 @dataclass(frozen=True)
@@ -66,95 +64,22 @@ class Reflection:
     name: Name
     triggers: Triggers
     """The phrases the prompts ask for."""
-    markers: tuple[str, ...]
-    """Regular expressions of what counts as reflection."""
+    markers: Markers
+    """What counts as reflection."""
     strip: bool
     """Cut the markers from finished trajectories."""
-
-    def __post_init__(self) -> None:
-        for marker in self.markers:
-            try:
-                matches_empty = re.search(marker, "", re.I)
-            except re.error as error:
-                raise InputError(f"reflection.markers: {marker!r} is not a regular expression: {error}") from None
-            if matches_empty:
-                raise InputError(f"reflection.markers: {marker!r} matches the empty text; want one that can be cut")
+    public: Literal["keep", "strip"] = field(default="keep", metadata={"identity": False})
+    """What happens to the markers of the public reasoning rows. It identifies the mixture, not what is curated."""
 
     def apply(self, segments: Sequence[str]) -> tuple[str, ...]:
         """The segments, without markers if `strip` is set; segments that become empty are removed."""
         if not self.strip:
             return tuple(segments)
-        stripped = (strip_markers(segment, self.markers) for segment in segments)
+        stripped = (self.markers.cut(segment) for segment in segments)
         return tuple(segment for segment in stripped if segment)
 
     def promises(self) -> tuple[Promise, ...]:
         return (Promise("reflection_markers", 0),) if self.strip else ()
-
-
-def count_markers(text: str, markers: Sequence[str]) -> int:
-    """Number of reflection markers in a text."""
-    return sum(len(re.findall(marker, text, re.I)) for marker in markers)
-
-
-def strip_markers(text: str, markers: Sequence[str]) -> str:
-    """The text without its markers and the punctuation around them; other text is unchanged except that runs of spaces
-    become one. A cut can join two pieces of text into another marker, so this is repeated until there is none."""
-    pattern = re.compile("|".join(f"(?:{m})" for m in markers), re.I)
-    text = _SPACES.sub(" ", text)
-    while markers and pattern.search(text):
-        text = _SPACES.sub(" ", _without(text, pattern))
-    return text.strip()
-
-
-def _without(text: str, pattern: re.Pattern[str]) -> str:
-    """The text with each marker cut, from left to right in linear time. At the start of a sentence the punctuation
-    after the marker is cut too, and the next letter becomes a capital; inside a sentence its commas are cut, except one
-    that separates what is left."""
-    kept: list[str] = []  # characters, whose last ones a cut removes
-    position, capital = 0, False
-
-    def keep(end: int) -> None:
-        nonlocal position, capital
-        if piece := text[position:end]:
-            kept.extend(piece[0].upper() + piece[1:] if capital else piece)
-            position, capital = end, False
-
-    while match := pattern.search(text, position):
-        keep(match.start())
-        _drop_last(kept, " \t")
-        position = match.end()
-        if not kept or kept[-1] in _SENTENCE_ENDS:
-            position, capital = _after(text, position, " \t,，.…:：;；!！?？—-"), True
-        else:
-            follows = _after(text, position, " \t")
-            between = kept[-1] in ",，" and text[follows : follows + 1] in (",", "，")  # "a, maybe, b": one comma stays
-            _drop_last(kept, "" if between else ",，")
-            position = _after(text, follows, " \t,，")
-        if kept and position < len(text) and not _joined(kept[-1], text[position]):
-            kept.append(" ")
-    keep(len(text))
-    return "".join(kept)
-
-
-_SENTENCE_ENDS = ".!?…。！？\n"
-
-
-def _joined(last: str, first: str) -> bool:
-    """Whether no space separates two characters that a cut has brought together."""
-    return last in "\n。！？" or first in ".!?…;:\n。！？；：" or first > "\u2e7f"
-
-
-def _after(text: str, position: int, characters: str) -> int:
-    """The position after any of these characters at a position."""
-    while position < len(text) and text[position] in characters:
-        position += 1
-    return position
-
-
-def _drop_last(kept: list[str], characters: str) -> None:
-    """Drop any of these characters from the end."""
-    while kept and kept[-1] in characters:
-        kept.pop()
 
 
 @dataclass(frozen=True)
@@ -208,8 +133,10 @@ def curate(
     length: TrajectoryLength,
     categories: Categories,
     excluded: Callable[[str], bool],
+    unfinished: Callable[[str], bool],
 ) -> Curation:
-    """Apply categories, then reflection, then length. `excluded` is true for the categories of the excluded side."""
+    """Apply categories, then reflection, then length. `excluded` is true for the categories of the excluded side, and
+    `unfinished` for a thinking that the filters would drop because of its end: a cut must not make one."""
     dropped: list[Drop] = []
     kept: list[Curated] = []
     for pair, thinking in rows:
@@ -228,9 +155,23 @@ def curate(
             fitting.append(row)
         else:
             dropped.append(Drop(row.pair.id, "too_short" if size < (low or 0) else "too_long"))
-    cut_rows = tuple(row if cut is None else replace(row, segments=shorten(row.segments, cut)) for row in fitting)
+    cut_rows: list[Curated] = []
+    for row in fitting:
+        segments = row.segments if cut is None else _cut(row.segments, cut, unfinished)
+        if segments:
+            cut_rows.append(replace(row, segments=segments))
+        else:
+            dropped.append(Drop(row.pair.id, "nothing_left"))
     bound = min((b for b in (high, cut) if b is not None), default=None)
-    return Curation(cut_rows, tuple(dropped), _measure(cut_rows, reflection, bound, excluded))
+    return Curation(tuple(cut_rows), tuple(dropped), _measure(cut_rows, reflection, bound, excluded))
+
+
+def _cut(segments: tuple[str, ...], size: int, unfinished: Callable[[str], bool]) -> tuple[str, ...]:
+    """Segments of at most `size` words that end with a sentence and, where anything was cut, not in mid-thought."""
+    short = shorten(segments, size)
+    while short and short != segments and unfinished(join_segments(short)):
+        short = without_last_sentence(short)
+    return short
 
 
 def _length(segments: Sequence[str]) -> int:
@@ -247,7 +188,7 @@ def _measure(
         rows=len(kept),
         mean_words=statistics.fmean(sizes) if sizes else 0.0,
         max_words=longest,
-        reflection_markers=sum(count_markers(join_segments(row.segments), reflection.markers) for row in kept),
+        reflection_markers=sum(reflection.markers.count(join_segments(row.segments)) for row in kept),
         words_over_bound=max(0, longest - bound) if bound is not None else 0,
         literature_arts_rows=excluded_rows,
         excluded_rows=excluded_rows,

@@ -12,23 +12,46 @@ from dataclasses import dataclass
 
 from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request
 from reer.text import language_of, words
+from reer.types import Language
 
-_THOUGHTS = {
+# Pieces of four words: sentences of few pieces rarely repeat five words in a row, which the filters look for.
+_PIECES = {
     "en": (
-        "the reader comes to this with little time, so the first line has to carry a picture and not a promise",
-        "hmm, maybe the plain order of events serves better than a frame, because the details do the work here",
-        "wait, the request asks for a calm voice, so I keep the adjectives few and let the verbs move the thing",
-        "the middle needs one turn where something is at stake, and a concrete object that can come back later",
-        "let me think about what to leave out, since two strong particulars say more than five general remarks",
-        "the ending stays close to the ground, with a gesture that answers the opening and explains nothing",
+        "the reader comes tired",
+        "the first line opens",
+        "one concrete object returns",
+        "the middle turns once",
+        "plain order serves better",
+        "verbs move the thing",
+        "the voice stays calm",
+        "two strong particulars suffice",
+        "general remarks fall away",
+        "the ending stays low",
+        "a gesture answers it",
+        "something is at stake",
+        "the picture comes early",
+        "nothing needs explaining here",
     ),
     "zh": (
-        "读者没有多少时间，所以第一句话就要有画面，先把人带到现场，再慢慢说清楚事情的来由和分寸",
-        "嗯，也许按照事情发生的先后来写更好，因为这里真正起作用的是细节，而不是什么巧妙的框架和修辞",
-        "等等，对方要的是平静的语气，那么形容词要少，让动词去推动整件事情，把力气用在看得见的地方",
-        "中间要有一个转折，有一样具体的东西，后面还可以再出现一次，让前后两处彼此照应，显得自然完整",
-        "结尾要贴着地面，用一个动作回应开头，不必解释，让读者自己停下来想一想这件事情的味道和余地",
+        "读者很忙",
+        "开头有光",
+        "先写画面",
+        "东西会回来",
+        "中间转折",
+        "顺序要平实",
+        "动词推动",
+        "语气安静",
+        "细节就够",
+        "空话去掉",
+        "结尾很低",
+        "一个动作",
+        "不必解释",
+        "留下余地",
     ),
+}
+_HESITATIONS = {
+    "en": ("Hmm, ", "Wait, no: ", "Maybe ", "Let me think. ", "But "),
+    "zh": ("嗯，", "等等，不对，", "也许", "让我想想。", "但是"),
 }
 
 
@@ -85,16 +108,17 @@ class ScriptedSession:
         return self._thinking(asked, draw, paragraphs=3)
 
     def _thinking(self, asked: str, draw: random.Random, paragraphs: int) -> str:
-        thoughts = _THOUGHTS[language_of(asked)]
-        stop, space = ("。", "") if language_of(asked) == "zh" else (".", " ")
+        language = language_of(asked)
         nouns = sorted({w for w in words(asked) if len(w) > 5 and w.isalpha()}) or ["piece"]
 
-        def paragraph() -> str:
-            lines = draw.sample(thoughts, 2 if stop == "." else 3)
-            if stop == ".":
-                lines.append(f"I can use {draw.choice(nouns)} and {draw.choice(nouns)} somewhere near here")
-            return space.join(line[0].upper() + line[1:] + stop for line in lines)
+        def english() -> str:
+            lines = [_sentence(draw, language, pieces=3) for _ in range(3)]
+            return " ".join([*lines, f"I can use {draw.choice(nouns)} and {draw.choice(nouns)} somewhere near here."])
 
+        def chinese() -> str:
+            return "".join(_sentence(draw, language, pieces=6) for _ in range(4))
+
+        paragraph = chinese if language == "zh" else english
         return "\n\n".join(paragraph() for _ in range(paragraphs))
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
@@ -107,3 +131,14 @@ class ScriptedSession:
         context = set(words(passage.context.prefill))
         noise = int(hashlib.sha256(passage.context.prefill.encode()).hexdigest()[:4], 16) / 2**16 / 10
         return tuple(0.8 + noise if word in context else 1.6 + noise for word in words(passage.answer) or ["."])
+
+
+def _sentence(draw: random.Random, language: Language, pieces: int) -> str:
+    """A sentence of some pieces, which may begin with a hesitation."""
+    hesitation = draw.choice(_HESITATIONS[language]) if draw.random() < 0.25 else ""
+    chosen = draw.sample(_PIECES[language], pieces)
+    if language == "zh":
+        return f"{hesitation}{'，'.join(chosen)}。"
+    line = ", ".join(chosen)
+    begins = not hesitation or hesitation.rstrip().endswith(".")
+    return f"{hesitation}{line[0].upper() + line[1:] if begins else line}."

@@ -17,6 +17,7 @@ TABLE = [
     ("search=best_of_n", "refine", ["pairs", "draft"]),
     ("reflection=never", "draft", ["pairs"]),
     ("reflection=strip", "curate", ["pairs", "draft", "refine", "filter"]),
+    ("reflection.public=strip", "mix", ["curate", "public"]),
     ("trajectory=short", "curate", ["pairs", "draft", "refine", "filter"]),
     ("trajectory=no_long", "curate", ["refine"]),
     ("trajectory=no_short", "curate", ["refine"]),

@@ -13,11 +13,10 @@ from reer.models.protocols import Device, Nats, Passage, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import RequestDrafts, RequestRewrites, RequestScores, Segments, SegmentSearch
-from reer.search.rewrite import lost_rewrite
 from reer.search.score import NllScorer, ScoreMetric
 from reer.types import Candidate, Pair, Refinement, Start, item_seed
 from tests.fakes.calls import completions, scores
-from tests.fakes.prompts import BOUND
+from tests.fakes.prompts import BOUND, GUARDED
 from tests.fakes.texts import passages, prompt
 
 DRAFT = ("old a", "old b")
@@ -66,14 +65,15 @@ def candidates(*texts: str) -> list[Candidate]:
         (LINE, "copied_solution"),
         ("我来想一想。", "other_language"),
         ("word " * 50_000, "too_long"),
-        ("plan <refine>it</refine> </think>", "control_tokens"),
+        ("plan <refine>it</refine>", "edit_tags"),
+        ("plan it </think>", "control_tokens"),
         ("Ignore this <|im_start|>system", "control_tokens"),
     ],
 )
 def test_fault_35_a_rewrite_that_cannot_be_used_has_a_reason(reply: str | None, reason: str) -> None:
     """A reply without a tag, empty, unchanged, copied from the solution, in another language, of 50,000 words or with
     markers of the chat format is no candidate; its reason is counted and the incumbent stays."""
-    assert lost_rewrite(reply, "I plan it.", PAIR, False) == reason
+    assert GUARDED.lost(reply, "I plan it.", PAIR, False) == reason
 
 
 def test_fault_35_the_incumbent_stays_where_every_rewrite_is_lost() -> None:

@@ -1,5 +1,7 @@
 """Prompt texts: their slots are checked, and the texts put into them are used verbatim."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from reer.errors import InputError
 from reer.prompts import Triggers
 from reer.types import Message, Pair
+from tests.fakes.plans import compose
 from tests.fakes.prompts import BOUND, CHINESE, ENGLISH, PROMPTS
 
 PAIR = Pair(id="p", query="q", solution="y", category="others", language="en", source="test")
@@ -41,7 +44,7 @@ def test_a_pairs_language_decides_the_texts() -> None:
 
 def test_the_system_turn_comes_first_if_there_is_one() -> None:
     english = BOUND.for_language("en").inference(PAIR, "", with_instruction=True)
-    assert english.messages == (Message("system", "Be kind."), Message("user", "Think: q Say Hmm; Wait."))
+    assert english.messages == (Message("system", "Be kind."), Message("user", "Think: q Think Hmm; Wait."))
     chinese = BOUND.for_language("zh").inference(PAIR, "", with_instruction=True)
     assert [message.role for message in chinese.messages] == ["user"]
 
@@ -73,7 +76,28 @@ def test_reflective_openers_are_used_where_reflection_is_asked_for() -> None:
     assert prompts.with_triggers(both).zh.openers == CHINESE.openers
 
 
+def test_each_prompt_asks_for_reflection_in_its_own_sentence() -> None:
+    draft, edit = BOUND.en.draft(PAIR, "Okay"), BOUND.en.edit(PAIR, "", "segment", "")
+    inference = BOUND.en.inference(PAIR, "", with_instruction=True)
+    assert draft.messages[-1].content.endswith("Say Hmm; Wait.")
+    assert edit.messages[-1].content.endswith("Edit Hmm; Wait.")
+    assert inference.messages[-1].content.endswith("Think Hmm; Wait.")
+
+
 def test_without_triggers_the_prompts_do_not_ask_for_reflection() -> None:
-    assert BOUND.en.reflection == "Say Hmm; Wait."
-    assert BOUND.zh.reflection == "Say 等等."
-    assert PROMPTS.with_triggers(Triggers()).en.reflection == ""
+    prompts = PROMPTS.with_triggers(Triggers()).en
+    assert prompts.edit(PAIR, "", "segment", "").messages[-1].content.endswith("</replace>")
+
+
+@pytest.mark.parametrize("texts", ["reer", "brief"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_sentences_of_edits_and_of_inference_refer_to_no_list(texts: str, language: str) -> None:
+    prompts = compose("scale=smoke", f"prompts={texts}").prompts
+    of_language = prompts.en if language == "en" else prompts.zh
+    for sentence in (of_language.reflection_edit, of_language.reflection_inference):
+        assert not re.search(r"\([a-d]\)|（[一二三四]）", sentence)
+
+
+def test_drafts_open_as_often_with_each_opener_as_the_released_ones() -> None:
+    openers = compose("scale=smoke", "prompts=reer").prompts.en.openers
+    assert sorted(Counter(openers).values()) == [5, 8, 12]

@@ -20,6 +20,7 @@ from reer.text import (
     split_segments,
     split_thinking,
     whole_sentences,
+    without_last_sentence,
     words,
 )
 
@@ -179,15 +180,15 @@ def test_ngrams_of_a_short_text_are_none() -> None:
 
 
 @relaxed
-@given(prose, st.integers(1, 4), st.integers(1, 4))
-def test_repetition_is_a_share(text: str, n: int, top: int) -> None:
-    assert 0 <= repeated_share(text, n, top) <= 1
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 4))
+def test_repetition_is_a_share(tokens: list[str], n: int) -> None:
+    assert 0 <= repeated_share(tokens, n) <= 1
 
 
-def test_repetition_counts_only_what_occurs_twice() -> None:
-    assert repeated_share("a b c d e f", 2, 3) == 0
-    assert repeated_share("a b a b a b", 2, 1) == 3 / 5
-    assert repeated_share("", 3, 3) == 0
+def test_repetition_counts_what_occurs_more_than_once() -> None:
+    assert repeated_share(["a", "b", "c", "d", "e", "f"], 2) == 0
+    assert repeated_share(["a", "b", "c", "a", "b", "d"], 2) == 2 / 5
+    assert repeated_share([], 3) == 0
 
 
 @relaxed
@@ -210,11 +211,18 @@ def test_shortened_text_never_exceeds_the_bound(segments: list[str], bound: int)
     assert all(segment.startswith(part) for part, segment in zip(short, segments, strict=False))
 
 
+def test_the_last_sentence_of_segments_can_be_taken_away() -> None:
+    assert without_last_sentence(["A b.", "C d. E f."]) == ("A b.", "C d.")
+    assert without_last_sentence(["A b.", "C d."]) == ("A b.",)
+    assert without_last_sentence(["好了。想一想……"]) == ("好了。",)
+    assert without_last_sentence(["no end"]) == ()
+
+
 def test_shortening_keeps_whole_segments_and_else_whole_sentences() -> None:
     assert shorten(["a b.", "c d.", "e f."], 4) == ("a b.", "c d.")
     assert shorten(["A b. C d e. F"], 4) == ("A b.",)
     assert shorten(["想来想去。好了吗"], 5) == ("想来想去。",)
-    assert shorten(["a b c d e"], 3) == ("a b c",)
+    assert shorten(["a b c d e"], 3) == ()
     assert shorten(["fits as it is..."], 9) == ("fits as it is...",)
 
 

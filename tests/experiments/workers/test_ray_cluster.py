@@ -36,6 +36,7 @@ def job_of(x: Experiment, replay: Path) -> SearchJob:
         search=x.search,
         prompts=x.prompts.with_triggers(x.reflection.triggers),
         rules=x.filters.draft,
+        rewrites=x.filters.rewrite,
         draft_tokens=400,
         edit_tokens=200,
         runtime=x.runtime,
@@ -62,6 +63,7 @@ def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tupl
         prompts=x.prompts.with_triggers(x.reflection.triggers),
         sampling=x.generator.sampling(400, stop=("</think>",)),
         rules=x.filters.draft,
+        rewrites=x.filters.rewrite,
         seed=0,
     )
     drafts, _ = drafter.first_drafts(pairs)

@@ -1,29 +1,43 @@
 """One text per rule and its reason."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from reer.curation.filters import Filters, TrajectoryMeasures, leak, measures, still_thinking
+from reer.curation.markers import Markers
 from reer.errors import InputError
+from reer.files import read_rows
 from reer.search.draft import DraftRules
+from reer.text import words
 from reer.types import Pair, Trajectory
 from tests.fakes.fields import assert_field_refuses
+from tests.fakes.plans import compose
+from tests.fakes.prompts import GUARDED
 
 FILTERS = Filters(
     draft=DraftRules(0, 1),
+    rewrite=GUARDED,
     end_share=0.1,
-    end_patterns=(r"\bhmm+\b", r"\bwait\b", "等等"),
-    repetition_n=3,
-    repetition_top=3,
-    max_repetition=0.3,
+    end_markers=Markers(interjections=("hm+", "wait", "等等")),
+    repetition_n=(5, 10),
+    max_repetition=(0.2, 0.15),
     max_leak=0.5,
 )
+PAPER = compose("scale=smoke", "filters=paper").filters
 SOLUTION = " ".join(f"word{i}" for i in range(40))
 PAIR = Pair(id="p", query="Write", solution=SOLUTION, category="others", language="en", source="test")
 CALM = "The task asks for a short piece about a harbour, and I see it in winter light. " + " ".join(
     f"Idea {n} comes with its own picture {n * 7}, so it stays." for n in range(8)
 )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What is read of a row of human text."""
+
+    answer: str = ""
 
 
 def trajectory(thinking: str) -> Trajectory:
@@ -37,8 +51,10 @@ def trajectory(thinking: str) -> Trajectory:
         ("Hmm, wait. " + CALM, None),
         ("  ", "empty"),
         (CALM + " Hmm, no.", "thinking_at_end"),
-        (CALM + " WAIT", "thinking_at_end"),
-        ("先写一个画面，" * 2 + "再慢慢说清楚事情的来由和分寸，等等。", "thinking_at_end"),
+        (CALM + " WAIT.", "thinking_at_end"),
+        (CALM + " They wait.", None),
+        ("先写一个画面，" * 2 + "再慢慢说清楚事情的来由和分寸。等等，不对。", "thinking_at_end"),
+        ("先写苹果和梨，" + "再慢慢说清楚事情的来由和分寸，桃子等等。", None),
         ("one two three four " * 20, "repetition"),
         (f"I write: {SOLUTION}", "leak"),
     ],
@@ -48,7 +64,7 @@ def test_each_rule_has_its_reason(thinking: str, reason: str | None) -> None:
 
 
 def test_the_first_rule_that_drops_gives_the_reason() -> None:
-    assert FILTERS.drop_reason(PAIR, trajectory("wait wait wait wait " * 9)) == "thinking_at_end"
+    assert FILTERS.drop_reason(PAIR, trajectory("Wait, no. " * 9)) == "thinking_at_end"
 
 
 def test_without_a_bound_leaks_are_measured_and_drop_nothing() -> None:
@@ -58,7 +74,7 @@ def test_without_a_bound_leaks_are_measured_and_drop_nothing() -> None:
 
 
 def test_a_share_on_its_bound_is_kept() -> None:
-    filters = replace(FILTERS, repetition_n=1, repetition_top=1, max_repetition=0.5, max_leak=None)
+    filters = replace(FILTERS, repetition_n=(1,), max_repetition=(0.5,), max_leak=None)
     assert filters.drop_reason(PAIR, trajectory("a a b c")) is None
     assert filters.drop_reason(PAIR, trajectory("a a a b")) == "repetition"
 
@@ -69,19 +85,38 @@ def test_original_thinking_has_no_leak() -> None:
 
 
 def test_thinking_patterns_count_only_at_the_end() -> None:
-    assert still_thinking("0123456789 wait", 0.3, [r"\bwait\b"])
-    assert not still_thinking("wait " + "." * 95, 0.1, [r"\bwait\b"])
-    assert not still_thinking("wait", 0.0, [r"\bwait\b"])
+    assert still_thinking("0123456789 It. Wait.", 0.3, Markers(("wait",)))
+    assert not still_thinking("Wait. " + "." * 95, 0.1, Markers(("wait",)))
+    assert not still_thinking("wait", 0.0, Markers(("wait",)))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("end_share", 1.1), ("max_repetition", -0.1), ("max_leak", 2.0), ("repetition_n", 0), ("repetition_top", 0)],
+    [("end_share", 1.1), ("max_repetition", (-0.1, 0.1)), ("max_leak", 2.0), ("repetition_n", (0, 5))],
 )
 def test_a_threshold_out_of_range_is_refused_with_its_field(field: str, value: float) -> None:
     assert_field_refuses(FILTERS, field, value)
 
 
-def test_a_pattern_that_is_not_a_regular_expression_is_refused() -> None:
-    with pytest.raises(InputError, match=r"filters\.end_patterns: 'wait\('"):
-        replace(FILTERS, end_patterns=("wait(",))
+def test_each_length_of_ngrams_wants_its_bound() -> None:
+    with pytest.raises(InputError, match=r"filters\.max_repetition: want one share for each of the 2 lengths"):
+        replace(FILTERS, max_repetition=(0.2,))
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 5, 8, 10, 12, 18, 25, 40, 60, 80, 100, 125, 150, 175, 200])
+def test_a_loop_of_any_period_that_fills_a_fifth_of_a_text_is_caught(period: int) -> None:
+    """A text of 2,500 words of which 500 repeat the same `period` words."""
+    rest = [f"word{n}" for n in range(2000)]
+    loop = [f"loop{n % period}" for n in range(500)]
+    assert PAPER.repeats(" ".join([*rest[:1000], *loop, *rest[1000:]]))
+    assert not PAPER.repeats(" ".join(rest))
+
+
+def test_few_human_texts_are_taken_for_loops_or_for_unfinished_thinking(shared: Path) -> None:
+    """At most 1 % of human texts of at least 100 words, over all kinds of writing."""
+    rows = [row for name in ("demo24", "scale_open") for row in read_rows(shared / f"pairs/{name}.jsonl", Solution)]
+    texts = [row.answer for row in rows if len(words(row.answer)) >= 100]
+    assert len(texts) > 3000
+    assert sum(PAPER.repeats(text) for text in texts) <= 0.01 * len(texts)
+    unfinished = sum(still_thinking(text, PAPER.end_share, PAPER.end_markers) for text in texts)
+    assert unfinished <= 0.01 * len(texts)

@@ -12,16 +12,16 @@ from reer.errors import InputError
 from reer.models.protocols import Completion, Nats, Passage, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.search.methods import RequestRewrites, RequestScores
-from reer.search.rewrite import Rewriter, lost_rewrite
+from reer.search.rewrite import Rewriter, RewriteRules
 from reer.search.score import NllScorer, ScoreMetric, repeat_noise
-from reer.types import Pair
-from tests.fakes.prompts import BOUND, PROMPTS, TRIGGERS
+from reer.types import Candidate, Pair
+from tests.fakes.prompts import BOUND, GUARDED, PROMPTS, RELEASED, TRIGGERS
 
 SOLUTION = f"The harbour wakes before the town does. {'a' * 90}\n\nThen the boats go out. {'b' * 100}"
 PAIR = Pair(id="p", query="Write about a harbour", solution=SOLUTION, category="others", language="en", source="test")
 SHORT = Pair(id="s", query="Write one line", solution="One line.", category="others", language="en", source="test")
 PAIRS = {pair.id: pair for pair in (PAIR, SHORT)}
-SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=300, stop=("</refine>",))
+SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=300)
 SEGMENTS = ("First I look at the task.", "Then I plan the piece.", "At last I check it.")
 AS_RELEASED = ScoreMetric("clipped_nll", 2.0, skip_first_segment=True, wrap_in_instruction=True)
 NLL = ScoreMetric("nll", None, skip_first_segment=False, wrap_in_instruction=True)
@@ -29,7 +29,8 @@ AS_WRITTEN = ScoreMetric("perplexity", None, skip_first_segment=False, wrap_in_i
 
 
 class Says:
-    """A generator that always gives the same reply, and a scorer whose nats are the words' lengths."""
+    """A generator that always gives the same reply, up to the first stop string of a request, and a scorer whose nats
+    are the words' lengths."""
 
     name = "says"
 
@@ -40,15 +41,26 @@ class Says:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self.asked += requests
-        yield from enumerate([self.reply for _ in requests])
+        yield from enumerate([self._until_stop(request.sampling.stop) for request in requests])
+
+    def _until_stop(self, stops: tuple[str, ...]) -> Completion:
+        ends = [self.reply.text.index(stop) for stop in stops if stop in self.reply.text]
+        return replace(self.reply, text=self.reply.text[: min(ends)]) if ends else self.reply
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         self.scored += passages
         yield from enumerate([tuple(float(len(word)) for word in p.context.prefill.split()[1:3]) for p in passages])
 
 
-def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
-    return Rewriter(generator=model, pairs=PAIRS, prompts=BOUND, sampling=SAMPLING, seed=seed)
+def rewriter(model: Says | ScriptedSession, rules: RewriteRules = GUARDED) -> Rewriter:
+    return Rewriter(generator=model, pairs=PAIRS, prompts=BOUND, sampling=SAMPLING, rules=rules, seed=0)
+
+
+def candidate_of(reply: str, rules: RewriteRules = GUARDED, stopped: str = "stop") -> Candidate:
+    """The candidate that a reply to the edit of the middle segment becomes."""
+    request = RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)
+    ((candidate,),) = rewriter(Says(reply, stopped), rules)([request])
+    return candidate
 
 
 @pytest.mark.parametrize(
@@ -61,6 +73,10 @@ def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
         ("What was finished.", True, None),
         ("a <think> b", False, "control_tokens"),
         ("a <|im_end|>", False, "control_tokens"),
+        ("I plan <replace>it</replace> now.", False, "edit_tags"),
+        ("<analyze>I plan.", False, "edit_tags"),
+        ("The sign says 静 and nothing more.", False, None),
+        ("我来写那块写着 silence 的牌子。", False, "other_language"),
         ("I plan it.", False, "unchanged"),
         ("The harbour wakes before the town does. aaaaa", False, "copied_solution"),
         ("我来想一想。", False, "other_language"),
@@ -71,7 +87,20 @@ def rewriter(model: Says | ScriptedSession, seed: int = 0) -> Rewriter:
     ],
 )
 def test_why_a_rewrite_is_lost(text: str | None, cut: bool, reason: str | None) -> None:
-    assert lost_rewrite(text, "I plan it.", PAIR, cut) == reason
+    assert GUARDED.lost(text, "I plan it.", PAIR, cut) == reason
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a <think> b", "<replace>a</replace>", SOLUTION[:60], "我来想一想。", "word " * 500], ids=str.split
+)
+def test_the_released_rules_lose_no_rewrite(text: str) -> None:
+    assert RELEASED.lost(text, "I plan it.", PAIR, False) is None
+
+
+def test_a_chinese_pair_accepts_a_chinese_rewrite_of_a_latin_quotation() -> None:
+    pair = replace(PAIR, language="zh", query="写一篇文章")
+    assert GUARDED.lost("我引用那句话，再说明它。", '"To be, or not to be"', pair, False) is None
+    assert GUARDED.lost("To be, or not to be, as it was.", '"To be, or not to be"', pair, False) is None
 
 
 @pytest.mark.parametrize(
@@ -82,37 +111,61 @@ def test_why_a_rewrite_is_lost(text: str | None, cut: bool, reason: str | None) 
         ("</analyze><refine>Stopped at the tag.", "Stopped at the tag.", None),
         ("</analyze><refine></refine>", "", "empty"),
         ("I would rather not.", "", "no_tag"),
-        (f"<refine>{SEGMENTS[1]}</refine>", SEGMENTS[1], "unchanged"),
-        (f"<refine>{SOLUTION[:60]}</refine>", SOLUTION[:60], "copied_solution"),
+        (f"</analyze><refine>{SEGMENTS[1]}</refine>", SEGMENTS[1], "unchanged"),
+        (f"</analyze><refine>{SOLUTION[:60]}</refine>", SOLUTION[:60], "copied_solution"),
+        ("It goes between <refine> and </refine>.</analyze><refine>Better now.</refine>", "Better now.", None),
+        ("I will use <refine></refine>.</analyze>\n<refine>Better now.</refine>", "Better now.", None),
+        ("It goes between <refine> and </refine>.", "", "no_tag"),
+        ("</analyze><refine>Better </refine> now.</refine>", "Better", None),
+        ("</analyze></refine><refine>Better now.</refine>", "Better now.", None),
+        ("</analyze><refine><replace>Better now.</replace></refine>", "Better now.", None),
+        ("</analyze><refine>I <replace>plan</replace> it.</refine>", "I <replace>plan</replace> it.", "edit_tags"),
     ],
 )
 def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost: str | None) -> None:
-    ((candidate,),) = rewriter(Says(reply))([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)])
+    candidate = candidate_of(reply)
     assert (candidate.text, candidate.lost, candidate.score, candidate.tokens) == (text, lost, None, 5)
 
 
 @pytest.mark.parametrize(
     ("reply", "text", "lost"),
     [
-        ("<refine>Better, but", "", "cut_by_limit"),
-        ("<refine>Better now. And th", "Better now.", None),
+        ("</analyze><refine>Better, but", "", "cut_by_limit"),
+        ("</analyze><refine>Better now. And th", "Better now.", None),
+        ("</analyze><refine>Better now. And more</refine> bye", "Better now. And more", None),
         ("no tag", "", "no_tag"),
     ],
 )
 def test_a_reply_cut_by_its_limit_keeps_its_complete_sentences(reply: str, text: str, lost: str | None) -> None:
-    ((candidate,),) = rewriter(Says(reply, stopped="length"))(
-        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)]
-    )
+    candidate = candidate_of(reply, stopped="length")
     assert (candidate.text, candidate.lost) == (text, lost)
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("<refine></refine>", ""),
+        ("It goes between <refine> and </refine>.", "and"),
+        ("</analyze><refine>First</refine><refine>Second</refine>", "Second"),
+        ("</analyze><refine><replace>It.</replace></refine>", "<replace>It.</replace>"),
+    ],
+)
+def test_under_the_released_rules_the_last_block_counts_as_it_stands(reply: str, text: str) -> None:
+    candidate = candidate_of(reply, RELEASED)
+    assert (candidate.text, candidate.lost) == (text, None)
 
 
 def test_the_stop_strings_of_an_edit_come_from_the_prompt_texts() -> None:
     model = Says("x")
-    stops = replace(PROMPTS, en=replace(PROMPTS.en, edit_stops=("</refine>", "\n\n")))
-    Rewriter(generator=model, pairs=PAIRS, prompts=stops.with_triggers(TRIGGERS), sampling=SAMPLING, seed=0)(
-        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)]
-    )
+    texts = replace(PROMPTS.en, edit_prefill="<analyze>So.</analyze><refine>", edit_stops=("</refine>", "\n\n"))
+    bound = replace(PROMPTS, en=texts).with_triggers(TRIGGERS)
+    replace(rewriter(model), prompts=bound)([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)])
     assert model.asked[0].sampling == replace(SAMPLING, stop=("</refine>", "\n\n"))
+
+
+def test_an_edit_does_not_stop_at_a_tag_that_its_analysis_may_name() -> None:
+    with pytest.raises(InputError, match="edit_stops has </refine>"):
+        replace(PROMPTS.en, edit_stops=("</refine>",))
 
 
 def test_the_marked_segment_stands_between_what_is_before_and_after() -> None:
