@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -128,6 +129,29 @@ def folded(name: str, width: int) -> str:
 
 def line(text: str) -> None:
     console.print(escape(text), soft_wrap=True)
+
+
+def paragraph(text: str, indent: str = "") -> None:
+    """A text in lines that fit the terminal; all after the first are indented by two more spaces."""
+    lines = textwrap.wrap(
+        text,
+        console.width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    line("\n".join(lines))
+
+
+def aside(text: str) -> None:
+    """A remark that is no part of the output: it goes to the error stream."""
+    errors.print(escape(text), soft_wrap=True)
+
+
+def document(text: str) -> None:
+    """Output for another program, unchanged but for secrets."""
+    console.file.write(redacted(text))
 
 
 def error(text: str) -> None:

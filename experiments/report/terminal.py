@@ -1,22 +1,163 @@
-"""Arms side by side in the terminal."""
+"""Arms side by side in the terminal: the answer on one screen, and on request everything behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
 from evals.statistics.paired import Difference
 from experiments.report import formatting
-from experiments.report.compare import Comparison, SeedsComparison
-from experiments.report.console import line, table, table_by_arms
+from experiments.report.compare import Arm, Comparison, SeedsComparison
+from experiments.report.console import NAME_WIDTH, console, folded, line, paragraph, parts, table, table_by_arms
+from experiments.report.exports.where import Source
 from experiments.report.tables import ProbeTable, confound_table, probe_tables
 from experiments.stages.evaluation import score_text
+from experiments.store.metrics import counts
+
+MEASURE_WIDTH = 16  # characters of a measure's name at the head of a column
+GAP = 2  # characters between columns
+
+
+@dataclass(frozen=True)
+class ShownArm:
+    """One arm of the short form, at one seed or over several: by measure its score as text, and its difference. `arm`
+    is its run at the last seed."""
+
+    arm: Arm
+    scores: Mapping[str, str]
+    differences: Mapping[str, Difference | None]
 
 
 def comparison(compared: Comparison) -> None:
-    """Arms side by side: scores with paired differences, confounds, probes, changed configuration, cautions, and the
-    comparison over seeds."""
+    """The short form: a table of scores and differences, then for each arm what was found, what was changed and which
+    confounds are flagged. Seeds that are repetitions are shown once, together."""
+    over = compared.over_seeds
+    if over is not None and over.arms:
+        seeds = ", ".join(map(str, over.seeds))
+        _brief(compared, over, _over_seeds_shown(compared, over), f"{over.scale}, mean ± deviation over seeds {seeds}")
+    elif not compared.is_repetition:
+        shown = [
+            ShownArm(
+                arm,
+                {name: formatting.brief_score(cell.measure) for name, cell in arm.cells.items()},
+                {name: cell.difference for name, cell in arm.cells.items()},
+            )
+            for arm in compared.arms
+        ]
+        _brief(compared, compared, shown, f"{compared.scale}, seed {compared.seed}")
+
+
+def _over_seeds_shown(compared: Comparison, over: SeedsComparison) -> list[ShownArm]:
+    arms = {name: arm for arm in compared.arms for name in (arm.name, *arm.aliases)}
+    return [
+        ShownArm(
+            arms[row.name],
+            {name: formatting.mean_text(cell) for name, cell in row.cells.items()},
+            {name: cell.difference for name, cell in row.cells.items()},
+        )
+        for row in over.arms
+        if row.name in arms
+    ]
+
+
+def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Sequence[ShownArm], title: str) -> None:
+    same = [name for name in compared.measures if _is_the_same_everywhere(name, shown)]
+    measures = [name for name in compared.measures if name not in same]
+    _scores(f"{title}: {len(shown)} arms", measures, shown)
+    if compared.baseline_note:
+        paragraph(compared.baseline_note)
+    if same:
+        values = ", ".join(f"{name} {shown[0].scores[name]}" for name in same)
+        paragraph(f"the same in every arm, not shown: {values}")
+    for arm in shown:
+        _about(arm, measures, compared)
+    if compared.baseline and measures:
+        paragraph(_legend(compared.baseline.name, measures, family))
+    for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
+        paragraph(text)
+    paragraph("`reer compare --all` adds coverage, all confounds, hygiene, the judge, and each seed")
+
+
+def _is_the_same_everywhere(name: str, shown: Sequence[ShownArm]) -> bool:
+    """Whether a measure has one value in all arms, so that it says nothing about them."""
+    untested = all((d := arm.differences[name]) is None or d.p is None for arm in shown)
+    return len(shown) > 1 and untested and len({arm.scores[name] for arm in shown}) == 1
+
+
+def _scores(title: str, measures: Sequence[str], shown: Sequence[ShownArm]) -> None:
+    """Rows of arms; for each measure its score, the published one where there is one, and the difference. As many
+    measures side by side as fit."""
+    columns = {name: list(_columns(name, shown)) for name in measures}
+    widths = [sum(_width(column) + GAP for column in columns[name]) for name in measures]
+    names = [arm.arm.name for arm in shown]
+    left = max(len(text) for name in names for text in folded(name, NAME_WIDTH).split("\n"))
+    for part in parts(widths, console.width - left):
+        cells = [column for name in measures[part] for column in columns[name]]
+        table(
+            title, ("arm", *(head for head, *_ in cells)), list(zip(names, *(rows for _, *rows in cells), strict=True))
+        )
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(len(text) for cell in column for text in cell.split("\n"))
+
+
+def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
+    """The columns of a measure: a head, then a text for each arm."""
+    yield (folded(name, MEASURE_WIDTH), *(arm.scores[name] for arm in shown))
+    published = [arm.arm.cells[name].published for arm in shown]
+    if any(published):
+        yield ("paper", *(f"{entry.value:.4g}" if entry else "" for entry in published))
+    if any(arm.differences[name] for arm in shown):
+        changes = (arm.differences[name] for arm in shown)
+        yield ("difference", *(formatting.change_text(change) if change else "" for change in changes))
+
+
+def _about(shown: ShownArm, measures: Sequence[str], compared: Comparison) -> None:
+    """What was found of an arm, what was changed, and what else differs."""
+    arm, base = shown.arm, compared.arms[0].name
+    found = "; ".join(filter(None, (_finding(name, shown, measures) for name in measures)))
+    details = {
+        "changed": formatting.brief_changes(arm.changed),
+        "without effect": f"trained on the same tokens as {base}: this ablation changed nothing" if arm.no_op else "",
+        "confounds": ", ".join(map(formatting.flag_text, arm.flags)),
+        "also called": ", ".join(arm.aliases),
+    }
+    if found or any(details.values()):
+        paragraph(f"{arm.name}: {found}" if found else arm.name)
+    for label, text in details.items():
+        if text:
+            paragraph(f"{label}: {text}", "  ")
+
+
+def _finding(name: str, shown: ShownArm, measures: Sequence[str]) -> str:
+    """The conclusion for one measure, which is named in full only where several are shown."""
+    difference = shown.differences[name]
+    if difference is None:
+        return ""
+    change = f"{formatting.change_text(difference)}, " if difference.finding == "different" else ""
+    finding = f"{change}{formatting.brief_finding(difference)}"
+    return f"{name} {finding}" if len(measures) > 1 else finding
+
+
+def _legend(base: str, measures: Sequence[str], family: Comparison | SeedsComparison) -> str:
+    sizes = {name: family.family(name) for name in measures}
+    arms = ", ".join(f"{n} arms ({name})" for name, n in sizes.items())
+    if len(set(sizes.values())) == 1:
+        arms = f"{sizes[measures[0]]} arms"
+    return (
+        f"difference: from {base}, mean and 95 % interval over paired items; p: corrected by Holm for {arms}; "
+        "detects: the difference that this many items show in four of five cases"
+    )
+
+
+def details(compared: Comparison) -> None:
+    """Everything behind the short form: scores with coverage, p-values and sample sizes, confounds, probes, changed
+    configuration, and each measure over seeds."""
     base = compared.arms[0].name
     for name in compared.measures:
         _measure(compared, name)
-    line(
+    paragraph(
         f"score: value (scored/all items, and its bounds where some are missing); difference: paired with {base}, 95 % "
         "interval; p (corrected by Holm for all arms); n: items, ≥ the difference they can detect; equivalent: within "
         f"{formatting.EQUIVALENCE}"
@@ -27,12 +168,7 @@ def comparison(compared: Comparison) -> None:
         _probe(probe)
     for arm in compared.arms:
         for changed in arm.changed:
-            line(f"{arm.name}: {changed}")
-    for arm in compared.arms:
-        if arm.no_op:
-            line(f"{arm.name}: trained on the same tokens as {base}: this ablation changed nothing")
-    for caution in compared.cautions:
-        line(caution)
+            paragraph(f"{arm.name}: {changed}")
     if compared.over_seeds:
         _over_seeds(compared.over_seeds)
 
@@ -71,13 +207,11 @@ def _over_seeds(compared: SeedsComparison) -> None:
         head = ("arm", "mean ± sd", "difference", "p", "n", "conclusion")
         table(f"{name}, scale {compared.scale}, over seeds {seeds}", head, rows)
     if compared.arms:
-        line(
+        paragraph(
             f"mean ± standard deviation between seeds; difference from {compared.arms[0].name}, interval and p for new "
             "seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
             "difference that this many seeds and items can detect"
         )
-    for reason in compared.left_out:
-        line(reason)
 
 
 def _probe(probe: ProbeTable) -> None:
@@ -85,6 +219,30 @@ def _probe(probe: ProbeTable) -> None:
     if differing:
         table_by_arms(probe.title, probe.arms, [(label, *cells) for label, cells in differing])
     if same:
-        line(f"{probe.title}, the same in all arms: {'; '.join(same)}")
+        paragraph(f"{probe.title}, the same in all arms: {'; '.join(same)}")
     for note in probe.notes:
-        line(note)
+        paragraph(note)
+
+
+def source(found: Source) -> None:
+    """What produced one number."""
+    score = "withheld" if found.score is None else formatting.plain_score(found.score)
+    missing = f" (unscored: {counts(found.unscored)})" if found.unscored else ""
+    paragraph(f"{found.run} {found.measure} {score}, {found.scored} of {found.total} items scored{missing}")
+    rows = [(origin.folder, origin.build, origin.provenance.git or "unknown") for origin in found.origins]
+    table("stage results it comes from, the scores last", ("folder", "build", "commit"), rows)
+    made = [origin.provenance for origin in found.origins]
+    packages = [f"{name} {version}" for by in made for name, version in by.packages.items()]
+    facts = {
+        "judge": ", ".join(map(str, found.judge.values())),
+        "answered as": ", ".join(found.judge_served),
+        "code": ", ".join(dict.fromkeys([*(f"python {by.python}" for by in made), *packages])),
+        "machine": ", ".join(dict.fromkeys(by.platform for by in made)),
+        "scores": f"sha256 {found.digest}",
+        "repeat": found.command,
+    }
+    for label, text in facts.items():
+        if text:
+            paragraph(f"{label}: {text}")
+    for file in found.files:
+        line(f"read: {file}")
