@@ -13,7 +13,7 @@ from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.report.arms import arm_names, baseline_name, baseline_of
-from experiments.report.measures import Flag, ScoredRun, confounds, flags
+from experiments.report.measures import Flag, ScoredRun, flags
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training
@@ -232,10 +232,10 @@ def _arm(
         result=result,
         is_baseline=run is baseline,
         changed=tuple(line for line in lines if not line.startswith("name:")),
-        confounds=confounds(result),
+        confounds=run.confounds,
         cells={name: _cell(name, run, against, statistics) for name in measures},
         no_op=against is not None and no_op(result, against.result),
-        flags=flags(result, against.result) if against else (),
+        flags=flags(run, against) if against else (),
         aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )
 

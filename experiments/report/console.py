@@ -138,7 +138,6 @@ def paragraph(text: str, indent: str = "") -> None:
         console.width,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
-        break_long_words=False,
         break_on_hyphens=False,
     )
     line("\n".join(lines))
@@ -193,6 +192,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads every installed package
     handler = logging.StreamHandler()
     handler.setFormatter(ShowableFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

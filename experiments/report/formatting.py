@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from evals.benchmark import Measure
 from evals.statistics.equivalence import MARGIN_SHARE
@@ -13,8 +13,11 @@ from evals.statistics.seeds import SeedsDifference
 from experiments.report.compare import SeedsCell
 from experiments.report.measures import Flag
 from experiments.report.published import Published
+from experiments.store.fingerprint import Json
 from experiments.store.metrics import number
 
+LONG = 40  # characters of a setting: longer ones are texts
+SMALLEST_P = 0.0001  # a smaller p-value is not worth its digits
 EQUIVALENCE = f"{100 * MARGIN_SHARE:g} % of the measure's range"
 
 
@@ -33,9 +36,8 @@ def change_text(difference: Difference) -> str:
 
 def interval_text(mean: float, low: float | None, high: float | None) -> str:
     """`+0.40 [-0.10, +0.90]`, each number in three digits."""
-    if low is None or high is None:
-        return f"{mean:+.3g}"
-    return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]"
+    first, *ends = (f"{value:+#.3g}".rstrip(".") for value in (mean, low, high) if value is not None)
+    return f"{first} [{', '.join(ends)}]" if len(ends) == 2 else first
 
 
 def plain_score(value: float) -> str:
@@ -97,10 +99,15 @@ def brief_finding(difference: Difference) -> str:
     finding = finding_text(difference)
     if not finding:
         return f"not tested ({difference.items} items)"
-    p = difference.p if difference.p_holm is None else difference.p_holm
-    least = difference.minimum_detectable
-    power = f", detects ≥ {least:.2g}" if finding == "undecided" and least is not None else ""
-    return f"{finding} (p {p:.2g}{power})"
+    p = difference.p_equivalent_holm if difference.finding == "equivalent" else difference.p_holm
+    least = difference.minimum_detectable if finding == "undecided" else None
+    reasons = ("" if p is None else brief_p(p), "" if least is None else f"detects ≥ {least:.2g}")
+    return f"{finding} ({', '.join(filter(None, reasons))})"
+
+
+def brief_p(p: float) -> str:
+    """`p 0.004`, `p < 0.0001`."""
+    return f"p {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.4f}"
 
 
 def brief_changes(changed: Sequence[str]) -> str:
@@ -108,6 +115,15 @@ def brief_changes(changed: Sequence[str]) -> str:
     lines = [re.sub(r": (.*) -> ", r" \1 → ", text, count=1) for text in changed]
     content = [text for text in lines if not text.split(" ")[0].endswith(".name")]
     return "; ".join(content or lines)
+
+
+def settings(identity: Mapping[str, Json], path: str = "") -> Iterator[str]:
+    """`temperature 0.5`, `model.kind ScriptedModel`: the settings of a part, without long texts."""
+    for name, value in identity.items():
+        if isinstance(value, dict):
+            yield from settings(value, f"{path}{name}.")
+        elif len(str(value)) <= LONG and (path or name != "kind"):
+            yield f"{path}{name} {value}"
 
 
 def flag_text(flag: Flag) -> str:

@@ -25,10 +25,11 @@ SCORES = "scores.json"  # of a stage that scores: metric → item → score
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run with its measures and its scores by item, read once, and for each measure the sha256 of the file with its
-    scores."""
+    """A run with its confounds, its measures and its scores by item, read once, and for each measure the sha256 of the
+    file with its scores."""
 
     result: Result
+    confounds: Counts
     measures: dict[str, Measure]
     table: ItemScores
     digests: dict[str, str]
@@ -36,7 +37,7 @@ class ScoredRun:
     @classmethod
     def read(cls, result: Result) -> ScoredRun:
         """The scores of a run. Raises InputError for a damaged file of scores."""
-        run = cls(result, {}, {}, {})
+        run = cls(result, confounds(result), {}, {}, {})
         for path, measures in score_files(result).items():
             columns: ItemScores = json.loads(path.read_text(encoding="utf-8"))
             for measure in measures:
@@ -104,12 +105,13 @@ class Quantity:
     bound: Between | Within
     per: Callable[[Result], float] = lambda run: 1.0
 
-    def flag(self, run: Result, baseline: Result) -> Flag | None:
+    def flag(self, run: ScoredRun, baseline: ScoredRun) -> Flag | None:
         """The flag of a run beside its baseline; None within the bound, and where either has no such stage."""
-        here, there = self.read(run), self.read(baseline)
-        if here is None or there is None or not self.bound.exceeded(here / self.per(run), there / self.per(baseline)):
+        here, there = run.confounds[self.label], baseline.confounds[self.label]
+        if here is None or there is None:
             return None
-        return Flag(self.label, here, there)
+        exceeded = self.bound.exceeded(here / self.per(run.result), there / self.per(baseline.result))
+        return Flag(self.label, here, there) if exceeded else None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def confounds(run: Result) -> Counts:
     return {quantity.label: quantity.read(run) for quantity in QUANTITIES}
 
 
-def flags(run: Result, baseline: Result) -> tuple[Flag, ...]:
+def flags(run: ScoredRun, baseline: ScoredRun) -> tuple[Flag, ...]:
     """The confounds by which a run differs too much from its baseline to be compared without a word."""
     flagged = (quantity.flag(run, baseline) for quantity in QUANTITIES)
     return tuple(flag for flag in flagged if flag is not None)

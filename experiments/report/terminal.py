@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from evals.statistics.paired import Difference
 from experiments.report import formatting
@@ -69,13 +70,15 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
     if same:
         values = ", ".join(f"{name} {shown[0].scores[name]}" for name in same)
         paragraph(f"the same in every arm, not shown: {values}")
+    line("")
     for arm in shown:
         _about(arm, measures, compared)
+    line("")
     if compared.baseline and measures:
         paragraph(_legend(compared.baseline.name, measures, family))
     for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
         paragraph(text)
-    paragraph("`reer compare --all` adds coverage, all confounds, hygiene, the judge, and each seed")
+    paragraph("more (coverage, all confounds, hygiene, judge, each seed): reer compare --all")
 
 
 def _is_the_same_everywhere(name: str, shown: Sequence[ShownArm]) -> bool:
@@ -142,12 +145,12 @@ def _finding(name: str, shown: ShownArm, measures: Sequence[str]) -> str:
 
 def _legend(base: str, measures: Sequence[str], family: Comparison | SeedsComparison) -> str:
     sizes = {name: family.family(name) for name in measures}
-    arms = ", ".join(f"{n} arms ({name})" for name, n in sizes.items())
-    if len(set(sizes.values())) == 1:
-        arms = f"{sizes[measures[0]]} arms"
+    arms = ", ".join(f"{count} ({name})" for name, count in sizes.items())
+    over = "new seeds and items" if isinstance(family, SeedsComparison) else "paired items"
     return (
-        f"difference: from {base}, mean and 95 % interval over paired items; p: corrected by Holm for {arms}; "
-        "detects: the difference that this many items show in four of five cases"
+        f"difference: from {base}, mean and 95 % interval over {over}; p: corrected by Holm for the number of arms, "
+        f"{arms if len(set(sizes.values())) > 1 else sizes[measures[0]]}; detects: what this many items show in four "
+        "of five cases"
     )
 
 
@@ -225,24 +228,34 @@ def _probe(probe: ProbeTable) -> None:
 
 
 def source(found: Source) -> None:
-    """What produced one number."""
-    score = "withheld" if found.score is None else formatting.plain_score(found.score)
-    missing = f" (unscored: {counts(found.unscored)})" if found.unscored else ""
-    paragraph(f"{found.run} {found.measure} {score}, {found.scored} of {found.total} items scored{missing}")
-    rows = [(origin.folder, origin.build, origin.provenance.git or "unknown") for origin in found.origins]
-    table("stage results it comes from, the scores last", ("folder", "build", "commit"), rows)
+    """What produced a number."""
+    missing = f"; unscored: {counts(found.unscored)}" if found.unscored else ""
+    for measure in found.measures:
+        score = "withheld" if measure.value is None else formatting.plain_score(measure.value)
+        paragraph(f"{found.run} {measure.name} {score}, {measure.scored} of {measure.total} items scored{missing}")
+    rows = [(origin.step, Path(origin.folder).name, origin.build) for origin in found.origins]
+    table("comes from these stage results, the last with the scores", ("stage", "folder in store/STAGE", "build"), rows)
     made = [origin.provenance for origin in found.origins]
-    packages = [f"{name} {version}" for by in made for name, version in by.packages.items()]
+    packages = (f"{name} {version}" for by in made for name, version in by.packages.items())
     facts = {
-        "judge": ", ".join(map(str, found.judge.values())),
+        "judge": ", ".join(formatting.settings(found.judge)),
         "answered as": ", ".join(found.judge_served),
+        "commit": _commits(found),
         "code": ", ".join(dict.fromkeys([*(f"python {by.python}" for by in made), *packages])),
         "machine": ", ".join(dict.fromkeys(by.platform for by in made)),
         "scores": f"sha256 {found.digest}",
+        "read": ", ".join(found.files),
         "repeat": found.command,
     }
     for label, text in facts.items():
         if text:
             paragraph(f"{label}: {text}")
-    for file in found.files:
-        line(f"read: {file}")
+
+
+def _commits(found: Source) -> str:
+    """The commit of the code, with the stages it made where there were several."""
+    stages: dict[str, list[str]] = {}
+    for origin in found.origins:
+        stages.setdefault(origin.provenance.git or "unknown", []).append(origin.step)
+    several = len(stages) > 1
+    return ", ".join(f"{git} ({', '.join(steps)})" if several else git for git, steps in stages.items())

@@ -275,13 +275,15 @@ def _tabular(table: TableData, measures: Sequence[str]) -> Iterator[str]:
     yield f" & {' & '.join(heads)} \\\\\n\\midrule"
     for arm in dict.fromkeys(cell.arm for cell in table.cells):
         cells = [cell for cell in table.cells if cell.arm == arm and cell.measure in measures]
-        texts = [text for cell in cells for text in (_score(cell), _change(cell) + _mark(cell))]
-        yield f"{' & '.join(map(in_latex, [arm, *texts]))} \\\\"
+        texts = [text for cell in cells for text in (in_latex(_score(cell)), _latex_change(cell))]
+        yield f"{' & '.join([in_latex(arm), *texts])} \\\\"
     yield "\\bottomrule\n\\end{tabular}"
 
 
-def _mark(cell: CellRow) -> str:
-    return "*" if cell.finding == "different" else ""
+def _latex_change(cell: CellRow) -> str:
+    """A difference with signs as LaTeX sets them in formulas, and a star where it is one."""
+    signed = re.sub(r"[+-](?=\d)", r"$\g<0>$", in_latex(_change(cell)))
+    return f"{signed}*" if cell.finding == "different" else signed
 
 
 def _once(tables: Sequence[TableData]) -> list[TableData]:
@@ -304,11 +306,11 @@ def _change(cell: CellRow) -> str:
 
 def _notes(table: TableData) -> Iterator[str]:
     """How to read a table: what is compared, by which tests, and what speaks against its numbers."""
-    families = sorted({cell.family for cell in table.cells})
+    families = sorted({cell.family for cell in table.cells if cell.family})
     if table.baseline:
         yield (
             f"Differences from {table.baseline}: mean over paired items with its 95 % interval; p-values are corrected "
-            f"by Holm's method for {' or '.join(map(str, families))} arms."
+            f"by Holm's method for {' or '.join(map(str, families)) or 'no'} arms."
         )
     if len(table.seeds) > 1:
         yield "Scores: mean ± standard deviation between seeds; intervals are for new seeds and items."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.benchmark import Measure
@@ -34,8 +34,9 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where one number comes from.
+    """Where the numbers in a file of scores come from.
 
+    measures: with their values, the items scored and all items.
     unscored: verdicts without a score, by reason.
     digest: sha256 of the file with the scores by item.
     judge: the judge's identity, empty where none was asked; `judge_served` are the models that servers named.
@@ -45,10 +46,7 @@ class Source:
     """
 
     run: str
-    measure: str
-    score: float | None
-    scored: int
-    total: int
+    measures: tuple[Measure, ...]
     unscored: Mapping[str, int]
     digest: str
     judge: Mapping[str, Json]
@@ -59,12 +57,12 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """A measure of a run, and the file with its scores."""
+class _Scores:
+    """A file of scores of a run, and the measures in it that are asked about."""
 
     result: Result
-    measure: Measure
     path: Path
+    measures: tuple[Measure, ...]
 
     @property
     def label(self) -> str:
@@ -76,58 +74,50 @@ def where(results: Sequence[Result], cell: Sequence[str], root: Path) -> list[So
     """Where the number of a run and a measure comes from (`full/smoke/s0`, `writing/quality`), or every number of the
     files of scores with a digest. Raises InputError for a cell that does not exist."""
     if len(cell) == 2:
-        found = _of_measure(_cells(named(results, cell[0])), *cell)
+        found = _of_measure(_scores(named(results, cell[0])), *cell)
     elif len(cell) == 1 and re.fullmatch(rf"[0-9a-f]{{{DIGEST},64}}", cell[0]):
-        found = _of_digest(_cells(results), cell[0])
+        found = _of_digest(_scores(results), cell[0])
     else:
         raise InputError(
             f"where: want RUN MEASURE (full/smoke/s0 writing/quality) or a DIGEST as `reer table` prints it, got "
             f"{' '.join(cell)!r}"
         )
-    return [_source(one, root) for one in found]
+    return [_source(scores, root) for scores in found]
 
 
-def _cells(results: Sequence[Result]) -> list[_Cell]:
-    return [
-        _Cell(result, measure, path)
-        for result in results
-        for path, measures in score_files(result).items()
-        for measure in measures
-    ]
+def _scores(results: Sequence[Result]) -> list[_Scores]:
+    return [_Scores(result, path, taken) for result in results for path, taken in score_files(result).items()]
 
 
-def _of_measure(cells: Sequence[_Cell], run: str, name: str) -> list[_Cell]:
-    found = [cell for cell in cells if str(cell.measure.name) == name]
+def _of_measure(files: Sequence[_Scores], run: str, name: str) -> list[_Scores]:
+    found = [replace(file, measures=(m,)) for file in files for m in file.measures if str(m.name) == name]
     if not found:
-        known = list(dict.fromkeys(str(cell.measure.name) for cell in cells))
+        known = list(dict.fromkeys(str(measure.name) for file in files for measure in file.measures))
         raise InputError(f"{run}: has no measure {name!r}; want one of {', '.join(known)}{near(name, known)}")
     return found
 
 
-def _of_digest(cells: Sequence[_Cell], digest: str) -> list[_Cell]:
-    found = [cell for cell in cells if digest_of(cell.path).sha256.startswith(digest)]
+def _of_digest(files: Sequence[_Scores], digest: str) -> list[_Scores]:
+    found = [file for file in files if digest_of(file.path).sha256.startswith(digest)]
     if not found:
         raise InputError(f"no finished run here has a file of scores with the digest {digest}; `reer table` lists them")
     return found
 
 
-def _source(cell: _Cell, root: Path) -> Source:
-    result, measure = cell.result, cell.measure
-    graded = result.metrics_of(evaluation.grade, cell.label)
+def _source(scores: _Scores, root: Path) -> Source:
+    result = scores.result
+    graded = result.metrics_of(evaluation.grade, scores.label)
     judge = result.identity["judge"] if graded else None
     own_root = "" if root == Path("outputs") else f" --root {root}"
     return Source(
         run=result.run_name,
-        measure=str(measure.name),
-        score=measure.value,
-        scored=measure.scored,
-        total=measure.total,
+        measures=scores.measures,
         unscored=graded.unscored if graded else {},
-        digest=digest_of(cell.path).sha256,
+        digest=digest_of(scores.path).sha256,
         judge=judge if isinstance(judge, dict) else {},
         judge_served=graded.judge_served if graded else (),
-        origins=tuple(_origin(name, step, root) for name, step in _upstream(result, cell.path.parent)),
-        files=tuple(_below(path, root) for path in _files(cell)),
+        origins=tuple(_origin(name, step, root) for name, step in _upstream(result, scores.path.parent)),
+        files=tuple(_below(path, root) for path in _files(scores)),
         command=f"reer rerun {result.run_name}{own_root}",
     )
 
@@ -157,12 +147,12 @@ def _origin(name: StepName, step: StepResult, root: Path) -> Origin:
     )
 
 
-def _files(cell: _Cell) -> list[Path]:
+def _files(scores: _Scores) -> list[Path]:
     """What to read about a number, as far as it exists: scores, verdicts, answers, plan."""
-    answers = cell.result.folder_of(evaluation.generate, cell.label)
-    folders = [cell.path.parent, *([answers] if answers else [])]
-    plan = [cell.result.folder / "plan.json"] if cell.result.folder else []
-    return [path for path in (cell.path, *(folder / "rows.jsonl" for folder in folders), *plan) if path.exists()]
+    answers = scores.result.folder_of(evaluation.generate, scores.label)
+    folders = [scores.path.parent, *([answers] if answers else [])]
+    plan = [scores.result.folder / "plan.json"] if scores.result.folder else []
+    return [path for path in (scores.path, *(folder / "rows.jsonl" for folder in folders), *plan) if path.exists()]
 
 
 def _below(path: Path, root: Path) -> str:
