@@ -245,11 +245,11 @@ def source(found: Source) -> None:
         "machine": ", ".join(dict.fromkeys(by.platform for by in made)),
         "scores": f"sha256 {found.digest}",
         "read": ", ".join(found.files),
-        "repeat": found.command,
     }
     for label, text in facts.items():
         if text:
             paragraph(f"{label}: {text}")
+    line(f"repeat: {found.command}")
 
 
 def _commits(found: Source) -> str:

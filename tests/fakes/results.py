@@ -24,7 +24,7 @@ def measure(value: float | None, name: str = "writing/quality", **changes: Any) 
     return Measure(benchmark=benchmark, metric=metric, **fields | changes)
 
 
-def step(metrics: StageMetrics, path: Path | str = "") -> StepResult:
+def step(metrics: StageMetrics, path: Path = Path("none")) -> StepResult:
     return StepResult("f", "b", path, asdict(cast(Any, metrics)))
 
 

@@ -288,8 +288,8 @@ def _latex_change(cell: CellRow) -> str:
 
 def _once(tables: Sequence[TableData]) -> list[TableData]:
     """The tables without those of seeds that a table over seeds holds."""
-    held = {(table.scale, seed) for table in tables if len(table.seeds) > 1 for seed in table.seeds}
-    return [table for table in tables if len(table.seeds) > 1 or (table.scale, table.seeds[0]) not in held]
+    held = {(table.scale, (seed,)) for table in tables if len(table.seeds) > 1 for seed in table.seeds}
+    return [table for table in tables if (table.scale, table.seeds) not in held]
 
 
 def _score(cell: CellRow) -> str:

@@ -18,7 +18,8 @@ from experiments.store.records import InputBuild, Record, digest_of, digests, wr
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName
 from reer.errors import InputError
-from tests.fakes.results import GRADE, graded, varied
+from tests.fakes.commands import reer
+from tests.fakes.results import GRADE, generated, graded, step, varied
 
 HOSTILE = r"no_50%&$#{}~^\|<b>`*"
 
@@ -131,7 +132,7 @@ def origin(root: Path) -> Result:
             provenance=provenance(),
         )
         write_record(folder, record)
-        metrics = run.steps[GRADE].metrics if stage == "grade" else {}
+        metrics = run.steps[GRADE].metrics if stage == "grade" else step(generated(0)).metrics
         steps[StepName(stage, "writing")] = StepResult(f"{stage}-f", "b", folder, metrics)
     judge = {"kind": "Judge", "name": "a-judge", "temperature": 0.5}
     steps = {name: steps[name] for name in (StepName("generate", "writing"), StepName("unused", "writing"), GRADE)}
@@ -172,3 +173,12 @@ def test_a_cell_that_does_not_exist_is_an_error_with_the_nearest_name(tmp_path: 
     for cell in (["full"], ["full", "writing/quality", "more"]):
         with pytest.raises(InputError, match="want RUN MEASURE"):
             where([run], cell, tmp_path)
+
+
+def test_options_that_ask_for_two_forms_or_an_unknown_one_are_refused(tmp_path: Path) -> None:
+    two = reer(tmp_path, "compare", "--json", "--csv")
+    assert (two.code, two.out) == (2, "")
+    assert "--json and --csv: want one of them" in two.text
+    unknown = reer(tmp_path, "table", "--out", str(tmp_path / "table.docx"))
+    assert unknown.code == 2
+    assert "want a file that ends in .md, .tex, .csv, .json" in unknown.text
