@@ -78,11 +78,12 @@ class SeedsCell:
 
 @dataclass(frozen=True)
 class SeedsArm:
-    """One row of the comparison over seeds."""
+    """One row of the comparison over seeds. `last` is the arm at the last seed at which it was run."""
 
     name: str
     is_baseline: bool
     cells: Mapping[str, SeedsCell]
+    last: Arm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +193,13 @@ def _comparison(
         measures=measures,
         arms=arms,
         cautions=tuple(dict.fromkeys(cautions)),
-        baseline_note=_baseline_note(first, found, wanted or baseline_name(results), wanted),
+        baseline_note=_baseline_note(results, found, wanted),
     )
 
 
-def _baseline_note(first: Result, found: Result | None, name: str, wanted: str | None) -> str:
+def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str | None) -> str:
     """How the baseline was found where no run has its name, and what to do where there is none."""
+    first, name = results[0], wanted or baseline_name(results)
     if found is not None:
         like = f"baseline: {found.name}, which is configured like {name} in all that these arms change"
         return "" if found.name == name else like
@@ -263,6 +265,7 @@ def _over_seeds(
     for seed, of_seed in scored.items():
         for run in of_seed:
             runs.setdefault(names[run.result.name], {})[seed] = run
+    last = {names[arm.name]: arm for c in comparisons for arm in c.arms}
     baselines = {names[c.baseline.name] for c in comparisons if c.baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
@@ -281,7 +284,8 @@ def _over_seeds(
     if len(shared) < 2:
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
-    arms = [_seeds_arm(name, kept[name], {} if name == base else kept[base], measures, statistics) for name in order]
+    against = {name: {} if name == base else kept[base] for name in order}
+    arms = [_seeds_arm(name, kept[name], against[name], last[name], measures, statistics) for name in order]
     return SeedsComparison(
         scale=comparisons[0].scale,
         seeds=tuple(sorted(runs[base])),
@@ -301,12 +305,13 @@ def _seeds_arm(
     name: str,
     runs: Mapping[int, ScoredRun],
     baseline: Mapping[int, ScoredRun],
+    last: Arm,
     names: Sequence[str],
     statistics: Statistics,
 ) -> SeedsArm:
     """One arm; `baseline` is empty for the baseline itself."""
     cells = {measure: _seeds_cell(measure, runs, baseline, statistics) for measure in names}
-    return SeedsArm(name, not baseline, cells)
+    return SeedsArm(name, not baseline, cells, last)
 
 
 def _seeds_cell(

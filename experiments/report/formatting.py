@@ -94,15 +94,18 @@ def brief_score(measure: Measure | None) -> str:
 
 
 def brief_finding(difference: Difference) -> str:
-    """`different (p 0.004)`, `undecided (p 0.58, detects ≥ 1.8)`: the conclusion with the corrected p-value it rests
-    on, and where it is open the difference that this many items would show."""
-    finding = finding_text(difference)
-    if not finding:
-        return f"not tested ({difference.items} items)"
+    """`different`, `undecided`, `not tested`: the conclusion, also where there is none."""
+    return finding_text(difference) or "not tested"
+
+
+def brief_reason(difference: Difference) -> str:
+    """`p 0.004`, `p 0.58, detects ≥ 1.8`, `2 items`: the corrected p-value that the conclusion rests on, and where it
+    is open the difference that this many items would show."""
+    if difference.finding is None:
+        return f"{difference.items} items"
     p = difference.p_equivalent_holm if difference.finding == "equivalent" else difference.p_holm
-    least = difference.minimum_detectable if finding == "undecided" else None
-    reasons = ("" if p is None else brief_p(p), "" if least is None else f"detects ≥ {least:.2g}")
-    return f"{finding} ({', '.join(filter(None, reasons))})"
+    least = difference.minimum_detectable if difference.finding == "undecided" else None
+    return ", ".join(filter(None, ("" if p is None else brief_p(p), "" if least is None else f"detects ≥ {least:.2g}")))
 
 
 def brief_p(p: float) -> str:

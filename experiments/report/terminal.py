@@ -9,20 +9,28 @@ from pathlib import Path
 from evals.statistics.paired import Difference
 from experiments.report import formatting
 from experiments.report.compare import Arm, Comparison, SeedsComparison
-from experiments.report.console import NAME_WIDTH, console, folded, line, paragraph, parts, table, table_by_arms
+from experiments.report.console import (
+    NAME_WIDTH,
+    PADDING,
+    console,
+    folded,
+    line,
+    paragraph,
+    parts,
+    table,
+    table_by_arms,
+)
 from experiments.report.exports.where import Source
 from experiments.report.tables import ProbeTable, confound_table, probe_tables
 from experiments.stages.evaluation import score_text
 from experiments.store.metrics import counts
 
 MEASURE_WIDTH = 16  # characters of a measure's name at the head of a column
-GAP = 2  # characters between columns
 
 
 @dataclass(frozen=True)
 class ShownArm:
-    """One arm of the short form, at one seed or over several: by measure its score as text, and its difference. `arm`
-    is its run at the last seed."""
+    """One arm of the short form, at one seed or over several: by measure its score as text, and its difference."""
 
     arm: Arm
     scores: Mapping[str, str]
@@ -35,7 +43,15 @@ def comparison(compared: Comparison) -> None:
     over = compared.over_seeds
     if over is not None and over.arms:
         seeds = ", ".join(map(str, over.seeds))
-        _brief(compared, over, _over_seeds_shown(compared, over), f"{over.scale}, mean ± deviation over seeds {seeds}")
+        shown = [
+            ShownArm(
+                row.last,
+                {name: formatting.mean_text(cell) for name, cell in row.cells.items()},
+                {name: cell.difference for name, cell in row.cells.items()},
+            )
+            for row in over.arms
+        ]
+        _brief(compared, over, shown, f"{over.scale}, mean ± deviation over seeds {seeds}")
     elif not compared.is_repetition:
         shown = [
             ShownArm(
@@ -48,23 +64,10 @@ def comparison(compared: Comparison) -> None:
         _brief(compared, compared, shown, f"{compared.scale}, seed {compared.seed}")
 
 
-def _over_seeds_shown(compared: Comparison, over: SeedsComparison) -> list[ShownArm]:
-    arms = {name: arm for arm in compared.arms for name in (arm.name, *arm.aliases)}
-    return [
-        ShownArm(
-            arms[row.name],
-            {name: formatting.mean_text(cell) for name, cell in row.cells.items()},
-            {name: cell.difference for name, cell in row.cells.items()},
-        )
-        for row in over.arms
-        if row.name in arms
-    ]
-
-
 def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Sequence[ShownArm], title: str) -> None:
-    same = [name for name in compared.measures if _is_the_same_everywhere(name, shown)]
-    measures = [name for name in compared.measures if name not in same]
-    _scores(f"{title}: {len(shown)} arms", measures, shown)
+    same = [name for name in family.measures if _is_the_same_everywhere(name, shown)]
+    measures = [name for name in family.measures if name not in same]
+    _scores(f"{title}: {len(shown)} arm{'' if len(shown) == 1 else 's'}", measures, shown)
     if compared.baseline_note:
         paragraph(compared.baseline_note)
     if same:
@@ -72,10 +75,10 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
         paragraph(f"the same in every arm, not shown: {values}")
     line("")
     for arm in shown:
-        _about(arm, measures, compared)
+        _about(arm, measures, shown[0].arm.name)
     line("")
-    if compared.baseline and measures:
-        paragraph(_legend(compared.baseline.name, measures, family))
+    if shown[0].arm.is_baseline and measures:
+        paragraph(_legend(shown[0].arm.name, measures, family))
     for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
         paragraph(text)
     paragraph("more (coverage, all confounds, hygiene, judge, each seed): reer compare --all")
@@ -91,14 +94,15 @@ def _scores(title: str, measures: Sequence[str], shown: Sequence[ShownArm]) -> N
     """Rows of arms; for each measure its score, the published one where there is one, and the difference. As many
     measures side by side as fit."""
     columns = {name: list(_columns(name, shown)) for name in measures}
-    widths = [sum(_width(column) + GAP for column in columns[name]) for name in measures]
+    widths = [sum(map(_width, columns[name])) + PADDING * (len(columns[name]) - 1) for name in measures]
     names = [arm.arm.name for arm in shown]
-    left = max(len(text) for name in names for text in folded(name, NAME_WIDTH).split("\n"))
+    left = max(_width([folded(name, NAME_WIDTH)]) for name in names)
+    if not measures:
+        paragraph(title)
     for part in parts(widths, console.width - left):
         cells = [column for name in measures[part] for column in columns[name]]
-        table(
-            title, ("arm", *(head for head, *_ in cells)), list(zip(names, *(rows for _, *rows in cells), strict=True))
-        )
+        rows = list(zip(names, *(texts for _, *texts in cells), strict=True))
+        table(title, ("arm", *(head for head, *_ in cells)), rows)
 
 
 def _width(column: Sequence[str]) -> int:
@@ -108,7 +112,7 @@ def _width(column: Sequence[str]) -> int:
 def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
     """The columns of a measure: a head, then a text for each arm."""
     yield (folded(name, MEASURE_WIDTH), *(arm.scores[name] for arm in shown))
-    published = [arm.arm.cells[name].published for arm in shown]
+    published = [cell.published if (cell := arm.arm.cells.get(name)) else None for arm in shown]
     if any(published):
         yield ("paper", *(f"{entry.value:.4g}" if entry else "" for entry in published))
     if any(arm.differences[name] for arm in shown):
@@ -116,10 +120,10 @@ def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
         yield ("difference", *(formatting.change_text(change) if change else "" for change in changes))
 
 
-def _about(shown: ShownArm, measures: Sequence[str], compared: Comparison) -> None:
+def _about(shown: ShownArm, measures: Sequence[str], base: str) -> None:
     """What was found of an arm, what was changed, and what else differs."""
-    arm, base = shown.arm, compared.arms[0].name
-    found = "; ".join(filter(None, (_finding(name, shown, measures) for name in measures)))
+    arm = shown.arm
+    found = _found(shown, measures)
     details = {
         "changed": formatting.brief_changes(arm.changed),
         "without effect": f"trained on the same tokens as {base}: this ablation changed nothing" if arm.no_op else "",
@@ -133,14 +137,21 @@ def _about(shown: ShownArm, measures: Sequence[str], compared: Comparison) -> No
             paragraph(f"{label}: {text}", "  ")
 
 
-def _finding(name: str, shown: ShownArm, measures: Sequence[str]) -> str:
-    """The conclusion for one measure, which is named in full only where several are shown."""
-    difference = shown.differences[name]
-    if difference is None:
-        return ""
+def _found(shown: ShownArm, measures: Sequence[str]) -> str:
+    """The conclusions for an arm: of one measure with its difference, of several by what was concluded."""
+    found = {name: difference for name in measures if (difference := shown.differences[name])}
+    if len(measures) == 1:
+        return ", ".join(map(_one_finding, found.values()))
+    groups: dict[str, list[str]] = {}
+    for name, difference in found.items():
+        text = f"{name} ({formatting.brief_reason(difference)})"
+        groups.setdefault(formatting.brief_finding(difference), []).append(text)
+    return "; ".join(f"{finding}: {', '.join(texts)}" for finding, texts in groups.items())
+
+
+def _one_finding(difference: Difference) -> str:
     change = f"{formatting.change_text(difference)}, " if difference.finding == "different" else ""
-    finding = f"{change}{formatting.brief_finding(difference)}"
-    return f"{name} {finding}" if len(measures) > 1 else finding
+    return f"{change}{formatting.brief_finding(difference)} ({formatting.brief_reason(difference)})"
 
 
 def _legend(base: str, measures: Sequence[str], family: Comparison | SeedsComparison) -> str:

@@ -143,7 +143,6 @@ def _of_seed(compared: Comparison) -> TableData:
 
 def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
     """The table over seeds; what is said of an arm beside its scores is that of its run at the last seed."""
-    last = {name: arm for arm in compared.arms for name in (arm.name, *arm.aliases)}
     cells: list[CellRow] = []
     for arm in over.arms:
         for name, cell in arm.cells.items():
@@ -159,7 +158,7 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 digests=tuple(digest[:DIGEST] for digest in cell.digests),
             )
             cells.append(_with_difference(row, cell.difference))
-    return _data(compared, over.seeds, [last[arm.name] for arm in over.arms if arm.name in last], cells)
+    return _data(compared, over.seeds, [arm.last for arm in over.arms], cells)
 
 
 def _with_difference(row: CellRow, difference: Difference | None) -> CellRow:

@@ -1,5 +1,6 @@
 """Which arms are compared, with which baseline and in which order, and the short form in the terminal."""
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from experiments.store.fingerprint import Json
 from experiments.store.runs import Result, identity_of
 from experiments.store.step import StepName
 from reer.errors import InputError
-from tests.fakes.results import generated, graded, result, step, varied
+from tests.fakes.results import GRADE, generated, graded, grades, measure, result, step, varied
+from tests.fakes.stages import recorded
 
 MEASURE = "writing/quality"
 
@@ -230,14 +232,28 @@ def test_findings_are_in_words_with_the_corrected_p_and_what_could_be_detected(
 
 
 def test_seeds_are_shown_once_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [*arms(tmp_path, "full", "arm", seeds=(0, 1)), *arms(tmp_path, "once", seeds=(0,))]
+    runs = [*arms(tmp_path, "full", "treated", seeds=(0, 1)), *arms(tmp_path, "once", seeds=(0,))]
     text = printed(compare(runs), capsys)
     assert "over seeds 0, 1: 2 arms" in text
     assert text.count("difference: from full") == 1
     assert "once: left out of the comparison over seeds" in text
+    earlier = [*runs, *arms(tmp_path / "more", "full", seeds=(2,))]
+    assert "\ntreated: " in printed(compare(earlier), capsys), "an arm without the last seed is shown, too"
 
 
-@pytest.mark.parametrize("columns", [60, 80])
+def with_measures(run: Result, root: Path, count: int) -> Result:
+    """The run with further measures of the same benchmark that have the same scores."""
+    folder = root / f"{count}-{run.name}"
+    folder.mkdir()
+    scores = json.loads((run.steps[GRADE].path / "scores.json").read_text())["quality"]
+    names = ["quality", *(f"criterion_{n}" for n in range(count))]
+    (folder / "scores.json").write_text(json.dumps(dict.fromkeys(names, scores)))
+    recorded(folder)
+    measures = (measure(6.0, f"writing/{name}", worst=1.0, best=10.0, scored=40, total=40) for name in names)
+    return replace(run, steps={**run.steps, GRADE: step(grades(*measures), folder)})
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
 def test_the_short_form_fits_the_terminal_also_with_many_measures_and_long_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
@@ -247,6 +263,11 @@ def test_the_short_form_fits_the_terminal_also_with_many_measures_and_long_names
     names = ["full", "no_reflection_tokens+trajectory=no_long+categories=no_literature_arts", "short_trajectories"]
     runs = arms(tmp_path, *names)
     runs[1] = replace(runs[1], identity={**runs[1].identity, "search": "y" * 50, "data": "z" * 50})
+    wide = printed(compare([with_measures(run, tmp_path, 4) for run in runs]), capsys)
+    assert max(map(len, wide.splitlines())) <= columns
+    assert wide.count("smoke, seed 0: 3 arms") == {60: 5, 80: 5, 140: 3}[columns]
+    assert "[+0.352, +0.632]" in wide, "intervals stay whole"
+    assert "short_trajectories: different: writing/quality (p 0.002)," in " ".join(wide.split())
     text = printed(compare(runs), capsys)
     assert max(map(len, text.splitlines())) <= columns
     assert text.splitlines()[1].startswith("smoke, seed 0: 3 arms"), "the table comes first"
