@@ -168,7 +168,7 @@ def _compared(
 def _form(*, json: bool, csv: bool, markdown: bool, latex: bool) -> Form | None:
     """The form that one option asks for. Raises InputError for several."""
     given: tuple[tuple[Form, bool], ...] = (("json", json), ("csv", csv), ("markdown", markdown), ("latex", latex))
-    asked = [form for form, wanted in given if wanted]
+    asked: list[Form] = [form for form, wanted in given if wanted]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(f'--{form}' for form in asked)}: want one of them")
     return asked[0] if asked else None

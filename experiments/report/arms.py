@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.choices import conf_folders
 from experiments.report.statistics import Statistics
 from experiments.store.fingerprint import fingerprint
 from experiments.store.runs import Result
@@ -102,6 +101,8 @@ def baseline_of(results: Sequence[Result], wanted: str | None, statistics: Stati
 def _composed_parts(result: Result, statistics: Statistics) -> Mapping[str, str]:
     """Part -> fingerprint of the baseline of a run as it is configured now, kept with the statistics because composing
     takes a second; empty where the baseline cannot be composed."""
+    from experiments.choices import conf_folders
+
     try:
         files = [file for folder in conf_folders() for file in sorted(folder.rglob("*.yaml"))]
     except InputError:

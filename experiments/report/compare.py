@@ -17,7 +17,7 @@ from experiments.report.measures import Flag, ScoredRun, flags
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training
-from experiments.store.fingerprint import difference
+from experiments.store.fingerprint import Json, difference
 from experiments.store.records import digest_of
 from experiments.store.runs import Counts, Result
 from reer.errors import InputError
@@ -229,17 +229,24 @@ def _arm(
     statistics: Statistics,
 ) -> Arm:
     against, result = None if baseline is run else baseline, run.result
-    lines = difference(dict(against.result.identity), dict(result.identity)) if against else []
     return Arm(
         result=result,
         is_baseline=run is baseline,
-        changed=tuple(line for line in lines if not line.startswith("name:")),
+        changed=_changed(against.result.identity, result.identity) if against else (),
         confounds=run.confounds,
         cells={name: _cell(name, run, against, statistics) for name in measures},
         no_op=against is not None and no_op(result, against.result),
         flags=flags(run, against) if against else (),
         aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )
+
+
+def _changed(baseline: Mapping[str, Json], identity: Mapping[str, Json]) -> tuple[str, ...]:
+    """The differences of an identity from the baseline's, without that of the name. Equal parts are left out first,
+    because comparing them field by field takes most of the time."""
+    parts = {k for k in baseline.keys() | identity.keys() if repr(baseline.get(k)) != repr(identity.get(k))} - {"name"}
+    old, new = ({part: side[part] for part in parts if part in side} for side in (baseline, identity))
+    return tuple(difference(old, new))
 
 
 def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Statistics) -> Cell:
@@ -296,8 +303,8 @@ def _over_seeds(
 
 
 def _seed_differences(runs: Iterable[ScoredRun]) -> str:
-    """What differs, beside the seed, between runs that should differ by their seed alone; empty if nothing does."""
-    first, *others = ({key: value for key, value in r.result.identity.items() if key != "seed"} for r in runs)
+    """What differs, beside name and seed, between runs that should differ by these alone; empty if nothing does."""
+    first, *others = ({k: value for k, value in r.result.identity.items() if k not in ("name", "seed")} for r in runs)
     return "; ".join(dict.fromkeys(line for other in others for line in difference(first, other)[:3]))
 
 

@@ -15,16 +15,18 @@ import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, TextIO, cast
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from experiments.choices import Choice
 from reer.secrets import redacted
 from reer.text import without_control_characters
+
+if TYPE_CHECKING:
+    from experiments.choices import Choice
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column

@@ -108,7 +108,7 @@ class Quantity:
     def flag(self, run: ScoredRun, baseline: ScoredRun) -> Flag | None:
         """The flag of a run beside its baseline; None within the bound, and where either has no such stage."""
         here, there = run.confounds[self.label], baseline.confounds[self.label]
-        if here is None or there is None:
+        if here is None or there is None or here == there:
             return None
         exceeded = self.bound.exceeded(here / self.per(run.result), there / self.per(baseline.result))
         return Flag(self.label, here, there) if exceeded else None

@@ -12,7 +12,7 @@ from typing import Literal
 
 from evals.statistics.paired import Difference, Finding
 from experiments.report import formatting
-from experiments.report.compare import Arm, Comparison, SeedsComparison
+from experiments.report.compare import Arm, Cell, Comparison, SeedsComparison
 from experiments.report.measures import Flag
 from experiments.store.runs import Counts
 
@@ -134,7 +134,7 @@ def _of_seed(compared: Comparison) -> TableData:
                 scored=cell.measure.scored if cell.measure else None,
                 total=cell.measure.total if cell.measure else None,
                 family=compared.family(name),
-                published=cell.published.value if cell.published else None,
+                published=_published(cell),
                 digests=(cell.digest[:DIGEST],) if cell.digest else (),
             )
             cells.append(_with_difference(row, cell.difference))
@@ -155,10 +155,15 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 score=cell.mean,
                 score_sd=cell.deviation,
                 family=over.family(name),
+                published=_published(arm.last.cells.get(name)),
                 digests=tuple(digest[:DIGEST] for digest in cell.digests),
             )
             cells.append(_with_difference(row, cell.difference))
     return _data(compared, over.seeds, [arm.last for arm in over.arms], cells)
+
+
+def _published(cell: Cell | None) -> float | None:
+    return cell.published.value if cell and cell.published else None
 
 
 def _with_difference(row: CellRow, difference: Difference | None) -> CellRow:
