@@ -182,6 +182,7 @@ def _with_difference(row: CellRow, difference: Difference | None) -> CellRow:
 
 
 def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cells: Sequence[CellRow]) -> TableData:
+    over = compared.over_seeds
     rows = (
         ArmRow(
             arm=arm.name,
@@ -197,11 +198,11 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
     return TableData(
         scale=compared.scale,
         seeds=seeds,
-        baseline=compared.baseline.name if compared.baseline else None,
+        baseline=next((arm.name for arm in arms if arm.is_baseline), None),
         baseline_note=compared.baseline_note,
         arms=tuple(rows),
         cells=tuple(cells),
-        left_out=compared.over_seeds.left_out if compared.over_seeds else (),
+        left_out=over.left_out if over and (len(seeds) > 1 or not over.arms) else (),
         cautions=compared.cautions,
     )
 
@@ -240,10 +241,19 @@ def _card(table: TableData) -> Iterator[str]:
             yield f"| {' | '.join(map(in_markdown, _card_texts(cell)))} |"
     yield ""
     for arm in table.arms:
-        if arm.changed:
-            yield f"- {in_markdown(arm.arm)}: {in_markdown(formatting.brief_changes(arm.changed))}"
+        if about := "; ".join(filter(None, _about(arm))):
+            yield f"- {in_markdown(f'{arm.arm}: {about}')}"
     for text in _notes(table):
         yield f"\n{in_markdown(text)}"
+
+
+def _about(arm: ArmRow) -> tuple[str, ...]:
+    return (
+        formatting.brief_changes(arm.changed),
+        f"confounds: {', '.join(map(formatting.flag_text, arm.flags))}" if arm.flags else "",
+        "trained on the tokens of the baseline" if arm.no_op else "",
+        f"also called {', '.join(arm.aliases)}" if arm.aliases else "",
+    )
 
 
 def _card_texts(cell: CellRow) -> list[str]:
