@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experiments.report.exports.tables import Form
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Arms or runs (full, full/smoke/s1); default all.")
+    list[str] | None, typer.Argument(metavar="NAME", help="Arms or runs (full, full/smoke/s1); default all.")
 ]
 Baseline = Annotated[str | None, typer.Option("--baseline", help="The arm that the others are compared with.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Only runs with this seed.")]
@@ -104,7 +104,7 @@ def write_table(
 
 @app.command()
 def where(
-    cell: Annotated[list[str], typer.Argument(metavar="RUN MEASURE | DIGEST", help="The number that is asked about.")],
+    cell: Annotated[list[str], typer.Argument(metavar="CELL", help="RUN MEASURE, or a DIGEST.")],
     root: Root = Path("outputs"),
     json: AsJson = False,
 ) -> None:
