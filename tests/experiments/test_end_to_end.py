@@ -159,13 +159,6 @@ def test_the_summary_says_what_happened(sweep: Path) -> None:
         assert words in done.text, words
 
 
-def test_compare_shows_every_arm_with_what_changed(sweep: Path) -> None:
-    done = finished(sweep, "compare")
-    flat = "".join(done.out.split())
-    for words in ("full", "no_syntheti", "search.max_edits", "optimizer", "reflection"):
-        assert words in flat or words in done.out, words
-
-
 def test_compare_is_one_screen_in_the_order_of_the_sweep(sweep: Path) -> None:
     lines = finished(sweep, "compare").out.splitlines()
     assert len(lines) <= 45
@@ -192,6 +185,13 @@ def test_compare_and_table_in_other_forms_agree_with_where(sweep: Path, tmp_path
     assert max(len(line) for line in shown.splitlines() if not line.startswith("repeat:")) <= 80
     for words in ("14 of 14 items scored", "scores.json", "reer rerun full/smoke/s0", "scripted", "torch"):
         assert words in shown, words
+
+
+def test_compare_shows_every_arm_with_what_changed(sweep: Path) -> None:
+    done = finished(sweep, "compare")
+    flat = "".join(done.out.split())
+    for words in ("full", "no_syntheti", "search.max_edits", "optimizer", "reflection"):
+        assert words in flat or words in done.out, words
 
 
 def test_the_report_is_self_contained_and_escapes_model_text(sweep: Path) -> None:
