@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,8 +89,8 @@ def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
     return experiment_from(pinned(plan, Path(plan["runtime"]["root"])))
 
 
-def current_results(root: Path, scale: str | None) -> list[Result]:
-    """Results whose stages are unchanged. A stale result is left out, and a line says so."""
+def current_results(root: Path, scale: str | None, say: Callable[[str], None] | None = None) -> list[Result]:
+    """Results whose stages are unchanged. A stale result is left out, and `say` (default: the output) is told why."""
     from experiments.report import console as show
     from experiments.store.runs import all_results
 
@@ -99,7 +99,7 @@ def current_results(root: Path, scale: str | None) -> list[Result]:
         if scale not in (None, result.scale):
             continue
         if reason := result.why_stale():
-            show.line(f"left out: {result.run_name}: {reason}")
+            (say or show.line)(f"left out: {result.run_name}: {reason}")
         else:
             current.append(result)
     return current

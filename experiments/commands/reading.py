@@ -1,27 +1,130 @@
-"""Verbs that show results: tables and the page."""
+"""Verbs that show results: tables, the page, and where a number comes from."""
 
 from __future__ import annotations
 
+import json as json_text
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.commands.app import Root, Scale, app, current_results
+from reer.errors import InputError, near
+
+if TYPE_CHECKING:
+    from experiments.report.compare import Comparison
+    from experiments.report.exports.tables import Form
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME", help="Arms or runs (full, full/smoke/s1); default all.")
+]
+Baseline = Annotated[str | None, typer.Option("--baseline", help="The arm that the others are compared with.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Only runs with this seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print a line for each arm and measure.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a card with a digest for each number.")]
+AsLatex = Annotated[bool, typer.Option("--latex", help="Print a table for a paper.")]
 
 
 @app.command()
-def compare(root: Root = Path("outputs"), scale: Scale = None) -> None:
+def compare(
+    names: Names = None,
+    root: Root = Path("outputs"),
+    scale: Scale = None,
+    seed: Seed = None,
+    baseline: Baseline = None,
+    json: AsJson = False,
+    csv: AsCsv = False,
+    markdown: AsMarkdown = False,
+    latex: AsLatex = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Add coverage, all confounds, hygiene, the judge, each seed.")
+    ] = False,
+) -> None:
     """Show the arms side by side, with paired differences.
 
-    \b
-      reer compare --scale smoke
-    """
-    from experiments.report import terminal
-    from experiments.report.compare import compare as compare_results
+    The baseline is the run that is configured like it, whatever it is called.
+    p-values are corrected for the arms that are shown.
 
-    for comparison in compare_results(current_results(root, scale)):
+    \b
+      reer compare
+      reer compare full short_trajectories --scale smoke --all
+      reer compare --baseline no_iterative_search --csv
+    """
+    from experiments.report import console, terminal
+    from experiments.report.exports.tables import render
+
+    form = _form(json=json, csv=csv, markdown=markdown, latex=latex)
+    comparisons = _compared(names, root, scale, seed, baseline, quietly=form is not None)
+    if form is not None:
+        console.document(render(comparisons, form))
+        return
+    for comparison in comparisons:
         terminal.comparison(comparison)
+    for comparison in comparisons if everything else ():
+        terminal.details(comparison)
+
+
+@app.command(name="table")
+def write_table(
+    names: Names = None,
+    root: Root = Path("outputs"),
+    scale: Scale = None,
+    seed: Seed = None,
+    baseline: Baseline = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write: .md, .tex, .csv or .json.")] = None,
+    json: AsJson = False,
+    csv: AsCsv = False,
+    markdown: AsMarkdown = False,
+    latex: AsLatex = False,
+) -> None:
+    """Write the arms as a table for a paper or a card.
+
+    The card is Markdown with a digest for each number; `reer where DIGEST` says
+    what made it. The form is that of the file's ending, or of the option.
+
+    \b
+      reer table
+      reer table --latex
+      reer table --out ablations.tex
+    """
+    from experiments.report import console
+    from experiments.report.exports.tables import render
+    from reer.files import write_atomic
+
+    form = _form(json=json, csv=csv, markdown=markdown, latex=latex) or _form_of(out)
+    text = render(_compared(names, root, scale, seed, baseline, quietly=True), form)
+    if out is None:
+        console.document(text)
+    else:
+        write_atomic(out, text)
+        console.line(f"table: {out}")
+
+
+@app.command()
+def where(
+    cell: Annotated[list[str], typer.Argument(metavar="CELL", help="RUN MEASURE, or a DIGEST.")],
+    root: Root = Path("outputs"),
+    json: AsJson = False,
+) -> None:
+    """Say what produced a number.
+
+    Run, stage results, code, judge, scored items, files to read, and the command
+    that repeats it. A digest is one that `reer table` prints.
+
+    \b
+      reer where full/smoke/s0 writing/quality
+    """
+    from experiments.report import console, terminal
+    from experiments.report.exports.where import where as sources_of
+
+    found = sources_of(current_results(root, None, console.aside), cell, root)
+    if json:
+        console.document(json_text.dumps([asdict(source) for source in found], indent=2, ensure_ascii=False) + "\n")
+        return
+    for source in found:
+        terminal.source(source)
 
 
 @app.command()
@@ -36,7 +139,46 @@ def report(
       reer report --out page.html
     """
     from experiments.report import console as show
-    from experiments.report.compare import compare as compare_results
     from experiments.report.page.page import write_html
 
-    show.where(write_html(compare_results(current_results(root, scale)), out or root / "report.html"))
+    show.where(write_html(_compared(None, root, scale, None, None), out or root / "report.html"))
+
+
+def _compared(
+    names: list[str] | None,
+    root: Path,
+    scale: str | None,
+    seed: int | None,
+    baseline: str | None,
+    quietly: bool = False,
+) -> list[Comparison]:
+    """The comparisons of the runs that are asked for; `quietly` leaves the output to what is printed next."""
+    from experiments.report import console
+    from experiments.report.arms import selected
+    from experiments.report.compare import compare as compare_results
+
+    results = current_results(root, scale, console.aside if quietly else console.line)
+    if scale is not None and not results:
+        known = sorted({path.name for path in root.glob("runs/*/*")})
+        raise InputError(f"--scale {scale}: no finished run; scales here: {', '.join(known)}{near(scale, known)}")
+    chosen = selected(results, names or (), seed, baseline)
+    return compare_results(chosen, baseline and baseline.split("/")[0])
+
+
+def _form(*, json: bool, csv: bool, markdown: bool, latex: bool) -> Form | None:
+    """The form that one option asks for. Raises InputError for several."""
+    given: tuple[tuple[Form, bool], ...] = (("json", json), ("csv", csv), ("markdown", markdown), ("latex", latex))
+    asked: list[Form] = [form for form, wanted in given if wanted]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(f'--{form}' for form in asked)}: want one of them")
+    return asked[0] if asked else None
+
+
+def _form_of(out: Path | None) -> Form:
+    """The form of a file by its ending; a card where nothing says otherwise. Raises InputError for another ending."""
+    endings: dict[str, Form] = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+    if out is None:
+        return "markdown"
+    if out.suffix not in endings:
+        raise InputError(f"--out {out}: want a file that ends in {', '.join(endings)}; or name the form with --latex")
+    return endings[out.suffix]

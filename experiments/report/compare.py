@@ -12,11 +12,12 @@ from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
-from experiments.report.measures import ScoredRun, confounds
+from experiments.report.arms import arm_names, baseline_name, baseline_of
+from experiments.report.measures import Flag, ScoredRun, flags
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training
-from experiments.store.fingerprint import difference
+from experiments.store.fingerprint import Json, difference
 from experiments.store.records import digest_of
 from experiments.store.runs import Counts, Result
 from reer.errors import InputError
@@ -27,17 +28,20 @@ AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 @dataclass(frozen=True)
 class Cell:
     """One measure of one arm and its paired difference from the baseline: None for the baseline itself, and where
-    either side's score is withheld. `published` is the paper's value where it has one for this very arm."""
+    either side's score is withheld. `published` is the paper's value where it has one for this very arm. `digest` is
+    the sha256 of the file of item scores that the cell comes from, empty where the measure was not taken."""
 
     measure: Measure | None
     difference: Difference | None
     published: Published | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
     """One row of the comparison: the changed configuration, confounds and scores. `no_op` means that the arm should
-    change the training rows and trained on the tokens of the baseline."""
+    change the training rows and trained on the tokens of the baseline. `flags` are the confounds too far from the
+    baseline's; `aliases` are other names of runs of this very experiment."""
 
     result: Result
     is_baseline: bool
@@ -45,6 +49,8 @@ class Arm:
     confounds: Counts
     cells: Mapping[str, Cell]
     no_op: bool
+    flags: tuple[Flag, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -54,10 +60,11 @@ class Arm:
 @dataclass(frozen=True)
 class SeedsCell:
     """One measure of one arm at each seed that has a headline, and the difference over the seeds it shares with the
-    baseline."""
+    baseline. `digests` are the sha256 of the files of item scores, of all seeds."""
 
     values: tuple[float, ...]
     difference: SeedsDifference | None
+    digests: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -71,17 +78,18 @@ class SeedsCell:
 
 @dataclass(frozen=True)
 class SeedsArm:
-    """One row of the comparison over seeds."""
+    """One row of the comparison over seeds. `last` is the arm at the last seed at which it was run."""
 
     name: str
     is_baseline: bool
     cells: Mapping[str, SeedsCell]
+    last: Arm
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsComparison:
     """Arms of one scale that were run with several seeds, like their baseline, which comes first. `left_out` names the
-    arms whose seeds are not repetitions of one configuration, with the reason."""
+    other arms, with the reason: one seed, or seeds that are not repetitions of one configuration."""
 
     scale: str
     seeds: tuple[int, ...]
@@ -89,10 +97,16 @@ class SeedsComparison:
     arms: tuple[SeedsArm, ...]
     left_out: tuple[str, ...]
 
+    def family(self, measure: str) -> int:
+        """The number of arms whose p-values for this measure are corrected together."""
+        return _tested(arm.cells[measure].difference for arm in self.arms)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Arms of one scale and seed, the baseline first. The comparison of the last seed also holds that over seeds."""
+    """Arms of one scale and seed, the baseline first and the others as they were given. The comparison of the last seed
+    also holds that over seeds; `is_repetition` says that this one is a seed of it. `baseline_note` says how the
+    baseline was found where no run has its name, or what to do where there is none."""
 
     scale: str
     seed: int
@@ -100,6 +114,17 @@ class Comparison:
     arms: tuple[Arm, ...]
     cautions: tuple[str, ...]
     over_seeds: SeedsComparison | None = None
+    is_repetition: bool = False
+    baseline_note: str = ""
+
+    @property
+    def baseline(self) -> Arm | None:
+        """The arm that the others are compared with."""
+        return self.arms[0] if self.arms[0].is_baseline else None
+
+    def family(self, measure: str) -> int:
+        """The number of arms whose p-values for this measure are corrected together."""
+        return _tested(arm.cells[measure].difference for arm in self.arms)
 
     def reported_confounds(self) -> list[str]:
         """The confounds that any arm reports."""
@@ -110,35 +135,80 @@ class Comparison:
 AnyArm = TypeVar("AnyArm", Arm, SeedsArm)
 
 
-def compare(results: Sequence[Result]) -> list[Comparison]:
-    """One comparison for each scale and seed among the results. Raises InputError without any result."""
+def _tested(differences: Iterable[Difference | None]) -> int:
+    return sum(difference is not None and difference.p is not None for difference in differences)
+
+
+def compare(results: Sequence[Result], baseline: str | None = None) -> list[Comparison]:
+    """One comparison for each scale and seed among the results, whose arms keep their order after the baseline. That is
+    the arm called `baseline`; without it, the arm that is configured like the baseline of the results. Raises
+    InputError without any result."""
     if not results:
         raise InputError("nothing to compare: no run has finished here; start one with `reer run`")
     folder = results[0].folder
     statistics = Statistics(folder.parents[2] / "statistics.json" if folder else None)
-    scales: dict[str, dict[int, list[ScoredRun]]] = {}
+    scales: dict[str, list[Result]] = {}
     for result in results:
-        scales.setdefault(result.scale, {}).setdefault(result.seed, []).append(ScoredRun.read(result))
-    comparisons: list[Comparison] = []
-    for seeds in scales.values():
-        of_scale = [_comparison(runs, statistics) for runs in seeds.values()]
-        over_seeds = _over_seeds(of_scale, [run for runs in seeds.values() for run in runs], statistics)
-        comparisons += [*of_scale[:-1], replace(of_scale[-1], over_seeds=over_seeds)]
+        scales.setdefault(result.scale, []).append(result)
+    comparisons = [c for of_scale in scales.values() for c in _at_one_scale(of_scale, baseline, statistics)]
     statistics.save()
     return comparisons
 
 
-def _comparison(runs: Sequence[ScoredRun], statistics: Statistics) -> Comparison:
-    common = set.intersection(*(set(run.result.name.split("+")[1:]) for run in runs))  # overrides that all arms share
-    first = runs[0].result
-    baseline = next((r for r in runs if r.result.name == "+".join([r.result.baseline, *sorted(common)])), None)
-    ordered = sorted(runs, key=lambda run: (run is not baseline,))
-    names = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
-    arms = _corrected([_arm(run, baseline, names, statistics) for run in ordered], names, statistics)
+def _at_one_scale(results: Sequence[Result], wanted: str | None, statistics: Statistics) -> list[Comparison]:
+    """The comparison of each seed; the last one holds that over seeds."""
+    names = arm_names(results, [wanted or baseline_name(results)])
+    runs = {seed: _arms_of(results, seed, names) for seed in dict.fromkeys(result.seed for result in results)}
+    of_scale = [_comparison(of_seed, names, wanted, statistics) for of_seed in runs.values()]
+    over_seeds = _over_seeds(of_scale, runs, names, statistics)
+    if over_seeds is not None and over_seeds.arms:
+        of_scale = [replace(comparison, is_repetition=True) for comparison in of_scale]
+    return [*of_scale[:-1], replace(of_scale[-1], over_seeds=over_seeds)]
+
+
+def _arms_of(results: Sequence[Result], seed: int, names: Mapping[str, str]) -> list[ScoredRun]:
+    """One run for each arm at a seed, in the order of the results: that of the arm's own name, where there is one."""
+    arms: dict[str, Result] = {}
+    for result in results:
+        if result.seed == seed:
+            arm = names[result.name]
+            arms[arm] = result if result.name == arm else arms.get(arm, result)
+    return [ScoredRun.read(result) for result in arms.values()]
+
+
+def _comparison(
+    runs: Sequence[ScoredRun], names: Mapping[str, str], wanted: str | None, statistics: Statistics
+) -> Comparison:
+    first, results = runs[0].result, [run.result for run in runs]
+    found = baseline_of(results, wanted, statistics)
+    ordered = sorted(runs, key=lambda run: run.result is not found)
+    baseline = ordered[0] if found else None
+    measures = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
+    arms = _corrected([_arm(run, baseline, names, measures, statistics) for run in ordered], measures, statistics)
     cautions = [run.result.caution for run in ordered if run.result.caution]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
-    unique = tuple(dict.fromkeys(cautions))
-    return Comparison(scale=first.scale, seed=first.seed, measures=names, arms=arms, cautions=unique)
+    return Comparison(
+        scale=first.scale,
+        seed=first.seed,
+        measures=measures,
+        arms=arms,
+        cautions=tuple(dict.fromkeys(cautions)),
+        baseline_note=_baseline_note(results, found, wanted),
+    )
+
+
+def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str | None) -> str:
+    """How the baseline was found where no run has its name, and what to do where there is none."""
+    first, name = results[0], wanted or baseline_name(results)
+    if found is not None:
+        like = f"baseline: {found.name}, which is configured like {name} in all that these arms change"
+        return "" if found.name == name else like
+    if wanted is not None:
+        return f"no baseline: {wanted} has no finished run at scale {first.scale}, seed {first.seed}"
+    return (
+        f"no baseline: none of these runs is configured like {name}; name one with --baseline NAME, or run it: "
+        f"reer run experiment={first.baseline} scale={first.scale} seed={first.seed}"
+    )
 
 
 def _corrected(arms: Sequence[AnyArm], names: Sequence[str], statistics: Statistics) -> tuple[AnyArm, ...]:
@@ -151,17 +221,32 @@ def _corrected(arms: Sequence[AnyArm], names: Sequence[str], statistics: Statist
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
 
 
-def _arm(run: ScoredRun, baseline: ScoredRun | None, names: Sequence[str], statistics: Statistics) -> Arm:
+def _arm(
+    run: ScoredRun,
+    baseline: ScoredRun | None,
+    names: Mapping[str, str],
+    measures: Sequence[str],
+    statistics: Statistics,
+) -> Arm:
     against, result = None if baseline is run else baseline, run.result
-    lines = difference(dict(against.result.identity), dict(result.identity)) if against else []
     return Arm(
         result=result,
         is_baseline=run is baseline,
-        changed=tuple(line for line in lines if not line.startswith("name:")),
-        confounds=confounds(result),
-        cells={name: _cell(name, run, against, statistics) for name in names},
+        changed=_changed(against.result.identity, result.identity) if against else (),
+        confounds=run.confounds,
+        cells={name: _cell(name, run, against, statistics) for name in measures},
         no_op=against is not None and no_op(result, against.result),
+        flags=flags(run, against) if against else (),
+        aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )
+
+
+def _changed(baseline: Mapping[str, Json], identity: Mapping[str, Json]) -> tuple[str, ...]:
+    """The differences of an identity from the baseline's, without that of the name. Equal parts are left out first,
+    because comparing them field by field takes most of the time."""
+    parts = {k for k in baseline.keys() | identity.keys() if repr(baseline.get(k)) != repr(identity.get(k))} - {"name"}
+    old, new = ({part: side[part] for part in parts if part in side} for side in (baseline, identity))
+    return tuple(difference(old, new))
 
 
 def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Statistics) -> Cell:
@@ -170,43 +255,56 @@ def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Stat
         change = statistics.paired(
             run.column(name), against.column(name), equivalence_margin(measure.worst, measure.best)
         )
-    return Cell(measure, change, published(run.result, measure) if measure else None)
+    if measure is None:
+        return Cell(None, None)
+    return Cell(measure, change, published(run.result, measure), run.digests[name])
 
 
 def _over_seeds(
-    comparisons: Sequence[Comparison], scored: Sequence[ScoredRun], statistics: Statistics
+    comparisons: Sequence[Comparison],
+    scored: Mapping[int, Sequence[ScoredRun]],
+    names: Mapping[str, str],
+    statistics: Statistics,
 ) -> SeedsComparison | None:
     """The comparison over the seeds of one scale; None without a baseline and an arm that share two."""
-    names = tuple(dict.fromkeys(name for c in comparisons for name in c.measures))
+    measures = tuple(dict.fromkeys(name for c in comparisons for name in c.measures))
     runs: dict[str, dict[int, ScoredRun]] = {}
-    for run in scored:
-        runs.setdefault(run.result.name, {})[run.result.seed] = run
-    baselines = {c.arms[0].name for c in comparisons if c.arms[0].is_baseline}
+    for seed, of_seed in scored.items():
+        for run in of_seed:
+            runs.setdefault(names[run.result.name], {})[seed] = run
+    last = {names[arm.name]: arm for c in comparisons for arm in c.arms}
+    baselines = {names[c.baseline.name] for c in comparisons if c.baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
     shared = {name: by_seed for name, by_seed in runs.items() if len(by_seed.keys() & runs[base].keys()) > 1}
     mixed = {name: lines for name, by_seed in shared.items() if (lines := _seed_differences(by_seed.values()))}
-    left_out = tuple(
+    left_out = [
         f"{name}: left out of the comparison over seeds, whose runs differ in their configuration ({lines})"
         for name, lines in mixed.items()
-    )
+    ]
+    left_out += [
+        f"{name}: left out of the comparison over seeds, fewer than two shared with {base}"
+        for name in runs
+        if name not in shared
+    ]
     kept = {name: by_seed for name, by_seed in shared.items() if name not in mixed}
     if len(shared) < 2:
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
-    arms = [_seeds_arm(name, kept[name], {} if name == base else kept[base], names, statistics) for name in order]
+    against = {name: {} if name == base else kept[base] for name in order}
+    arms = [_seeds_arm(name, kept[name], against[name], last[name], measures, statistics) for name in order]
     return SeedsComparison(
         scale=comparisons[0].scale,
         seeds=tuple(sorted(runs[base])),
-        measures=names,
-        arms=_corrected(arms, names, statistics),
-        left_out=left_out,
+        measures=measures,
+        arms=_corrected(arms, measures, statistics),
+        left_out=tuple(left_out),
     )
 
 
 def _seed_differences(runs: Iterable[ScoredRun]) -> str:
-    """What differs, beside the seed, between runs that should differ by their seed alone; empty if nothing does."""
-    first, *others = ({key: value for key, value in r.result.identity.items() if key != "seed"} for r in runs)
+    """What differs, beside name and seed, between runs that should differ by these alone; empty if nothing does."""
+    first, *others = ({k: value for k, value in r.result.identity.items() if k not in ("name", "seed")} for r in runs)
     return "; ".join(dict.fromkeys(line for other in others for line in difference(first, other)[:3]))
 
 
@@ -214,12 +312,13 @@ def _seeds_arm(
     name: str,
     runs: Mapping[int, ScoredRun],
     baseline: Mapping[int, ScoredRun],
+    last: Arm,
     names: Sequence[str],
     statistics: Statistics,
 ) -> SeedsArm:
     """One arm; `baseline` is empty for the baseline itself."""
     cells = {measure: _seeds_cell(measure, runs, baseline, statistics) for measure in names}
-    return SeedsArm(name, not baseline, cells)
+    return SeedsArm(name, not baseline, cells, last)
 
 
 def _seeds_cell(
@@ -228,12 +327,13 @@ def _seeds_cell(
     """Seeds at which the score of either side is withheld are not compared."""
     scores = {seed: score for seed, run in runs.items() if (score := run.score(name)) is not None}
     both = sorted(seed for seed, run in against.items() if seed in scores and run.score(name) is not None)
+    digests = tuple(digest for run in runs.values() if (digest := run.digests.get(name)))
     if not both:
-        return SeedsCell(tuple(scores.values()), None)
+        return SeedsCell(tuple(scores.values()), None, digests)
     columns = [{seed: side[seed].column(name) for seed in both} for side in (runs, against)]
     measure = runs[both[0]].measures[name]
     margin = equivalence_margin(measure.worst, measure.best)
-    return SeedsCell(tuple(scores.values()), statistics.over_seeds(columns[0], columns[1], margin))
+    return SeedsCell(tuple(scores.values()), statistics.over_seeds(columns[0], columns[1], margin), digests)
 
 
 def no_op(result: Result, baseline: Result) -> bool:

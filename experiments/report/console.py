@@ -11,19 +11,22 @@ import logging
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, TextIO, cast
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from experiments.choices import Choice
 from reer.secrets import redacted
 from reer.text import without_control_characters
+
+if TYPE_CHECKING:
+    from experiments.choices import Choice
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column
@@ -130,6 +133,28 @@ def line(text: str) -> None:
     console.print(escape(text), soft_wrap=True)
 
 
+def paragraph(text: str, indent: str = "") -> None:
+    """A text in lines that fit the terminal; all after the first are indented by two more spaces."""
+    lines = textwrap.wrap(
+        text,
+        console.width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
+    )
+    line("\n".join(lines))
+
+
+def aside(text: str) -> None:
+    """A remark that is no part of the output: it goes to the error stream."""
+    errors.print(escape(text), soft_wrap=True)
+
+
+def document(text: str) -> None:
+    """Output for another program, unchanged but for secrets."""
+    console.file.write(redacted(text))
+
+
 def error(text: str) -> None:
     """An error for the user, without a traceback: the text contains what to do."""
     errors.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
@@ -169,6 +194,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads every installed package
     handler = logging.StreamHandler()
     handler.setFormatter(ShowableFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from evals.benchmark import Measure
 from evals.statistics.equivalence import MARGIN_SHARE
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA
 from evals.statistics.seeds import SeedsDifference
 from experiments.report.compare import SeedsCell
+from experiments.report.measures import Flag
 from experiments.report.published import Published
+from experiments.store.fingerprint import Json
+from experiments.store.metrics import number
 
+LONG = 40  # characters of a setting: longer ones are texts
+SMALLEST_P = 0.0001  # a smaller p-value is not worth its digits
 EQUIVALENCE = f"{100 * MARGIN_SHARE:g} % of the measure's range"
 
 
@@ -22,9 +31,18 @@ def difference_text(difference: Difference | None) -> str:
 
 def change_text(difference: Difference) -> str:
     """`+0.40 [-0.10, +0.90]`: the mean difference and its interval, where there is one."""
-    if difference.low is None or difference.high is None:
-        return f"{difference.mean:+.3g}"
-    return f"{difference.mean:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}]"
+    return interval_text(difference.mean, difference.low, difference.high)
+
+
+def interval_text(mean: float, low: float | None, high: float | None) -> str:
+    """`+0.40 [-0.10, +0.90]`, each number in three digits."""
+    first, *ends = (f"{value:+#.3g}".rstrip(".") for value in (mean, low, high) if value is not None)
+    return f"{first} [{', '.join(ends)}]" if len(ends) == 2 else first
+
+
+def plain_score(value: float) -> str:
+    """`6.214`, `6.000`: a score in four digits, so that those of a column are equally precise."""
+    return f"{value:#.4g}".rstrip(".")
 
 
 def p_text(difference: Difference, prefix: str = "") -> str:
@@ -65,12 +83,69 @@ def finding_text(difference: Difference | None) -> str:
     return f"equivalent {within}" if difference.finding == "equivalent" else "undecided"
 
 
+def brief_score(measure: Measure | None) -> str:
+    """`5.929`, with its coverage where that is incomplete: `5.9 (13/14)`, `withheld (3/14)`, `unscored (0/14)`."""
+    if measure is None:
+        return "not run"
+    cover = "" if measure.scored == measure.total else f" ({measure.scored}/{measure.total})"
+    if measure.value is not None:
+        return f"{plain_score(measure.value)}{cover}"
+    return f"withheld{cover}" if measure.scored else f"unscored{cover}"
+
+
+def brief_finding(difference: Difference) -> str:
+    """`different`, `undecided`, `not tested`: the conclusion, also where there is none."""
+    return finding_text(difference) or "not tested"
+
+
+def brief_reason(difference: Difference) -> str:
+    """`p 0.004`, `p 0.58, detects ≥ 1.8`, `2 items`: the corrected p-value that the conclusion rests on, and where it
+    is open the difference that this many items would show."""
+    if difference.finding is None:
+        return f"{difference.items} items"
+    p = difference.p_equivalent_holm if difference.finding == "equivalent" else difference.p_holm
+    least = difference.minimum_detectable if difference.finding == "undecided" else None
+    return ", ".join(filter(None, ("" if p is None else brief_p(p), "" if least is None else f"detects ≥ {least:.2g}")))
+
+
+def brief_p(p: float) -> str:
+    """`p 0.004`, `p < 0.0001`."""
+    return f"p {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.4f}"
+
+
+def brief_changes(changed: Sequence[str]) -> str:
+    """`search.max_edits 10 → 0`: what an arm changed, without the names of choices whose content is listed."""
+    lines = [re.sub(r": (.*) -> ", r" \1 → ", text, count=1) for text in changed]
+    content = [text for text in lines if not text.split(" ")[0].endswith(".name")]
+    return "; ".join(content or lines)
+
+
+def settings(identity: Mapping[str, Json], path: str = "") -> Iterator[str]:
+    """`temperature 0.5`, `model.kind ScriptedModel`: the settings of a part, without long texts."""
+    for name, value in identity.items():
+        if isinstance(value, dict):
+            yield from settings(value, f"{path}{name}.")
+        elif len(str(value)) <= LONG and (path or name != "kind"):
+            yield f"{path}{name} {value}"
+
+
+def flag_text(flag: Flag) -> str:
+    """`rows 4 vs 10 (0.4×)`: a flagged confound of an arm beside the baseline's."""
+    ratio = "" if flag.ratio is None else f" ({flag.ratio:.2g}×)"
+    return f"{flag.label} {number(flag.here)} vs {number(flag.baseline)}{ratio}"
+
+
 def seeds_text(cell: SeedsCell) -> str:
-    """`5.4 ± 0.2 (3 seeds)`: mean and standard deviation of the scores of the seeds."""
+    """`5.4 ± 0.2 (3 seeds)`: see `mean_text`, with the number of seeds that have a score."""
+    count = len(cell.values)
+    return mean_text(cell) if cell.mean is None else f"{mean_text(cell)} ({count} seed{'s' if count > 1 else ''})"
+
+
+def mean_text(cell: SeedsCell) -> str:
+    """`5.4 ± 0.2`: mean and standard deviation of the scores of the seeds."""
     if cell.mean is None:
         return "withheld"
-    spread = f" ± {cell.deviation:.2g}" if cell.deviation is not None else ""
-    return f"{cell.mean:.4g}{spread} ({len(cell.values)} seed{'s' if len(cell.values) > 1 else ''})"
+    return plain_score(cell.mean) + (f" ± {cell.deviation:.2g}" if cell.deviation is not None else "")
 
 
 def published_text(published: Published | None) -> str:

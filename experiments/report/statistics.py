@@ -1,11 +1,11 @@
-"""Statistics of comparisons, computed once and kept beside the runs: their libraries take seconds to import."""
+"""What a comparison computes, computed once and kept beside the runs: the libraries take seconds to import."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from reer.files import adapter, write_json
 
-Kept = dict[str, list[dict[str, object]]]  # the fields of differences by the hash of what they come from
+Kept = dict[str, list[dict[str, object]]]  # the fields of what was computed, by the hash of what it comes from
 
 
 class Statistics:
@@ -48,6 +48,14 @@ class Statistics:
             difference = difference_over_seeds(arm, baseline, margin=margin)
             self._keep(key, [difference] if difference else [])
         return next((SeedsDifference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
+
+    def parts(self, of: Sequence[str], compute: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+        """The fingerprints of the parts of a configuration that is identified by these texts."""
+        key = _key("parts", list(of))
+        if key not in self.kept:
+            self.kept[key] = [dict(compute())]
+            self.changed = True
+        return {part: str(value) for part, value in self.kept[key][0].items()}
 
     def _keep(self, key: str, differences: Sequence[Difference]) -> None:
         self.kept[key] = [asdict(d) for d in differences]

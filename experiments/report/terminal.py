@@ -1,22 +1,177 @@
-"""Arms side by side in the terminal."""
+"""Arms side by side in the terminal: the answer on one screen, and on request everything behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 from evals.statistics.paired import Difference
 from experiments.report import formatting
-from experiments.report.compare import Comparison, SeedsComparison
-from experiments.report.console import line, table, table_by_arms
+from experiments.report.compare import Arm, Comparison, SeedsComparison
+from experiments.report.console import (
+    NAME_WIDTH,
+    PADDING,
+    console,
+    folded,
+    line,
+    paragraph,
+    parts,
+    table,
+    table_by_arms,
+)
+from experiments.report.exports.where import Source
 from experiments.report.tables import ProbeTable, confound_table, probe_tables
 from experiments.stages.evaluation import score_text
+from experiments.store.metrics import counts
+
+MEASURE_WIDTH = 16  # characters of a measure's name at the head of a column
+
+
+@dataclass(frozen=True)
+class ShownArm:
+    """One arm of the short form, at one seed or over several: by measure its score as text, and its difference."""
+
+    arm: Arm
+    scores: Mapping[str, str]
+    differences: Mapping[str, Difference | None]
 
 
 def comparison(compared: Comparison) -> None:
-    """Arms side by side: scores with paired differences, confounds, probes, changed configuration, cautions, and the
-    comparison over seeds."""
+    """The short form: a table of scores and differences, then for each arm what was found, what was changed and which
+    confounds are flagged. Seeds that are repetitions are shown once, together."""
+    over = compared.over_seeds
+    if over is not None and over.arms:
+        seeds = ", ".join(map(str, over.seeds))
+        shown = [
+            ShownArm(
+                row.last,
+                {name: formatting.mean_text(cell) for name, cell in row.cells.items()},
+                {name: cell.difference for name, cell in row.cells.items()},
+            )
+            for row in over.arms
+        ]
+        _brief(compared, over, shown, f"{over.scale}, mean ± deviation over seeds {seeds}")
+    elif not compared.is_repetition:
+        shown = [
+            ShownArm(
+                arm,
+                {name: formatting.brief_score(cell.measure) for name, cell in arm.cells.items()},
+                {name: cell.difference for name, cell in arm.cells.items()},
+            )
+            for arm in compared.arms
+        ]
+        _brief(compared, compared, shown, f"{compared.scale}, seed {compared.seed}")
+
+
+def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Sequence[ShownArm], title: str) -> None:
+    same = [name for name in family.measures if _is_the_same_everywhere(name, shown)]
+    measures = [name for name in family.measures if name not in same]
+    _scores(f"{title}: {len(shown)} arm{'' if len(shown) == 1 else 's'}", measures, shown)
+    if compared.baseline_note:
+        paragraph(compared.baseline_note)
+    if same:
+        values = ", ".join(f"{name} {shown[0].scores[name]}" for name in same)
+        paragraph(f"the same in every arm, not shown: {values}")
+    line("")
+    for arm in shown:
+        _about(arm, measures, shown[0].arm.name)
+    line("")
+    if shown[0].arm.is_baseline and measures:
+        paragraph(_legend(shown[0].arm.name, measures, family))
+    for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
+        paragraph(text)
+    paragraph("more (coverage, all confounds, hygiene, judge, each seed): reer compare --all")
+
+
+def _is_the_same_everywhere(name: str, shown: Sequence[ShownArm]) -> bool:
+    """Whether a measure has one value in all arms, so that it says nothing about them."""
+    untested = all((d := arm.differences[name]) is None or d.p is None for arm in shown)
+    return len(shown) > 1 and untested and len({arm.scores[name] for arm in shown}) == 1
+
+
+def _scores(title: str, measures: Sequence[str], shown: Sequence[ShownArm]) -> None:
+    """Rows of arms; for each measure its score, the published one where there is one, and the difference. As many
+    measures side by side as fit."""
+    columns = {name: list(_columns(name, shown)) for name in measures}
+    widths = [sum(map(_width, columns[name])) + PADDING * (len(columns[name]) - 1) for name in measures]
+    names = [arm.arm.name for arm in shown]
+    left = max(_width([folded(name, NAME_WIDTH)]) for name in names)
+    if not measures:
+        paragraph(title)
+    for part in parts(widths, console.width - left):
+        cells = [column for name in measures[part] for column in columns[name]]
+        rows = list(zip(names, *(texts for _, *texts in cells), strict=True))
+        table(title, ("arm", *(head for head, *_ in cells)), rows)
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(len(text) for cell in column for text in cell.split("\n"))
+
+
+def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
+    """The columns of a measure: a head, then a text for each arm."""
+    yield (folded(name, MEASURE_WIDTH), *(arm.scores[name] for arm in shown))
+    published = [cell.published if (cell := arm.arm.cells.get(name)) else None for arm in shown]
+    if any(published):
+        yield ("paper", *(f"{entry.value:.4g}" if entry else "" for entry in published))
+    if any(arm.differences[name] for arm in shown):
+        changes = (arm.differences[name] for arm in shown)
+        yield ("difference", *(formatting.change_text(change) if change else "" for change in changes))
+
+
+def _about(shown: ShownArm, measures: Sequence[str], base: str) -> None:
+    """What was found of an arm, what was changed, and what else differs."""
+    arm = shown.arm
+    found = _found(shown, measures)
+    details = {
+        "changed": formatting.brief_changes(arm.changed),
+        "without effect": f"trained on the same tokens as {base}: this ablation changed nothing" if arm.no_op else "",
+        "confounds": ", ".join(map(formatting.flag_text, arm.flags)),
+        "also called": ", ".join(arm.aliases),
+    }
+    if found or any(details.values()):
+        paragraph(f"{arm.name}: {found}" if found else arm.name)
+    for label, text in details.items():
+        if text:
+            paragraph(f"{label}: {text}", "  ")
+
+
+def _found(shown: ShownArm, measures: Sequence[str]) -> str:
+    """The conclusions for an arm: of one measure with its difference, of several by what was concluded."""
+    found = {name: difference for name in measures if (difference := shown.differences[name])}
+    if len(measures) == 1:
+        return ", ".join(map(_one_finding, found.values()))
+    groups: dict[str, list[str]] = {}
+    for name, difference in found.items():
+        text = f"{name} ({formatting.brief_reason(difference)})"
+        groups.setdefault(formatting.brief_finding(difference), []).append(text)
+    return "; ".join(f"{finding}: {', '.join(texts)}" for finding, texts in groups.items())
+
+
+def _one_finding(difference: Difference) -> str:
+    change = f"{formatting.change_text(difference)}, " if difference.finding == "different" else ""
+    return f"{change}{formatting.brief_finding(difference)} ({formatting.brief_reason(difference)})"
+
+
+def _legend(base: str, measures: Sequence[str], family: Comparison | SeedsComparison) -> str:
+    sizes = {name: family.family(name) for name in measures}
+    arms = ", ".join(f"{count} ({name})" for name, count in sizes.items())
+    over = "new seeds and items" if isinstance(family, SeedsComparison) else "paired items"
+    return (
+        f"difference: from {base}, mean and 95 % interval over {over}; p: corrected by Holm for the number of arms, "
+        f"{arms if len(set(sizes.values())) > 1 else sizes[measures[0]]}; detects: what this many items show in four "
+        "of five cases"
+    )
+
+
+def details(compared: Comparison) -> None:
+    """Everything behind the short form: scores with coverage, p-values and sample sizes, confounds, probes, changed
+    configuration, and each measure over seeds."""
     base = compared.arms[0].name
     for name in compared.measures:
         _measure(compared, name)
-    line(
+    paragraph(
         f"score: value (scored/all items, and its bounds where some are missing); difference: paired with {base}, 95 % "
         "interval; p (corrected by Holm for all arms); n: items, ≥ the difference they can detect; equivalent: within "
         f"{formatting.EQUIVALENCE}"
@@ -27,12 +182,7 @@ def comparison(compared: Comparison) -> None:
         _probe(probe)
     for arm in compared.arms:
         for changed in arm.changed:
-            line(f"{arm.name}: {changed}")
-    for arm in compared.arms:
-        if arm.no_op:
-            line(f"{arm.name}: trained on the same tokens as {base}: this ablation changed nothing")
-    for caution in compared.cautions:
-        line(caution)
+            paragraph(f"{arm.name}: {changed}")
     if compared.over_seeds:
         _over_seeds(compared.over_seeds)
 
@@ -71,13 +221,11 @@ def _over_seeds(compared: SeedsComparison) -> None:
         head = ("arm", "mean ± sd", "difference", "p", "n", "conclusion")
         table(f"{name}, scale {compared.scale}, over seeds {seeds}", head, rows)
     if compared.arms:
-        line(
+        paragraph(
             f"mean ± standard deviation between seeds; difference from {compared.arms[0].name}, interval and p for new "
             "seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
             "difference that this many seeds and items can detect"
         )
-    for reason in compared.left_out:
-        line(reason)
 
 
 def _probe(probe: ProbeTable) -> None:
@@ -85,6 +233,40 @@ def _probe(probe: ProbeTable) -> None:
     if differing:
         table_by_arms(probe.title, probe.arms, [(label, *cells) for label, cells in differing])
     if same:
-        line(f"{probe.title}, the same in all arms: {'; '.join(same)}")
+        paragraph(f"{probe.title}, the same in all arms: {'; '.join(same)}")
     for note in probe.notes:
-        line(note)
+        paragraph(note)
+
+
+def source(found: Source) -> None:
+    """What produced a number."""
+    missing = f"; unscored: {counts(found.unscored)}" if found.unscored else ""
+    for measure in found.measures:
+        score = "withheld" if measure.value is None else formatting.plain_score(measure.value)
+        paragraph(f"{found.run} {measure.name} {score}, {measure.scored} of {measure.total} items scored{missing}")
+    rows = [(origin.step, Path(origin.folder).name, origin.build) for origin in found.origins]
+    table("comes from these stage results, the last with the scores", ("stage", "folder in store/STAGE", "build"), rows)
+    made = [origin.provenance for origin in found.origins]
+    packages = (f"{name} {version}" for by in made for name, version in by.packages.items())
+    facts = {
+        "judge": ", ".join(formatting.settings(found.judge)),
+        "answered as": ", ".join(found.judge_served),
+        "commit": _commits(found),
+        "code": ", ".join(dict.fromkeys([*(f"python {by.python}" for by in made), *packages])),
+        "machine": ", ".join(dict.fromkeys(by.platform for by in made)),
+        "scores": f"sha256 {found.digest}",
+        "read": ", ".join(found.files),
+    }
+    for label, text in facts.items():
+        if text:
+            paragraph(f"{label}: {text}")
+    line(f"repeat: {found.command}")
+
+
+def _commits(found: Source) -> str:
+    """The commit of the code, with the stages it made where there were several."""
+    stages: dict[str, list[str]] = {}
+    for origin in found.origins:
+        stages.setdefault(origin.provenance.git or "unknown", []).append(origin.step)
+    several = len(stages) > 1
+    return ", ".join(f"{git} ({', '.join(steps)})" if several else git for git, steps in stages.items())

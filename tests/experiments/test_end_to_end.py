@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -156,6 +157,34 @@ def test_the_summary_says_what_happened(sweep: Path) -> None:
     done = reer(sweep, "run", "scale=smoke")
     for words in ("refine", "edits accepted", "writing/quality", "(14/14)", "W&B run", "HTML report", "loss"):
         assert words in done.text, words
+
+
+def test_compare_is_one_screen_in_the_order_of_the_sweep(sweep: Path) -> None:
+    lines = finished(sweep, "compare").out.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[4:10]] == list(ARMS)
+    assert re.search(r"trained tokens \d+ vs \d+ \(0\.\d+×\)", " ".join(" ".join(lines).split()))
+    everything = finished(sweep, "compare", "--all").text
+    for words in ("looping answers", "repeated verdicts", "perplexity"):
+        assert words in everything, words
+        assert words not in " ".join(lines), words
+
+
+def test_compare_and_table_in_other_forms_agree_with_where(sweep: Path, tmp_path: Path) -> None:
+    (data,) = json.loads(finished(sweep, "compare", "short_trajectories", "--json").out)
+    assert [arm["arm"] for arm in data["arms"]] == ["full", "short_trajectories"]
+    cell = data["cells"][2]
+    (found,) = json.loads(finished(sweep, "where", *cell["digests"], "--json").out)
+    assert found["run"] == "short_trajectories/smoke/s0"
+    assert found["measures"][0]["value"] == cell["score"]
+    assert [origin["step"] for origin in found["origins"]][-2:] == ["generate:writing", "grade:writing"]
+    finished(sweep, "table", "--out", str(tmp_path / "card.md"))
+    assert cell["digests"][0] in (tmp_path / "card.md").read_text()
+    shown = finished(sweep, "where", "full/smoke/s0", "writing/quality").out
+    assert max(len(line) for line in shown.splitlines() if not line.startswith("repeat:")) <= 80
+    for words in ("14 of 14 items scored", "scores.json", "reer rerun full/smoke/s0", "scripted", "torch"):
+        assert words in shown, words
 
 
 def test_compare_shows_every_arm_with_what_changed(sweep: Path) -> None:

@@ -1,13 +1,11 @@
 """Arms side by side: the content and the limits of the tables."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from evals.benchmark import Measure
 from evals.judging.reliability import AnchorScores, NullAnswerScore
 from evals.statistics.agreement import Agreement
 from experiments.report import console as show
@@ -16,88 +14,15 @@ from experiments.report.compare import Comparison, compare
 from experiments.report.page.page import write_html
 from experiments.report.published import table
 from experiments.report.tables import probe_tables
-from experiments.stages.evaluation import GenerateMetrics, GradeMetrics, score_text
+from experiments.stages.evaluation import score_text
 from experiments.stages.probes import ReliabilityMetrics
-from experiments.stages.training import RenderMetrics
 from experiments.store.metrics import StageMetrics
-from experiments.store.runs import Result, StepResult
+from experiments.store.runs import Result
 from experiments.store.step import StepName
 from reer.errors import InputError
-from tests.fakes.stages import recorded
+from tests.fakes.results import GRADE, graded, grades, measure, result, step, varied
 
-SCORES = {"a": 1.0, "b": 3.0, "c": 4.0}
-RENDER, GRADE, RELIABILITY = StepName("render"), StepName("grade", "writing"), StepName("reliability", "writing")
-
-
-def measure(value: float | None, name: str = "writing/quality", **changes: Any) -> Measure:
-    """A measure whose range is unknown."""
-    benchmark, metric = name.split("/")
-    fields: dict[str, Any] = {"value": value, "mean_of_scored": 3.0, "low": 1, "high": 9, "scored": 3, "total": 3}
-    return Measure(benchmark=benchmark, metric=metric, **fields | changes)
-
-
-def step(metrics: StageMetrics, path: Path | str = "") -> StepResult:
-    return StepResult("f", "b", path, asdict(cast(Any, metrics)))
-
-
-def rendered() -> RenderMetrics:
-    return RenderMetrics(
-        rows=3,
-        dropped={},
-        trained_tokens=30,
-        masked_tokens=9,
-        truncated_rows=0,
-        longest_row_tokens=13,
-        median_row_tokens=13,
-        row_tokens={"<= 16": 3},
-    )
-
-
-def grades(*measures: Measure) -> GradeMetrics:
-    return GradeMetrics(
-        measures=measures,
-        unscored={},
-        asked_again=0,
-        official={},
-        judgements=3,
-        judgements_asked_here=3,
-        judge_tokens_read=1,
-        judge_tokens_written=1,
-        judge_usd=0.0,
-        judge_usd_paid_here=0.0,
-        judge_seconds_median=None,
-        judge_served=(),
-    )
-
-
-def generated(truncated: int) -> GenerateMetrics:
-    return GenerateMetrics(
-        rows=9, empty_answers=truncated, truncated=truncated, unclosed_thinking=0, with_thinking=0, mean_tokens=9.0
-    )
-
-
-def result(
-    root: Path, name: str, rows: str = "same", value: float | None = 3.0, cut: tuple[int, ...] = (), **parts: Any
-) -> Result:
-    """A run with one graded benchmark, generated ones with `cut` truncated answers, and its training rows."""
-    folders = {name_: root / name / name_.stage for name_ in (RENDER, GRADE)}
-    for folder in folders.values():
-        folder.mkdir(parents=True)
-    (folders[RENDER] / "rows.jsonl").write_text(rows)
-    (folders[GRADE] / "scores.json").write_text(json.dumps({"quality": SCORES}))
-    recorded(folders[GRADE])
-    steps = {RENDER: step(rendered(), folders[RENDER]), GRADE: step(grades(measure(value)), folders[GRADE])}
-    steps |= {StepName("generate", f"b{number}"): step(generated(truncated)) for number, truncated in enumerate(cut)}
-    return Result(
-        name=name,
-        scale="smoke",
-        seed=0,
-        baseline="full",
-        caution="",
-        identity={"search": "x", "judge": "j", **parts},
-        steps=steps,
-        tracked=None,
-    )
+RELIABILITY = StepName("reliability", "writing")
 
 
 def test_an_arm_that_trained_on_the_tokens_of_the_baseline_is_reported(tmp_path: Path) -> None:
@@ -134,30 +59,6 @@ def test_a_withheld_headline_has_no_difference(tmp_path: Path) -> None:
     (other,) = compare([result(tmp_path / "other", "full", value=None), result(tmp_path / "other", "arm")])
     assert [arm.is_baseline for arm in other.arms] == [True, False]
     assert all(arm.cells["writing/quality"].difference is None for arm in other.arms)
-
-
-def graded(
-    root: Path,
-    name: str,
-    scores: dict[str, float],
-    seed: int = 0,
-    scale: str = "smoke",
-    of: str = "writing/quality",
-    **more: Any,
-) -> Result:
-    """A run whose one measure has these scores, range 1 to 10."""
-    made = result(root / f"{scale}-s{seed}", name)
-    mean = sum(scores.values()) / len(scores)
-    changes = {"total": len(scores), "scored": len(scores), "worst": 1.0, "best": 10.0, **more}
-    folder = Path(made.steps[GRADE].path)
-    (folder / "scores.json").write_text(json.dumps({of.split("/")[1]: scores}))
-    recorded(folder)
-    steps = {GRADE: step(grades(measure(mean, of, **changes)), folder), RENDER: made.steps[RENDER]}
-    return replace(made, seed=seed, scale=scale, steps=steps, identity={**made.identity, "seed": seed})
-
-
-def varied(by: float, noise: float = 0.0, items: int = 40) -> dict[str, float]:
-    return {f"i{n:02d}": 5.0 + n % 4 + by + noise * (n % 3 - 1) for n in range(items)}
 
 
 def findings(comparison: Comparison) -> dict[str, str]:
@@ -299,6 +200,7 @@ def test_the_page_and_the_terminal_show_everything_and_escape_model_text(
         assert text in page, text
     for comparison in comparisons:
         terminal.comparison(comparison)
+        terminal.details(comparison)
     printed = capsys.readouterr().out
     for text in ("alert('a judge", "null answer", "over seeds 0, 1", "39/40,", "different"):
         assert text in printed, text

@@ -1,0 +1,125 @@
+"""Which runs are compared, in which order, under which name, and with which baseline.
+
+Names are what people ask for and read. What a run is, is decided by its identity: two names of one experiment are one
+arm, and the baseline is the run that is configured like it, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments.report.statistics import Statistics
+from experiments.store.fingerprint import fingerprint
+from experiments.store.runs import Result
+from reer.errors import InputError, near
+
+
+def selected(
+    results: Sequence[Result], names: Sequence[str] = (), seed: int | None = None, baseline: str | None = None
+) -> list[Result]:
+    """The runs that are asked for, in that order, and those they are compared with; without names all, as they were
+    started. A name is that of an arm, or of its run at one scale and seed (`full`, `full/smoke`, `full/smoke/s1`).
+    Raises InputError for a name that no run has, and where there is no run."""
+    found = [result for result in in_order_of_start(results) if seed in (None, result.seed)]
+    if not found:
+        at_seed = "" if seed is None else f" with seed {seed}"
+        raise InputError(f"nothing to compare: no run has finished here{at_seed}; start one with `reer run`")
+    against = named(found, baseline) if baseline else []
+    if not names:
+        return found
+    asked = list({id(result): result for name in names for result in named(found, name)}.values())
+    places = {(result.scale, result.seed) for result in asked}
+    compared_with = against or [r for r in found if r.name in {result.baseline for result in asked}]
+    others = [r for r in compared_with if (r.scale, r.seed) in places and r not in asked]
+    return [*others, *asked]
+
+
+def named(results: Sequence[Result], name: str) -> list[Result]:
+    """The runs of a name. Raises InputError where there is none, with the nearest name."""
+    found = [result for result in results if f"{result.run_name}/".startswith(f"{name}/")]
+    if not found:
+        known = [*dict.fromkeys(result.name for result in results), *(result.run_name for result in results)]
+        raise InputError(
+            f"no finished run is called {name!r}{near(name, known)}; `reer status` lists the runs that exist"
+        )
+    return found
+
+
+def in_order_of_start(results: Sequence[Result]) -> list[Result]:
+    """Runs in the order in which they were first started, which is that of their sweep."""
+    return sorted(results, key=_started)
+
+
+def _started(result: Result) -> int:
+    """The time of the oldest of the run's own files, in nanoseconds."""
+    return min((file.stat().st_mtime_ns for file in result.folder.glob("*.json")), default=0) if result.folder else 0
+
+
+def arm_names(results: Sequence[Result], first: Sequence[str]) -> dict[str, str]:
+    """Run name -> the name of its arm, for the runs of one scale. Runs whose steps are equal at each seed that they
+    share are one arm, named as in `first`, else as the earliest."""
+    runs: dict[str, dict[int, Result]] = {}
+    for result in sorted(results, key=lambda result: result.name not in first):
+        runs.setdefault(result.name, {})[result.seed] = result
+    arms: dict[str, str] = {}
+    for name, by_seed in runs.items():
+        same = (arm for arm in arms.values() if _equal(by_seed, runs[arm]))
+        arms[name] = next(same, name)
+    return arms
+
+
+def _equal(one: Mapping[int, Result], other: Mapping[int, Result]) -> bool:
+    shared = one.keys() & other.keys()
+    return bool(shared) and all(one[seed].steps == other[seed].steps for seed in shared)
+
+
+def baseline_name(results: Sequence[Result]) -> str:
+    """The name of the baseline of runs at one scale: with the overrides that all of them share."""
+    common = set.intersection(*(set(result.name.split("+")[1:]) for result in results))
+    return "+".join([results[0].baseline, *sorted(common)])
+
+
+def baseline_of(results: Sequence[Result], wanted: str | None, statistics: Statistics) -> Result | None:
+    """The baseline of runs at one scale and seed: the one called `wanted`, else that of the baseline's name, else the
+    one that is configured like the baseline in every part in which these runs differ."""
+    name = wanted or baseline_name(results)
+    of_name = next((result for result in results if result.name == name), None)
+    if of_name or wanted or len(results) < 2:
+        return of_name
+    parts = [{part: fingerprint(value) for part, value in result.identity.items()} for result in results]
+    differing = {part for of_run in parts for part in of_run if len({other.get(part) for other in parts}) > 1}
+    composed = _composed_parts(results[0], statistics)
+    compared = differing - {"name"}
+    if not composed or not compared:
+        return None
+    alike = (r for r, own in zip(results, parts, strict=True) if all(own.get(k) == composed.get(k) for k in compared))
+    return next(alike, None)
+
+
+def _composed_parts(result: Result, statistics: Statistics) -> Mapping[str, str]:
+    """Part -> fingerprint of the baseline of a run as it is configured now, kept with the statistics because composing
+    takes a second; empty where the baseline cannot be composed."""
+    from experiments.choices import conf_folders
+
+    try:
+        files = [file for folder in conf_folders() for file in sorted(folder.rglob("*.yaml"))]
+    except InputError:
+        return {}
+    configuration = hashlib.sha256(b"\x1e".join(file.read_bytes() for file in files)).hexdigest()
+    return statistics.parts([result.baseline, result.scale, configuration], lambda: _compose(result))
+
+
+def _compose(result: Result) -> Mapping[str, str]:
+    from experiments.config import compose_one, experiment_from
+    from experiments.revisions import pinned
+    from experiments.store.runs import identity_of
+
+    root = result.folder.parents[3] if result.folder else Path()
+    try:
+        plan = compose_one([f"experiment={result.baseline}", f"scale={result.scale}"])
+        identity = identity_of(experiment_from(pinned(plan, root)))
+    except InputError:
+        return {}
+    return {part: fingerprint(value) for part, value in identity.items()}

@@ -1,0 +1,273 @@
+"""Which arms are compared, with which baseline and in which order, and the short form in the terminal."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.config import compose_one, experiment_from
+from experiments.report import terminal
+from experiments.report.arms import selected
+from experiments.report.compare import Comparison, compare
+from experiments.report.measures import Flag
+from experiments.store.fingerprint import Json
+from experiments.store.runs import Result, identity_of
+from experiments.store.step import StepName
+from reer.errors import InputError
+from tests.fakes.results import GRADE, generated, graded, grades, measure, result, step, varied
+from tests.fakes.stages import recorded
+
+MEASURE = "writing/quality"
+
+
+def alias(run: Result, name: str) -> Result:
+    """The same experiment under another name."""
+    return replace(run, name=name, identity={**run.identity, "name": name})
+
+
+def arms(root: Path, *names: str, seeds: Sequence[int] = (0,)) -> list[Result]:
+    """Runs whose scores differ, the later the better."""
+    return [graded(root, name, varied(0.5 * n, 0.5 * n), seed) for seed in seeds for n, name in enumerate(names)]
+
+
+@pytest.fixture(scope="module")
+def composed() -> Mapping[str, Json]:
+    """The identity of the baseline at smoke scale."""
+    return identity_of(experiment_from(compose_one(["scale=smoke"])))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, composed: Mapping[str, Json]) -> Path:
+    """A file of statistics that holds the composed baseline."""
+    root = tmp_path_factory.mktemp("kept")
+    compare(crossed(root, composed, iterative=10, single_pass=0))
+    return root / "runs/statistics.json"
+
+
+def crossed(root: Path, composed: Mapping[str, Json], **edits: int) -> list[Result]:
+    """The runs of `-m search=…`, with the number of edits of each search."""
+    runs = []
+    for n, (search, most) in enumerate(edits.items()):
+        run = graded(root, f"full+search={search}", varied(0.5 * n, 0.5 * n))
+        own = {"kind": "SegmentSearch", "max_edits": most, "n_candidates": 2}
+        identity: dict[str, Json] = {**composed, "name": run.name, "search": own if most != 10 else composed["search"]}
+        runs.append(replace(run, identity=identity, folder=root / "runs" / run.run_name))
+    (root / "runs").mkdir()
+    return runs
+
+
+def names_of(comparison: Comparison) -> list[str]:
+    return [arm.name for arm in comparison.arms]
+
+
+def printed(comparisons: Sequence[Comparison], capsys: pytest.CaptureFixture[str]) -> str:
+    for comparison in comparisons:
+        terminal.comparison(comparison)
+    return capsys.readouterr().out
+
+
+def test_a_sweep_over_a_part_finds_its_baseline_by_identity(
+    tmp_path: Path,
+    composed: Mapping[str, Json],
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = crossed(tmp_path, composed, single_pass=0, iterative=10)
+    shutil.copy(kept, tmp_path / "runs")
+    monkeypatch.delattr("experiments.config.compose_one")  # the kept baseline is used
+    (comparison,) = compare(runs)
+    assert names_of(comparison) == ["full+search=iterative", "full+search=single_pass"]
+    assert [arm.is_baseline for arm in comparison.arms] == [True, False]
+    assert comparison.arms[1].cells[MEASURE].difference is not None
+    assert "configured like full" in printed([comparison], capsys)
+
+
+def test_without_any_baseline_the_table_says_what_to_do(
+    tmp_path: Path, composed: Mapping[str, Json], kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = crossed(tmp_path, composed, single_pass=0, short=3)
+    shutil.copy(kept, tmp_path / "runs")
+    (comparison,) = compare(runs)
+    assert comparison.baseline is None
+    text = " ".join(printed([comparison], capsys).split())
+    assert "no baseline: none of these runs is configured like full" in text
+    assert "reer run experiment=full scale=smoke seed=0" in text
+    assert "--baseline" in text
+
+
+def test_a_baseline_that_cannot_be_composed_is_none(tmp_path: Path, composed: Mapping[str, Json]) -> None:
+    runs = crossed(tmp_path, composed, iterative=10, single_pass=0)
+    (comparison,) = compare([replace(run, scale="unknown") for run in runs])
+    assert comparison.baseline is None
+
+
+def test_any_arm_can_be_the_baseline(tmp_path: Path) -> None:
+    (comparison,) = compare(arms(tmp_path, "full", "a", "b"), baseline="b")
+    assert names_of(comparison) == ["b", "full", "a"]
+    assert comparison.arms[0].is_baseline
+    (missing,) = compare(arms(tmp_path / "other", "full", "a"), baseline="b")
+    assert missing.baseline is None
+    assert "b has no finished run at scale smoke, seed 0" in missing.baseline_note
+
+
+def test_overrides_that_all_arms_share_belong_to_the_baseline(tmp_path: Path) -> None:
+    (comparison,) = compare(arms(tmp_path, "other+source=jsonl", "full+source=jsonl"))
+    assert names_of(comparison) == ["full+source=jsonl", "other+source=jsonl"]
+    assert comparison.baseline_note == ""
+
+
+def test_two_names_of_one_experiment_are_one_arm_and_one_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, arm, other = arms(tmp_path, "full", "no_iterative_search", "other")
+    runs = [alias(full, "full+search=iterative"), full, arm, alias(arm, "full+search=single_pass"), other]
+    (comparison,) = compare(runs)
+    assert [(a.name, a.aliases) for a in comparison.arms] == [
+        ("full", ("full+search=iterative",)),
+        ("no_iterative_search", ("full+search=single_pass",)),
+        ("other", ()),
+    ]
+    assert comparison.family(MEASURE) == 2
+    alone = compare([full, arm, other])[0].arms[1].cells[MEASURE].difference
+    together = comparison.arms[1].cells[MEASURE].difference
+    assert alone == together, "an alias does not enlarge the family of the correction"
+    text = printed([comparison], capsys)
+    assert "also called: full+search=single_pass" in text
+    assert "corrected by Holm for the number of arms, 2;" in " ".join(text.split())
+
+
+def test_a_name_that_exists_at_one_seed_only_is_still_an_alias_over_seeds(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full", "arm", seeds=(0, 1))
+    runs = [alias(run, "arm-again") if (run.name, run.seed) == ("arm", 1) else run for run in runs]
+    runs.append(alias(runs[1], "arm-again"))
+    over = compare(runs)[-1].over_seeds
+    assert over is not None
+    assert [arm.name for arm in over.arms] == ["full", "arm"]
+
+
+def test_the_family_is_the_arms_that_are_shown(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full", "a", "b", "c")
+    p = [compare(some)[0].arms[1].cells[MEASURE].difference for some in (runs, runs[:2])]
+    assert [d and d.p_holm and d.p and round(d.p_holm / d.p) for d in p] == [3, 1]
+
+
+def on_disk(runs: Sequence[Result], root: Path) -> list[Result]:
+    """The runs with folders that were written in the given order, by name."""
+    placed = []
+    for n, run in enumerate(runs):
+        folder = root / "runs" / run.run_name
+        folder.mkdir(parents=True)
+        for file in ("plan.json", "result.json"):
+            (folder / file).write_text("{}")
+            os.utime(folder / file, (1000 + n, 1000 + n))
+        placed.append(replace(run, folder=folder))
+    return sorted(placed, key=lambda run: run.name)
+
+
+def test_arms_are_in_the_order_of_their_sweep_or_of_the_names(tmp_path: Path) -> None:
+    runs = on_disk(arms(tmp_path, "full", "z", "a", "m"), tmp_path)
+    assert [run.name for run in selected(runs)] == ["full", "z", "a", "m"]
+    assert [run.name for run in selected(runs, ["m", "full", "a"])] == ["m", "full", "a"]
+    (runs[0].folder or tmp_path).joinpath("plan.json").write_text("{}")
+    assert [run.name for run in selected(runs)] == ["full", "z", "a", "m"], "a rerun does not move an arm"
+
+
+def test_an_arm_that_is_asked_for_comes_with_its_baseline(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full", "a", "b", seeds=(0, 1))
+    assert [run.run_name for run in selected(runs, ["a/smoke/s1"])] == ["full/smoke/s1", "a/smoke/s1"]
+    assert [run.run_name for run in selected(runs, ["a"], seed=0)] == ["full/smoke/s0", "a/smoke/s0"]
+    assert [run.name for run in selected(runs, ["a"], seed=0, baseline="b")] == ["b", "a"]
+
+
+def test_an_unknown_name_or_seed_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full", "no_iterative_search")
+    with pytest.raises(InputError, match="did you mean no_iterative_search"):
+        selected(runs, ["no_iterative_serch"])
+    with pytest.raises(InputError, match="did you mean full"):
+        selected(runs, [], baseline="ful")
+    with pytest.raises(InputError, match="with seed 7"):
+        selected(runs, seed=7)
+
+
+@pytest.mark.parametrize(("cut", "flagged"), [((1,), False), ((2,), True)])
+def test_a_share_of_answers_is_flagged_beyond_a_fifth(tmp_path: Path, cut: tuple[int, ...], flagged: bool) -> None:
+    """Of nine answers."""
+    (comparison,) = compare([result(tmp_path, "full", cut=(0,)), result(tmp_path, "arm", cut=cut)])
+    truncated = [flag for flag in comparison.arms[1].flags if flag.label == "truncated answers"]
+    assert truncated == ([Flag("truncated answers", 2, 0)] if flagged else [])
+    assert comparison.arms[0].flags == ()
+
+
+def test_the_short_form_shows_flags_changes_and_findings_but_no_constant_measure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, arm, same = arms(tmp_path, "full", "arm", "same")
+    arm = replace(arm, identity={**arm.identity, "search": "y"})
+    runs = [
+        replace(run, steps={**run.steps, StepName("generate", "b"): step(generated(empty))})
+        for run, empty in ((full, 0), (arm, 9))
+    ]
+    text = " ".join(printed(compare([*runs, same]), capsys).split())
+    assert "arm: different (p" not in text
+    assert 'changed: search "x" → "y"' in text
+    assert "confounds: truncated answers 9 vs 0, empty answers 9 vs 0" in text
+    assert "looping" not in text
+    (constant,) = compare([graded(tmp_path / "c", name, varied(0)) for name in ("full", "arm")])
+    assert f"the same in every arm, not shown: {MEASURE} 6.500" in printed([constant], capsys)
+
+
+def test_findings_are_in_words_with_the_corrected_p_and_what_could_be_detected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {"full": varied(0), "worse": varied(-1, 0.5), "noisy": varied(0.1, 1.5), "same": varied(0, 0.1)}
+    text = printed(compare([graded(tmp_path, name, s) for name, s in scores.items()]), capsys)
+    assert "worse: -1.01 [-1.15, -0.868], different (p 0.003)" in text
+    assert "noisy: undecided (p 1, detects ≥ 0.57)" in text
+    assert "same: equivalent within ±0.225 (p < 0.0001)" in text
+
+
+def test_seeds_are_shown_once_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [*arms(tmp_path, "full", "treated", seeds=(0, 1)), *arms(tmp_path, "once", seeds=(0,))]
+    text = printed(compare(runs), capsys)
+    assert "over seeds 0, 1: 2 arms" in text
+    assert text.count("difference: from full") == 1
+    assert "once: left out of the comparison over seeds" in text
+    earlier = [*runs, *arms(tmp_path / "more", "full", seeds=(2,))]
+    assert "\ntreated: " in printed(compare(earlier), capsys), "an arm without the last seed is shown, too"
+
+
+def with_measures(run: Result, root: Path, count: int) -> Result:
+    """The run with further measures of the same benchmark that have the same scores."""
+    folder = root / f"{count}-{run.name}"
+    folder.mkdir()
+    scores = json.loads((run.steps[GRADE].path / "scores.json").read_text())["quality"]
+    names = ["quality", *(f"criterion_{n}" for n in range(count))]
+    (folder / "scores.json").write_text(json.dumps(dict.fromkeys(names, scores)))
+    recorded(folder)
+    measures = (measure(6.0, f"writing/{name}", worst=1.0, best=10.0, scored=40, total=40) for name in names)
+    return replace(run, steps={**run.steps, GRADE: step(grades(*measures), folder)})
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_the_short_form_fits_the_terminal_also_with_many_measures_and_long_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    from experiments.report.console import console
+
+    monkeypatch.setattr(console, "width", columns)
+    names = ["full", "no_reflection_tokens+trajectory=no_long+categories=no_literature_arts", "short_trajectories"]
+    runs = arms(tmp_path, *names)
+    runs[1] = replace(runs[1], identity={**runs[1].identity, "search": "y" * 50, "data": "z" * 50})
+    wide = printed(compare([with_measures(run, tmp_path, 4) for run in runs]), capsys)
+    assert max(map(len, wide.splitlines())) <= columns
+    assert wide.count("smoke, seed 0: 3 arms") == {60: 5, 80: 5, 140: 3}[columns]
+    assert columns < 80 or "[+0.352, +0.632]" in wide, "intervals stay whole"
+    assert "short_trajectories: different: writing/quality (p 0.002)," in " ".join(wide.split())
+    text = printed(compare(runs), capsys)
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.splitlines()[1].startswith("smoke, seed 0: 3 arms"), "the table comes first"
