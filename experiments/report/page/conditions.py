@@ -1,0 +1,74 @@
+"""What else differs between the arms: what their configuration changed, and the quantities that changed with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.report.page.study import Study, differs_materially, ratio_text
+from experiments.store.metrics import number
+
+
+@dataclass(frozen=True)
+class ChangeView:
+    """What an arm changed against the baseline. `no_op`: it trained on the tokens of the baseline."""
+
+    name: str
+    changed: tuple[str, ...]
+    no_op: bool
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One confound of one arm; `ratio` to the baseline's where it is large enough to flag, else empty."""
+
+    text: str
+    ratio: str
+
+
+@dataclass(frozen=True)
+class ConfoundView:
+    """One confound in all arms."""
+
+    label: str
+    cells: tuple[Quantity, ...]
+
+
+@dataclass(frozen=True)
+class ConditionsView:
+    """`confounds` are those in which arms differ, at the first seed; `equal` those that all arms share."""
+
+    changes: tuple[ChangeView, ...]
+    arms: tuple[str, ...]
+    confounds: tuple[ConfoundView, ...]
+    equal: tuple[str, ...]
+    flagged: tuple[str, ...]
+
+
+def conditions_view(study: Study) -> ConditionsView:
+    """Changes and confounds of one study."""
+    arms = [study.first(name) for name in study.arms]
+    labels = dict.fromkeys(label for comparison in study.comparisons for label in comparison.reported_confounds())
+    values = {label: [arm.confounds.get(label) for arm in arms] for label in labels}
+    baseline = study.first(study.baseline).confounds if study.baseline else {}
+    rows = {
+        label: tuple(_quantity(value, baseline.get(label)) for value in of_arms)
+        for label, of_arms in values.items()
+        if len(set(of_arms)) > 1
+    }
+    return ConditionsView(
+        changes=tuple(ChangeView(arm.name, arm.changed, arm.no_op) for arm in arms if not arm.is_baseline),
+        arms=study.arms,
+        confounds=tuple(ConfoundView(label, cells) for label, cells in rows.items()),
+        equal=tuple(f"{label} {number(of_arms[0])}" for label, of_arms in values.items() if label not in rows),
+        flagged=tuple(
+            f"{arm}: {label} {cell.ratio} the baseline’s"
+            for label, cells in rows.items()
+            for arm, cell in zip(study.arms, cells, strict=True)
+            if cell.ratio
+        ),
+    )
+
+
+def _quantity(value: float | None, baseline: float | None) -> Quantity:
+    flagged = value is not None and baseline is not None and differs_materially(value, baseline)
+    return Quantity(number(value), ratio_text(value, baseline) if flagged and value is not None and baseline else "")
