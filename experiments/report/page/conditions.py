@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.report.page.study import Study, differs_materially, ratio_text
@@ -60,13 +61,16 @@ def conditions_view(study: Study) -> ConditionsView:
         arms=study.arms,
         confounds=tuple(ConfoundView(label, cells) for label, cells in rows.items()),
         equal=tuple(f"{label} {number(of_arms[0])}" for label, of_arms in values.items() if label not in rows),
-        flagged=tuple(
-            f"{arm}: {label} {cell.ratio} the baseline’s"
-            for label, cells in rows.items()
-            for arm, cell in zip(study.arms, cells, strict=True)
-            if cell.ratio
-        ),
+        flagged=tuple(_flagged(study.arms, rows)),
     )
+
+
+def _flagged(arms: Sequence[str], rows: Mapping[str, Sequence[Quantity]]) -> Iterator[str]:
+    """One line for each arm with a flag: `no_search: rows 0.4 ×, trained tokens 0.2 ×`."""
+    for place, arm in enumerate(arms):
+        flags = [f"{label} {cells[place].ratio}" for label, cells in rows.items() if cells[place].ratio]
+        if flags:
+            yield f"{arm}: {', '.join(flags)}"
 
 
 def _quantity(value: float | None, baseline: float | None) -> Quantity:

@@ -18,6 +18,8 @@ PARTS = {
     "source": "texts", "public": "public rows", "generator": "generator", "scorer": "scorer", "student": "student",
     "judge": "judge",
 }  # fmt: skip
+NAMING = ("name", "kind")  # the fields that come first in a description
+SAID = "caution"  # stands at the top of the page
 LONG = 60  # characters: longer texts, such as prompts, are left out of a description
 
 
@@ -52,6 +54,7 @@ def origin_view(study: Study) -> OriginView:
     records = {result.run_name: records_of(result) for result in results}
     every = [record.provenance for of_run in records.values() for record in of_run.values()]
     facts = [
+        _fact("finished", _first_and_last(map(_finished, results))),
         *_machine(every),
         *(_fact(label, (_described(r.identity.get(k)) for r in results)) for k, label in PARTS.items()),
     ]
@@ -72,6 +75,11 @@ def _fact(label: str, values: Iterable[str]) -> Fact:
     return Fact(label, tuple(dict.fromkeys(filter(None, values))))
 
 
+def _first_and_last(times: Iterable[str]) -> list[str]:
+    known = sorted(filter(None, times))
+    return known[:1] if known[:1] == known[-1:] else [f"{known[0]} to {known[-1]}"]
+
+
 def _machine(every: Sequence[Provenance]) -> list[Fact]:
     """Code, packages and hardware as they were recorded: one fact for each field."""
     fields = dict.fromkeys(name for provenance in every for name in asdict(provenance))
@@ -80,11 +88,14 @@ def _machine(every: Sequence[Provenance]) -> list[Fact]:
 
 
 def _described(part: Json | object) -> str:
-    """A part of a configuration in a line: its class, and its short fields."""
+    """A part of a configuration in a line: its name, its class, and its short fields."""
     if isinstance(part, Mapping):
-        inner = [f"{key} {text}" for key, value in part.items() if key != "kind" and (text := _described(value))]
-        kind = str(part.get("kind", ""))
-        return f"{kind} ({', '.join(inner)})" if kind and inner else kind or ", ".join(inner)
+        fields = {
+            key: text for key, value in part.items() if key not in (*NAMING, SAID) and (text := _described(value))
+        }
+        inner = ", ".join(f"{key} {text}" for key, text in fields.items())
+        head = " ".join(str(part[key]) for key in NAMING if key in part)
+        return f"{head} ({inner})" if head and inner else head or inner
     if isinstance(part, Sequence) and not isinstance(part, str):
         return " ".join(filter(None, map(_described, part)))
     text = "" if part is None else str(part)

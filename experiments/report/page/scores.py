@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
@@ -20,6 +21,15 @@ from experiments.stages.evaluation import bounds_text
 
 if TYPE_CHECKING:
     import altair as alt
+
+
+Outcome = Literal["different", "equivalent", "undecided", "not tested"]
+ALONE: Mapping[Outcome, str] = {
+    "different": "{} differs from {}.",
+    "equivalent": "{} is equivalent to {}.",
+    "undecided": "Whether {} differs from {} is undecided.",
+    "not tested": "{} was not tested against {}.",
+}
 
 
 @dataclass(frozen=True)
@@ -94,42 +104,41 @@ def scores_view(study: Study) -> ScoresView:
 
 
 def verdict(study: Study) -> Verdict:
-    """What the arms' differences from the baseline support. An arm differs if one of its measures does."""
+    """What the arms' differences from the baseline support."""
     others = [name for name in study.arms if name != study.baseline]
     effects = {name: [e for m in study.measures for e in study.effects(m) if e.arm == name] for name in others}
-    differing = {name: found for name in others if (found := [e for e in effects[name] if _finding(e) == "different"])}
-    lines = [f"{name}: {'; '.join(map(_in_words, found))}" for name, found in differing.items()]
-    return Verdict(_sentence(study, others, effects, differing), tuple(lines), tuple(_limits(study)))
+    found = {name: _outcome(of_arm) for name, of_arm in effects.items()}
+    differing = {name: [e for e in effects[name] if _finding(e) == "different"] for name in others}
+    lines = [f"{name}: {'; '.join(map(_in_words, of_arm))}" for name, of_arm in differing.items() if of_arm]
+    return Verdict(_sentence(study.baseline, found), tuple(lines), tuple(_limits(study)))
 
 
 def _finding(effect: Effect) -> str | None:
     return effect.difference.finding if effect.difference else None
 
 
-def _sentence(
-    study: Study, others: Sequence[str], effects: Mapping[str, Sequence[Effect]], differing: Mapping[str, object]
-) -> str:
-    if study.baseline is None:
+def _outcome(effects: Sequence[Effect]) -> Outcome:
+    """An arm differs if one of its measures does, and is equivalent if all are that were tested."""
+    findings = {finding for effect in effects if (finding := _finding(effect))}
+    if "different" in findings:
+        return "different"
+    return "not tested" if not findings else "equivalent" if findings == {"equivalent"} else "undecided"
+
+
+def _sentence(baseline: str | None, found: Mapping[str, Outcome]) -> str:
+    if baseline is None:
         return "No baseline is among these runs, so nothing was compared."
-    if not others:
-        return f"Only {study.baseline} was run, so nothing was compared."
-    tested = [name for name in others if any(map(_finding, effects[name]))]
-    same = [n for n in tested if n not in differing and all(_finding(e) in ("equivalent", None) for e in effects[n])]
-    undecided = [name for name in tested if name not in differing and name not in same]
-    left = [(undecided, "undecided"), (same, "equivalent"), ([n for n in others if n not in tested], "not tested")]
-    counted = [f"{len(names)} {_verb(len(names))} {what}" for names, what in left if names]
-    rest = f"; {_listed(counted)}" if counted else ""
-    return f"{_differ(len(differing), len(others))} from {study.baseline}{rest}."
-
-
-def _differ(differing: int, others: int) -> str:
-    if differing == 0:
-        return f"None of {others} arms differs" if others > 1 else "The one other arm does not demonstrably differ"
-    return f"{differing} of {_count(others, 'arm')} {'differs' if differing == 1 else 'differ'}"
-
-
-def _verb(count: int) -> str:
-    return "is" if count == 1 else "are"
+    if not found:
+        return f"Only {baseline} was run, so nothing was compared."
+    if len(found) == 1:
+        ((name, outcome),) = found.items()
+        return ALONE[outcome].format(name, baseline)
+    counted = Counter(found.values())
+    differing = counted.pop("different", 0)
+    verb = "differ" if differing > 1 else "differs"
+    left = [f"{count} {'is' if count == 1 else 'are'} {outcome}" for outcome, count in sorted(counted.items())]
+    rest = f"; {_listed(left)}" if left else ""
+    return f"{differing or 'None'} of {len(found)} arms {verb} from {baseline}{rest}."
 
 
 def _count(count: int, noun: str) -> str:
@@ -192,7 +201,7 @@ def _plots(study: Study) -> list[Markup]:
         effects = [effect for effect in study.effects(name) if effect.difference]
         if any(effect.difference and effect.difference.mean for effect in effects):
             unit = _unit(next((e.cell.measure for e in effects if e.cell.measure), None))
-            chart = forest([row for e in effects for row in _forest_rows(e)], unit)
+            chart = forest([row for e in effects for row in forest_rows(e)], unit)
             plots.append(charts.figure(chart, name, _forest_finding(study, effects)))
     return plots
 
@@ -204,7 +213,7 @@ def _unit(measure: Measure | None) -> str:
     return f"difference from the baseline, on {low:g} to {high:g}"
 
 
-def _forest_rows(effect: Effect) -> list[Row]:
+def forest_rows(effect: Effect) -> list[Row]:
     change = effect.difference
     assert change is not None, "only effects with a difference are plotted"
     decided = change.finding or "not tested"

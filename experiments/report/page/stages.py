@@ -13,12 +13,14 @@ from experiments.report.page.charts import ACCENT, GRID, PALE, SOFT, TEXT, Row
 from experiments.report.page.origin import records_of
 from experiments.report.page.study import Study
 from experiments.stages import evaluation
+from experiments.store.metrics import ABSENT
 from experiments.store.records import Record
 
 if TYPE_CHECKING:
     import altair as alt
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LAYER = 38  # pixels of a layer of the graph
 BAR = 19  # pixels of a stage in the chart of seconds
 
 
@@ -44,13 +46,12 @@ class StageUse:
 
 @dataclass(frozen=True)
 class StageView:
-    """A row of the table: the letter of each arm's result, equal letters for equal results; `–` where it has none."""
+    """A row of the table: the letter of each arm's result at its first seed, equal letters for equal results."""
 
     name: str
     reads: str
     letters: tuple[str, ...]
     executed: str
-    planned: str
     seconds: str
 
 
@@ -113,11 +114,15 @@ def _use(name: str, results: Mapping[str, str], records: Mapping[str, Mapping[st
 
 
 def _row(use: StageUse, study: Study) -> StageView:
-    letters = {result: LETTERS[i % len(LETTERS)] for i, result in enumerate(dict.fromkeys(use.results.values()))}
-    first = {arm: next((r.result.run_name for _, r in study.runs() if r.name == arm), "") for arm in study.arms}
-    cells = tuple(letters.get(use.results.get(first[arm], ""), "–") for arm in study.arms)
-    executed = f"{use.distinct} for {len(use.results)}"
-    return StageView(use.name, ", ".join(use.inputs), cells, executed, "", f"{use.seconds:.1f}" if use.seconds else "")
+    results = [use.results.get(study.first(arm).result.run_name) for arm in study.arms]
+    letters = {result: LETTERS[i % len(LETTERS)] for i, result in enumerate(dict.fromkeys(filter(None, results)))}
+    return StageView(
+        name=use.name,
+        reads=", ".join(use.inputs),
+        letters=tuple(letters[result] if result else ABSENT for result in results),
+        executed=f"{use.distinct} for {len(use.results)}",
+        seconds=f"{use.seconds:.1f}" if use.seconds else "",
+    )
 
 
 def _money(study: Study) -> str:
@@ -141,62 +146,71 @@ def _saved_text(uses: Sequence[StageUse]) -> str:
 
 def _graph_finding(uses: Sequence[StageUse]) -> str:
     executed, asked = sum(use.distinct for use in uses), sum(len(use.results) for use in uses)
-    return f"{asked} steps were asked for and {executed} executed; filled: shared by several runs."
+    return f"The runs asked for {asked} steps, and {executed} were executed; filled: shared by several runs."
 
 
 @dataclass(frozen=True)
 class Node:
-    """A step in the graph: its layer is the longest way to it from a step without inputs, its lane the place there."""
+    """A step in the graph: `layer` counts downwards, `lane` to the right; `reads` are the inputs it is drawn below."""
 
     use: StageUse
     layer: int
-    lane: float
+    lane: int
+    reads: tuple[str, ...]
 
 
 def nodes_of(uses: Sequence[StageUse]) -> dict[str, Node]:
-    """The places of all steps; each lane is centred in its layer."""
-    by_name = {use.name: use for use in uses}
+    """The places of all steps. A step is one layer below the last of its inputs, a step without inputs one layer above
+    the first that reads it; the leftmost lane is the way to most steps."""
+    inputs = {use.name: use.inputs for use in uses}
+    before = {name: _ancestors(name, inputs) for name in inputs}
+    after = {name: sum(name in found for found in before.values()) for name in inputs}
     layers: dict[str, int] = {}
-    for use in uses:  # in the order of the pipeline: inputs come before
-        layers[use.name] = max((layers[name] + 1 for name in use.inputs if name in layers), default=0)
+    for name, reads in inputs.items():  # in the order of the pipeline: inputs come before
+        layers[name] = max((layers[other] + 1 for other in reads), default=0)
+    readers = {name: [layers[other] for other, reads in inputs.items() if name in reads] for name in inputs}
+    layers |= {name: min(readers[name]) - 1 for name in inputs if readers[name] and not inputs[name]}
     nodes: dict[str, Node] = {}
-    for layer in sorted(set(layers.values())):
-        names = [name for name, found in layers.items() if found == layer]
-        for place, name in enumerate(names):
-            nodes[name] = Node(by_name[name], layer, place - (len(names) - 1) / 2)
+    for use in sorted(uses, key=lambda use: -after[use.name]):
+        direct = [name for name in use.inputs if not any(name in before[other] for other in use.inputs)]
+        lane = sum(node.layer == layers[use.name] for node in nodes.values())
+        nodes[use.name] = Node(use, layers[use.name], lane, tuple(direct))
     return nodes
 
 
+def _ancestors(name: str, inputs: Mapping[str, Sequence[str]]) -> set[str]:
+    """All steps that a step depends on."""
+    return {found for other in inputs[name] for found in (other, *_ancestors(other, inputs))}
+
+
 def graph(uses: Sequence[StageUse]) -> alt.LayerChart:
-    """The steps from top to bottom, with lines from the steps they read."""
+    """The steps from top to bottom, with lines from the steps they read; what follows from other lines is left out."""
     import altair as alt
 
     nodes = nodes_of(uses)
     edges: list[Row] = [
         {"x": nodes[name].lane, "y": nodes[name].layer, "x2": node.lane, "y2": node.layer}
         for node in nodes.values()
-        for name in node.use.inputs
-        if name in nodes
+        for name in node.reads
     ]
     rows = [_node_row(node) for node in nodes.values()]
-    width = max((abs(node.lane) for node in nodes.values()), default=0.0) + 0.5
-    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-width, width]))
+    right = max(node.lane for node in nodes.values()) + 0.9
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.1, right], nice=False))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(reverse=True, nice=False, zero=False))
-    lines = (
-        alt.Chart(charts.data(edges)).mark_rule(color=PALE.light, strokeWidth=1.2).encode(x=x, y=y, x2="x2", y2="y2")
-    )
+    base = alt.Chart(charts.data(edges))
+    lines = base.mark_rule(color=PALE.light, strokeWidth=1.4).encode(x=x, y=y, x2="x2", y2="y2")
     dots = alt.Chart(charts.data(rows)).encode(x=x, y=y)
     shared = alt.Color("shared:N", legend=None, scale=alt.Scale(domain=[True, False], range=[ACCENT.light, GRID.light]))
     marks = dots.mark_point(size=90, filled=True, stroke=ACCENT.light, strokeWidth=1.4).encode(fill=shared)
-    names = dots.mark_text(align="left", dx=9, dy=-3, fontSize=11, color=TEXT.light).encode(text="name:N")
-    notes = dots.mark_text(align="left", dx=9, dy=9, fontSize=9.5, color=SOFT.light).encode(text="note:N")
-    height = 42 * (max((node.layer for node in nodes.values()), default=0) + 1)
+    names = dots.mark_text(align="left", dx=10, dy=-4, fontSize=11, color=TEXT.light).encode(text="name:N")
+    notes = dots.mark_text(align="left", dx=10, dy=8, fontSize=9.5, color=SOFT.light).encode(text="note:N")
+    height = LAYER * (max(node.layer for node in nodes.values()) + 1)
     return alt.layer(lines, marks, names, notes).properties(height=height)
 
 
 def _node_row(node: Node) -> Row:
     use = node.use
-    note = f"{use.distinct} for {len(use.results)}"
+    note = f"{use.distinct} for {len(use.results)} run{'s' if len(use.results) > 1 else ''}"
     shared = use.distinct < len(use.results)
     return {"x": node.lane, "y": node.layer, "name": use.name, "note": note, "shared": shared}
 
