@@ -41,16 +41,13 @@ def scored_run(
         measures = tuple(_measure(benchmark, metric, row, limits) for metric, row in table.items())
         fingerprint = f"{name}-{scale}-{seed}-{benchmark}"
         steps[StepName("grade", benchmark)] = StepResult(fingerprint, "b", folder, _plain(_graded(measures)))
+    return replace(result_without_steps(name, scale, seed), steps=steps, caution=caution)
+
+
+def result_without_steps(name: str, scale: str = "smoke", seed: int = 0) -> Result:
     identity: dict[str, Any] = {"name": name, "seed": seed, "search": name, "judge": {"name": "a-judge"}}
     return Result(
-        name=name,
-        scale=scale,
-        seed=seed,
-        baseline="full",
-        caution=caution,
-        identity=identity,
-        steps=steps,
-        tracked=None,
+        name=name, scale=scale, seed=seed, baseline="full", caution="", identity=identity, steps={}, tracked=None
     )
 
 

@@ -182,9 +182,9 @@ def _item(
         opening=_cut(" ".join(prompt.split()), OPENING, "…"),
         category=item.category if item else "",
         baseline=_number(_mean(baseline, item_id)),
-        changes=tuple(_change(of_arm, baseline, item_id) for of_arm in compared),
+        changes=tuple(change_of(of_arm, baseline, item_id) for of_arm in compared),
         answers=tuple(
-            _answer(run, study.arms.index(run.arm), run.responses[item_id], baseline, limit)
+            answer_view(run, study.arms.index(run.arm), run.responses[item_id], baseline, limit)
             for run in runs
             if item_id in run.responses
         ),
@@ -198,16 +198,16 @@ def _mean(runs: Sequence[Answered], item_id: str) -> float | None:
     return statistics.fmean(known) if known and len(known) == len(scores) else None
 
 
-def _change(runs: Sequence[Answered], baseline: Sequence[Answered], item_id: str) -> float | None:
+def change_of(runs: Sequence[Answered], baseline: Sequence[Answered], item_id: str) -> float | None:
     shared = {run.seed for run in runs} & {run.seed for run in baseline}
     here, there = ([run for run in side if run.seed in shared] for side in (runs, baseline))
     one, other = _mean(here, item_id), _mean(there, item_id)
     return None if one is None or other is None else one - other
 
 
-def _answer(run: Answered, number: int, response: Response, baseline: Sequence[Answered], limit: int) -> AnswerView:
+def answer_view(run: Answered, number: int, response: Response, baseline: Sequence[Answered], limit: int) -> AnswerView:
     against = [other for other in baseline if other.seed == run.seed and other is not run]
-    change = _change([run], against, response.item_id)
+    change = change_of([run], against, response.item_id)
     notes = [f"{response.tokens} tokens", *(["cut by the limit"] if response.truncated else [])]
     notes += [] if response.closed else ["thinking not closed"]
     return AnswerView(
@@ -217,23 +217,23 @@ def _answer(run: Answered, number: int, response: Response, baseline: Sequence[A
         score=_number(run.scores.get(response.item_id)),
         change="" if change is None else f"{change:+.3g}",
         notes=" · ".join(notes),
-        thinking=_shown(response.thinking or "", limit),
-        answer=_shown(response.answer, limit),
+        thinking=shown(response.thinking or "", limit),
+        answer=shown(response.answer, limit),
         verdict=" · ".join(_verdict(verdict, limit) for verdict in run.verdicts.get(response.item_id, ())),
     )
 
 
 def _verdict(verdict: Verdict, limit: int) -> str:
     if verdict.scores is None:
-        return f"unscored: {verdict.why}; {_shown(verdict.reply, limit)}"
-    return f"{counts(verdict.scores)}: {_shown(verdict.reply, limit)}"
+        return f"unscored: {verdict.why}; {shown(verdict.reply, limit)}"
+    return f"{counts(verdict.scores)}: {shown(verdict.reply, limit)}"
 
 
 def _number(score: float | None) -> str:
     return "unscored" if score is None else f"{score:.3g}"
 
 
-def _shown(text: str, limit: int) -> str:
+def shown(text: str, limit: int) -> str:
     return _cut(text.strip(), limit, f" … [{len(text.strip()) - limit:,} more characters]")
 
 

@@ -264,7 +264,7 @@ def _aggregated(study: Study, number: int, name: str) -> ArmView:
 
 
 def _cell(effect: Effect) -> ScoreView:
-    score, coverage = _score_texts(effect.cell.measure)
+    score, coverage = score_texts(effect.cell.measure)
     if len(effect.seeds) > 1:
         score = "withheld" if effect.score is None else f"{effect.score:.4g}"
         score += f" ± {effect.spread:.2g}" if effect.spread is not None else ""
@@ -295,11 +295,11 @@ def _at_seed(number: int, arm: Arm, comparison: Comparison) -> ArmView:
     for name in comparison.measures:
         cell = arm.cells[name]
         published = formatting.published_text(cell.published)
-        cells.append(_view(name, *_score_texts(cell.measure), published, cell.difference))
+        cells.append(_view(name, *score_texts(cell.measure), published, cell.difference))
     return ArmView(arm.name, number, arm.is_baseline, str(comparison.seed), tuple(cells))
 
 
-def _score_texts(measure: Measure | None) -> tuple[str, str]:
+def score_texts(measure: Measure | None) -> tuple[str, str]:
     """The score, empty where there is none, and how much of the benchmark it covers."""
     if measure is None:
         return "", "not run"

@@ -114,9 +114,9 @@ def _in_figures(search: Search) -> SearchRow | None:
 def _curves(searches: Sequence[Search], colours: Mapping[str, str]) -> list[Markup]:
     if not searches:
         return []
-    scores = [row for search in searches for row in _line_rows(search, _mean_score_by_edit)]
+    scores = [row for search in searches for row in _line_rows(search, mean_score_by_edit)]
     gains = [row for search in searches for row in _line_rows(search, _mean_gain_by_segment)]
-    falls = [f"{curve[0][1]:.3f} → {curve[-1][1]:.3f}" for s in searches if (curve := _mean_score_by_edit(s))]
+    falls = [f"{curve[0][1]:.3f} → {curve[-1][1]:.3f}" for s in searches if (curve := mean_score_by_edit(s))]
     first = _mean_gain_by_segment(searches[0])
     best = max(first, key=lambda point: point[1]) if first else (0.0, 0.0)
     return [
@@ -140,7 +140,7 @@ def _line_rows(search: Search, curve: Callable[[Search], Curve]) -> list[Row]:
     return [{"arm": search.shared.arms[0], "line": search.shared.label, "x": x, "y": y} for x, y in curve(search)]
 
 
-def _mean_score_by_edit(search: Search) -> Curve:
+def mean_score_by_edit(search: Search) -> Curve:
     """The mean score after each edit; a search that has ended keeps its last score."""
     scores = [[row.draft_score, *(edit.score for edit in _edits(row))] for row in search.rows]
     longest = max(map(len, scores))
@@ -198,11 +198,16 @@ def before_after(rows: Sequence[Row]) -> alt.LayerChart:
 
 
 def _examples(search: Search) -> tuple[ExampleView, ...]:
-    """The pairs with the best, the median and the worst gain; of fewer than three pairs, each once."""
     pairs = {pair.id: pair for pair in search.shared.result.rows(data.pairs, Pair)}
-    by_gain = sorted((row for row in search.rows if row.pair_id in pairs), key=lambda row: row.score - row.draft_score)
-    places = {0: "best", len(by_gain) // 2: "median", len(by_gain) - 1: "worst"} if by_gain else {}
-    return tuple(_example(f"{rule} gain", pairs[by_gain[i].pair_id], by_gain[i]) for i, rule in sorted(places.items()))
+    known = [row for row in search.rows if row.pair_id in pairs]
+    return tuple(_example(rule, pairs[row.pair_id], row) for rule, row in example_rows(known))
+
+
+def example_rows(rows: Sequence[Refinement]) -> list[tuple[str, Refinement]]:
+    """The searches with the best, the median and the worst gain; of fewer than three, each once."""
+    by_gain = sorted(rows, key=lambda row: row.score - row.draft_score)
+    places = {0: "best gain", len(rows) // 2: "median gain", len(rows) - 1: "worst gain"} if rows else {}
+    return [(places[place], by_gain[place]) for place in sorted(places)]
 
 
 def _example(rule: str, pair: Pair, row: Refinement) -> ExampleView:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from evals.benchmark import Measure
 from experiments.report.compare import compare
-from experiments.report.page.scores import ScoresView, forest_rows, scores_view, verdict
+from experiments.report.page.scores import ScoresView, forest_rows, score_texts, scores_view, verdict
 from experiments.report.page.study import Study, studies
 from experiments.stages.probes import ReliabilityMetrics
 from experiments.store.step import StepName
@@ -101,3 +102,20 @@ def test_published_differences_stand_beside_ours_as_differences(tmp_path: Path) 
 def test_a_measure_that_is_equal_in_all_arms_has_no_plot(tmp_path: Path) -> None:
     view: ScoresView = scores_view(study_of(tmp_path, {"full": varied(0), "arm": varied(0)}))
     assert view.plots == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "mean", "scored", "texts"),
+    [
+        (3.0, 3.0, 3, ("3", "3/3")),
+        (3.0, 3.0, 2, ("3", "2/3, 1–9")),
+        (None, 3.0, 1, ("", "withheld: 3 of 1/3, 1–9 scored")),
+        (None, None, 0, ("", "unscored 0/3")),
+    ],
+)
+def test_a_score_stands_with_its_coverage_and_bounds(
+    value: float | None, mean: float | None, scored: int, texts: tuple[str, str]
+) -> None:
+    found = Measure(benchmark="b", metric="m", value=value, mean_of_scored=mean, low=1, high=9, scored=scored, total=3)
+    assert score_texts(found) == texts
+    assert score_texts(None) == ("", "not run")

@@ -1,0 +1,46 @@
+"""The browser of prompts: differences over seeds, order, verdicts, and texts that are cut."""
+
+import pytest
+
+from evals.benchmark import Response, Verdict
+from experiments.report.page.items import Answered, answer_view, change_of, shown
+
+SCORES = {"a": 4.0, "b": None}
+
+
+def answered(arm: str, seed: int, scores: dict[str, float | None], **texts: str) -> Answered:
+    verdict = Verdict(item_id="a", criterion="quality", scores={"quality": 4.0}, reply="good", why=None, attempts=1)
+    unread = Verdict(item_id="b", criterion="quality", scores=None, reply="eight", why="no number", attempts=1)
+    responses = {name: Response.read(name, texts.get(name, "text"), False, 7) for name in scores}
+    return Answered(arm, seed, responses, {"a": (verdict,), "b": (unread,)}, scores, "quality")
+
+
+def test_a_difference_is_over_the_seeds_that_both_have() -> None:
+    baseline = [answered("full", seed, {"a": 4.0 + seed}) for seed in (0, 1)]
+    arm = [answered("arm", seed, {"a": 6.0}) for seed in (1, 2)]
+    assert change_of(arm, baseline, "a") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [({"b": None}, {"b": 3.0}), ({"b": 3.0}, {"b": None}), ({"b": 3.0}, {"a": 3.0})]
+)
+def test_an_unscored_item_has_no_difference(here: dict[str, float | None], there: dict[str, float | None]) -> None:
+    assert change_of([answered("arm", 0, here)], [answered("full", 0, there)], "b") is None
+
+
+def test_an_answer_stands_with_its_score_verdict_and_thinking() -> None:
+    run = answered("arm", 0, SCORES, a="<think>first</think>then")
+    view = answer_view(run, 1, run.responses["a"], [answered("full", 0, {"a": 3.0})], limit=100)
+    assert (view.score, view.change, view.thinking, view.answer) == ("4", "+1", "first", "then")
+    assert (view.verdict, view.notes) == ("quality 4: good", "7 tokens")
+
+
+def test_a_verdict_that_could_not_be_read_says_why() -> None:
+    run = answered("arm", 0, SCORES)
+    view = answer_view(run, 1, run.responses["b"], [], limit=100)
+    assert (view.score, view.change, view.verdict) == ("unscored", "", "unscored: no number; eight")
+
+
+def test_a_text_that_is_cut_says_how_much_is_missing() -> None:
+    assert shown("  abc ", 3) == "abc"
+    assert shown("abcdef", 4) == "abcd … [2 more characters]"
