@@ -100,6 +100,15 @@ def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, floa
     return points if step <= 1 else [*points[:-1:step], points[-1]]
 
 
+def whole_axis(rows: Sequence[Row], field: str = "x") -> alt.Axis:
+    """An axis of whole numbers, with at most seven labels."""
+    import altair as alt
+
+    values = [int(value) for row in rows if isinstance(value := row[field], int | float)]
+    first, last = min(values), max(values)
+    return alt.Axis(grid=False, format="d", values=list(range(first, last + 1, -(-(last - first + 1) // 7))))
+
+
 def figure(chart: alt.Chart | alt.LayerChart, title: str, finding: str) -> Markup:
     """A chart as a figure: the title, what the chart shows in words (which is also its text for screen readers), and
     the SVG, whose text and attributes are escaped."""

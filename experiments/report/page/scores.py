@@ -97,7 +97,7 @@ def scores_view(study: Study) -> ScoresView:
         plots=tuple(_plots(study)),
         measures=study.measures,
         arms=tuple(_aggregated(study, number, name) for number, name in enumerate(study.arms)),
-        aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"seed {study.seeds[0]}",
+        aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.seeds[0]}",
         by_seed=by_seed,
         left_out=every.left_out if every else (),
     )
@@ -190,7 +190,7 @@ def _detectable(study: Study) -> str:
 
 
 def _few_seeds(study: Study) -> str:
-    if len(study.seeds) > 1:
+    if len(study.seeds) > 1 or len(study.arms) < 2:
         return ""
     return "Every arm was trained once: another seed may order the arms differently."
 

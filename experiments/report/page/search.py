@@ -165,7 +165,7 @@ def line_chart(rows: Sequence[Row], colours: Mapping[str, str], x: str, y: str) 
         alt.Chart(charts.data(rows))
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(
-            x=alt.X("x:Q", title=x, axis=alt.Axis(grid=False, tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
+            x=alt.X("x:Q", title=x, axis=charts.whole_axis(rows), scale=alt.Scale(nice=False)),
             y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
             color=charts.arm_colour(colours),
             detail="line:N",

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 from markupsafe import Markup
 
+from experiments.plan import StageCost, stage_costs, total
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, PALE, SOFT, TEXT, Row
 from experiments.report.page.origin import records_of
 from experiments.report.page.study import Study
 from experiments.stages import evaluation
+from experiments.store.fingerprint import Json
 from experiments.store.metrics import ABSENT
 from experiments.store.records import Record
+from experiments.store.runs import Result, read_plan
+from experiments.store.step import StepName
+from reer.errors import InputError
 
 if TYPE_CHECKING:
     import altair as alt
 
+log = logging.getLogger(__name__)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LAYER = 38  # pixels of a layer of the graph
 BAR = 19  # pixels of a stage in the chart of seconds
@@ -31,6 +38,7 @@ class StageUse:
     results: fingerprint by run
     seconds: of every result once
     saved:   seconds that runs did not spend because another run had the result
+    planned: what the plan expected of every result once; None where it has no estimate
     """
 
     name: str
@@ -38,6 +46,7 @@ class StageUse:
     inputs: tuple[str, ...]
     seconds: float
     saved: float
+    planned: StageCost | None = None
 
     @property
     def distinct(self) -> int:
@@ -52,6 +61,7 @@ class StageView:
     reads: str
     letters: tuple[str, ...]
     executed: str
+    planned: str
     seconds: str
 
 
@@ -68,7 +78,7 @@ class StagesView:
 
 def stages_view(study: Study) -> StagesView:
     """Graph, sharing, time and money of one study."""
-    uses = stage_uses(study)
+    uses = stage_uses(study, planned_costs(study))
     plots = [charts.figure(graph(uses), "What depends on what, and what is shared", _graph_finding(uses))]
     timed = [use for use in uses if use.seconds]
     if timed:
@@ -78,18 +88,52 @@ def stages_view(study: Study) -> StagesView:
         rows=tuple(_row(use, study) for use in uses),
         plots=tuple(plots),
         saved=_saved_text(uses),
-        usd=_money(study),
+        usd=_money(study, uses),
     )
 
 
-def stage_uses(study: Study) -> list[StageUse]:
-    """The steps of all runs, in the order of the pipeline."""
+def planned_costs(study: Study) -> dict[str, StageCost]:
+    """What the frozen plan of each arm expects of its results, by fingerprint; nothing of a plan that is missing or of
+    another version."""
+    found: dict[str, StageCost] = {}
+    for name in study.arms:
+        costs = _costs_of(study.first(name).result)
+        runs = [arm.result for _, arm in study.runs() if arm.name == name]
+        found |= {
+            run.steps[step].fingerprint: cost for run in runs for step, cost in costs.items() if step in run.steps
+        }
+    return found
+
+
+def _costs_of(result: Result) -> Mapping[StepName, StageCost]:
+    from experiments.config import experiment_from
+
+    if result.folder is None or not (result.folder / "plan.json").is_file():
+        return {}
+    try:
+        return stage_costs(experiment_from(_plan_of(result)))
+    except InputError as error:
+        log.warning("the planned cost of %s is left out: %s", result.run_name, error)
+        return {}
+
+
+def _plan_of(result: Result) -> Mapping[str, Json]:
+    """The frozen plan of a run, with the root where the run is now."""
+    assert result.folder is not None, "only runs with a folder have a plan"
+    plan = read_plan(result.folder / "plan.json")
+    return {**plan, "runtime": {**cast("Mapping[str, Json]", plan["runtime"]), "root": str(result.folder.parents[3])}}
+
+
+def stage_uses(study: Study, planned: Mapping[str, StageCost]) -> list[StageUse]:
+    """The steps of all runs, in the order of the pipeline. `planned` is by fingerprint."""
     records: dict[str, dict[str, Record]] = {arm.result.run_name: records_of(arm.result) for _, arm in study.runs()}
     results: dict[str, dict[str, str]] = {}
     for _, arm in study.runs():
         for name, step in arm.result.steps.items():
             results.setdefault(str(name), {})[arm.result.run_name] = step.fingerprint
-    return [_use(name, of_run, records) for name, of_run in _in_order(results, study)]
+    uses = [_use(name, of_run, records) for name, of_run in _in_order(results, study)]
+    costs = [[cost for result in set(use.results.values()) if (cost := planned.get(result))] for use in uses]
+    return [replace(use, planned=total(cost)) if cost else use for use, cost in zip(uses, costs, strict=True)]
 
 
 def _in_order(results: Mapping[str, Mapping[str, str]], study: Study) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -121,15 +165,24 @@ def _row(use: StageUse, study: Study) -> StageView:
         reads=", ".join(use.inputs),
         letters=tuple(letters[result] if result else ABSENT for result in results),
         executed=f"{use.distinct} for {len(use.results)}",
+        planned=duration(use.planned.device_hours * 3600) if use.planned else "",
         seconds=f"{use.seconds:.1f}" if use.seconds else "",
     )
 
 
-def _money(study: Study) -> str:
-    graded = [g for label in study.labels_of(evaluation.grade) for g in study.distinct(evaluation.grade, label)]
-    metrics = [m for g in graded for m in g.result.all_metrics_of(evaluation.grade).values()]
-    usd, judgements = sum(m.judge_usd for m in metrics), sum(m.judgements for m in metrics)
-    return f"{judgements} judgements for {usd:.2f} USD" if usd else f"{judgements} judgements, none of them paid for"
+def _money(study: Study, uses: Sequence[StageUse]) -> str:
+    """The judgements and what they cost; what the plan expected of all stages."""
+    graded = [
+        metrics
+        for label in study.labels_of(evaluation.grade)
+        for shared in study.distinct(evaluation.grade, label)
+        if (metrics := shared.result.metrics_of(evaluation.grade, label))
+    ]
+    usd, judgements = sum(m.judge_usd for m in graded), sum(m.judgements for m in graded)
+    paid = f"{judgements} judgements for {usd:.2f} USD" if usd else f"{judgements} judgements, none of them paid for"
+    plan = total([use.planned for use in uses if use.planned])
+    expected = f"{duration(plan.device_hours * 3600)} of device time" + (f", {plan.usd:.2f} USD" if plan.usd else "")
+    return f"{paid}. Planned: {expected}" if plan.calls else paid
 
 
 def duration(seconds: float) -> str:
@@ -146,7 +199,32 @@ def _saved_text(uses: Sequence[StageUse]) -> str:
 
 def _graph_finding(uses: Sequence[StageUse]) -> str:
     executed, asked = sum(use.distinct for use in uses), sum(len(use.results) for use in uses)
-    return f"The runs asked for {asked} steps, and {executed} were executed; filled: shared by several runs."
+    return (
+        f"{executed} executions for the {asked} steps of all runs. Filled: shared; below the name: executed for asked."
+    )
+
+
+def by_stage(uses: Sequence[StageUse]) -> list[StageUse]:
+    """The steps of each stage, such as those of all benchmarks, as one."""
+    stages: dict[str, list[StageUse]] = {}
+    for use in uses:
+        stages.setdefault(_stage(use.name), []).append(use)
+    return [
+        StageUse(
+            name=name,
+            results={f"{run} {use.name}": result for use in of_stage for run, result in use.results.items()},
+            inputs=tuple(
+                dict.fromkeys(_stage(other) for use in of_stage for other in use.inputs if _stage(other) != name)
+            ),
+            seconds=sum(use.seconds for use in of_stage),
+            saved=sum(use.saved for use in of_stage),
+        )
+        for name, of_stage in stages.items()
+    ]
+
+
+def _stage(step: str) -> str:
+    return StepName.parse(step).stage
 
 
 @dataclass(frozen=True)
@@ -187,7 +265,7 @@ def graph(uses: Sequence[StageUse]) -> alt.LayerChart:
     """The steps from top to bottom, with lines from the steps they read; what follows from other lines is left out."""
     import altair as alt
 
-    nodes = nodes_of(uses)
+    nodes = nodes_of(by_stage(uses))
     edges: list[Row] = [
         {"x": nodes[name].lane, "y": nodes[name].layer, "x2": node.lane, "y2": node.layer}
         for node in nodes.values()
@@ -210,44 +288,32 @@ def graph(uses: Sequence[StageUse]) -> alt.LayerChart:
 
 def _node_row(node: Node) -> Row:
     use = node.use
-    note = f"{use.distinct} for {len(use.results)} run{'s' if len(use.results) > 1 else ''}"
+    note = f"{use.distinct} for {len(use.results)}" if len(use.results) > 1 else ""
     shared = use.distinct < len(use.results)
     return {"x": node.lane, "y": node.layer, "name": use.name, "note": note, "shared": shared}
 
 
 def seconds_chart(uses: Sequence[StageUse]) -> alt.LayerChart:
-    """Seconds spent (dark) and seconds that sharing saved (pale) by stage."""
+    """Seconds spent and seconds that sharing saved by stage, with those that were planned as marks."""
     import altair as alt
 
-    rows: list[Row] = []
-    for use in uses:
-        text = duration(use.seconds)
-        rows += [
-            {
-                "stage": use.name,
-                "from": 0.0,
-                "to": use.seconds,
-                "kind": "spent",
-                "text": text,
-                "end": use.seconds + use.saved,
-            }
-        ]
-        rows += [
-            {
-                "stage": use.name,
-                "from": use.seconds,
-                "to": use.seconds + use.saved,
-                "kind": "saved",
-                "text": "",
-                "end": 0.0,
-            }
-        ]
+    rows = [row for use in uses for row in _seconds_rows(use)]
     base = alt.Chart(charts.data(rows)).encode(y=alt.Y("stage:N", sort=None, title=None))
-    colour = alt.Color(
-        "kind:N", legend=None, scale=alt.Scale(domain=["spent", "saved"], range=[ACCENT.light, PALE.light])
-    )
+    kinds = alt.Scale(domain=["spent", "saved"], range=[ACCENT.light, PALE.light])
+    title = "seconds; pale: saved by sharing; mark: planned"
     bars = base.mark_bar(height=BAR - 8).encode(
-        x=alt.X("from:Q", title="seconds; pale: saved by sharing"), x2="to:Q", color=colour
+        x=alt.X("from:Q", title=title), x2="to:Q", color=alt.Color("kind:N", legend=None, scale=kinds)
     )
-    texts = base.mark_text(align="left", dx=4, fontSize=10, color=TEXT.light).encode(x="end:Q", text="text:N")
-    return alt.layer(bars, texts).properties(height=alt.Step(BAR))
+    planned = base.mark_tick(color=TEXT.light, thickness=2, size=BAR - 4).encode(x="planned:Q")
+    texts = base.mark_text(align="left", dx=5, fontSize=10, color=TEXT.light).encode(x="end:Q", text="text:N")
+    return alt.layer(bars, planned, texts).properties(height=alt.Step(BAR))
+
+
+def _seconds_rows(use: StageUse) -> list[Row]:
+    spent, end = use.seconds, use.seconds + use.saved
+    planned = use.planned.device_hours * 3600 if use.planned else None
+    label = {"stage": use.name, "planned": planned, "end": max(end, planned or 0.0)}
+    return [
+        {**label, "kind": "spent", "from": 0.0, "to": spent, "text": duration(spent)},
+        {**label, "kind": "saved", "from": spent, "to": end, "text": ""},
+    ]

@@ -96,8 +96,7 @@ def _losses(study: Study, colours: Mapping[str, str]) -> list[Markup]:
         for name in study.arms
         if (m := study.first(name).result.metrics_of(training.train))
     }
-    low, high = min(last, key=lambda n: last[n]), max(last, key=lambda n: last[n])
-    finding = f"One line for each training; at the end from {last[low]:.3f} ({low}) to {last[high]:.3f} ({high})."
+    finding = f"One line for each training; {_span({name: f'{loss:.3f}' for name, loss in last.items()})} at the end."
     return [charts.figure(loss_chart(rows, colours), "Training loss", finding)]
 
 
@@ -117,7 +116,7 @@ def loss_chart(rows: Sequence[Row], colours: Mapping[str, str]) -> alt.Chart:
         alt.Chart(charts.data(rows))
         .mark_line(strokeWidth=1.6)
         .encode(
-            x=alt.X("x:Q", title="optimizer step", axis=alt.Axis(grid=False, tickMinStep=1, format="d")),
+            x=alt.X("x:Q", title="optimizer step", axis=charts.whole_axis(rows)),
             y=alt.Y("y:Q", title="loss, nats/token", scale=alt.Scale(zero=False)),
             color=charts.arm_colour(colours),
             detail="line:N",
@@ -130,16 +129,22 @@ def _lengths(found: Sequence[Trajectories]) -> list[Markup]:
     if not found:
         return []
     rows: list[Row] = [{"arm": arm.arm, **_spread(arm.words)} for arm in found]
-    medians = {arm.arm: statistics.median(arm.words) for arm in found}
-    finding = (
-        f"Median, middle half and range; medians from {min(medians.values()):.0f} to {max(medians.values()):.0f} words."
-    )
+    medians = {arm.arm: f"{statistics.median(arm.words):.0f}" for arm in found}
+    finding = f"Median, middle half and range; medians: {_span(medians)} words."
     return [charts.figure(lengths_chart(rows), "Length of the thinking", finding)]
 
 
 def _spread(values: Sequence[int]) -> Mapping[str, float]:
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
     return {"low": min(values), "q1": lower, "median": median, "q3": upper, "high": max(values)}
+
+
+def _span(values: Mapping[str, str]) -> str:
+    """`198 (short) to 249 (full)`; one value where all are equal."""
+    if len(set(values.values())) < 2:
+        return "".join(set(values.values()))
+    low, high = (pick(values, key=lambda name: float(values[name])) for pick in (min, max))
+    return f"{values[low]} ({low}) to {values[high]} ({high})"
 
 
 def lengths_chart(rows: Sequence[Row]) -> alt.LayerChart:
@@ -166,12 +171,8 @@ def _categories(found: Sequence[Trajectories]) -> list[Markup]:
         rows += [_share(arm, "all others", rest)] if len(total) > len(kept) else []
     if not rows:
         return []
-    missing = [arm.arm for arm in found if len(arm.categories) < len(total)]
-    finding = (
-        f"Rows of each category; some are missing in {', '.join(missing)}."
-        if missing
-        else "The same categories in all arms."
-    )
+    missing = ", ".join(arm.arm for arm in found if len(arm.categories) < len(total))
+    finding = f"Rows of each category{f'; some are missing in {missing}' if missing else ''}."
     return [charts.figure(categories_chart(rows), "Categories of the thinking", finding)]
 
 

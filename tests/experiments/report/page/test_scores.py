@@ -81,7 +81,7 @@ def test_seeds_are_aggregated_first_and_each_is_shown_by_itself(tmp_path: Path) 
 
 def test_one_seed_is_no_list_of_seeds(tmp_path: Path) -> None:
     view = scores_view(study_of(tmp_path, {"full": varied(0), "arm": varied(1, 0.5)}))
-    assert (view.aggregated, view.by_seed) == ("seed 0", ())
+    assert (view.aggregated, view.by_seed) == ("of seed 0", ())
 
 
 def test_published_differences_stand_beside_ours_as_differences(tmp_path: Path) -> None:
