@@ -100,6 +100,13 @@ def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, floa
     return points if step <= 1 else [*points[:-1:step], points[-1]]
 
 
+def layered(layers: Sequence[alt.Chart], height: float | alt.Step) -> alt.LayerChart:
+    """Charts on top of one another, with one pair of axes."""
+    import altair as alt
+
+    return alt.LayerChart(layer=[*layers], height=height)
+
+
 def whole_axis(rows: Sequence[Row], field: str = "x") -> alt.Axis:
     """An axis of whole numbers, with at most seven labels."""
     import altair as alt

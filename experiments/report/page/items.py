@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     import altair as alt
 
 log = logging.getLogger(__name__)
-CHARACTERS = 2_500_000  # of all answers on the page; each gets an equal part of it
+CHARACTERS = 1_500_000  # of all answers on the page; each gets an equal part of it
 SHORTEST = 300  # characters that a text keeps at least
+TEXTS = 3  # of an answer: its thinking, itself, the verdict
 OPENING = 90  # characters of a prompt in the list
 
 
@@ -65,7 +66,7 @@ class ItemView:
 @dataclass(frozen=True, kw_only=True)
 class BrowserView:
     """All prompts of one benchmark, those first on which the arms fall behind the baseline most. `measure` is the one
-    whose differences are shown, `missing` says why prompts have no text."""
+    whose differences are shown, `seeds` those whose answers are; `missing` says why prompts have no text."""
 
     label: str
     measure: str
@@ -91,12 +92,27 @@ class Answered:
     measure: str
 
 
+@dataclass(frozen=True)
+class Space:
+    """How many characters a text may have, and the seeds whose answers are shown."""
+
+    characters: int
+    seeds: tuple[int, ...]
+
+
 def browsers(study: Study) -> list[BrowserView]:
     """One browser for each judged benchmark that any run answered."""
     answered = {label: _answered(study, label) for label in study.labels_of(evaluation.generate)}
-    texts = sum(2 * len(run.responses) for runs in answered.values() for run in runs)
-    limit = max(SHORTEST, CHARACTERS // max(texts, 1))
-    return [_browser(study, label, runs, limit) for label, runs in answered.items() if runs]
+    space = space_for(sum(len(run.responses) for runs in answered.values() for run in runs), study.seeds)
+    return [_browser(study, label, runs, space) for label, runs in answered.items() if runs]
+
+
+def space_for(answers: int, seeds: Sequence[int]) -> Space:
+    """The space of each text where this many answers share the page. If not even short ones would fit, the answers of
+    the first seed alone are shown."""
+    if answers * TEXTS * SHORTEST > CHARACTERS and len(seeds) > 1:
+        return space_for(answers // len(seeds), seeds[:1])
+    return Space(max(SHORTEST, CHARACTERS // (TEXTS * max(answers, 1))), tuple(seeds))
 
 
 def _answered(study: Study, label: str) -> list[Answered]:
@@ -112,31 +128,35 @@ def _answers(arm: str, seed: int, result: Result, label: str) -> Answered | None
     for verdict in result.rows(evaluation.grade, Verdict, label):
         verdicts[verdict.item_id] = (*verdicts.get(verdict.item_id, ()), verdict)
     responses = {response.item_id: response for response in result.rows(evaluation.generate, Response, label)}
-    measure, scores = _first_scores(result, label)
-    return Answered(arm, seed, responses, verdicts, scores, measure)
+    graded = result.folder_of(evaluation.grade, label)
+    table = json.loads(verified(graded, "scores.json").read_text(encoding="utf-8")) if graded else {}
+    measures, scores = first_scores(table)
+    return Answered(arm, seed, responses, verdicts, scores, ", ".join(measures))
 
 
-def _first_scores(result: Result, label: str) -> tuple[str, Scores]:
-    """The first measure of a benchmark, by item."""
-    folder = result.folder_of(evaluation.grade, label)
-    if folder is None:
-        return "", {}
-    table: dict[str, Scores] = json.loads(verified(folder, "scores.json").read_text(encoding="utf-8"))
-    return next(iter(table.items()), ("", {}))
+def first_scores(table: Mapping[str, Scores]) -> tuple[list[str], Scores]:
+    """Each item's score by the first measure that has the item, and the measures that were used."""
+    scores: dict[str, float | None] = {}
+    used: list[str] = []
+    for measure, column in table.items():
+        new = {item: score for item, score in column.items() if item not in scores}
+        used += [measure] if new else []
+        scores |= new
+    return used, scores
 
 
-def _browser(study: Study, label: str, runs: Sequence[Answered], limit: int) -> BrowserView:
+def _browser(study: Study, label: str, runs: Sequence[Answered], space: Space) -> BrowserView:
     items, missing = items_of(study, label)
     ids = dict.fromkeys(item_id for run in runs for item_id in run.responses)
     baseline = [run for run in runs if run.arm == study.baseline]
     views = [
-        _item(item_id, place, items.get(item_id), study, runs, baseline, limit) for place, item_id in enumerate(ids)
+        _item(item_id, place, items.get(item_id), study, runs, baseline, space) for place, item_id in enumerate(ids)
     ]
     return BrowserView(
         label=label,
         measure=runs[0].measure,
         arms=study.arms,
-        seeds=study.seeds,
+        seeds=space.seeds,
         items=tuple(sorted(views, key=_order)),
         missing=missing,
         plot=_plot(study, views, f"{label}/{runs[0].measure}"),
@@ -171,7 +191,7 @@ def _item(
     study: Study,
     runs: Sequence[Answered],
     baseline: Sequence[Answered],
-    limit: int,
+    space: Space,
 ) -> ItemView:
     prompt = item.prompt if item else ""
     compared = [[run for run in runs if run.arm == name] for name in study.arms]
@@ -184,9 +204,9 @@ def _item(
         baseline=_number(_mean(baseline, item_id)),
         changes=tuple(change_of(of_arm, baseline, item_id) for of_arm in compared),
         answers=tuple(
-            answer_view(run, study.arms.index(run.arm), run.responses[item_id], baseline, limit)
+            answer_view(run, study.arms.index(run.arm), run.responses[item_id], baseline, space.characters)
             for run in runs
-            if item_id in run.responses
+            if item_id in run.responses and run.seed in space.seeds
         ),
     )
 
@@ -274,4 +294,4 @@ def changes_chart(rows: Sequence[Row]) -> alt.LayerChart:
             size=alt.Size("count():Q", legend=None, scale=alt.Scale(range=[30, 260])),
         )
     )
-    return alt.layer(zero, marks).properties(height=alt.Step(ROW))
+    return charts.layered([zero, marks], height=alt.Step(ROW))

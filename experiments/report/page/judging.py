@@ -127,4 +127,4 @@ def null_answers_chart(rows: Sequence[Row], means: Sequence[Mapping[str, float]]
             color=colour,
         )
     )
-    return alt.layer(lines, marks).properties(height=alt.Step(ROW))
+    return charts.layered([lines, marks], height=alt.Step(ROW))

@@ -97,7 +97,7 @@ def scores_view(study: Study) -> ScoresView:
         plots=tuple(_plots(study)),
         measures=study.measures,
         arms=tuple(_aggregated(study, number, name) for number, name in enumerate(study.arms)),
-        aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.seeds[0]}",
+        aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.comparisons[0].seed}",
         by_seed=by_seed,
         left_out=every.left_out if every else (),
     )
@@ -107,7 +107,7 @@ def verdict(study: Study) -> Verdict:
     """What the arms' differences from the baseline support."""
     others = [name for name in study.arms if name != study.baseline]
     effects = {name: [e for m in study.measures for e in study.effects(m) if e.arm == name] for name in others}
-    found = {name: _outcome(of_arm) for name, of_arm in effects.items()}
+    found: dict[str, Outcome] = {name: _outcome(of_arm) for name, of_arm in effects.items()}
     differing = {name: [e for e in effects[name] if _finding(e) == "different"] for name in others}
     lines = [f"{name}: {'; '.join(map(_in_words, of_arm))}" for name, of_arm in differing.items() if of_arm]
     return Verdict(_sentence(study.baseline, found), tuple(lines), tuple(_limits(study)))
@@ -254,7 +254,7 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
     published = base.mark_point(shape="diamond", size=90, filled=False, stroke=TEXT.light, strokeWidth=1.4)
     label = base.mark_text(dy=-9, fontSize=10, color=TEXT.light).encode(x=x, text=alt.Text("mean:Q", format="+.2~f"))
     layers = [band, zero, interval, mean, label, published.encode(x="published:Q")]
-    return alt.layer(*layers).properties(height=alt.Step(ROW + 6))
+    return charts.layered(layers, height=alt.Step(ROW + 6))
 
 
 def _aggregated(study: Study, number: int, name: str) -> ArmView:

@@ -194,7 +194,7 @@ def before_after(rows: Sequence[Row]) -> alt.LayerChart:
     lines = base.mark_rule(color=GRID.light, strokeWidth=2).encode(x=x, x2="refined:Q")
     drafts = base.mark_point(filled=False, stroke=SOFT.light, size=28, strokeWidth=1.3).encode(x=x)
     refined = base.mark_point(color=ACCENT.light, size=34).encode(x="refined:Q")
-    return alt.layer(lines, drafts, refined).properties(height=alt.Step(PAIR_HEIGHT))
+    return charts.layered([lines, drafts, refined], height=alt.Step(PAIR_HEIGHT))
 
 
 def _examples(search: Search) -> tuple[ExampleView, ...]:

@@ -278,12 +278,12 @@ def graph(uses: Sequence[StageUse]) -> alt.LayerChart:
     base = alt.Chart(charts.data(edges))
     lines = base.mark_rule(color=PALE.light, strokeWidth=1.4).encode(x=x, y=y, x2="x2", y2="y2")
     dots = alt.Chart(charts.data(rows)).encode(x=x, y=y)
-    shared = alt.Color("shared:N", legend=None, scale=alt.Scale(domain=[True, False], range=[ACCENT.light, GRID.light]))
+    shared = alt.Fill("shared:N", legend=None, scale=alt.Scale(domain=[True, False], range=[ACCENT.light, GRID.light]))
     marks = dots.mark_point(size=90, filled=True, stroke=ACCENT.light, strokeWidth=1.4).encode(fill=shared)
     names = dots.mark_text(align="left", dx=10, dy=-4, fontSize=11, color=TEXT.light).encode(text="name:N")
     notes = dots.mark_text(align="left", dx=10, dy=8, fontSize=9.5, color=SOFT.light).encode(text="note:N")
     height = LAYER * (max(node.layer for node in nodes.values()) + 1)
-    return alt.layer(lines, marks, names, notes).properties(height=height)
+    return charts.layered([lines, marks, names, notes], height=height)
 
 
 def _node_row(node: Node) -> Row:
@@ -306,7 +306,7 @@ def seconds_chart(uses: Sequence[StageUse]) -> alt.LayerChart:
     )
     planned = base.mark_tick(color=TEXT.light, thickness=2, size=BAR - 4).encode(x="planned:Q")
     texts = base.mark_text(align="left", dx=5, fontSize=10, color=TEXT.light).encode(x="end:Q", text="text:N")
-    return alt.layer(bars, planned, texts).properties(height=alt.Step(BAR))
+    return charts.layered([bars, planned, texts], height=alt.Step(BAR))
 
 
 def _seconds_rows(use: StageUse) -> list[Row]:

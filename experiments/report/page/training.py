@@ -156,7 +156,7 @@ def lengths_chart(rows: Sequence[Row]) -> alt.LayerChart:
     whole = base.mark_rule(color=SOFT.light).encode(x=x, x2="high:Q")
     half = base.mark_bar(height=11, color=PALE.light).encode(x="q1:Q", x2="q3:Q")
     middle = base.mark_tick(color=ACCENT.light, thickness=3, size=16).encode(x="median:Q")
-    return alt.layer(whole, half, middle).properties(height=alt.Step(ROW))
+    return charts.layered([whole, half, middle], height=alt.Step(ROW))
 
 
 def _categories(found: Sequence[Trajectories]) -> list[Markup]:
@@ -191,4 +191,4 @@ def categories_chart(rows: Sequence[Row]) -> alt.LayerChart:
     size = alt.Size("share:Q", legend=None, scale=alt.Scale(domain=[0, 0.5], range=[0, 900], clamp=True))
     areas = base.mark_point(shape="circle", color=PALE.light).encode(size=size)
     numbers = base.mark_text(fontSize=10.5, color=TEXT.light).encode(text="count:Q")
-    return alt.layer(areas, numbers).properties(height=alt.Step(22))
+    return charts.layered([areas, numbers], height=alt.Step(22))

@@ -3,7 +3,18 @@
 import pytest
 
 from evals.benchmark import Response, Verdict
-from experiments.report.page.items import Answered, answer_view, change_of, shown
+from experiments.report.page.items import (
+    CHARACTERS,
+    SHORTEST,
+    TEXTS,
+    Answered,
+    Space,
+    answer_view,
+    change_of,
+    first_scores,
+    shown,
+    space_for,
+)
 
 SCORES = {"a": 4.0, "b": None}
 
@@ -44,3 +55,22 @@ def test_a_verdict_that_could_not_be_read_says_why() -> None:
 def test_a_text_that_is_cut_says_how_much_is_missing() -> None:
     assert shown("  abc ", 3) == "abc"
     assert shown("abcdef", 4) == "abcd … [2 more characters]"
+
+
+def test_all_answers_of_three_seeds_at_laptop_scale_are_whole() -> None:
+    space = space_for(6 * 3 * 14, (0, 1, 2))
+    assert space.seeds == (0, 1, 2)
+    assert space.characters > 1_500
+
+
+def test_of_too_many_answers_those_of_the_first_seed_are_shown_and_cut() -> None:
+    most = CHARACTERS // TEXTS // SHORTEST
+    assert space_for(most, (0, 1, 2)) == Space(SHORTEST, (0, 1, 2))
+    assert space_for(most + 3, (0, 1, 2)).seeds == (0,)
+    assert space_for(10**9, (0, 1, 2)) == Space(SHORTEST, (0,))
+
+
+def test_an_item_has_the_score_of_the_first_measure_that_covers_it() -> None:
+    table = {"qa": {"a": 1.0}, "all": {"a": 2.0, "b": 3.0}, "length": {"a": 4.0, "b": 5.0}}
+    assert first_scores(table) == (["qa", "all"], {"a": 1.0, "b": 3.0})
+    assert first_scores({}) == ([], {})

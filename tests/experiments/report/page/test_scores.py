@@ -6,18 +6,22 @@ import pytest
 
 from evals.benchmark import Measure
 from experiments.report.compare import compare
+from experiments.report.page.page import write_html
 from experiments.report.page.scores import ScoresView, forest_rows, score_texts, scores_view, verdict
 from experiments.report.page.study import Study, studies
 from experiments.stages.probes import ReliabilityMetrics
 from experiments.store.step import StepName
+from tests.fakes.html import parse
 from tests.fakes.reports import scored_run, varied, with_metrics
 
 QUALITY = "writing/quality"
 
 
-def study_of(root: Path, arms: dict[str, dict[str, float]], seeds: tuple[int, ...] = (0,), **settings: str) -> Study:
+def study_of(root: Path, arms: dict[str, dict[str, float]], seeds: tuple[int, ...] = (0,), caution: str = "") -> Study:
     runs = [
-        scored_run(root, name, {QUALITY: scores}, seed=s, **settings) for name, scores in arms.items() for s in seeds
+        scored_run(root, name, {QUALITY: scores}, seed=s, caution=caution)
+        for name, scores in arms.items()
+        for s in seeds
     ]
     (study,) = studies(compare(runs))
     return study
@@ -97,6 +101,18 @@ def test_published_differences_stand_beside_ours_as_differences(tmp_path: Path) 
     (plot,) = scores_view(study).plots
     assert "hollow: the paper" in plot
     assert plot.count('fill="none"') > 0 or 'fill="transparent"' in plot
+
+
+def test_several_scales_are_one_page_of_runs_that_have_scores_alone(tmp_path: Path) -> None:
+    arms = {"full": varied(0), "arm": varied(1, 0.5)}
+    runs = [
+        scored_run(tmp_path, name, {QUALITY: scores}, scale=scale)
+        for scale in ("smoke", "laptop")
+        for name, scores in arms.items()
+    ]
+    page = parse(write_html(compare(runs), tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.text.count("arm differs from full.") == 2
+    assert {link["href"] for link in page.all("a")} >= {"#study-0", "#study-1", "#study-1-judge"}
 
 
 def test_a_measure_that_is_equal_in_all_arms_has_no_plot(tmp_path: Path) -> None:
