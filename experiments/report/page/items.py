@@ -244,9 +244,8 @@ def answer_view(run: Answered, number: int, response: Response, baseline: Sequen
 
 
 def _verdict(verdict: Verdict, limit: int) -> str:
-    if verdict.scores is None:
-        return f"unscored: {verdict.why}; {shown(verdict.reply, limit)}"
-    return f"{counts(verdict.scores)}: {shown(verdict.reply, limit)}"
+    found = f"no verdict, {verdict.why}" if verdict.scores is None else counts(verdict.scores)
+    return ": ".join(filter(None, [found, shown(verdict.reply, limit)]))
 
 
 def _number(score: float | None) -> str:

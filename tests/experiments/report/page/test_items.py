@@ -49,7 +49,7 @@ def test_an_answer_stands_with_its_score_verdict_and_thinking() -> None:
 def test_a_verdict_that_could_not_be_read_says_why() -> None:
     run = answered("arm", 0, SCORES)
     view = answer_view(run, 1, run.responses["b"], [], limit=100)
-    assert (view.score, view.change, view.verdict) == ("unscored", "", "unscored: no number; eight")
+    assert (view.score, view.change, view.verdict) == ("unscored", "", "no verdict, no number: eight")
 
 
 def test_a_text_that_is_cut_says_how_much_is_missing() -> None:
