@@ -1,6 +1,6 @@
 """How charts look, and how they become SVG: one theme for all, rendered when the page is written, without a script.
 
-A colour is written as its light variant, which the page's style replaces in dark mode. `Data` holds plain rows.
+A colour is written as its light variant, which the page's style replaces in dark mode.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Ink(NamedTuple):
 
 
 TEXT, SOFT, GRID = Ink("#1b2029", "#e7e9ee"), Ink("#5d6675", "#a2abba"), Ink("#dde1e8", "#343b47")
-ACCENT, WORSE, BETTER = Ink("#2359a8", "#82b1ff"), Ink("#b5401b", "#ff9d73"), Ink("#0b7a6b", "#56d1bf")
+ACCENT, WORSE = Ink("#2359a8", "#82b1ff"), Ink("#b5401b", "#ff9d73")
 PALE = Ink("#b9c6da", "#4a5b78")
 ARMS = (
     Ink("#3b4252", "#d5dae3"),
@@ -40,7 +40,7 @@ ARMS = (
     Ink("#c2417f", "#f58fc0"),
     Ink("#5b7f8a", "#9cc4d0"),
 )
-INKS = (TEXT, SOFT, GRID, ACCENT, WORSE, BETTER, PALE, *ARMS)
+INKS = (TEXT, SOFT, GRID, ACCENT, WORSE, PALE, *ARMS)
 ATTRIBUTES = ("fill", "stroke")
 
 KEPT = {

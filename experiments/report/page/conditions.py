@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.report.page.study import Study, differs_materially, ratio_text
+from experiments.report.page.study import Study
 from experiments.store.metrics import number
+
+MATERIAL = 2.0  # a quantity that differs by this factor from the baseline's is flagged
 
 
 @dataclass(frozen=True)
@@ -74,5 +76,15 @@ def _flagged(arms: Sequence[str], rows: Mapping[str, Sequence[Quantity]]) -> Ite
 
 
 def _quantity(value: float | None, baseline: float | None) -> Quantity:
-    flagged = value is not None and baseline is not None and differs_materially(value, baseline)
-    return Quantity(number(value), ratio_text(value, baseline) if flagged and value is not None and baseline else "")
+    return Quantity(number(value), material_ratio(value, baseline))
+
+
+def material_ratio(value: float | None, baseline: float | None) -> str:
+    """`0.43 ×` where a quantity is at most half or at least twice the baseline's, `from 0` where that is zero; else
+    empty."""
+    if value is None or baseline is None or value == baseline:
+        return ""
+    low, high = sorted((abs(value), abs(baseline)))
+    if low * MATERIAL > high:
+        return ""
+    return f"{value / baseline:.2g} ×" if baseline else "from 0"

@@ -89,15 +89,13 @@ def _all_scored(study: Study) -> str:
 def _null_answers(study: Study, label: str) -> Markup | None:
     rows: list[Row] = []
     fooled: dict[str, bool] = {}
-    for seed, arm in study.runs():
+    for _, arm in study.runs():
         metrics = arm.result.metrics_of(probes.reliability, label)
         for kind, null in (metrics.null_answers if metrics else {}).items():
             fools = metrics is not None and kind in metrics.fooled_by
             fooled[kind] = fooled.get(kind, False) or fools
             if null.score is not None:
-                rows.append(
-                    {"kind": kind.replace("_", " "), "score": null.score, "fools": fools, "run": f"{arm.name} s{seed}"}
-                )
+                rows.append({"kind": kind.replace("_", " "), "score": null.score, "fools": fools})
     if not rows:
         return None
     fooling = [kind.replace("_", " ") for kind, fools in fooled.items() if fools]

@@ -57,12 +57,11 @@ class ScoreView:
 
 @dataclass(frozen=True)
 class ArmView:
-    """One row of the table of arms; `number` is that of its colour."""
+    """One row of the table of arms. `alone` is the one seed of an arm that is not aggregated where others are."""
 
     name: str
-    number: int
     is_baseline: bool
-    seeds: str
+    alone: str
     cells: tuple[ScoreView, ...]
 
 
@@ -90,13 +89,17 @@ class ScoresView:
 def scores_view(study: Study) -> ScoresView:
     """Verdict, plots and tables of one study."""
     over = study.over_seeds
-    by_seed = tuple(SeedView(c.seed, _arms_at(study, c)) for c in study.comparisons) if len(study.seeds) > 1 else ()
+    by_seed = (
+        tuple(SeedView(c.seed, tuple(_at_seed(arm, c) for arm in c.arms)) for c in study.comparisons)
+        if len(study.seeds) > 1
+        else ()
+    )
     every = study.comparisons[-1].over_seeds
     return ScoresView(
         verdict=verdict(study),
         plots=tuple(_plots(study)),
         measures=study.measures,
-        arms=tuple(_aggregated(study, number, name) for number, name in enumerate(study.arms)),
+        arms=tuple(_aggregated(study, name) for name in study.arms),
         aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.comparisons[0].seed}",
         by_seed=by_seed,
         left_out=every.left_out if every else (),
@@ -150,7 +153,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def _in_words(effect: Effect) -> str:
-    """`length 12.1 lower (9.4 to 14.8)`, with whether that is better or worse."""
+    """`writing/length -12.1 (-14.8 to -9.4), worse`."""
     change = effect.difference
     assert change is not None, "an effect with a finding has a difference"
     better = is_better(effect.cell.measure, change.mean)
@@ -201,7 +204,7 @@ def _plots(study: Study) -> list[Markup]:
         effects = [effect for effect in study.effects(name) if effect.difference]
         if any(effect.difference and effect.difference.mean for effect in effects):
             unit = _unit(next((e.cell.measure for e in effects if e.cell.measure), None))
-            chart = forest([row for e in effects for row in forest_rows(e)], unit)
+            chart = forest([forest_row(effect) for effect in effects], unit)
             plots.append(charts.figure(chart, name, _forest_finding(study, effects)))
     return plots
 
@@ -213,16 +216,14 @@ def _unit(measure: Measure | None) -> str:
     return f"difference from the baseline, on {low:g} to {high:g}"
 
 
-def forest_rows(effect: Effect) -> list[Row]:
+def forest_row(effect: Effect) -> Row:
+    """What is plotted of one arm: its difference, the interval, the margin around zero, the paper's difference."""
     change = effect.difference
     assert change is not None, "only effects with a difference are plotted"
     decided = change.finding or "not tested"
     row = {"arm": effect.arm, "mean": change.mean, "low": change.low, "high": change.high, "finding": decided}
-    return [{**row, "published": effect.published, "from": _below(change.margin), "to": change.margin}]
-
-
-def _below(margin: float | None) -> float | None:
-    return None if margin is None else -margin
+    below = None if change.margin is None else -change.margin
+    return {**row, "published": effect.published, "from": below, "to": change.margin}
 
 
 def _forest_finding(study: Study, effects: Sequence[Effect]) -> str:
@@ -257,10 +258,11 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
     return charts.layered(layers, height=alt.Step(ROW + 6))
 
 
-def _aggregated(study: Study, number: int, name: str) -> ArmView:
+def _aggregated(study: Study, name: str) -> ArmView:
     effects = [next(e for e in study.effects(measure) if e.arm == name) for measure in study.measures]
-    seeds = effects[0].seeds if effects else ()
-    return ArmView(name, number, name == study.baseline, ", ".join(map(str, seeds)), tuple(map(_cell, effects)))
+    single = {seed for effect in effects for seed in effect.seeds if len(effect.seeds) == 1}
+    alone = f"seed {min(single)} alone" if study.over_seeds and single else ""
+    return ArmView(name, name == study.baseline, alone, tuple(map(_cell, effects)))
 
 
 def _cell(effect: Effect) -> ScoreView:
@@ -286,17 +288,13 @@ def _view(measure: str, score: str, coverage: str, published: str, change: Diffe
     )
 
 
-def _arms_at(study: Study, comparison: Comparison) -> tuple[ArmView, ...]:
-    return tuple(_at_seed(study.arms.index(arm.name), arm, comparison) for arm in comparison.arms)
-
-
-def _at_seed(number: int, arm: Arm, comparison: Comparison) -> ArmView:
+def _at_seed(arm: Arm, comparison: Comparison) -> ArmView:
     cells: list[ScoreView] = []
     for name in comparison.measures:
         cell = arm.cells[name]
         published = formatting.published_text(cell.published)
         cells.append(_view(name, *score_texts(cell.measure), published, cell.difference))
-    return ArmView(arm.name, number, arm.is_baseline, str(comparison.seed), tuple(cells))
+    return ArmView(arm.name, arm.is_baseline, "", tuple(cells))
 
 
 def score_texts(measure: Measure | None) -> tuple[str, str]:

@@ -67,13 +67,13 @@ class StageView:
 
 @dataclass(frozen=True)
 class StagesView:
-    """`saved` is what sharing spared, in words."""
+    """`saved` is what sharing spared, `money` what judges and plan cost, in words."""
 
     arms: tuple[str, ...]
     rows: tuple[StageView, ...]
     plots: tuple[Markup, ...]
     saved: str
-    usd: str
+    money: str
 
 
 def stages_view(study: Study) -> StagesView:
@@ -88,7 +88,7 @@ def stages_view(study: Study) -> StagesView:
         rows=tuple(_row(use, study) for use in uses),
         plots=tuple(plots),
         saved=_saved_text(uses),
-        usd=_money(study, uses),
+        money=_money(study, uses),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evals.benchmark import Measure
@@ -13,12 +13,11 @@ from experiments.store.runs import Result
 from experiments.store.step import Stage
 
 HEADLINES = 8  # measures that get a plot; the table shows all
-MATERIAL = 2.0  # a quantity that differs by this factor from the baseline's is flagged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One measure of one arm, over its seeds where the seeds were compared, else at `seed`.
+    """One measure of one arm, over its seeds where the seeds were compared, else at its first seed.
 
     spread:    standard deviation between seeds; None for one seed.
     published: the paper's difference of this arm from the paper's baseline, in the unit of the measure.
@@ -155,19 +154,3 @@ def is_better(measure: Measure | None, change: float) -> bool | None:
     if measure is None or measure.worst is None or measure.best is None or change == 0:
         return None
     return (change > 0) == (measure.best > measure.worst)
-
-
-def differs_materially(value: float | None, baseline: float | None) -> bool:
-    """Whether a quantity is at most half or at least twice the baseline's."""
-    if value is None or baseline is None or value == baseline:
-        return False
-    low, high = sorted((abs(value), abs(baseline)))
-    return low * MATERIAL <= high
-
-
-def ratio_text(value: float, baseline: float) -> str:
-    """`0.43 ×` of the baseline; a baseline of zero has no ratio."""
-    return f"{value / baseline:.2g} ×" if baseline else "from 0"
-
-
-Colours = Mapping[str, str]  # arm -> the colour of its marks

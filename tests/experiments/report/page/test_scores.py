@@ -7,7 +7,7 @@ import pytest
 from evals.benchmark import Measure
 from experiments.report.compare import compare
 from experiments.report.page.page import write_html
-from experiments.report.page.scores import ScoresView, forest_rows, score_texts, scores_view, verdict
+from experiments.report.page.scores import ScoresView, forest_row, score_texts, scores_view, verdict
 from experiments.report.page.study import Study, studies
 from experiments.stages.probes import ReliabilityMetrics
 from experiments.store.step import StepName
@@ -83,6 +83,16 @@ def test_seeds_are_aggregated_first_and_each_is_shown_by_itself(tmp_path: Path) 
     assert [(seed.seed, len(seed.arms)) for seed in view.by_seed] == [(0, 2), (1, 2)]
 
 
+def test_an_arm_with_one_seed_says_so_among_arms_with_several(tmp_path: Path) -> None:
+    runs = [
+        scored_run(tmp_path, n, {QUALITY: varied(i, 0.5)}, seed=s)
+        for i, n in enumerate(("full", "arm"))
+        for s in (0, 1)
+    ]
+    (study,) = studies(compare([*runs, scored_run(tmp_path, "once", {QUALITY: varied(2, 0.5)}, seed=1)]))
+    assert {arm.name: arm.alone for arm in scores_view(study).arms} == {"full": "", "arm": "", "once": "seed 1 alone"}
+
+
 def test_one_seed_is_no_list_of_seeds(tmp_path: Path) -> None:
     view = scores_view(study_of(tmp_path, {"full": varied(0), "arm": varied(1, 0.5)}))
     assert (view.aggregated, view.by_seed) == ("of seed 0", ())
@@ -95,7 +105,7 @@ def test_published_differences_stand_beside_ours_as_differences(tmp_path: Path) 
         for name, by in (("full", 0.0), ("no_iterative_search", -1.0), ("mine", 0.3))
     ]
     (study,) = studies(compare(runs))
-    rows = {str(row["arm"]): row["published"] for effect in study.effects(measure)[1:] for row in forest_rows(effect)}
+    rows = {effect.arm: forest_row(effect)["published"] for effect in study.effects(measure)[1:]}
     assert rows["no_iterative_search"] == pytest.approx(6.67 - 7.22)
     assert rows["mine"] is None
     (plot,) = scores_view(study).plots
