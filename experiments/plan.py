@@ -176,6 +176,12 @@ def _labels(experiments: Sequence[Experiment]) -> list[str]:
     ]
 
 
+def stage_costs(exp: Experiment) -> dict[StepName, StageCost]:
+    """What each stage with an estimate would cost by itself. Raises InputError for what the pipeline refuses."""
+    costs = _costs(exp, Store(root=exp.runtime.store, runtime=exp.runtime), pipeline(exp))
+    return {name: cost for name, cost in costs.items() if isinstance(cost, StageCost)}
+
+
 def _costs(exp: Experiment, store: Store, steps: Steps) -> dict[StepName, StageCost | str]:
     """The cost of each stage that has an estimate, or the reason why it cannot be estimated here."""
     costs: dict[StepName, StageCost | str] = {**_search_costs(exp)}

@@ -1,0 +1,309 @@
+"""What was found: the verdict in words, the differences as plots, and the table of arms, seeds aggregated first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from markupsafe import Markup
+
+from evals.benchmark import Measure
+from evals.statistics.paired import Difference
+from experiments.report import formatting
+from experiments.report.compare import Arm, Comparison
+from experiments.report.page import charts
+from experiments.report.page.charts import ACCENT, GRID, ROW, SOFT, TEXT, Row
+from experiments.report.page.study import Effect, Study, is_better
+from experiments.stages import probes
+from experiments.stages.evaluation import bounds_text
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+Outcome = Literal["different", "equivalent", "undecided", "not tested"]
+ALONE: Mapping[Outcome, str] = {
+    "different": "{} differs from {}.",
+    "equivalent": "{} is equivalent to {}.",
+    "undecided": "Whether {} differs from {} is undecided.",
+    "not tested": "{} was not tested against {}.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study found in one sentence, each arm that differs in words, and the limits of what it means."""
+
+    sentence: str
+    differing: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreView:
+    """One cell of the table of arms. `finding` is also the CSS class of `finding_text`."""
+
+    measure: str
+    score: str
+    coverage: str
+    published: str = ""
+    change: str = ""
+    detail: str = ""
+    finding: str = ""
+    finding_text: str = ""
+
+
+@dataclass(frozen=True)
+class ArmView:
+    """One row of the table of arms. `alone` is the one seed of an arm that is not aggregated where others are."""
+
+    name: str
+    is_baseline: bool
+    alone: str
+    cells: tuple[ScoreView, ...]
+
+
+@dataclass(frozen=True)
+class SeedView:
+    """The table of arms at one seed."""
+
+    seed: int
+    arms: tuple[ArmView, ...]
+
+
+@dataclass(frozen=True)
+class ScoresView:
+    """The section. `aggregated` says over which seeds the first table is."""
+
+    verdict: Verdict
+    plots: tuple[Markup, ...]
+    measures: tuple[str, ...]
+    arms: tuple[ArmView, ...]
+    aggregated: str
+    by_seed: tuple[SeedView, ...]
+    left_out: tuple[str, ...]
+
+
+def scores_view(study: Study) -> ScoresView:
+    """Verdict, plots and tables of one study."""
+    over = study.over_seeds
+    by_seed = (
+        tuple(SeedView(c.seed, tuple(_at_seed(arm, c) for arm in c.arms)) for c in study.comparisons)
+        if len(study.seeds) > 1
+        else ()
+    )
+    every = study.comparisons[-1].over_seeds
+    return ScoresView(
+        verdict=verdict(study),
+        plots=tuple(_plots(study)),
+        measures=study.measures,
+        arms=tuple(_aggregated(study, name) for name in study.arms),
+        aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.comparisons[0].seed}",
+        by_seed=by_seed,
+        left_out=every.left_out if every else (),
+    )
+
+
+def verdict(study: Study) -> Verdict:
+    """What the arms' differences from the baseline support."""
+    others = [name for name in study.arms if name != study.baseline]
+    effects = {name: [e for m in study.measures for e in study.effects(m) if e.arm == name] for name in others}
+    found: dict[str, Outcome] = {name: _outcome(of_arm) for name, of_arm in effects.items()}
+    differing = {name: [e for e in effects[name] if _finding(e) == "different"] for name in others}
+    lines = [f"{name}: {'; '.join(map(_in_words, of_arm))}" for name, of_arm in differing.items() if of_arm]
+    return Verdict(_sentence(study.baseline, found), tuple(lines), tuple(_limits(study)))
+
+
+def _finding(effect: Effect) -> str | None:
+    return effect.difference.finding if effect.difference else None
+
+
+def _outcome(effects: Sequence[Effect]) -> Outcome:
+    """An arm differs if one of its measures does, and is equivalent if all are that were tested."""
+    findings = {finding for effect in effects if (finding := _finding(effect))}
+    if "different" in findings:
+        return "different"
+    return "not tested" if not findings else "equivalent" if findings == {"equivalent"} else "undecided"
+
+
+def _sentence(baseline: str | None, found: Mapping[str, Outcome]) -> str:
+    if baseline is None:
+        return "No baseline is among these runs, so nothing was compared."
+    if not found:
+        return f"Only {baseline} was run, so nothing was compared."
+    if len(found) == 1:
+        ((name, outcome),) = found.items()
+        return ALONE[outcome].format(name, baseline)
+    counted = Counter(found.values())
+    differing = counted.pop("different", 0)
+    verb = "differ" if differing > 1 else "differs"
+    left = [f"{count} {'is' if count == 1 else 'are'} {outcome}" for outcome, count in sorted(counted.items())]
+    rest = f"; {_listed(left)}" if left else ""
+    return f"{differing or 'None'} of {len(found)} arms {verb} from {baseline}{rest}."
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _in_words(effect: Effect) -> str:
+    """`writing/length -12.1 (-14.8 to -9.4), worse`."""
+    change = effect.difference
+    assert change is not None, "an effect with a finding has a difference"
+    better = is_better(effect.cell.measure, change.mean)
+    judged = "" if better is None else ", better" if better else ", worse"
+    interval = "" if change.low is None or change.high is None else f" ({change.low:+.3g} to {change.high:+.3g})"
+    return f"{effect.measure} {change.mean:+.3g}{interval}{judged}"
+
+
+def _limits(study: Study) -> list[str]:
+    """Why these findings mean less than they seem to, from what was measured."""
+    cautions = dict.fromkeys(line for comparison in study.comparisons for line in comparison.cautions)
+    return [*cautions, *_fooled(study), *filter(None, [_detectable(study), _few_seeds(study)])]
+
+
+def _fooled(study: Study) -> list[str]:
+    lines: list[str] = []
+    for label in study.labels_of(probes.reliability):
+        found = [m for _, arm in study.runs() if (m := arm.result.metrics_of(probes.reliability, label))]
+        fooled = sum(bool(metrics.fooled_by) for metrics in found)
+        if fooled:
+            lines.append(
+                f"In {fooled} of {_count(len(found), 'run')} the judge of {label} grades answers without content, such "
+                "as an empty one, no lower than the model’s own: it cannot rank these arms."
+            )
+    return lines
+
+
+def _detectable(study: Study) -> str:
+    """The smallest true differences that so many prompts can show."""
+    least: list[str] = []
+    for name in study.headlines:
+        found = [d.minimum_detectable for e in study.effects(name) if (d := e.difference) and d.minimum_detectable]
+        least += [f"{min(found):.2g} in {name}"] if found else []
+    if not least:
+        return ""
+    return f"Undecided does not mean equal: with so few prompts, differences below {_listed(least)} are often missed."
+
+
+def _few_seeds(study: Study) -> str:
+    if len(study.seeds) > 1 or len(study.arms) < 2:
+        return ""
+    return "Every arm was trained once: another seed may order the arms differently."
+
+
+def _plots(study: Study) -> list[Markup]:
+    plots: list[Markup] = []
+    for name in study.headlines:
+        effects = [effect for effect in study.effects(name) if effect.difference]
+        if any(effect.difference and effect.difference.mean for effect in effects):
+            unit = _unit(next((e.cell.measure for e in effects if e.cell.measure), None))
+            chart = forest([forest_row(effect) for effect in effects], unit)
+            plots.append(charts.figure(chart, name, _forest_finding(study, effects)))
+    return plots
+
+
+def _unit(measure: Measure | None) -> str:
+    if measure is None or measure.worst is None or measure.best is None:
+        return "difference from the baseline"
+    low, high = sorted((measure.worst, measure.best))
+    return f"difference from the baseline, on {low:g} to {high:g}"
+
+
+def forest_row(effect: Effect) -> Row:
+    """What is plotted of one arm: its difference, the interval, the margin around zero, the paper's difference."""
+    change = effect.difference
+    assert change is not None, "only effects with a difference are plotted"
+    decided = change.finding or "not tested"
+    row = {"arm": effect.arm, "mean": change.mean, "low": change.low, "high": change.high, "finding": decided}
+    below = None if change.margin is None else -change.margin
+    return {**row, "published": effect.published, "from": below, "to": change.margin}
+
+
+def _forest_finding(study: Study, effects: Sequence[Effect]) -> str:
+    different = [e.arm for e in effects if _finding(e) == "different"]
+    what = f"differs from {study.baseline}: {', '.join(different)}" if different else "no arm differs"
+    published = "; hollow: the paper’s difference" if any(e.published is not None for e in effects) else ""
+    band = "; grey: too small to matter" if any(e.difference and e.difference.margin for e in effects) else ""
+    return f"Mean difference and its 95 % interval; {what}{band}{published}."
+
+
+def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
+    """Differences by arm with their intervals around zero; the paper's differences as hollow diamonds."""
+    import altair as alt
+
+    base = alt.Chart(charts.data(rows)).encode(y=alt.Y("arm:N", sort=None, title=None))
+    colour = alt.Color(
+        "finding:N",
+        legend=None,
+        scale=alt.Scale(
+            domain=["different", "equivalent", "undecided", "not tested"],
+            range=[ACCENT.light, TEXT.light, SOFT.light, SOFT.light],
+        ),
+    )
+    x = alt.X("mean:Q", title=unit, axis=alt.Axis(format="+~g"))
+    band = base.mark_rect(color=GRID.light, opacity=0.6).encode(x=alt.X("from:Q", title=unit), x2="to:Q")
+    zero = alt.Chart(charts.data([{"zero": 0}])).mark_rule(color=TEXT.light, strokeWidth=1).encode(x="zero:Q")
+    interval = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=unit), x2="high:Q", color=colour)
+    mean = base.mark_point(size=70).encode(x=x, color=colour)
+    published = base.mark_point(shape="diamond", size=90, filled=False, stroke=TEXT.light, strokeWidth=1.4)
+    label = base.mark_text(dy=-9, fontSize=10, color=TEXT.light).encode(x=x, text=alt.Text("mean:Q", format="+.2~f"))
+    layers = [band, zero, interval, mean, label, published.encode(x="published:Q")]
+    return charts.layered(layers, height=alt.Step(ROW + 6))
+
+
+def _aggregated(study: Study, name: str) -> ArmView:
+    effects = [next(e for e in study.effects(measure) if e.arm == name) for measure in study.measures]
+    single = {seed for effect in effects for seed in effect.seeds if len(effect.seeds) == 1}
+    alone = f"seed {min(single)} alone" if study.over_seeds and single else ""
+    return ArmView(name, name == study.baseline, alone, tuple(map(_cell, effects)))
+
+
+def _cell(effect: Effect) -> ScoreView:
+    score, coverage = score_texts(effect.cell.measure)
+    if len(effect.seeds) > 1:
+        score = "withheld" if effect.score is None else f"{effect.score:.4g}"
+        score += f" ± {effect.spread:.2g}" if effect.spread is not None else ""
+    return _view(effect.measure, score, coverage, formatting.published_text(effect.cell.published), effect.difference)
+
+
+def _view(measure: str, score: str, coverage: str, published: str, change: Difference | None) -> ScoreView:
+    return ScoreView(
+        measure=measure,
+        score=score,
+        coverage=coverage,
+        published=published,
+        change=formatting.change_text(change) if change else "",
+        detail=" ".join(filter(None, [formatting.p_text(change, "p="), formatting.sample_text(change)]))
+        if change
+        else "",
+        finding=(change.finding if change else None) or "",
+        finding_text=formatting.finding_text(change),
+    )
+
+
+def _at_seed(arm: Arm, comparison: Comparison) -> ArmView:
+    cells: list[ScoreView] = []
+    for name in comparison.measures:
+        cell = arm.cells[name]
+        published = formatting.published_text(cell.published)
+        cells.append(_view(name, *score_texts(cell.measure), published, cell.difference))
+    return ArmView(arm.name, arm.is_baseline, "", tuple(cells))
+
+
+def score_texts(measure: Measure | None) -> tuple[str, str]:
+    """The score, empty where there is none, and how much of the benchmark it covers."""
+    if measure is None:
+        return "", "not run"
+    cover = f"{measure.scored}/{measure.total}{bounds_text(measure)}"
+    if measure.value is not None:
+        return f"{measure.value:.4g}", cover
+    if measure.mean_of_scored is not None:
+        return "", f"withheld: {measure.mean_of_scored:.4g} of {cover} scored"
+    return "", f"unscored 0/{measure.total}"
