@@ -80,7 +80,7 @@ def test_fault_23_a_score_that_is_no_grade_is_invalid(serve: Serve, tmp_path: Pa
     [
         (says("I cannot.", finish="content_filter"), "refused"),
         (respond(400, {"error": {"message": "the content_filter was triggered"}}), "refused"),
-        (says(""), "no_json_object"),
+        (says(""), "empty_reply"),
     ],
 )
 def test_fault_24_a_refusal_is_no_score_and_is_counted(serve: Serve, tmp_path: Path, act: Act, why: str) -> None:
