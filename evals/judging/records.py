@@ -110,9 +110,9 @@ def judgement(question: Question, reply: Completion, status: str, usd: float) ->
 
 
 def _entry(row: JsonObject) -> Entry:
-    """The entry of a row. What did not end by itself (cut at the limit, refused, too long, unreadable) is no answer: the
-    row is counted but not found again, so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement, or one whose
-    cost is no finite number from 0 up."""
+    """The entry of a row. What did not end by itself (cut at the limit, refused, too long, unreadable) is no answer:
+    the row is counted but not found again, so the question is asked again. Raises KeyError, TypeError or
+    ValueError for what is not a judgement, or one whose cost is no finite number from 0 up."""
     answered, usd = row["stopped"] == "stop", float(row["usd"])
     if not (math.isfinite(usd) and usd >= 0):
         raise ValueError(f"usd: want a finite number from 0 up, got {usd}")

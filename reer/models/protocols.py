@@ -67,9 +67,9 @@ class Completion:
 
     `stopped` is `stop` (end token or stop string), `length` (token limit or the model's context, whichever came first),
     `prompt_too_long` (the prompt alone fills the context; nothing was generated), `refused` (a server rejected this
-    prompt for its content; `text` is then the server's message), `unreadable` (every reply to this prompt was of a shape
-    that is not read; `text` says which) or `unanswered` (in records of attempts that may have been billed; no generator
-    yields it). `seconds` is the server's response time, None where rows are computed
+    prompt for its content; `text` is then the server's message), `unreadable` (every reply to this prompt was of a
+    shape that is not read; there is no text) or `unanswered` (in records of attempts that may have been billed; no
+    generator yields it). `seconds` is the server's response time, None where rows are computed
     together; `served` is the model name that the server reports. `counted` is False where the server reports no usage
     that can be true: the numbers of tokens are then 0.
     """

@@ -47,6 +47,8 @@ class Rewriter:
             return Candidate("", 0, None, "prompt_too_long")
         if reply.stopped == "refused":
             return Candidate("", 0, None, "refused_by_server")
+        if reply.stopped == "unreadable":
+            return Candidate("", 0, None, "unreadable_reply")
         prefill = self.prompts.for_language(pair.language).texts.edit_prefill
         text = between_last(prefill + reply.text, "<refine>", "</refine>")
         cut = reply.stopped == "length" and "</refine>" not in reply.text

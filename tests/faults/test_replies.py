@@ -95,8 +95,6 @@ def test_fault_24_a_refusal_is_no_score_and_is_counted(serve: Serve, tmp_path: P
 UNREADABLE = {
     "nested": "[" * 100_000,
     "nested and whole": "[" * 500 + "]" * 500,
-    "Infinity": json.dumps(completion(prompt_tokens=float("inf"), completion_tokens=3)),
-    "NaN": json.dumps(completion(prompt_tokens=float("nan"), completion_tokens=3)),
     "many digits": '{"choices": ' + "7" * 5000 + "}",
     "not UTF-8": "\udcff",
 }
@@ -144,6 +142,9 @@ USAGES: dict[str, dict[str, Any]] = {
     "zero": {"prompt_tokens": 0, "completion_tokens": 0},
     "too many digits": {"prompt_tokens": 10**400, "completion_tokens": 3},
     "text": {"prompt_tokens": "x", "completion_tokens": 3},
+    "partial": {"prompt_tokens": 7},
+    "NaN": {"prompt_tokens": float("nan"), "completion_tokens": 3},
+    "Infinity": {"prompt_tokens": float("inf"), "completion_tokens": 3},
 }
 
 

@@ -23,7 +23,7 @@ def request(prefill: str = "", turns: tuple[Message, ...] = TURNS) -> Request:
 def message(*texts: str, reason: str = "end_turn", **usage: int) -> dict[str, Any]:
     return {
         "type": "message",
-        "model": "claude-x-1",
+        "model": "claude-x-20260101",
         "content": [{"type": "text", "text": text} for text in texts],
         "stop_reason": reason,
         "usage": {"input_tokens": 11, "output_tokens": 5, **usage},
@@ -113,7 +113,7 @@ def test_no_system_prompt_is_sent_without_a_system_message(serve: Serve) -> None
 def test_text_and_stop_reason_are_read_from_a_reply(serve: Serve, act: Act, text: str, stopped: str) -> None:
     _, url = serve(act)
     (reply,) = ask(url)
-    assert (reply.text, reply.stopped, reply.served) == (text, stopped, "claude-x-1")
+    assert (reply.text, reply.stopped, reply.served) == (text, stopped, "claude-x-20260101")
     assert reply.seconds is not None
 
 

@@ -34,7 +34,7 @@ def test_answers_come_with_the_index_of_their_request(kind: type[Provider], serv
     replies = ask(kind, url, tmp_path)
     assert [reply.text for reply in replies] == words(ASKED)
     assert replies[0] == Completion(text="Q0", stopped="stop", prompt_tokens=7, tokens=3)
-    assert replies[0].served == "m-1"
+    assert replies[0].served == "m-001"
     assert len(provider.sent) == 1
 
 
