@@ -202,3 +202,11 @@ class RemoteModel(Protocol):
 
     @property
     def base_url(self) -> str: ...
+
+
+@runtime_checkable
+class SnapshotModel(RemoteModel, Protocol):
+    """A remote model that is asked for by a name of its provider."""
+
+    @property
+    def model(self) -> str: ...
