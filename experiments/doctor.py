@@ -28,6 +28,7 @@ from reer.data.hub import HubSource
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
+from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
@@ -96,14 +97,23 @@ def _keys(exp: Experiment) -> Iterator[Check]:
     folder = exp.runtime.judgements_folder
     for role, model in models.items():
         if isinstance(model, Endpoint) and model.key_variable:
-            present = bool(os.environ.get(model.key_variable))
+            present, problem = _key_state(model.key_variable)
             # A judge's own records may be all that the run needs; those of another judge replace none of its answers.
             recorded = not present and role in judges and _has_judgements(folder, judges[role].model_name)
-            state = "set" if present else "not set, but its judgements are on record" if recorded else "not set"
+            missing = problem or "not set"
+            state = "set" if present else f"{missing}, but its judgements are on record" if recorded else missing
             advice = f"set the environment variable {model.key_variable} to your key for {model.base_url}"
             yield Check(
                 what=f"{role}'s key", found=state, wanted=model.key_variable, ok=present or recorded, advice=advice
             )
+
+
+def _key_state(variable: str) -> tuple[bool, str]:
+    """Whether an environment variable holds a key, and what is wrong with one that no server takes."""
+    try:
+        return bool(key_in(variable)), ""
+    except InputError as error:
+        return False, str(error)
 
 
 def _judges(exp: Experiment) -> dict[str, Judge]:

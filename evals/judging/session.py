@@ -10,7 +10,7 @@ from datetime import date
 from typing import Self
 
 from evals.judging.judge import Judge
-from evals.judging.records import Judgements, Question, judgement
+from evals.judging.records import Judgements, Question, judgement, record_key
 from reer.errors import Incomplete, InputError
 from reer.models.protocols import Billed, Completion, Device, Generator
 
@@ -97,7 +97,7 @@ class JudgeSession:
         usd = self.judge.usd(reply.prompt_tokens, reply.tokens) if reply.counted else self._most_usd(question)
         self.records.keep(judgement(question, reply, status, usd))
         self.paid_usd, self.asked = self.paid_usd + usd, self.asked + 1
-        return Answer(question.key, reply, usd)
+        return Answer(record_key(question.key, reply.text, reply.stopped), reply, usd)
 
     def _release(self, at: int) -> None:
         """End the reservation of a question that is answered or given up."""

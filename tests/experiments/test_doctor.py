@@ -125,6 +125,14 @@ def test_the_defaults_are_alive(choice: str) -> None:
     assert retirements(one(choice), lambda: date(2026, 11, 26)) == []
 
 
+@pytest.mark.parametrize(("key", "ok"), [(" sk-canary\n", True), (" \n", False), ("'sk-canary'", False)])
+def test_a_key_that_no_server_takes_fails_its_check(monkeypatch: pytest.MonkeyPatch, key: str, ok: bool) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    (check,) = [check for check in required(one("judge=gpt_55")) if check.what == "judge's key"]
+    assert check.ok == ok
+    assert "canary" not in check.found
+
+
 def test_records_of_a_judge_stand_in_for_no_other_key(tmp_path: Path) -> None:
     settings = ("judge=gpt_55", "model@generator.model=server", f"runtime.root={tmp_path}")
     settings += ("generator.model.model=m", "generator.model.base_url=http://localhost:1/v1")

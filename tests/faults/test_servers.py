@@ -192,8 +192,7 @@ def named(model: str, fingerprint: str | None = None) -> Act:
 
 
 def test_fault_30_another_model_behind_the_address_stops_the_work(serve: Serve) -> None:
-    """A server that restarts with another model stops the work: results of two models are never mixed, whether or not
-    the model that was asked for has to answer."""
+    """A server that restarts with another model stops the work: results of two models are never mixed."""
     _, url = serve(named("model-a", "fp1"), named("model-a", "fp2"), respond(503, {}), named("model-b"))
     replies: dict[str, Completion] = {}
     server = ChatServer(model="m", base_url=url, concurrency=1, reroutes="record")

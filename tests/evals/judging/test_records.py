@@ -143,7 +143,8 @@ def test_what_was_answered_outlives_an_outage(tmp_path: Path) -> None:
 def test_what_was_no_answer_is_recorded_and_asked_again(tmp_path: Path, stopped: str, why: str) -> None:
     unscored = verdicts(tmp_path, Counting(stopped=stopped))
     assert {verdict.why for verdict in unscored} == {why}
-    assert len(Judgements(tmp_path)) == 0
+    records = Judgements(tmp_path)
+    assert sum(record.usd for v in unscored if (record := records.find(v.records[0]))) == pytest.approx(records.usd)
     assert len(b"".join(f.read_bytes() for f in tmp_path.glob("*.jsonl")).splitlines()) == 6
     assert all(verdict.scores for verdict in verdicts(tmp_path, Counting()))
 
@@ -194,7 +195,9 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     store.keep(judgement(QUESTION, REPLY, "read", 0.5))
     (file,) = tmp_path.glob("*.jsonl")
     whole = file.read_bytes()
-    (tmp_path / "other.jsonl").write_bytes(b'\x00\xff\n[]\n{"key": 1}\n{"usd": "x", "key": "k", "stopped": "stop"}\n')
+    (tmp_path / "other.jsonl").write_bytes(
+        b'\x00\xff\n[]\n{"key": 1}\n{"usd": "x", "key": "k", "stopped": "stop", "reply": "x"}\n'
+    )
     for cut in range(len(whole)):
         file.write_bytes(whole[:cut])
         assert len(Judgements(tmp_path)) == 0
