@@ -111,7 +111,7 @@ def judgement(question: Question, reply: Completion, status: str, usd: float) ->
 
 def record_key(question: str, reply: str, stopped: StopReason) -> str:
     """The key of a record: that of its question, where the reply has a text and ended by itself. Anything else (empty,
-    cut at the limit, refused, too long, unreadable) is no answer: it has a key of its own, so that the question is asked
+    cut at the limit, refused, too long, unreadable) is no answer: it has a key of its own, and the question is asked
     again."""
     if stopped == "stop" and reply.strip():
         return question

@@ -195,9 +195,7 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     store.keep(judgement(QUESTION, REPLY, "read", 0.5))
     (file,) = tmp_path.glob("*.jsonl")
     whole = file.read_bytes()
-    (tmp_path / "other.jsonl").write_bytes(
-        b'\x00\xff\n[]\n{"key": 1}\n{"usd": "x", "key": "k", "stopped": "stop", "reply": "x"}\n'
-    )
+    (tmp_path / "other.jsonl").write_bytes(b'\x00\xff\n[]\n{"key": 1}\n{"usd": "x", "key": "k", "stopped": "stop"}\n')
     for cut in range(len(whole)):
         file.write_bytes(whole[:cut])
         assert len(Judgements(tmp_path)) == 0
