@@ -27,7 +27,7 @@ from reer.models.http.errors import (
     wrapped_error,
 )
 from reer.models.http.replies import UNREADABLE
-from reer.models.http.systemic import Rejection, RequestProfile
+from reer.models.http.systemic import SEVERAL, Rejection, RequestProfile
 from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
 
@@ -250,9 +250,10 @@ class BatchSession:
                 self.client.rejections.on_success(profile)
 
     def _unreadable(self, work: Work) -> Iterator[tuple[int, Completion]]:
-        """The requests whose last reply has a shape that is not read. Raises InputError where there is no other."""
+        """The requests whose last reply has a shape that is not read. Raises InputError where several were sent and
+        none has another."""
         lost = {key: why for key, why in work.unreadable.items() if key in work.pending()}
-        if lost and len(lost) == len(work.requests):
+        if len(lost) == len(work.requests) >= SEVERAL:
             raise InputError(
                 f"server {self.name}: its replies have a shape that is not read ({next(iter(lost.values()))}); check "
                 "that the server is of this kind"

@@ -27,10 +27,8 @@ FAILED = frozenset(
         "insufficient_system_resource",
     }
 )  # fmt: skip
-TEXTS, THOUGHTS = (
-    ("text", "output_text"),
-    ("thinking", "redacted_thinking", "reasoning", "reasoning_content", "summary"),
-)
+TEXTS = ("text", "output_text")
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content", "summary")
 
 
 def stop_reason(finish: object) -> StopReason:
