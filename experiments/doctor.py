@@ -10,11 +10,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
+from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment, Runtime
 from experiments.plan import training_cost_of
@@ -26,6 +28,7 @@ from reer.data.hub import HubSource
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
+from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
@@ -42,7 +45,7 @@ class Check:
     advice: str = ""
 
 
-def required(exp: Experiment) -> Iterator[Check]:
+def required(exp: Experiment, today: Callable[[], date] = date.today) -> Iterator[Check]:
     """Checks that a run cannot start without; all of them are cheap."""
     parallelism, lora = exp.runtime.parallelism, exp.train.lora
     try:
@@ -80,6 +83,7 @@ def required(exp: Experiment) -> Iterator[Check]:
             advice="use more devices with sharding=full, train=lora or qlora, a smaller micro_batch or train_tokens",
         )
     yield from _keys(exp)
+    yield from _lives(exp, today())
     yield from _tasks(exp)
     yield from _pins(exp)
     yield _disk(exp)
@@ -88,19 +92,60 @@ def required(exp: Experiment) -> Iterator[Check]:
 
 
 def _keys(exp: Experiment) -> Iterator[Check]:
-    judges = {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
+    judges = _judges(exp)
     models = {"generator": exp.generator.model, "scorer": exp.scorer.model, **{r: j.model for r, j in judges.items()}}
     folder = exp.runtime.judgements_folder
     for role, model in models.items():
         if isinstance(model, Endpoint) and model.key_variable:
-            present = bool(os.environ.get(model.key_variable))
+            present, problem = _key_state(model.key_variable)
             # A judge's own records may be all that the run needs; those of another judge replace none of its answers.
             recorded = not present and role in judges and _has_judgements(folder, judges[role].model_name)
-            state = "set" if present else "not set, but its judgements are on record" if recorded else "not set"
+            missing = problem or "not set"
+            state = "set" if present else f"{missing}, but its judgements are on record" if recorded else missing
             advice = f"set the environment variable {model.key_variable} to your key for {model.base_url}"
             yield Check(
                 what=f"{role}'s key", found=state, wanted=model.key_variable, ok=present or recorded, advice=advice
             )
+
+
+def _key_state(variable: str) -> tuple[bool, str]:
+    """Whether an environment variable holds a key, and what is wrong with one that no server takes."""
+    try:
+        return bool(key_in(variable)), ""
+    except InputError as error:
+        return False, str(error)
+
+
+def _judges(exp: Experiment) -> dict[str, Judge]:
+    """The judges of an experiment by role."""
+    second = exp.reliability.second
+    return {"judge": exp.judge} | ({} if second is None else {"second judge": second})
+
+
+def _lives(exp: Experiment, today: date) -> Iterator[Check]:
+    """A retired judge can be asked nothing; its records may be all that the run needs."""
+    folder = exp.runtime.judgements_folder
+    for role, judge in _judges(exp).items():
+        if (notice := judge.retirement(today)) is not None:
+            recorded = notice.over and _has_judgements(folder, judge.model_name)
+            advice = f"judge={judge.life.instead}" if judge.life and judge.life.instead else "choose another judge"
+            yield Check(
+                what=f"{role}'s model",
+                found=f"{notice.text}{'; its judgements are on record' if recorded else ''}",
+                wanted="a model that is served",
+                ok=recorded or not notice.over,
+                advice=advice,
+            )
+
+
+def retirements(exp: Experiment, today: Callable[[], date] = date.today) -> list[str]:
+    """A sentence for each judge whose model is, or soon will be, retired. Raises InputError where one has to be asked
+    that is retired already."""
+    checks = list(_lives(exp, today()))
+    for check in checks:
+        if not check.ok:
+            raise InputError(f"{check.what}: {check.found}; what it has judged stays on record")
+    return [f"{check.what}: {check.found}" for check in checks]
 
 
 def _has_judgements(folder: Path, judge: str) -> bool:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from reer.errors import InputError
+
 REDACTED = "[redacted]"
 SHORTEST = 8  # characters: a shorter value, such as vLLM's "EMPTY", also occurs in texts that are no secret
 _KEY = re.compile(
@@ -67,9 +69,24 @@ def _escapes(secret: str) -> str:
     return "".join(rf"(?:{plain}|\\u(?i:{code:04x}))" for plain, code in written)
 
 
+def key_in(variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The key in an environment variable without white space around it; '' where the variable is not set. Raises
+    InputError, which does not show the key, for what no server takes as one."""
+    key = environment.get(variable, "").strip()
+    if key[:1] in ("'", '"') and key:
+        problem = "begins with a quotation mark"
+    elif re.match(r"bearer\s", key, re.I):
+        problem = "begins with the word Bearer"
+    elif not key.isascii() or not key.isprintable() or " " in key:
+        problem = "holds white space or a character that is not ASCII"
+    else:
+        return key
+    raise InputError(f"the environment variable {variable} {problem}; set it to the key alone")
+
+
 def environment_secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The values of the environment variables whose names say that they hold a secret."""
-    return [environment[name] for name in environment if names_a_credential(name)]
+    return [environment[name].strip() for name in environment if names_a_credential(name)]
 
 
 @cache

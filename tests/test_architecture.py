@@ -33,6 +33,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "reer.curation",
     "reer.training",
     "evals.statistics",
+    "evals.near_json",
     "evals.replies",
     "evals.benchmark",
     "evals.benchmarks",

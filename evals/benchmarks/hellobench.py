@@ -33,6 +33,7 @@ from reer.types import Message
 
 TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
+DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.A)
 PROMPT, WEIGHTS = "judge_prompt.json", "checklist_weights.json"
 
 Weights = Mapping[str, Sequence[float]]
@@ -142,7 +143,7 @@ class HelloBench(JudgedBenchmark):
 
     def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
         """Grades by position in the checklist of the call's category."""
-        entries = reader.parse_list(reply)
+        entries = reader.parse_list(reply, "evaluation_score")
         if len(entries) != len(self._weights()[call.criterion]):
             raise Malformed("wrong_number_of_scores")
         return {str(position): _grade(position, entry) for position, entry in enumerate(entries)}
@@ -176,16 +177,15 @@ def _grade(position: int, entry: object) -> float:
         raise Malformed("entry_not_an_object")
     if str(entry.get("checklist_id")) != str(position):
         raise Malformed("not_in_checklist_order")
-    score = entry.get("evaluation_score")
-    if isinstance(score, bool) or not isinstance(score, int | float | str):
+    if "evaluation_score" not in entry:
+        raise Malformed("missing_key")
+    score = entry["evaluation_score"]
+    grade = float(score) if isinstance(score, str) and DECIMAL.fullmatch(score) else score
+    if isinstance(grade, bool) or not isinstance(grade, int | float):
         raise Malformed("score_not_a_number")
-    try:
-        grade = float(score)
-    except (ValueError, OverflowError):
-        raise Malformed("score_not_a_number") from None
     if grade not in GRADES:
         raise Malformed("score_not_on_the_scale")
-    return grade
+    return float(grade)
 
 
 def official_scores(replies: Sequence[str], count: int) -> list[float] | None:

@@ -23,7 +23,7 @@ from evals.benchmark import (
 )
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.length import length_score
-from evals.replies import STRICT, Malformed, Reader, upstream_number
+from evals.replies import STRICT, Reader, upstream_number
 from reer.models.protocols import Prompt, Sampling
 from reer.text import language_of
 from reer.types import Message
@@ -87,9 +87,7 @@ class LongBenchWrite(JudgedBenchmark):
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
 
     def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
-        verdict = reader.parse_object(reply)
-        if not set(DIMENSIONS) <= verdict.keys():
-            raise Malformed("missing_dimension")
+        verdict = reader.parse_object(reply, DIMENSIONS)
         return {name: reader.grade(verdict[name], 1, 5) for name in DIMENSIONS}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:

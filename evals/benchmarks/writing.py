@@ -77,7 +77,7 @@ class WritingPrompts(JudgedBenchmark):
         return [JudgeCall(item.id, "quality", Prompt((Message("user", text),)))]
 
     def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
-        return {"quality": reader.grade(reader.parse_object(reply).get("score"), 1, 10)}
+        return {"quality": reader.grade(reader.parse_object(reply, ("score",))["score"], 1, 10)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         quality = verdicts[0].scores["quality"] if verdicts and verdicts[0].scores else None

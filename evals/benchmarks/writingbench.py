@@ -111,10 +111,10 @@ class WritingBench(JudgedBenchmark):
 
     def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
         """The score; a reason is required too, as it is upstream."""
-        verdict = reader.parse_object(reply)
+        verdict = reader.parse_object(reply, ("score",))
         if not isinstance(verdict.get("reason"), str):
             raise Malformed("no_reason")
-        return {"score": reader.grade(verdict.get("score"), 1, 10)}
+        return {"score": reader.grade(verdict["score"], 1, 10)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         grades = [verdict.scores["score"] for verdict in verdicts if verdict.scores]

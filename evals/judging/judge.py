@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field, InstanceOf, NonNegativeFloat, PositiveInt
 
 from evals.benchmark import Benchmark
 from evals.judging.grade_probabilities import GradeProbabilityModel
+from evals.judging.lifecycle import Life, Notice
 from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
 from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, RemoteModel, Sampling, Scorer
@@ -58,10 +60,12 @@ class Judge:
     and the score is their mean."""
     batch: bool = field(default=False, metadata={"identity": False})
     """Sends through the provider's batch interface, which is slower and cheaper."""
-    usd_per_million_read: Price = field(default=0.0, metadata={"identity": False})
-    """Price of a million prompt tokens."""
-    usd_per_million_written: Price = field(default=0.0, metadata={"identity": False})
-    """Price of a million generated tokens."""
+    usd_per_million_read: Price | None = field(default=None, metadata={"identity": False})
+    """Price of a million prompt tokens; None where it is unknown."""
+    usd_per_million_written: Price | None = field(default=None, metadata={"identity": False})
+    """Price of a million generated tokens; None where it is unknown."""
+    life: Life | None = field(default=None, metadata={"identity": False})
+    """When the model is retired; None where no provider may retire it."""
 
     def __post_init__(self) -> None:
         if self.attempts > 1 and (self.temperature == 0 or self.grades):
@@ -95,16 +99,28 @@ class Judge:
         return self.prefill + reply.text + (self.closing if reply.stopped == "stop" else "")
 
     def usd(self, read_tokens: float, written_tokens: float) -> float:
-        """The price of these numbers of prompt tokens and generated tokens."""
-        return (read_tokens * self.usd_per_million_read + written_tokens * self.usd_per_million_written) / 1e6
+        """The price of these numbers of prompt tokens and generated tokens, as far as it is known."""
+        read, written = self.usd_per_million_read or 0.0, self.usd_per_million_written or 0.0
+        return (read_tokens * read + written_tokens * written) / 1e6
 
     def require_prices(self, budget_usd: float | None) -> None:
         """Raise InputError where a budget cannot hold, because this judge costs money at an unknown price."""
-        if budget_usd is not None and not self.usd_per_million_written and isinstance(self.model, RemoteModel):
+        unknown = None in (self.usd_per_million_read, self.usd_per_million_written)
+        if budget_usd is not None and unknown and isinstance(self.model, RemoteModel):
             raise InputError(
                 f"budget.usd needs the prices of judge {self.name}: set its usd_per_million_read and "
-                "usd_per_million_written"
+                "usd_per_million_written (0 where it costs nothing)"
             )
+
+    def retirement(self, today: date) -> Notice | None:
+        """What is to be said of the retirement of this judge's model."""
+        return None if self.life is None else self.life.notice(self.model, today)
+
+    def require_alive(self, today: date) -> None:
+        """Raise InputError where the provider has retired the model."""
+        notice = self.retirement(today)
+        if notice is not None and notice.over:
+            raise InputError(f"judge {self.name}: {notice.text}; what it has judged stays on record")
 
     def require_grades_of(self, benchmark: Benchmark) -> None:
         """Raise InputError where the judge grades by probabilities and a verdict of the benchmark is not one of its

@@ -90,7 +90,7 @@ class PairwiseBenchmark:
         return calls
 
     def parse(self, call: JudgeCall, reply: str, reader: Reader = STRICT) -> dict[str, float]:
-        winner = reader.parse_object(reply).get("better")
+        winner = reader.parse_object(reply, ("better",))["better"]
         if winner == "tie":
             return {"win": 0.5}
         if winner not in POSITIONS:

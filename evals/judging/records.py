@@ -109,14 +109,24 @@ def judgement(question: Question, reply: Completion, status: str, usd: float) ->
     )
 
 
+def record_key(question: str, reply: str, stopped: StopReason) -> str:
+    """The key of a record: that of its question, where the reply has a text and ended by itself. Anything else (empty,
+    cut at the limit, refused, too long, unreadable) is no answer: it has a key of its own, and the question is asked
+    again."""
+    if stopped == "stop" and reply.strip():
+        return question
+    return hashlib.sha256(f"{question} {stopped}".encode()).hexdigest()[:32]
+
+
 def _entry(row: JsonObject) -> Entry:
-    """The entry of a row. A prompt that was too long or refused has no answer: the row is counted but not found again,
-    so the question is asked again. Raises KeyError, TypeError or ValueError for what is not a judgement, or one whose
-    cost is no finite number from 0 up."""
-    answered, usd = row["stopped"] in ("stop", "length"), float(row["usd"])
+    """The entry of a row; an attempt without a reply is only counted. Raises KeyError, TypeError or ValueError for what
+    is not a judgement, or one whose cost is no finite number from 0 up."""
+    usd = float(row["usd"])
     if not (math.isfinite(usd) and usd >= 0):
         raise ValueError(f"usd: want a finite number from 0 up, got {usd}")
-    return Entry(str(row["key"]) if answered else "", usd)
+    if row["stopped"] == "unanswered":
+        return Entry("", usd)
+    return Entry(record_key(str(row["key"]), str(row["reply"]), row["stopped"]), usd)
 
 
 class Judgements:
@@ -142,7 +152,7 @@ class Judgements:
         return len(self._log)
 
     def find(self, key: str) -> Judgement | None:
-        """The first answer to a question, if there is one."""
+        """The first record with a key (see `record_key`), if there is one."""
         row = self._log.get(key)
         return None if row is None else adapter(Judgement).validate_python(row)
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from typing import Self
 
 from evals.judging.judge import Judge
-from evals.judging.records import Judgements, Question, judgement
+from evals.judging.records import Judgements, Question, judgement, record_key
 from reer.errors import Incomplete, InputError
 from reer.models.protocols import Billed, Completion, Device, Generator
 
@@ -27,7 +28,8 @@ class Answer:
 
 
 class JudgeSession:
-    """Asks a judge. The model is opened at the first question without a record, so records alone need no API key.
+    """Asks a judge. The model is opened at the first question without a record, so records alone need no API key, and
+    no model that is still served.
 
     `budget_usd` limits the cost of all records in the folder together, whichever run paid: a call is made, and an
     attempt repeated, only if it fits even at its token limit. A reply without a usage that can be true costs the most
@@ -35,12 +37,20 @@ class JudgeSession:
     own. `paid_usd` and `asked` are the cost and the number of answered calls of this session.
     """
 
-    def __init__(self, judge: Judge, records: Judgements, device: Device, budget_usd: float | None = None) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        records: Judgements,
+        device: Device,
+        budget_usd: float | None = None,
+        today: Callable[[], date] = date.today,
+    ) -> None:
         if budget_usd is not None and not 0 <= budget_usd < math.inf:
             raise InputError(f"budget.usd: want a number of dollars from 0 up, or null for no limit, got {budget_usd}")
         judge.require_prices(budget_usd)
         self.judge, self.records, self.device, self.budget_usd = judge, records, device, budget_usd
         self.paid_usd, self.asked = 0.0, 0
+        self._today = today
         self._opened = ExitStack()
         self._opened.callback(records.close)  # after the model, whose interrupted calls are still recorded
         self._generator: Generator | None = None
@@ -87,7 +97,7 @@ class JudgeSession:
         usd = self.judge.usd(reply.prompt_tokens, reply.tokens) if reply.counted else self._most_usd(question)
         self.records.keep(judgement(question, reply, status, usd))
         self.paid_usd, self.asked = self.paid_usd + usd, self.asked + 1
-        return Answer(question.key, reply, usd)
+        return Answer(record_key(question.key, reply.text, reply.stopped), reply, usd)
 
     def _release(self, at: int) -> None:
         """End the reservation of a question that is answered or given up."""
@@ -110,6 +120,7 @@ class JudgeSession:
 
     def _model(self) -> Generator:
         if self._generator is None:
+            self.judge.require_alive(self._today())
             self._generator = self._opened.enter_context(self.judge.open(self.device, self.records.folder / "batches"))
             if isinstance(self._generator, Billed):
                 self._generator.on_lost = self._lose

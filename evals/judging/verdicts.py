@@ -5,8 +5,9 @@ A reply without a verdict is asked for again, up to a limit, and is then unscore
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
@@ -14,9 +15,13 @@ from evals.judging.delimiters import delimited_calls
 from evals.judging.judge import Judge
 from evals.judging.records import Question
 from evals.judging.session import Answer, JudgeSession
-from evals.replies import Malformed
+from evals.replies import Malformed, behind_thinking
 from reer.models.protocols import Completion, Prompt, Request
 from reer.types import item_seed
+
+FINAL = ("prompt_too_long", "unreadable")
+"""Ends of a reply that another request would not change."""
+log = logging.getLogger(__name__)
 
 
 def judge_all(
@@ -54,7 +59,8 @@ def judge_all(
         )
         for i, answer in zip(waiting, answers, strict=True):
             verdicts[i] = _verdict(benchmark, judge, calls[i], answer, verdicts[i] if attempt else None)
-        waiting = [i for i in waiting if verdicts[i].scores is None and verdicts[i].why != "prompt_too_long"]
+        waiting = [i for i in waiting if verdicts[i].scores is None and verdicts[i].why not in FINAL]
+    _warn_of_cut_replies(judge, verdicts.values())
     return [verdicts[i] for i in range(len(calls))]
 
 
@@ -82,12 +88,23 @@ def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int,
 
 
 def _scores(benchmark: Benchmark, judge: Judge, call: JudgeCall, reply: Completion) -> dict[str, float]:
-    """The scores in a reply. Raises Malformed where there are none."""
-    if reply.stopped == "prompt_too_long":
-        raise Malformed("prompt_too_long")
-    if reply.stopped == "refused":
-        raise Malformed("refused")
-    return benchmark.parse(call, judge.full_reply(reply), judge.reply_reader)
+    """The scores in a reply. Raises Malformed where there are none: only a reply that ended by itself is a verdict."""
+    text = judge.full_reply(reply)
+    if reply.stopped == "length":
+        raise Malformed("unfinished_thinking" if _ends_in_thinking(text) else "unfinished")
+    if reply.stopped != "stop":
+        raise Malformed(reply.stopped)
+    if not text.strip():
+        raise Malformed("empty_reply")
+    return benchmark.parse(call, text, judge.reply_reader)
+
+
+def _ends_in_thinking(text: str) -> bool:
+    """Whether a reply that was cut holds no answer: it ends in its thinking, which some servers leave out."""
+    try:
+        return not behind_thinking(text).strip()
+    except Malformed:
+        return True
 
 
 def _status(benchmark: Benchmark, judge: Judge, question: Question, reply: Completion) -> str:
@@ -119,6 +136,18 @@ def _verdict(benchmark: Benchmark, judge: Judge, call: JudgeCall, answer: Answer
         earlier=earlier,
         records=(*records, answer.key),
     )
+
+
+def _warn_of_cut_replies(judge: Judge, verdicts: Collection[Verdict]) -> None:
+    cut = sum(verdict.why in ("unfinished", "unfinished_thinking") for verdict in verdicts)
+    if cut:
+        log.warning(
+            "judge %s: %d of %d verdicts are unscored because the replies ended at their limit of tokens; raise "
+            "judge.max_tokens",
+            judge.name,
+            cut,
+            len(verdicts),
+        )
 
 
 def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:

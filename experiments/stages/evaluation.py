@@ -128,7 +128,7 @@ class GradeMetrics(ScoreMetrics):
         return tuple(lines)
 
 
-@stage(version=4)
+@stage(version=5)
 def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Judge) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
     where the judge was asked in the authors' words."""

@@ -360,7 +360,7 @@ def _agreement_details(label: str, agreement: Agreement) -> list[Detail]:
     ]
 
 
-@stage(version=1)
+@stage(version=2)
 def reliability(
     ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Benchmark, judge: Judge, checks: ReliabilityChecks
 ) -> ReliabilityMetrics:

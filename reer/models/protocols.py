@@ -58,7 +58,7 @@ class Request:
     group: str = field(default="", compare=False)
 
 
-StopReason = Literal["stop", "length", "prompt_too_long", "refused", "unanswered"]
+StopReason = Literal["stop", "length", "prompt_too_long", "refused", "unreadable", "unanswered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,9 @@ class Completion:
 
     `stopped` is `stop` (end token or stop string), `length` (token limit or the model's context, whichever came first),
     `prompt_too_long` (the prompt alone fills the context; nothing was generated), `refused` (a server rejected this
-    prompt for its content; `text` is then the server's message) or `unanswered` (in records of attempts that may have
-    been billed; no generator yields it). `seconds` is the server's response time, None where rows are computed
+    prompt for its content; `text` is then the server's message), `unreadable` (every reply to this prompt was of a
+    shape that is not read; there is no text) or `unanswered` (in records of attempts that may have been billed; no
+    generator yields it). `seconds` is the server's response time, None where rows are computed
     together; `served` is the model name that the server reports. `counted` is False where the server reports no usage
     that can be true: the numbers of tokens are then 0.
     """
@@ -201,3 +202,11 @@ class RemoteModel(Protocol):
 
     @property
     def base_url(self) -> str: ...
+
+
+@runtime_checkable
+class SnapshotModel(RemoteModel, Protocol):
+    """A remote model that is asked for by a name of its provider."""
+
+    @property
+    def model(self) -> str: ...

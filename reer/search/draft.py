@@ -86,6 +86,8 @@ def lost_draft(reply: Completion, segments: Sequence[str], rules: DraftRules) ->
         return "prompt_too_long"
     if reply.stopped == "refused":
         return "refused_by_server"
+    if reply.stopped == "unreadable":
+        return "unreadable_reply"
     if reply.tokens < rules.min_tokens:
         return "draft_too_short"
     if len(segments) < rules.min_segments:

@@ -108,6 +108,8 @@ class Rewriter:
             return Candidate("", 0, None, "prompt_too_long")
         if reply.stopped == "refused":
             return Candidate("", 0, None, "refused_by_server")
+        if reply.stopped == "unreadable":
+            return Candidate("", 0, None, "unreadable_reply")
         prefill = self.prompts.for_language(pair.language).texts.edit_prefill
         text, closed = self.rules.block(prefill + reply.text)
         cut = reply.stopped == "length" and not closed

@@ -27,7 +27,7 @@ from evals.benchmark import (
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
-from evals.replies import Malformed, strict_list, whole_number
+from evals.replies import STRICT, Malformed, whole_number
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.types import Message
@@ -148,9 +148,9 @@ def test_a_response_is_split_into_thinking_and_answer() -> None:
 def test_the_last_list_of_a_reply_or_a_reason(reply: str, outcome: Any) -> None:
     if isinstance(outcome, str):
         with pytest.raises(Malformed, match=f"^{outcome}$"):
-            strict_list(reply)
+            STRICT.parse_list(reply)
     else:
-        assert strict_list(reply) == outcome
+        assert STRICT.parse_list(reply) == outcome
 
 
 @pytest.mark.parametrize("value", [True, False, None, "7", 7.5, math.nan, math.inf, -math.inf, [7], {}])
@@ -274,7 +274,7 @@ def test_slots_in_a_longbench_prompt_or_answer_are_not_filled(longbench: LongBen
     [
         ("Good.\n" + grades(4), 4.0),
         (json.dumps({"Analysis": "x", **json.loads(grades(5))}), 5.0),
-        (json.dumps(dict.fromkeys(DIMENSIONS[1:], 4)), "missing_dimension"),
+        (json.dumps(dict.fromkeys(DIMENSIONS[1:], 4)), "missing_key"),
         (grades(6), "score_out_of_range"),
         (grades(0), "score_out_of_range"),
         (grades("4"), "score_not_an_integer"),

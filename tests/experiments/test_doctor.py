@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 from itertools import product
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from evals.judging.records import Judgements, Question, judgement
 from experiments.choices import CONF
-from experiments.doctor import informational, require, required
+from experiments.doctor import informational, require, required, retirements
 from experiments.pipeline import pipeline
 from experiments.plan import training_cost_of, training_set_size
 from experiments.run import preflight
@@ -20,7 +21,6 @@ from reer.types import Message
 from tests.fakes.plans import compose as one
 
 TRAINS = sorted(path.stem for path in (CONF / "train").glob("*.yaml"))
-UNPRICED = "reliability.second.usd_per_million_written=0"
 RUNTIMES = sorted(path.stem for path in (CONF / "runtime").glob("*.yaml"))
 
 
@@ -84,7 +84,7 @@ def record_of(judge: str, folder: Path) -> None:
 
 
 def test_only_the_judges_own_records_stand_in_for_its_key(tmp_path: Path) -> None:
-    settings = ("judge=gpt_4o", f"runtime.root={tmp_path}")
+    settings = ("judge=gpt_55", f"runtime.root={tmp_path}")
     folder = tmp_path / "store" / "judgements"
     judge = one(*settings).judge
     record_of("local/another-judge", folder)
@@ -94,8 +94,47 @@ def test_only_the_judges_own_records_stand_in_for_its_key(tmp_path: Path) -> Non
     assert "judge's key" not in failed(*settings)
 
 
+@pytest.mark.parametrize(
+    ("judge", "today", "found", "fails"),
+    [
+        ("gpt_4o", date(2026, 10, 23), "OpenAI retired gpt-4o-2024-05-13 on 2026-10-23", True),
+        ("claude_37_sonnet", date(2026, 2, 19), "Anthropic retired claude-3-7-sonnet-20250219 on 2026-02-19", True),
+        ("claude_45_sonnet", date(2026, 11, 26), "on 2026-11-30, in 4 days", False),
+        ("gpt_4o", date(2026, 7, 25), "on 2026-10-23, in 90 days", False),
+        ("gpt_4o", date(2026, 7, 24), None, False),
+    ],
+)
+def test_a_retired_judge_fails_a_check_and_one_that_soon_will_be_is_told(
+    tmp_path: Path, judge: str, today: date, found: str | None, fails: bool
+) -> None:
+    exp = one(f"judge={judge}", f"runtime.root={tmp_path}")
+    checks = [check for check in required(exp, lambda: today) if check.what == "judge's model"]
+    assert [check.ok for check in checks] == ([] if found is None else [not fails])
+    assert all(found in check.found for check in checks if found)
+    if not fails:
+        assert retirements(exp, lambda: today) == [f"judge's model: {check.found}" for check in checks]
+        return
+    with pytest.raises(InputError, match="take judge="):
+        retirements(exp, lambda: today)
+    record_of(exp.judge.model_name, tmp_path / "store" / "judgements")
+    assert "its judgements are on record" in retirements(exp, lambda: today)[0]
+
+
+@pytest.mark.parametrize("choice", ["judge=openai", "judge=anthropic", "scale=paper", "reliability=two_judges"])
+def test_the_defaults_are_alive(choice: str) -> None:
+    assert retirements(one(choice), lambda: date(2026, 11, 26)) == []
+
+
+@pytest.mark.parametrize(("key", "ok"), [(" sk-canary\n", True), (" \n", False), ("'sk-canary'", False)])
+def test_a_key_that_no_server_takes_fails_its_check(monkeypatch: pytest.MonkeyPatch, key: str, ok: bool) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    (check,) = [check for check in required(one("judge=gpt_55")) if check.what == "judge's key"]
+    assert check.ok == ok
+    assert "canary" not in check.found
+
+
 def test_records_of_a_judge_stand_in_for_no_other_key(tmp_path: Path) -> None:
-    settings = ("judge=gpt_4o", "model@generator.model=server", f"runtime.root={tmp_path}")
+    settings = ("judge=gpt_55", "model@generator.model=server", f"runtime.root={tmp_path}")
     settings += ("generator.model.model=m", "generator.model.base_url=http://localhost:1/v1")
     settings += ("generator.model.key_variable=A_KEY",)
     record_of(one(*settings).judge.model_name, tmp_path / "store" / "judgements")
@@ -119,7 +158,7 @@ def test_an_arm_without_a_part_trains_on_less() -> None:
 
 def test_only_a_judges_own_records_stand_in_for_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    given = ("scale=smoke", "judge=gpt_4o", f"runtime.judgements={tmp_path}")
+    given = ("scale=smoke", "judge=gpt_55", f"runtime.judgements={tmp_path}")
     (tmp_path / "a.jsonl").write_text('{"judge": "another judge", "reply": "1"}\n')
     assert failed(*given) == ["judge's key"]
     with (tmp_path / "b.jsonl").open("w") as stream:
@@ -143,7 +182,7 @@ def test_a_branch_of_a_data_set_passes_online_and_fails_offline(monkeypatch: pyt
                 "budget.usd=1",
                 "judge=scripted",
                 "reliability=two_judges",
-                "reliability.second.usd_per_million_written=0",
+                "reliability.second.usd_per_million_written=null",
             ),
             "needs the prices",
         ),

@@ -101,7 +101,7 @@ class OpenAi(Provider):
 
     def answered(self, row: dict[str, Any]) -> dict[str, Any]:
         choice = {"message": {"content": self.body(row)["messages"][0]["content"].upper()}, "finish_reason": "stop"}
-        body = {"model": "m-1", "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+        body = {"model": "m-001", "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
         return {"custom_id": row["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
 
     def failed(self, row: dict[str, Any], status: int, words: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Anthropic(Provider):
 
     def answered(self, row: dict[str, Any]) -> dict[str, Any]:
         message = {
-            "model": "m-1",
+            "model": "m-001",
             "content": [{"type": "text", "text": self.body(row)["messages"][0]["content"].upper()}],
             "stop_reason": "end_turn",
             "usage": {"input_tokens": 7, "output_tokens": 3},

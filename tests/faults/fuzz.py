@@ -54,8 +54,8 @@ def replies(text: str) -> None:
 
 
 def an_object_in_prose(text: str) -> None:
-    """An object is found again after prose without braces."""
-    prose = text.replace("{", "").replace("}", "")
+    """An object is found again after prose without braces and without thinking that is left open."""
+    prose = text.replace("{", "").replace("}", "").replace("<think>", "")
     assert STRICT.parse_object(f'{prose}{{"score": 3, "reason": {json.dumps(text)}}}') == {"score": 3, "reason": text}
 
 

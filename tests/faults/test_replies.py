@@ -80,7 +80,7 @@ def test_fault_23_a_score_that_is_no_grade_is_invalid(serve: Serve, tmp_path: Pa
     [
         (says("I cannot.", finish="content_filter"), "refused"),
         (respond(400, {"error": {"message": "the content_filter was triggered"}}), "refused"),
-        (says(""), "no_json_object"),
+        (says(""), "empty_reply"),
     ],
 )
 def test_fault_24_a_refusal_is_no_score_and_is_counted(serve: Serve, tmp_path: Path, act: Act, why: str) -> None:
@@ -88,15 +88,14 @@ def test_fault_24_a_refusal_is_no_score_and_is_counted(serve: Serve, tmp_path: P
     _, url = serve(for_item(1, act, says(SCORE)))
     found = verdicts(tmp_path, url)
     assert [verdict.why for verdict in found] == [None, why, None, None]
-    if why == "refused":
-        assert len(Judgements(tmp_path)) == 3
+    server, url = serve(says(SCORE))
+    verdicts(tmp_path, url)
+    assert len(server.bodies) == 1
 
 
 UNREADABLE = {
     "nested": "[" * 100_000,
     "nested and whole": "[" * 500 + "]" * 500,
-    "Infinity": json.dumps(completion(prompt_tokens=float("inf"), completion_tokens=3)),
-    "NaN": json.dumps(completion(prompt_tokens=float("nan"), completion_tokens=3)),
     "many digits": '{"choices": ' + "7" * 5000 + "}",
     "not UTF-8": "\udcff",
 }
@@ -144,6 +143,9 @@ USAGES: dict[str, dict[str, Any]] = {
     "zero": {"prompt_tokens": 0, "completion_tokens": 0},
     "too many digits": {"prompt_tokens": 10**400, "completion_tokens": 3},
     "text": {"prompt_tokens": "x", "completion_tokens": 3},
+    "partial": {"prompt_tokens": 7},
+    "NaN": {"prompt_tokens": float("nan"), "completion_tokens": 3},
+    "Infinity": {"prompt_tokens": float("inf"), "completion_tokens": 3},
 }
 
 

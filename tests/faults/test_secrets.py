@@ -28,7 +28,13 @@ from tests.fakes.judging import verdicts
 CANARY = "canary-4f9a/Zq+8c1d2e3f"
 BEARER = f"Bearer {CANARY}"
 ESCAPED = "".join(f"\\u{ord(character):04x}" for character in CANARY)
-JUDGE = ("judge=server", "judge.model.model=m", "judge.model.key_variable=REER_JUDGE", "judge.model.attempts=4")
+JUDGE = (
+    "judge=server",
+    "judge.model.model=m",
+    "judge.model.key_variable=REER_JUDGE",
+    "judge.model.attempts=4",
+    "judge.model.reroutes=record",
+)
 
 
 def traces(folder: Path, *texts: str) -> list[str]:
@@ -194,7 +200,7 @@ def test_a_stored_answer_is_without_the_key(serve: Serve, tmp_path: Path, monkey
     monkeypatch.setenv("REER_JUDGE", CANARY)
     reply = {"score": 7, "reason": BEARER}
     _, url = serve(respond(200, chat(json.dumps(reply))))
-    found = verdicts(tmp_path, url, key_variable="REER_JUDGE")
+    found = verdicts(tmp_path, url, key_variable="REER_JUDGE", reroutes="record")
     assert all(verdict.scores for verdict in found)
     assert len(Judgements(tmp_path)) == 4
     assert traces(tmp_path, *(verdict.reply for verdict in found)) == []

@@ -195,7 +195,7 @@ def test_fault_30_another_model_behind_the_address_stops_the_work(serve: Serve) 
     """A server that restarts with another model stops the work: results of two models are never mixed."""
     _, url = serve(named("model-a", "fp1"), named("model-a", "fp2"), respond(503, {}), named("model-b"))
     replies: dict[str, Completion] = {}
-    server = ChatServer(model="m", base_url=url, concurrency=1)
+    server = ChatServer(model="m", base_url=url, concurrency=1, reroutes="record")
     refused = pytest.raises(InputError, match=r"'model-b' answers now, 'model-a' did before.*must not be mixed")
     with server.open(Device()) as session, refused:
         collect(session, "012", replies)
@@ -205,7 +205,7 @@ def test_fault_30_another_model_behind_the_address_stops_the_work(serve: Serve) 
 def test_fault_30_a_server_that_restarts_with_the_same_model_goes_on(serve: Serve) -> None:
     """A restart with the same model costs no answer; a new fingerprint of the same model is no other model."""
     _, url = serve(named("model-a", "fp1"), respond(503, {}), cuts_off, named("model-a", "fp2"))
-    with ChatServer(model="m", base_url=url, concurrency=1).open(Device()) as session:
+    with ChatServer(model="model-a", base_url=url, concurrency=1).open(Device()) as session:
         assert len(completions(session, [request(str(i)) for i in range(3)])) == 3
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,8 @@ from pydantic import Field, PositiveInt
 from reer.errors import Incomplete, InputError
 from reer.models.http.adaptive_limit import AdaptiveLimiter
 from reer.models.http.circuit_breaker import CircuitBreaker
-from reer.models.http.connection import Connection, Transport
+from reer.models.http.connection import Connection, Reply, Transport
+from reer.models.http.cures import cure
 from reer.models.http.errors import (
     PromptTooLong,
     RateLimited,
@@ -31,13 +32,17 @@ from reer.models.http.errors import (
     Unanswered,
     Unavailable,
     Unreadable,
+    WrongShape,
     classify_response,
     may_be_billed,
+    wrapped_error,
 )
 from reer.models.http.replies import MAX_REPLY_BYTES, UNREADABLE, parse_json
-from reer.models.http.systemic import Rejection, Rejections, RequestProfile
+from reer.models.http.systemic import PER_CALL, Rejection, Rejections, RequestProfile
+from reer.secrets import key_in
 
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -118,6 +123,8 @@ class Call(Generic[Result]):
     """Calls of one group go to one replica."""
     url: str = ""
     """The replica to use, instead of one chosen by group or position."""
+    unreadable: Callable[[], Result | None] | None = None
+    """Makes an answer of a call whose replies all have a shape that is not read; without it they raise InputError."""
     profile: RequestProfile[Result] | None = None
     """Makes an answer of a rejection of this call alone; without a profile every rejection raises InputError."""
     timed: Callable[[Result, float], Result] = untimed
@@ -182,7 +189,8 @@ class Replica:
 
 class Client:
     """An open connection to all replicas. `clock` is a monotonic time in seconds. `interruptions` counts the attempts
-    that ended without a reply or with 5xx: a server may have been restarted since."""
+    that ended without a reply or with 5xx: a server may have been restarted since. `answered` tells whether any reply
+    could be read."""
 
     def __init__(
         self,
@@ -193,7 +201,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.endpoint, self.connection, self.runner, self.clock = name, endpoint, connection, runner, clock
-        self.rejections, self.interruptions = Rejections(endpoint.concurrency), 0
+        self.rejections, self.interruptions, self.answered = Rejections(endpoint.concurrency), 0, False
         self.replicas = {url: self._replica(url) for url in endpoint.urls}
 
     def _replica(self, url: str) -> Replica:
@@ -206,15 +214,16 @@ class Client:
 
     def ask(self, calls: Sequence[Call[Result]]) -> Iterator[tuple[int, Result | None]]:
         """Each answer with its call's index, as it arrives; None where the server's context cannot hold the call; those
-        that were rejected come last. Calls are in flight only while the iterator is consumed: closing it cancels them.
-        Raises InputError for a rejection that concerns more than one call, and Incomplete, after all other answers,
-        where a call has no answer."""
+        that were rejected or stay unreadable come last. Calls are in flight only while the iterator is consumed:
+        closing it cancels them. Raises InputError for a rejection that concerns more than one call and for a server
+        none of whose replies can be read, and Incomplete, after all other answers, where a call has no answer yet."""
         for replica in self.replicas.values():
             replica.reset()
         finished: asyncio.Queue[asyncio.Task[tuple[int, Result | None] | None]] = asyncio.Queue()
         rejected: dict[int, Rejection[Result]] = {}
+        unreadable: dict[int, str] = {}
         missing: list[str] = []
-        tasks = self.runner.run(self._start(calls, rejected, missing))
+        tasks = self.runner.run(self._start(calls, rejected, unreadable, missing))
         try:
             for task in tasks:
                 task.add_done_callback(finished.put_nowait)
@@ -237,16 +246,36 @@ class Client:
         yield from [
             (i, rejection.answer(every=len(rejected) == len(calls))) for i, rejection in sorted(rejected.items())
         ]
+        yield from self._unreadable(calls, unreadable)
         if missing:
             raise Incomplete(
                 f"server {self.name}: {len(missing)} of {len(calls)} calls have no answer; last: {missing[-1]}. The "
                 "others are kept; the same command asks only these again"
             )
 
+    def _unreadable(
+        self, calls: Sequence[Call[Result]], unreadable: dict[int, str]
+    ) -> Iterator[tuple[int, Result | None]]:
+        """The answers of calls whose replies have a shape that is not read. Raises InputError where no reply of this
+        server could ever be read, or where a call has no such answer."""
+        for number, why in unreadable.items():
+            lost = calls[number].unreadable
+            if lost is None or not self.answered:
+                raise InputError(
+                    f"server {self.name}: its replies have a shape that is not read ({why}); check that base_url is "
+                    "the address of this kind of server, and which version it is"
+                )
+            log.warning("server %s: a call is given up and counted as lost: %s", self.name, why)
+            yield number, lost()
+
     async def _start(
-        self, calls: Sequence[Call[Result]], rejected: dict[int, Rejection[Result]], missing: list[str]
+        self,
+        calls: Sequence[Call[Result]],
+        rejected: dict[int, Rejection[Result]],
+        unreadable: dict[int, str],
+        missing: list[str],
     ) -> list[asyncio.Task[tuple[int, Result | None] | None]]:
-        """A task for each call, which returns its index and answer; None where it is noted as rejected or missing."""
+        """A task for each call, which returns its index and answer; None where it is noted in one of the others."""
 
         async def one(number: int, call: Call[Result]) -> tuple[int, Result | None] | None:
             try:
@@ -254,7 +283,10 @@ class Client:
             except Rejected as error:
                 rejected[number] = self.rejections.on_rejection(call.profile, error)
             except Unanswered as error:
-                missing.append(str(error))
+                if error.lasting:
+                    unreadable[number] = str(error)
+                else:
+                    missing.append(str(error))
             return None
 
         return [asyncio.create_task(one(number, call)) for number, call in enumerate(calls)]
@@ -298,6 +330,7 @@ class Client:
                     seconds = self.clock() - sent_at
                     replica.record(sent_at, probe, None)
                     self.rejections.on_success(call.profile)
+                    self.answered = True
                     return call.timed(answer, seconds)
             if may_be_billed(failure) and not call.on_lost():
                 raise Unanswered(f"{failure}; the server may have billed it, and another attempt is not affordable")
@@ -306,22 +339,41 @@ class Client:
                 await asyncio.sleep(state.delay_after(failure, self.clock() - sent_at))
 
     async def _attempt(self, call: Call[Result], replica: Replica, seconds: float) -> Result:
-        """The answer of one attempt. Raises the errors of `classify_response`, and Unavailable."""
+        """The answer of one attempt. Raises the errors of `classify_response`, Unavailable and Unreadable."""
         url = replica.url.rstrip("/") + call.path
         if call.upload:
             reply = await self.connection.upload(url, call.body, call.upload, seconds, call.max_bytes)
         else:
             reply = await self.connection.request(call.method, url, call.payload, seconds, call.max_bytes)
         if reply.status != 200:
-            raise classify_response(self.name, reply.status, reply.text, reply.headers)
+            raise self._located(classify_response(self.name, reply.status, reply.text, reply.headers), replica, call)
         if not reply.whole:
             raise Unreadable(f"HTTP 200: the reply is longer than {call.max_bytes} bytes: {reply.text[:300]}")
         if (encoding := reply.headers.get("content-encoding", "identity")) != "identity":
             raise Unreadable(f"HTTP 200: the reply has the content-encoding {encoding[:20]!r}, which was not asked for")
+        return self._read(call, reply)
+
+    def _read(self, call: Call[Result], reply: Reply) -> Result:
+        content = reply.text
+        if not call.plain:
+            try:
+                content = parse_json(reply.body)
+            except UNREADABLE as error:
+                raise Unreadable(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
+            if (error := wrapped_error(self.name, content, reply.text, reply.headers)) is not None:
+                raise error
         try:
-            return call.read(reply.text if call.plain else parse_json(reply.body))
+            return call.read(content)
         except UNREADABLE as error:
-            raise Unreadable(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
+            raise WrongShape(f"HTTP 200: {reply.text[:300]} ({type(error).__name__}: {error})") from None
+
+    def _located(self, error: Exception, replica: Replica, call: Call[Any]) -> Exception:
+        """A rejection that does not concern one call alone, with the address that was asked and the likely cure."""
+        if not isinstance(error, Rejected) or error.status in PER_CALL:
+            return error
+        advice = cure(error.status, replica.url, call.path, error.reason, self.endpoint.key_variable)
+        asked = f"{error.reason} (asked: {call.method} {replica.url.rstrip('/')}{call.path})"
+        return Rejected(self.name, error.status, f"{asked}; {advice}" if advice else asked)
 
 
 def _completed(
@@ -342,7 +394,7 @@ async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
 @contextmanager
 def connect(name: str, endpoint: Endpoint) -> Iterator[Client]:
     """Open a client. Raises InputError when the key's environment variable is not set."""
-    key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
+    key = key_in(endpoint.key_variable) if endpoint.key_variable else ""
     if endpoint.key_variable and not key:
         raise InputError(f"server {name}: set the environment variable {endpoint.key_variable} to your key")
     with asyncio.Runner() as runner:

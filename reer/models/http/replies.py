@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import NoReturn
 
 from reer.models.protocols import JsonReply
 
@@ -16,20 +15,16 @@ UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
 
 
 def parse_json(content: bytes | str) -> JsonReply:
-    """The value of a JSON text; bytes are UTF-8. Raises ValueError for anything else, for NaN and infinities, and for a
-    value that nests deeper than `MAX_NESTING`."""
+    """The value of a JSON text; bytes are UTF-8. NaN and infinities are read too: whoever reads a number refuses them.
+    Raises ValueError for anything else and for a value that nests deeper than `MAX_NESTING`."""
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     if not _nests_at_most(value, MAX_NESTING):
         raise ValueError(f"the JSON is nested more than {MAX_NESTING} levels deep")
     return value
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _nests_at_most(value: JsonReply, levels: int) -> bool:

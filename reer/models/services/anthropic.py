@@ -10,12 +10,12 @@ from reer.errors import InputError
 from reer.models.http.client import Client
 from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_apis import AnthropicBatchApi
+from reer.models.services.chat_replies import stop_reason, text_of, usage_fields
 from reer.models.services.service import MAX_NAME, ChatService, clean, usage_of
 
 # Claude Opus 4.1 and later 4.x, Sonnet 4.5 and Haiku 4.5 and later reject both together (WritingBench issue 25)
 TEMPERATURE_OR_TOP_P = re.compile(r"claude-(opus-4-[1-9]|(sonnet|haiku)-4-[5-9])(?![0-9])")
-INPUT_TOKENS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-STOPPED = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
+CACHED_TOKENS = ("cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +57,11 @@ class AnthropicServer(ChatService):
 
     def completion(self, reply: JsonReply, request: Request) -> Completion:
         """The text blocks of a reply as one completion, without the white space that was stripped from the prefill."""
-        prefill, usage = request.prompt.prefill, reply.get("usage") or {}
-        raw = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
-        text = clean(raw.removeprefix(prefill[len(prefill.rstrip()) :]))
-        used = usage_of(text, usage.get("output_tokens"), *(usage.get(kind) or 0 for kind in INPUT_TOKENS))
-        stopped: Any = STOPPED.get(reply["stop_reason"], "stop")
+        prefill, usage = request.prompt.prefill, usage_fields(reply)
+        text = clean(text_of(reply["content"]).removeprefix(prefill[len(prefill.rstrip()) :]))
+        cached = (usage.get(kind) or 0 for kind in CACHED_TOKENS)
+        used = usage_of(text, usage.get("output_tokens"), usage.get("input_tokens"), *cached)
+        stopped = stop_reason(reply["stop_reason"])
         return Completion(
             text=text,
             stopped=stopped,

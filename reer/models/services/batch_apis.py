@@ -12,24 +12,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reer.models.http.client import Call, Client, encoded
-from reer.models.http.errors import Unanswered, classify_response
+from reer.models.http.errors import STATUS_OF, Unanswered, classify_response
 from reer.models.http.replies import MAX_FILE_BYTES, UNREADABLE, parse_json
 from reer.models.protocols import JsonReply
 from reer.models.services.batches import Outcome, State
 
 Result = TypeVar("Result")
 ENDED = ("completed", "failed", "expired", "cancelled")
-STATUS = {  # the HTTP status of each of Anthropic's error types
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
 
 
 @dataclass(frozen=True)
@@ -110,7 +99,7 @@ class AnthropicBatchApi:
         if result["type"] != "errored":
             return Outcome(key, None, Unanswered(f"the request was {result['type']}"[:300]))
         error = result["error"].get("error") or result["error"]
-        status = STATUS.get(error["type"], 500)
+        status = STATUS_OF.get(error["type"], 500)
         return Outcome(key, None, classify_response(self.client.name, status, json.dumps(error), {}))
 
 

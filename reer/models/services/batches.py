@@ -14,11 +14,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from reer.errors import Incomplete
+from reer.errors import Incomplete, InputError
 from reer.models.http.client import Client, encoded
-from reer.models.http.errors import PROMPT_TOO_LONG, PromptTooLong, Rejected, Unreadable
+from reer.models.http.errors import (
+    PROMPT_TOO_LONG,
+    UNREADABLE_REPLY,
+    PromptTooLong,
+    Rejected,
+    Unavailable,
+    WrongShape,
+    may_be_billed,
+    wrapped_error,
+)
 from reer.models.http.replies import UNREADABLE
-from reer.models.http.systemic import Rejection, RequestProfile
+from reer.models.http.systemic import SEVERAL, Rejection, RequestProfile
 from reer.models.protocols import Completion, JsonReply, Request
 from reer.models.services.batch_ledger import BatchLedger, PendingBatch
 
@@ -93,6 +102,7 @@ class Service(Protocol):
     @property
     def outage_seconds(self) -> float: ...
     def body(self, request: Request) -> dict[str, Any]: ...
+    def check_served(self, reply: Completion) -> None: ...
     def completion(self, reply: JsonReply, request: Request) -> Completion: ...
     def profile(self, body: dict[str, Any]) -> RequestProfile[Completion]: ...
 
@@ -111,6 +121,7 @@ class Work:
     positions: dict[str, list[int]]
     answered: set[str] = field(default_factory=set)
     refused: dict[str, Rejection[Completion]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
     why: str = "no result came for it"
     overdue: list[str] = field(default_factory=list)
     given_up: set[str] = field(default_factory=set)
@@ -217,13 +228,18 @@ class BatchSession:
         outcomes = self._known(note, self._patiently(lambda: list(self.wire.outcomes(state))))
         log.info("server %s: batch %s is %s, with %d results", self.name, note.id, state.status, len(outcomes))
         read = {key: self._read(work.requests[key], outcomes[key]) for key in work.missing() if key in outcomes}
-        yield from work.answers({key: reply for key, reply in read.items() if isinstance(reply, Completion)})
+        answers = {key: reply for key, reply in read.items() if isinstance(reply, Completion)}
+        for reply in answers.values():
+            self.server.check_served(reply)
+        yield from work.answers(answers)
         if work.requests.keys() >= set(note.custom_ids):
             self.notes.archive(note)
         work.why = state.why or work.why
-        unreadable = [key for key, reply in read.items() if isinstance(reply, Unreadable)]
+        before = {key: why for key, why in work.unreadable.items() if key not in read}
+        work.unreadable = before | {key: str(reply) for key, reply in read.items() if isinstance(reply, WrongShape)}
+        unusable = [key for key, reply in read.items() if isinstance(reply, Exception) and may_be_billed(reply)]
         absent = [key for key in work.missing() if key in set(note.custom_ids) - outcomes.keys()]
-        self._lose(work, [*unreadable, *(absent if state.files or not state.ended else ())])
+        self._lose(work, [*unusable, *(absent if state.files or not state.ended else ())])
         for key, reply in read.items():
             profile = self.server.profile(self.server.body(work.requests[key]))
             if isinstance(reply, Rejected):
@@ -232,6 +248,19 @@ class BatchSession:
                 work.why = str(reply)
             elif reply is not PROMPT_TOO_LONG:
                 self.client.rejections.on_success(profile)
+
+    def _unreadable(self, work: Work) -> Iterator[tuple[int, Completion]]:
+        """The requests whose last reply has a shape that is not read. Raises InputError where several were sent and
+        none has another."""
+        lost = {key: why for key, why in work.unreadable.items() if key in work.pending()}
+        if len(lost) == len(work.requests) >= SEVERAL:
+            raise InputError(
+                f"server {self.name}: its replies have a shape that is not read ({next(iter(lost.values()))}); check "
+                "that the server is of this kind"
+            )
+        for why in lost.values():
+            log.warning("server %s: a request is given up and counted as lost: %s", self.name, why)
+        yield from work.answers(dict.fromkeys(lost, UNREADABLE_REPLY))
 
     def _lose(self, work: Work, keys: Iterable[str]) -> bool:
         """Report requests that the provider may have carried out without a usable result, and give up those that may
@@ -260,15 +289,20 @@ class BatchSession:
     def _read(self, request: Request, outcome: Outcome) -> Completion | Exception:
         if outcome.error is not None:
             return PROMPT_TOO_LONG if isinstance(outcome.error, PromptTooLong) else outcome.error
+        if (error := wrapped_error(self.name, outcome.reply, str(outcome.reply), {})) is not None:
+            return error
         try:
             return self.server.completion(outcome.reply, request)
+        except Unavailable as error:
+            return error
         except UNREADABLE as error:
-            return Unreadable(f"{str(outcome.reply)[:300]} ({type(error).__name__}: {error})")
+            return WrongShape(f"{str(outcome.reply)[:300]} ({type(error).__name__}: {error})")
 
     def _finish(self, work: Work) -> Iterator[tuple[int, Completion]]:
-        """The refused requests as answers. Raises Incomplete where a request has no answer."""
+        """The refused and the unreadable requests as answers. Raises Incomplete where a request has no answer."""
         every = len(work.refused) == len(work.requests)
         yield from work.answers({key: refusal.answer(every) for key, refusal in work.refused.items()})
+        yield from self._unreadable(work)
         missing = len(work.missing())
         if not missing:
             return

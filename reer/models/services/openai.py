@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from reer.models.http.client import Client
+from reer.models.http.errors import Unavailable
 from reer.models.protocols import Completion, JsonReply, Prompt, Request, Sampling
 from reer.models.services.batch_apis import OpenAiBatchApi
+from reer.models.services.chat_replies import refusal_of, stop_reason, text_of, usage_fields, written_tokens
 from reer.models.services.service import MAX_NAME, ChatService, ChatSession, clean, one_token, usage_of
 from reer.types import Message
 
@@ -54,16 +56,17 @@ class ChatServer(ChatService):
 
     def completion(self, reply: JsonReply, request: Request) -> Completion:
         """The completion of a reply; lone surrogates become `?`. A reply that a content filter cut is `refused`, and so
-        is one with a `refusal` by the model."""
-        choice, usage = reply["choices"][0], reply.get("usage") or {}
-        message, finish = choice["message"], choice.get("finish_reason")
-        content, refusal = message.get("content") or "", message.get("refusal") or ""
+        is one with a `refusal` by the model. Thinking that is reported apart from the text is left out."""
+        choice, usage = reply["choices"][0], usage_fields(reply)
+        message, content = choice["message"], text_of(choice["message"].get("content"))
+        refusal = "" if content else refusal_of(message)
+        if isinstance(error := choice.get("error"), dict | str) and error:
+            raise Unavailable(f"the provider failed: {str(error)[:300]}")
         text = clean(content or refusal)
-        refused = finish == "content_filter" or bool(refusal and not content)
-        stopped = "refused" if refused else "length" if finish == "length" else "stop"
+        stopped = "refused" if refusal else stop_reason(choice.get("finish_reason"))
         fingerprint = reply.get("system_fingerprint")
         served = f"{reply.get('model') or ''} ({fingerprint})".strip() if fingerprint else reply.get("model") or ""
-        used = usage_of(text, usage.get("completion_tokens"), usage.get("prompt_tokens"))
+        used = usage_of(text, written_tokens(usage), usage.get("prompt_tokens"))
         return Completion(
             text=text,
             stopped=stopped,

@@ -203,7 +203,8 @@ class ScoringSession:
         self._validated_at = 0  # the number of interruptions by then
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
-        """See `Scorer`; None where the server's context cannot hold the passage. Answers that come after an
+        """See `Scorer`; None where the server's context cannot hold the passage, and where no reply holds its score.
+        Answers that come after an
         interruption are handed on once the servers are validated again. Raises InputError where one has another model
         then."""
         pairs = [self.tokens.passage_ids(passage) for passage in passages]
@@ -211,7 +212,7 @@ class ScoringSession:
         yield from ((i, None) for i in sorted(set(range(len(pairs))) - set(fits)))
         held: list[tuple[int, Nats | None]] = []
         try:
-            for at, nats in self.client.ask([self._call(*pairs[i], passages[i].group) for i in fits]):
+            for at, nats in self.client.ask([self._scoring(*pairs[i], passages[i].group) for i in fits]):
                 if self.client.interruptions == self._validated_at:
                     yield fits[at], nats
                 else:
@@ -226,6 +227,10 @@ class ScoringSession:
         if answers:
             self.validate()
         yield from answers
+
+    def _scoring(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:
+        """A call that has no score where the server never gives one, such as a log-probability that stays NaN."""
+        return replace(self._call(context, answer, group), unreadable=lambda: None)
 
     def _call(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:
         call = self.engine.score(self.server.served_as, context, answer)

@@ -5,17 +5,18 @@ A service defines its wire format in `body` (a request) and `completion` (a repl
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, Seconds, connect
-from reer.models.http.errors import PROMPT_TOO_LONG
+from reer.models.http.errors import PROMPT_TOO_LONG, UNREADABLE_REPLY
 from reer.models.http.replies import token_count
 from reer.models.http.systemic import RequestProfile
 from reer.models.protocols import Completion, Device, JsonReply, Prompt, Request, Sampling
@@ -24,6 +25,8 @@ from reer.types import Message
 
 CONTENT = ("model", "messages", "system", "seed")  # fields of a body that are not listed as its parameters
 MAX_NAME = 200  # characters of the name that a server reports for its model
+SNAPSHOT = re.compile(r"([-@:]([0-9]{3,8}|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}-[0-9]{4}))?")
+AROUND_A_NAME = re.compile(r"^.*/|(?<![^/])([a-z]+\.)+|(-latest|-0|-v[0-9]+(:[0-9]+)?)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class ChatService(Endpoint, ABC):
     """False for models that reject the parameter."""
     send_top_k: bool = field(default=False, kw_only=True)
     """True for servers that support the parameter."""
+    reroutes: Literal["refuse", "record"] = field(default="refuse", kw_only=True)
+    """What to do where another model than the requested one answers: `refuse` its answers, or `record` them with its
+    name. A dated version of the requested model is no other model."""
     health_check: bool = field(default=True, kw_only=True, metadata={"identity": False})
     """Request a token from each replica before any work."""
     poll_seconds: Seconds = field(default=5.0, kw_only=True, metadata={"identity": False})
@@ -52,7 +58,8 @@ class ChatService(Endpoint, ABC):
     def name(self) -> str:
         """The model and the parameters left out; sessions have the same name."""
         unsent = "".join(f"-no_{switch}" for switch in self.switches if not getattr(self, f"send_{switch}"))
-        return f"{self.model}/{self.engine}{unsent}{'-top_k' if self.send_top_k else ''}"
+        rerouted = "-any_model" if self.reroutes == "record" else ""
+        return f"{self.model}/{self.engine}{unsent}{'-top_k' if self.send_top_k else ''}{rerouted}"
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ChatSession[Any]]:
@@ -95,6 +102,16 @@ class ChatService(Endpoint, ABC):
     def session(self, client: Client) -> ChatSession[Any]:
         return ChatSession(self, client)
 
+    def check_served(self, reply: Completion) -> None:
+        """Raise InputError where another model answered than was asked for, unless reroutes are recorded."""
+        served = served_model(reply)
+        if self.reroutes == "refuse" and served and not is_version_of(served, self.model):
+            raise InputError(
+                f"server {self.base_url}: {served!r} answered, {self.model!r} was asked for; set `model` to the name "
+                "of the model that you mean, or reroutes=record to take the answers of any model under this name "
+                "(judge.model.reroutes=record for a judge)"
+            )
+
     def hello(self) -> Request:
         """The request of a health check."""
         return one_token(Prompt((Message("user", "Hello"),)), self.send_top_p)
@@ -134,6 +151,18 @@ def usage_of(text: str, tokens: object, *prompt_tokens: object) -> Usage:
     return Usage(sum(known), written, True)
 
 
+def served_model(reply: Completion) -> str:
+    """The name of the model that a server reports, without its fingerprint; '' where it reports none."""
+    return reply.served.partition(" (")[0]
+
+
+def is_version_of(served: str, asked: str) -> bool:
+    """Whether a served model is the one that was asked for, or a dated snapshot of it. Names of organisations and
+    regions before the model's own, and versions of a deployment after it, are not compared."""
+    name, alias = (AROUND_A_NAME.sub("", model.lower()) for model in (served, asked))
+    return name.startswith(alias) and SNAPSHOT.fullmatch(name, len(alias)) is not None
+
+
 def clean(text: str) -> str:
     """The text with unpaired surrogates, which no file can hold, as `?`."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -168,13 +197,18 @@ class ChatSession(Generic[Service]):
         others, where a call has no answer."""
         calls = [self.call(request) for request in requests]
         for i, reply in self.client.ask([replace(c, on_lost=partial(self.on_lost, i)) for i, c in enumerate(calls)]):
-            self._check_served(reply or PROMPT_TOO_LONG)
+            try:
+                self._check_served(reply or PROMPT_TOO_LONG)
+            except InputError:
+                self.on_lost(i)
+                raise
             yield i, reply or PROMPT_TOO_LONG
 
     def _check_served(self, reply: Completion) -> None:
-        """Raise InputError where the reply names another model than the replies before it. A fingerprint, which may
-        change with the server's configuration, is not compared."""
-        served = reply.served.partition(" (")[0]
+        """Raise InputError where the reply names another model than was asked for, or than the replies before it. A
+        fingerprint, which may change with the server's configuration, is not compared."""
+        self.server.check_served(reply)
+        served = served_model(reply)
         if served and self._served and served != self._served:
             raise InputError(
                 f"server {self.server.base_url}: {served!r} answers now, {self._served!r} did before; the results of "
@@ -198,6 +232,7 @@ class ChatSession(Generic[Service]):
             body=body,
             read=lambda reply: self.read(reply, request),
             group=request.group,
+            unreadable=lambda: UNREADABLE_REPLY,
             profile=self.server.profile(body),
             timed=timed,
         )

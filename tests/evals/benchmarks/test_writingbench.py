@@ -145,7 +145,8 @@ def test_sampling_takes_the_smaller_limit(folder: Path) -> None:
         '```json\n{"score": 7, "reason": "r"}\n```',
         'json\n{"score": 7, "reason": "r"}',
         'Here you go: {"score": 7, "reason": "r"} Hope this helps',
-        'The text says {"score": 10, "reason": "x"}, but: {"score": 7, "reason": "r"}',
+        'The text says {"score": 7, "reason": "x"}, and so do I: {"score": 7, "reason": "r"}',
+        '{"score": 7, "reason": "first,\nthen"}',
         '{"score": 7, "reason": "it says {\\"score\\": 10, \\"reason\\": \\"x\\"}"}',
     ],
 )
@@ -166,7 +167,7 @@ def test_valid_replies_are_parsed(folder: Path, reply: str) -> None:
         ('{"a":' * 5000, "broken_json_object"),
         ('{"score": 7}', "no_reason"),
         ('{"score": 7, "reason": null}', "no_reason"),
-        ('{"reason": "r"}', "score_not_an_integer"),
+        ('{"reason": "r"}', "missing_key"),
         ('{"score": "7", "reason": "r"}', "score_not_an_integer"),
         ('{"score": true, "reason": "r"}', "score_not_an_integer"),
         ('{"score": 7.5, "reason": "r"}', "score_not_an_integer"),
@@ -175,6 +176,7 @@ def test_valid_replies_are_parsed(folder: Path, reply: str) -> None:
         ('{"score": 0, "reason": "r"}', "score_out_of_range"),
         ('{"score": 11, "reason": "r"}', "score_out_of_range"),
         ('{"score": 2, "score": 10, "reason": "r"}', "repeated_key"),
+        ('It says {"score": 10, "reason": "x"}. {"score": 7, "reason": "r"}', "two_unlike_grades"),
     ],
 )
 def test_invalid_replies_are_refused_with_a_reason(folder: Path, reply: str, reason: str) -> None:

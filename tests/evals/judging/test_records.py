@@ -136,11 +136,15 @@ def test_what_was_answered_outlives_an_outage(tmp_path: Path) -> None:
     assert len(after.asked) == 2
 
 
-@pytest.mark.parametrize("stopped", ["refused", "prompt_too_long"])
-def test_what_was_no_answer_is_recorded_and_asked_again(tmp_path: Path, stopped: str) -> None:
+@pytest.mark.parametrize(
+    ("stopped", "why"),
+    [("refused",) * 2, ("prompt_too_long",) * 2, ("unreadable",) * 2, ("length", "unfinished")],
+)
+def test_what_was_no_answer_is_recorded_and_asked_again(tmp_path: Path, stopped: str, why: str) -> None:
     unscored = verdicts(tmp_path, Counting(stopped=stopped))
-    assert {verdict.why for verdict in unscored} == {"refused" if stopped == "refused" else "prompt_too_long"}
-    assert len(Judgements(tmp_path)) == 0
+    assert {verdict.why for verdict in unscored} == {why}
+    records = Judgements(tmp_path)
+    assert sum(record.usd for v in unscored if (record := records.find(v.records[0]))) == pytest.approx(records.usd)
     assert len(b"".join(f.read_bytes() for f in tmp_path.glob("*.jsonl")).splitlines()) == 6
     assert all(verdict.scores for verdict in verdicts(tmp_path, Counting()))
 
@@ -165,7 +169,11 @@ def test_a_budget_counts_what_others_paid(tmp_path: Path) -> None:
 
 def test_a_budget_without_prices_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="usd_per_million"):
-        verdicts(tmp_path, Counting(), 1.0, usd_per_million_read=0.0, usd_per_million_written=0.0)
+        verdicts(tmp_path, Counting(), 1.0, usd_per_million_read=None, usd_per_million_written=None)
+    with pytest.raises(InputError, match="usd_per_million"):
+        verdicts(tmp_path, Counting(), 1.0, usd_per_million_read=None)
+    stated = verdicts(tmp_path / "own", Counting(), 1.0, usd_per_million_read=0.0, usd_per_million_written=0.0)
+    assert all(verdict.scores for verdict in stated), "a price of nothing may be stated, and is never assumed"
     local = Judge(name="j", model=ScriptedModel(), temperature=0.5, top_p=0.9, max_tokens=100, attempts=1)
     with JudgeSession(local, Judgements(tmp_path), Device(), 1.0) as session:
         assert len(judge_all(BENCH, ITEMS, ANSWERS, session)) == 6, "a judge of this machine costs nothing"

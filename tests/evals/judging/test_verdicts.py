@@ -20,7 +20,7 @@ from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import Malformed
 from reer.errors import InputError
-from reer.models.protocols import Completion, Device, Generator, Prompt, Request
+from reer.models.protocols import Completion, Device, Generator, Prompt, Request, StopReason
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.types import Message
 from tests.conftest import pinned
@@ -42,7 +42,7 @@ REPLIES: list[tuple[str, float | str]] = [
     ('[{"score": 7}]', 7),
     ('\ufeff\u200b{"score": 7}', 7),
     ('{"score": 7, "reason": "it holds { and [ and \\"score\\": 10"}', 7),
-    ('The text says {"score": 10}. I say {"score": 2}', 2),
+    ('The text says {"score": 10}. I say {"score": 2}', "two_unlike_grades"),
     ('<think>maybe {"score": 9}</think>\n{"score": 4}', 4),
     ('{name} has style. {"score": 6}', 6),
     ("", NONE),
@@ -78,10 +78,10 @@ REPLIES: list[tuple[str, float | str]] = [
     ('{"score": null}', NOT_WHOLE),
     ('{"score": [7]}', NOT_WHOLE),
     ('{"score": {"score": 7}}', NOT_WHOLE),
-    ('{"Score": 7}', NOT_WHOLE),
-    ('{"rating": 7}', NOT_WHOLE),
-    ("{}", NOT_WHOLE),
-    ('{"score": 7} {}', NOT_WHOLE),
+    ('{"Score": 7}', "missing_key"),
+    ('{"rating": 7}', "missing_key"),
+    ("{}", "missing_key"),
+    ('{"score": 7} {}', "missing_key"),
     ('{"score": 0}', OUT),
     ('{"score": 11}', OUT),
     ('{"score": -1}', OUT),
@@ -218,6 +218,59 @@ class PromptTooLong(Scripted):
         yield from enumerate(
             [Completion(text="", stopped="prompt_too_long", prompt_tokens=9, tokens=0) for _ in requests]
         )
+
+
+class Ending(Scripted):
+    """A judge whose replies are given with the reason why they ended, one for each attempt."""
+
+    def __init__(self, *replies: tuple[str, StopReason]) -> None:
+        super().__init__(lambda text, attempt: "")
+        self.replies = replies
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        attempts = [self._attempt(request) for request in requests]
+        self.asked += requests
+        for i, attempt in enumerate(attempts):
+            text, stopped = self.replies[min(attempt, len(self.replies) - 1)]
+            yield i, Completion(text=text, stopped=stopped, prompt_tokens=9, tokens=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "stopped", "why"),
+    [
+        ('<think>First idea: {"score": 3, "reason": "dull"}. Hmm, but', "length", "unfinished_thinking"),
+        ('First idea: {"score": 3}. Hmm, but', "length", "unfinished"),
+        ('<think>done</think>{"score": 3}', "length", "unfinished"),
+        ("", "length", "unfinished_thinking"),
+        ("<think>done</think>", "length", "unfinished_thinking"),
+        ('<think>First idea: {"score": 3}', "stop", "unclosed_thinking"),
+        ("", "stop", "empty_reply"),
+        ('{"score": 3}', "refused", "refused"),
+    ],
+)
+def test_what_never_was_an_answer_is_asked_for_again_and_then_unscored(
+    text: str, stopped: StopReason, why: str
+) -> None:
+    session = Ending((text, stopped))
+    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"))
+    assert {(verdict.scores is None, verdict.why, verdict.attempts) for verdict in verdicts} == {(True, why, 3)}
+    healthy = Ending((text, stopped), ('<think>Form: {"score": <integer>}</think>{"score": 8}', "stop"))
+    verdicts = grade(JUDGE, healthy, answers("a", "b", "c", "d"))
+    assert [verdict.scores for verdict in verdicts] == [{"quality": 8.0}] * 4
+    assert verdicts[0].replies[0] == text, "the official scripts read every reply"
+
+
+def test_cut_replies_are_told_with_their_cure(caplog: pytest.LogCaptureFixture) -> None:
+    grade(JUDGE, Ending(("<think>hm", "length")), answers("a", "b", "c", ""))
+    assert "judge test: 3 of 4 verdicts are unscored because the replies ended at their limit" in caplog.text
+    assert "raise judge.max_tokens" in caplog.text
+
+
+def test_a_reply_that_stays_unreadable_is_not_asked_for_again() -> None:
+    session = Ending(("", "unreadable"))
+    verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"))
+    assert {(verdict.why, verdict.attempts) for verdict in verdicts} == {("unreadable", 1)}
+    assert len(session.asked) == 4
 
 
 def test_a_prompt_longer_than_the_judges_context_is_unscored() -> None:

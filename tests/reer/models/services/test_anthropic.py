@@ -23,7 +23,7 @@ def request(prefill: str = "", turns: tuple[Message, ...] = TURNS) -> Request:
 def message(*texts: str, reason: str = "end_turn", **usage: int) -> dict[str, Any]:
     return {
         "type": "message",
-        "model": "claude-x-1",
+        "model": "claude-x-20260101",
         "content": [{"type": "text", "text": text} for text in texts],
         "stop_reason": reason,
         "usage": {"input_tokens": 11, "output_tokens": 5, **usage},
@@ -107,13 +107,14 @@ def test_no_system_prompt_is_sent_without_a_system_message(serve: Serve) -> None
         (says("cut", reason="max_tokens"), "cut", "length"),
         (says("full", reason="model_context_window_exceeded"), "full", "length"),
         (says(reason="refusal"), "", "refused"),
+        (says(), "", "stop"),
         (says("half \ud83d"), "half ?", "stop"),
     ],
 )
 def test_text_and_stop_reason_are_read_from_a_reply(serve: Serve, act: Act, text: str, stopped: str) -> None:
     _, url = serve(act)
     (reply,) = ask(url)
-    assert (reply.text, reply.stopped, reply.served) == (text, stopped, "claude-x-1")
+    assert (reply.text, reply.stopped, reply.served) == (text, stopped, "claude-x-20260101")
     assert reply.seconds is not None
 
 
@@ -138,12 +139,34 @@ def test_trailing_white_space_of_a_prefill_is_in_neither_text(serve: Serve, raw:
         rejects(529, "overloaded_error", "Overloaded"),
         rejects(500, "api_error", "Internal"),
         rejects(429, "rate_limit_error", "Slow down"),
-        respond(200, {"type": "message", "content": []}),
+        respond(200, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
     ],
 )
 def test_a_temporary_failure_is_retried(serve: Serve, act: Act) -> None:
     _, url = serve(act, says("x"))
     assert ask(url)[0].text == "x"
+
+
+@pytest.mark.parametrize("reason", ["tool_use", "pause_turn", None, "something new"])
+def test_a_reply_that_ended_otherwise_is_no_answer(serve: Serve, reason: Any) -> None:
+    _, url = serve(says("7", reason=reason))
+    with pytest.raises(InputError, match=r"shape that is not read.*is no end of an answer"):
+        ask(url, attempts=1)
+
+
+@pytest.mark.parametrize(
+    "usage", [{}, {"output_tokens": 5}, {"input_tokens": 11}, {"output_tokens": 5, "cache_read_input_tokens": 100}]
+)
+def test_a_usage_without_its_prompt_or_its_reply_is_not_counted(serve: Serve, usage: dict[str, int]) -> None:
+    _, url = serve(respond(200, message("7") | {"usage": usage}))
+    assert not ask(url)[0].counted
+
+
+def test_an_address_that_ends_in_v1_is_named_as_the_likely_mistake(serve: Serve) -> None:
+    _, url = serve(rejects(404, "not_found_error", "Not Found"))
+    server = AnthropicServer(model="claude-x", base_url=url)
+    with pytest.raises(InputError, match=rf"base_url must not end in /v1 here; try base_url={url.removesuffix('/v1')}"):
+        server.open(Device()).__enter__()
 
 
 @pytest.mark.parametrize(

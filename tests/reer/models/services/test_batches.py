@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_answers_come_with_the_index_of_their_request(kind: type[Provider], serv
     replies = ask(kind, url, tmp_path)
     assert [reply.text for reply in replies] == words(ASKED)
     assert replies[0] == Completion(text="Q0", stopped="stop", prompt_tokens=7, tokens=3)
-    assert replies[0].served == "m-1"
+    assert replies[0].served == "m-001"
     assert len(provider.sent) == 1
 
 
@@ -107,6 +108,58 @@ def test_a_bounded_number_of_times(kind: type[Provider], serve: Serve, tmp_path:
         ask(kind, url, tmp_path, on_answer=lambda i, _: answered.add(i))
     assert provider.texts()[1:] == [["q0"], ["q0"]]
     assert answered == {1, 2, 3, 4, 5}
+
+
+def other_shape(kind: type[Provider], numbers: Sequence[int]) -> Play:
+    """Replies of a shape that is not read, for these requests in every batch."""
+
+    def changed(row: dict[str, Any]) -> dict[str, Any]:
+        if kind is OpenAi:
+            return row | {"response": {"status_code": 200, "body": {"output": []}}}
+        return row | {"result": {"type": "succeeded", "message": {"content": [], "stop_reason": "tool_use"}}}
+
+    def play(batch: int, rows: Rows) -> Rows:
+        bad = {f"Q{number}" for number in numbers}
+        return [changed(row) if any(f'"{name}"' in json.dumps(row) for name in bad) else row for row in rows]
+
+    return play
+
+
+@both
+def test_a_reply_that_stays_unreadable_is_lost_alone(
+    kind: type[Provider], serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = kind(other_shape(kind, [2]))
+    _, url = serve(provider)
+    replies = ask(kind, url, tmp_path)
+    assert [reply.stopped for reply in replies] == ["stop", "stop", "unreadable", "stop", "stop", "stop"]
+    assert provider.texts()[1:] == [["q2"], ["q2"]], "it is sent again before it is given up"
+    assert any("a request is given up and counted as lost" in text for text in caplog.messages)
+
+
+@both
+def test_a_provider_none_of_whose_replies_is_read_stops_the_work(
+    kind: type[Provider], serve: Serve, tmp_path: Path
+) -> None:
+    _, url = serve(kind(other_shape(kind, range(6))))
+    with pytest.raises(InputError, match="its replies have a shape that is not read"):
+        ask(kind, url, tmp_path)
+
+
+@both
+def test_answers_of_another_model_are_refused_and_stay_with_the_provider(
+    kind: type[Provider], serve: Serve, tmp_path: Path
+) -> None:
+    provider = kind()
+    _, url = serve(provider)
+    asked = replace(server_of(kind, url), model="another")
+    with (
+        asked.open_batches(tmp_path) as session,
+        pytest.raises(InputError, match="'m-001' answered, 'another' was asked for"),
+    ):
+        list(session.generate(ASKED))
+    assert len(provider.sent) == 1
+    assert list(tmp_path.glob("*.json")), "the batch is found again once its answers are recorded"
 
 
 @both

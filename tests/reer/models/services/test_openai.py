@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from reer.errors import Incomplete, InputError
 from reer.models.protocols import Completion, Device, Sampling
 from reer.models.services.openai import ChatServer
+from reer.models.services.service import is_version_of
 from tests.fakes.calls import completions
 from tests.fakes.http import SAMPLING, Act, Handler, Serve, ask, cuts_off, hangs, request, respond, says
 
@@ -21,20 +22,115 @@ def test_a_reply_is_read_with_its_account(serve: Serve) -> None:
     assert ask(url) == [Completion(text="Hello.", stopped="stop", prompt_tokens=7, tokens=3)]
 
 
+def chat(content: object, finish: object = "stop", usage: object = None, **message: object) -> Act:
+    """A reply with this message."""
+    choice = {"message": {"content": content, **message}, "finish_reason": finish}
+    return respond(200, {"choices": [choice], "usage": usage})
+
+
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "an answer"}]
+
+
 @pytest.mark.parametrize(
     ("act", "text", "stopped"),
     [
-        (says("cut", finish="length"), "cut", "length"),
-        (says(None), "", "stop"),
-        (says("filtered", finish="content_filter"), "filtered", "refused"),
-        (respond(200, {"choices": [{"message": {"content": None, "refusal": "I cannot."}}]}), "I cannot.", "refused"),
-        (respond(200, {"choices": [{"message": {"content": "no usage"}}], "usage": None}), "no usage", "stop"),
+        *((chat("x", finish=name), "x", "stop") for name in ("stop", "eos", "STOP", "COMPLETE", "end_turn")),
+        *((chat("x", finish=name), "x", "length") for name in ("length", "max_tokens", "MAX_TOKENS", "model_length")),
+        *((chat("x", finish=name), "x", "refused") for name in ("content_filter", "SAFETY", "sensitive", "RECITATION")),
+        (chat(None), "", "stop"),
+        (chat(None, refusal="I cannot."), "I cannot.", "refused"),
+        (chat([{"type": "refusal", "refusal": "I cannot."}]), "I cannot.", "refused"),
+        (chat(None, reasoning_content="so much to think"), "", "stop"),
+        (chat("", finish="length", reasoning="so much to think"), "", "length"),
+        (chat(PARTS), "an answer", "stop"),
+        (chat(["an ", {"type": "output_text", "text": "answer"}]), "an answer", "stop"),
+        (chat([]), "", "stop"),
+        (chat("no usage"), "no usage", "stop"),
+        (chat("odd usage", usage=[1, 2]), "odd usage", "stop"),
     ],
 )
-def test_what_a_server_leaves_out_is_borne(serve: Serve, act: Act, text: str, stopped: str) -> None:
+def test_text_and_end_are_read_in_the_spellings_of_providers(serve: Serve, act: Act, text: str, stopped: str) -> None:
     _, url = serve(act)
     (reply,) = ask(url)
     assert (reply.text, reply.stopped) == (text, stopped)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        *(chat("half", finish=name) for name in ("error", "abort", "insufficient_system_resource", "network_error")),
+        respond(200, {"error": {"message": "upstream is down", "code": 502}}),
+        respond(200, {"error": {"message": "slow down", "code": 429}}),
+        respond(200, {"error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        respond(200, {"error": "no capacity"}),
+        respond(200, {"object": "error", "message": "oh", "code": 500}),
+        respond(200, {"choices": [{"error": {"code": 502}, "message": {"content": "half"}, "finish_reason": "error"}]}),
+    ],
+)
+def test_a_failure_of_the_provider_is_no_answer_and_is_tried_again(serve: Serve, act: Act) -> None:
+    _, url = serve(act, says("x"))
+    assert ask(url)[0].text == "x"
+    _, url = serve(act)
+    with pytest.raises(Incomplete, match="the same command asks only these again"):
+        ask(url, attempts=1, outage_seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "rejected"),
+    [
+        ({"code": 401, "message": "No auth"}, "HTTP 401"),
+        ({"code": "model_not_found", "message": "The model `m` does not exist"}, "HTTP 404"),
+        ({"code": "insufficient_quota", "message": "You exceeded your quota"}, "HTTP 429"),
+    ],
+)
+def test_an_error_in_a_reply_with_status_200_is_treated_by_its_code(
+    serve: Serve, error: dict[str, Any], rejected: str
+) -> None:
+    server, url = serve(respond(200, {"error": error}))
+    with pytest.raises(InputError, match=rejected):
+        ask(url)
+    assert len(server.bodies) == 1, "it is not tried again"
+
+
+SHAPES: list[Act] = [
+    chat("x", finish="tool_calls"),
+    chat("x", finish=None),
+    chat("x", finish="something new"),
+    chat([{"type": "image", "url": "x"}]),
+    chat({"text": "x"}),
+    respond(200, {"choices": []}),
+    respond(200, {"choices": [{"message": None}]}),
+    respond(200, {"output": [{"type": "message"}]}),
+]
+
+
+@pytest.mark.parametrize("act", SHAPES)
+def test_a_reply_of_a_shape_that_is_not_read_is_lost_and_counted_or_stops_the_work(serve: Serve, act: Act) -> None:
+    server, url = serve(act)
+    with pytest.raises(InputError, match=r"shape that is not read.*check that base_url is"):
+        ask(url, attempts=2)
+    assert len(server.bodies) == 2
+    _, url = serve(lambda handler: (act if handler.asked["messages"][0]["content"] == "a" else says("x"))(handler))
+    replies = ask(url, request("a"), request("b"), attempts=2)
+    assert [reply.stopped for reply in replies] == ["unreadable", "stop"]
+    assert ask(url, request("a"), health_check=True, attempts=2)[0].stopped == "unreadable", "others may be on record"
+
+
+@pytest.mark.parametrize(
+    ("usage", "read", "written"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 3}, 7, 3),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}, 7, 3),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 60}, 7, 53),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": "x"}, 7, 3),
+    ],
+)
+def test_thinking_that_a_provider_counts_in_the_total_alone_is_billed(
+    serve: Serve, usage: dict[str, Any], read: int, written: int
+) -> None:
+    _, url = serve(chat("x", usage=usage))
+    (reply,) = ask(url)
+    assert (reply.prompt_tokens, reply.tokens, reply.counted) == (read, written, True)
 
 
 def test_a_request_says_all_that_identifies_it(serve: Serve) -> None:
@@ -165,10 +261,7 @@ def test_a_crowd_of_429s_ends_with_every_answer_in_its_place(serve: Serve) -> No
     [
         cuts_off,
         respond(200, b"<html>Bad gateway</html>"),
-        respond(200, {"error": {"message": "upstream is down", "code": 502}}),
-        respond(200, {"choices": []}),
         respond(200, []),
-        respond(200, {"choices": [{"message": None}]}),
     ],
 )
 def test_a_reply_that_is_none_is_tried_again(serve: Serve, act: Act) -> None:
@@ -298,7 +391,8 @@ def test_the_key_is_sent_and_never_shown(serve: Serve, monkeypatch: pytest.Monke
 
 
 def test_an_answer_says_how_long_it_took_and_who_gave_it(serve: Serve) -> None:
-    reply = {"choices": [{"message": {"content": "x"}}], "model": "m-0513", "system_fingerprint": "fp_1"}
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    reply = {"choices": [choice], "model": "m-0513", "system_fingerprint": "fp_1"}
     _, url = serve(respond(500, {}), hangs(0.0), lambda handler: (time.sleep(0.1), respond(200, reply)(handler))[1])
     (found,) = ask(url)
     assert found.served == "m-0513 (fp_1)"
@@ -309,6 +403,118 @@ def test_an_answer_says_how_long_it_took_and_who_gave_it(serve: Serve) -> None:
 def test_what_a_server_does_not_say_of_itself_is_left_empty(serve: Serve) -> None:
     _, url = serve(says("x"))
     assert ask(url)[0].served == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("gpt-4o-2024-11-20", "gpt-4o-2024-11-20"),
+        ("gpt-4o", "gpt-4o-2024-08-06"),
+        ("gpt-4", "gpt-4-0613"),
+        ("openai/gpt-4.1", "gpt-4.1-2025-04-14"),
+        ("Qwen/Qwen3-8B", "qwen3-8b"),
+        ("claude-3-7-sonnet-latest", "claude-3-7-sonnet-20250219"),
+        ("claude-sonnet-4-0", "claude-sonnet-4-20250514"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929"),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5@20250929"),
+        ("gemini-2.5-pro", "gemini-2.5-pro-06-2025"),
+    ],
+)
+def test_a_dated_snapshot_is_the_model_that_was_asked_for(asked: str, served: str) -> None:
+    assert is_version_of(served, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("gpt-4o", "gpt-4o-mini"),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06"),
+        ("gpt-4o-2024-05-13", "gpt-4o"),
+        ("gemini-3-pro-preview", "gemini-3.1-pro-preview"),
+        ("claude-sonnet-4", "claude-sonnet-4-5-20250929"),
+        ("claude-3-7-sonnet-20250219", "claude-sonnet-4-6"),
+        ("qwen2.5-7b", "qwen2.5-72b"),
+    ],
+)
+def test_another_model_is_refused_or_recorded(serve: Serve, asked: str, served: str) -> None:
+    assert not is_version_of(served, asked)
+    reply = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "model": served}
+    server, url = serve(respond(200, reply))
+    chat = ChatServer(model=asked, base_url=url)
+    refused = pytest.raises(InputError, match=f"{served!r} answered, {asked!r} was asked for.*reroutes=record")
+    with refused, chat.open(Device()):
+        pass
+    assert len(server.bodies) == 1, "the health check finds it"
+    recorded = replace(chat, reroutes="record")
+    with recorded.open(Device()) as session:
+        assert completions(session, [request()])[0].served == served
+    assert recorded.name == f"{chat.name}-any_model", "its answers are no answers of the model that was asked for"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body", "cure"),
+    [
+        ("", 404, {"detail": "Not Found"}, r"asked: POST http://\S+/chat/completions\); does base_url lack /v1\? Try"),
+        ("/v1", 404, {"detail": "Not Found"}, r"is base_url the address of this kind of server\?"),
+        ("/v1", 405, {"detail": "Method Not Allowed"}, r"is base_url the address"),
+        ("/v1", 404, {"error": {"message": "The model `m` does not exist."}}, r"no model of this name"),
+        ("/v1", 401, {"error": "no"}, r"does the server need a key\?"),
+        ("/v1", 402, {"error": "Insufficient Balance"}, r"no credit left"),
+        ("/v1", 308, {}, r"the server has moved"),
+    ],
+)
+def test_a_rejection_of_every_call_names_the_address_and_the_likely_cure(
+    serve: Serve, path: str, status: int, body: Any, cure: str
+) -> None:
+    _, url = serve(respond(status, body))
+    with pytest.raises(InputError, match=rf"HTTP {status}.*{cure}"):
+        ask(url.removesuffix("/v1") + path)
+
+
+@pytest.mark.parametrize("key", ["  secret-canary\n", "secret-canary\r\n", "\tsecret-canary"])
+def test_white_space_around_a_key_is_not_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("MY_TEST_KEY", key)
+    server, url = serve(says("x"))
+    ask(url, key_variable="MY_TEST_KEY")
+    assert server.headers[0]["Authorization"] == "Bearer secret-canary"
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("secret canary", "white space"),
+        ("secret-\rcanary", "white space"),
+        ("secret-canary\ufeff", "not ASCII"),
+        ("'secret-canary'", "quotation mark"),
+        ("Bearer secret-canary", "the word Bearer"),
+    ],
+)
+def test_what_cannot_be_a_key_is_named_and_not_shown(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, key: str, problem: str
+) -> None:
+    monkeypatch.setenv("MY_TEST_KEY", key)
+    server, url = serve(says("x"))
+    with pytest.raises(InputError, match=f"the environment variable MY_TEST_KEY .*{problem}") as refused:
+        ask(url, key_variable="MY_TEST_KEY")
+    assert "canary" not in str(refused.value)
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 8192 tokens.",
+        "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+        "the request exceeds the available context size, try increasing it",
+        "`inputs` tokens + `max_new_tokens` must be <= 4097",
+        "Please reduce the length of the messages or completion.",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+    ],
+)
+def test_a_prompt_that_exceeds_the_context_is_known_in_the_words_of_each_server(serve: Serve, words: str) -> None:
+    _, url = serve(respond(400, {"error": {"message": words}}))
+    assert [reply.stopped for reply in ask(url)] == ["prompt_too_long"]
 
 
 def test_without_a_key_none_is_sent(serve: Serve) -> None:

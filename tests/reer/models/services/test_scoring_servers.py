@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import math
 from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
@@ -129,6 +130,35 @@ def test_what_cannot_be_a_log_probability(value: Any) -> None:
 
 def test_a_log_probability_a_hair_above_zero_is_rounding() -> None:
     assert checked([-1.5, 1e-6, 0]) == (1.5, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("engine", WIRES)
+@pytest.mark.parametrize("value", [math.nan, -math.inf, None])
+def test_a_log_probability_that_stays_none_costs_its_passage_alone(
+    serve: Serve, session: LocalSession, engine: str, value: float | None
+) -> None:
+    """The same every time it is asked: the passage has no score, the others have theirs, and the work ends."""
+    if engine == "vllm" and value is None:
+        pytest.skip("a matrix of numbers holds no null")
+    good, bad = speaks(session), speaks(session, lambda values: [*values[:-1], value])
+    marked = str(session.tokens.ids("zzzz"))[1:-1]
+
+    def act(handler: Handler) -> None:
+        (bad if marked in json.dumps(handler.asked) else good)(handler)
+
+    _, url = serve(act)
+    asked = [Passage(prompt("q"), "first"), Passage(prompt("q"), "zzzz"), Passage(prompt("q"), "third")]
+    first, lost, third = score(url, engine, asked, attempts=2)
+    assert (first is None, lost, third is None) == (False, None, False)
+    assert score(url, engine, asked[1:2], attempts=1) == [None], "the others may be on record"
+
+
+def test_a_prompt_for_which_vllm_cannot_write_its_numbers_has_no_score(serve: Serve, session: LocalSession) -> None:
+    """vLLM answers 500 where a log-probability is NaN, which JSON cannot hold."""
+    good, bad = speaks(session), respond(500, {"error": "Out of range float values are not JSON compliant"})
+    marked = str(session.tokens.ids("zzzz"))[1:-1]
+    _, url = serve(lambda handler: (bad if marked in json.dumps(handler.asked) else good)(handler))
+    assert score(url, "vllm_completions", [Passage(prompt("q"), "zzzz")], attempts=1) == [None]
 
 
 def test_other_tokens_than_those_sent_are_noticed(session: LocalSession) -> None:
