@@ -63,7 +63,7 @@ def mix(
 
 
 def _sample(row: Curated) -> Sample:
-    turns = (Message("user", row.pair.query), Message("assistant", row.pair.solution))
+    turns = (*row.pair.context, Message("user", row.pair.query), Message("assistant", row.pair.solution))
     thinking = join_segments(row.segments)
     return Sample(
         id=row.pair.id,

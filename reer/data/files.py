@@ -226,20 +226,27 @@ def _array(stream: BufferedReader, name: str, problems: Problems) -> Iterator[Pl
         raise InputError(f"{name}: a JSON array of more than {MAX_ARRAY_BYTES:,} bytes; want one JSON object per line")
     try:
         text = content.decode("utf-8-sig")
-        for position, row in _elements(text):
-            where = f"{name}:{text.count(chr(10), 0, position) + 1}"
-            try:
-                yield where, _object(row)
-            except BadRow as bad:
-                problems.add(where, bad.reason, str(bad))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name}:{error.lineno}: the JSON array is broken: {error.msg}; fix it") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    line, counted = 1, 0
+    for position, row in _elements(text, name):
+        line, counted = line + text.count("\n", counted, position), position
+        where = f"{name}:{line}"
+        try:
+            yield where, _object(row)
+        except BadRow as bad:
+            problems.add(where, bad.reason, str(bad))
 
 
-def _elements(text: str) -> Iterator[tuple[int, object]]:
+def _elements(text: str, name: str) -> Iterator[tuple[int, object]]:
     """(position, value) of each element of a JSON array."""
+    try:
+        yield from _decoded(text)
+    except (ValueError, RecursionError) as error:  # a plain ValueError: an integer of more than 4,300 digits
+        raise InputError(f"{name}: the JSON array is broken: {error}; fix it") from None
+
+
+def _decoded(text: str) -> Iterator[tuple[int, object]]:
     decoder, blank = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
 
     def after_blank(position: int) -> int:
@@ -272,7 +279,7 @@ def _delimited(stream: BufferedReader, name: str, problems: Problems) -> Iterato
                 continue
             yield where, {name: value or None for name, value in row.items()}
     except csv.Error as error:
-        raise InputError(f"{name}:{reader.line_num}: not CSV: {error}; fix the row") from None
+        raise InputError(f"{name}: not CSV after line {reader.line_num}: {error}; fix the row") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 after line {reader.line_num} ({error.reason}); save it as UTF-8") from None
 

@@ -6,7 +6,7 @@
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ class Case:
     name: str
     row: dict[str, Any]
     outcome: Exchange | str
-    fields: Fields = Fields()
+    fields: Fields = field(default_factory=Fields)
 
 
 def read(
@@ -136,9 +136,8 @@ def line(case: Case) -> str:
     context = ", ".join(turn.role for turn in found.context)
     cells = (found.query, found.thinking, found.answer, context)
     texts = ["" if cell is None else cell.replace("\n\n", " + ").replace("\n", " ") for cell in cells]
-    return f"| {case.name} | {texts[0] or 'null'} | {texts[1]} | {texts[2]}" + (
-        f" (after {context}) |" if context else " |"
-    )
+    after = f" (after {context})" if context else ""
+    return f"| {case.name} | {texts[0] or 'null'} | {texts[1]} | {texts[2]}{after} |"
 
 
 def table() -> str:
