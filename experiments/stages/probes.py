@@ -20,7 +20,7 @@ from evals.statistics.agreement import Agreement
 from experiments.store.metrics import Detail, FilteredRowMetrics, RowMetrics, StageMetrics, counts, number, read_metrics
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
-from reer.data.pairs import Quotas, Selection, Source, benchmark_overlap, select
+from reer.data.pairs import EVERY, Quotas, Selection, Source, benchmark_overlap, select
 from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
@@ -134,7 +134,7 @@ def held_out(
 
 
 def held_out_rows(
-    rows: Iterable[RawPair], selection: Selection, texts: int, problems: Problems, quotas: Quotas
+    rows: Iterable[RawPair], selection: Selection, texts: int, problems: Problems, quotas: Quotas = EVERY
 ) -> list[HeldOutText]:
     """At most `texts` rows after the selected ones that pass the same rules; a row whose query an earlier row has, or
     whose text equals or nearly equals one already kept, is dropped."""
