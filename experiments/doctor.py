@@ -23,7 +23,9 @@ from experiments.store import verification
 from experiments.store.disk import disk_errors
 from experiments.store.provenance import PACKAGES
 from reer.data.hub import HubSource
+from reer.data.pairs import Source
 from reer.data.public import PublicRows
+from reer.data.several import SeveralSources
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
 from reer.training.launch import kernel_available
@@ -133,7 +135,7 @@ def _tasks(exp: Experiment) -> Iterator[Check]:
 def _pins(exp: Experiment) -> Iterator[Check]:
     """Data sets of the hub at a commit: a branch moves, and with it what a fingerprint means. A run resolves a branch
     itself where it may ask the hub."""
-    for role, part in (("source", exp.source), ("public", exp.public)):
+    for role, part in _data_sets(exp):
         if isinstance(part, HubSource | PublicRows) and part.repo:
             revision = part.revision or "none"
             online = bool(part.revision) and os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
@@ -149,6 +151,15 @@ def _pins(exp: Experiment) -> Iterator[Check]:
                 ok=is_commit(revision) or online,
                 advice=advice,
             )
+
+
+def _data_sets(exp: Experiment) -> Iterator[tuple[str, Source | PublicRows]]:
+    """The sources by the settings that hold them."""
+    if isinstance(exp.source, SeveralSources):
+        yield from ((f"source.parts.{name}.source", part.source) for name, part in exp.source.parts.items())
+    else:
+        yield "source", exp.source
+    yield "public", exp.public
 
 
 def _devices(exp: Experiment) -> Check:

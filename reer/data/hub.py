@@ -90,14 +90,22 @@ def hub_rows(repo: str, revision: str, problems: Problems, *, config: str | None
 def _files_of_split(repo: str, commit: str, config: str | None, split: str) -> list[str]:
     """The names of a split's files inside the data set."""
     from datasets import load_dataset_builder
+    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
     with _asking(repo):
         try:
             found = load_dataset_builder(f"hf://datasets/{repo}", config, revision=commit).config.data_files or {}
+        except (DatasetNotFoundError, DataFilesNotFoundError) as error:
+            raise InputError(
+                f"data set {repo}: {_first_line(error)} Check the name and the revision; if it is gated or private, "
+                "accept its terms there and set HF_TOKEN"
+            ) from error
         except ValueError as error:  # no such configuration; the message names those there are
             raise InputError(f"data set {repo}: {_first_line(error)}; check source.config") from error
     if split not in found:
-        raise InputError(f"data set {repo}: no split {split!r}; want one of {', '.join(found)}; check source.split")
+        raise InputError(
+            f"data set {repo}: no split {split!r}; want one of {', '.join(map(str, found))}; check source.split"
+        )
     return [str(url).split(f"@{commit}/", 1)[1] for url in found[split]]
 
 
@@ -124,7 +132,6 @@ def _asking(repo: str) -> Iterator[None]:
     """What the hub's client raises, as errors of ours that say what to do."""
     import httpx
     import httpx2  # huggingface_hub's client
-    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     page = f"https://huggingface.co/datasets/{repo}"
@@ -138,13 +145,6 @@ def _asking(repo: str) -> Iterator[None]:
         raise InputError(
             f"data set {repo}: the hub has none of this name, or it is private; check the name, or set HF_TOKEN"
         ) from error
-    except DatasetNotFoundError as error:
-        raise InputError(
-            f"data set {repo}: {_first_line(error)} Check the name and the revision; for a gated or private one accept "
-            f"its terms at {page} and set HF_TOKEN"
-        ) from error
-    except DataFilesNotFoundError as error:
-        raise InputError(f"data set {repo}: no files of rows: {_first_line(error)}; choose another") from error
     except (OSError, httpx.HTTPError, httpx2.HTTPError) as error:
         raise Incomplete(
             f"data set {repo}: the hub cannot be read ({_first_line(error)}); repeat the command with network access: "
