@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
+from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment, Runtime
 from experiments.plan import training_cost_of
@@ -28,6 +30,10 @@ from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
+from reer.models.local.checkpoints import FolderModel
+from reer.models.local.integrity import existing
+from reer.models.local.model import LocalModel
+from reer.models.local.weights import require_tensors
 from reer.training.launch import kernel_available
 
 IFEVAL = ("langdetect", "immutabledict", "nltk")
@@ -81,6 +87,7 @@ def required(exp: Experiment) -> Iterator[Check]:
             ok=cost.device_gib <= parallelism.device_gib,
             advice="use more devices with sharding=full, train=lora or qlora, a smaller micro_batch or train_tokens",
         )
+    yield from _weights(exp)
     yield from _keys(exp)
     yield from _tasks(exp)
     yield from _pins(exp)
@@ -89,8 +96,29 @@ def required(exp: Experiment) -> Iterator[Check]:
         yield _devices(exp)
 
 
+def _weights(exp: Experiment) -> Iterator[Check]:
+    """Folders of weights, whoever uses them: all tensors must be there before any stage works with one of them."""
+    judges = {role: judge.model for role, judge in _judges(exp).items()}
+    models = {"generator": exp.generator.model, "scorer": exp.scorer.model, "student": exp.student, **judges}
+    folders = defaultdict[str, list[str]](list)
+    for role, model in models.items():
+        if isinstance(model, LocalModel) and isinstance(model.checkpoint, FolderModel):
+            folders[model.checkpoint.path].append(role)
+    for path, roles in folders.items():
+        try:
+            require_tensors(existing(Path(path)))
+            found, advice = "all there", ""
+        except InputError as error:
+            found, advice = "not all there", str(error)
+        yield Check(what=f"weights of {', '.join(roles)}", found=found, wanted=path, ok=not advice, advice=advice)
+
+
+def _judges(exp: Experiment) -> dict[str, Judge]:
+    return {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
+
+
 def _keys(exp: Experiment) -> Iterator[Check]:
-    judges = {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
+    judges = _judges(exp)
     models = {"generator": exp.generator.model, "scorer": exp.scorer.model, **{r: j.model for r, j in judges.items()}}
     folder = exp.runtime.judgements_folder
     for role, model in models.items():
