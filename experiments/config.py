@@ -42,6 +42,7 @@ from reer.data.bundled import BundledTexts
 from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource
 from reer.data.public import PublicRows
+from reer.data.several import SeveralSources
 from reer.errors import InputError, near
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.local.model import LocalModel
@@ -68,7 +69,7 @@ PARTS: dict[str, dict[str, type]] = {
         "anthropic": AnthropicServer,
         "scoring": ScoringServer,
     },
-    "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource},
+    "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource, "several": SeveralSources},
     "prompts": {"prompts": Prompts},
     "scorer": {"scorer": ScorerRole},
     "thinking": {"thinking": ThinkingSource},

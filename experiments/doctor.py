@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -25,9 +26,15 @@ from experiments.store import verification
 from experiments.store.disk import disk_errors
 from experiments.store.provenance import PACKAGES
 from reer.data.hub import HubSource
+from reer.data.pairs import Source
 from reer.data.public import PublicRows
+from reer.data.several import SeveralSources
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
+from reer.models.local.checkpoints import FolderModel
+from reer.models.local.integrity import existing
+from reer.models.local.model import LocalModel
+from reer.models.local.weights import require_tensors
 from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
@@ -82,6 +89,7 @@ def required(exp: Experiment, today: Callable[[], date] = date.today) -> Iterato
             ok=cost.device_gib <= parallelism.device_gib,
             advice="use more devices with sharding=full, train=lora or qlora, a smaller micro_batch or train_tokens",
         )
+    yield from _weights(exp)
     yield from _keys(exp)
     yield from _lives(exp, today())
     yield from _tasks(exp)
@@ -89,6 +97,27 @@ def required(exp: Experiment, today: Callable[[], date] = date.today) -> Iterato
     yield _disk(exp)
     if exp.runtime.device.name.startswith("cuda"):
         yield _devices(exp)
+
+
+def _weights(exp: Experiment) -> Iterator[Check]:
+    """Folders of weights, whoever uses them: all tensors must be there before any stage works with one of them."""
+    judges = {role: judge.model for role, judge in _judges(exp).items()}
+    models = {"generator": exp.generator.model, "scorer": exp.scorer.model, "student": exp.student, **judges}
+    folders = defaultdict[str, list[str]](list)
+    for role, model in models.items():
+        if isinstance(model, LocalModel) and isinstance(model.checkpoint, FolderModel):
+            folders[model.checkpoint.path].append(role)
+    for path, roles in folders.items():
+        try:
+            require_tensors(existing(Path(path)))
+            found, advice = "all there", ""
+        except InputError as error:
+            found, advice = "not all there", str(error)
+        yield Check(what=f"weights of {', '.join(roles)}", found=found, wanted=path, ok=not advice, advice=advice)
+
+
+def _judges(exp: Experiment) -> dict[str, Judge]:
+    return {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
 
 
 def _keys(exp: Experiment) -> Iterator[Check]:
@@ -178,7 +207,7 @@ def _tasks(exp: Experiment) -> Iterator[Check]:
 def _pins(exp: Experiment) -> Iterator[Check]:
     """Data sets of the hub at a commit: a branch moves, and with it what a fingerprint means. A run resolves a branch
     itself where it may ask the hub."""
-    for role, part in (("source", exp.source), ("public", exp.public)):
+    for role, part in _data_sets(exp):
         if isinstance(part, HubSource | PublicRows) and part.repo:
             revision = part.revision or "none"
             online = bool(part.revision) and os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
@@ -194,6 +223,15 @@ def _pins(exp: Experiment) -> Iterator[Check]:
                 ok=is_commit(revision) or online,
                 advice=advice,
             )
+
+
+def _data_sets(exp: Experiment) -> Iterator[tuple[str, Source | PublicRows]]:
+    """The sources by the settings that hold them."""
+    if isinstance(exp.source, SeveralSources):
+        yield from ((f"source.parts.{name}.source", part.source) for name, part in exp.source.parts.items())
+    else:
+        yield "source", exp.source
+    yield "public", exp.public
 
 
 def _devices(exp: Experiment) -> Check:

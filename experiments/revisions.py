@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from experiments.store.fingerprint import Json
 from experiments.store.records import read_object
-from reer.errors import InputError
+from reer.errors import Incomplete, InputError
 from reer.files import write_json
 
-ROLES = ("source", "public", "matched_to")
+log = logging.getLogger(__name__)
 Lookup = Callable[[str, str], str]
 
 
@@ -23,44 +24,66 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
-def pinned(plan: Mapping[str, Json], root: Path, lookup: Lookup | None = None) -> dict[str, Json]:
-    """The plan with each revision that has been resolved under `root`. With a `lookup` (repo, revision -> commit), the
-    others are resolved now and kept; without one they stay as they are."""
-    content = dict(plan)
-    for role in ROLES:
-        part = content.get(role)
-        if isinstance(part, dict) and role == "matched_to":
-            content[role] = pinned(part, root, lookup)
-        elif isinstance(part, dict) and isinstance(part.get("repo"), str):
-            content[role] = {**part, "revision": _commit(str(part["repo"]), part["revision"], root, lookup)}
-    return content
+def pinned(
+    plan: Mapping[str, Json], root: Path, lookup: Lookup | None = None, today: Lookup | None = None
+) -> dict[str, Json]:
+    """The plan with each revision that has been resolved under `root`, also in the parts of a source and in the arm it
+    is matched to. With a `lookup` (repo, revision -> commit), the others are resolved now and kept, and a branch that
+    has moved since it was kept is reported (`today`: how its commit is found; default: the hub is asked). Without one
+    they stay as they are."""
+
+    def pinned_part(part: Json) -> Json:
+        if not isinstance(part, dict):
+            return part
+        inner = {key: pinned_part(value) for key, value in part.items()}
+        if not isinstance(part.get("repo"), str) or "split" not in part:  # a model also has a repo, but no split
+            return inner
+        return {**inner, "revision": _commit(str(part["repo"]), part["revision"], root, lookup, today or commit_on_hub)}
+
+    return {key: pinned_part(value) for key, value in plan.items()}
 
 
-def _commit(repo: str, revision: Json, root: Path, lookup: Lookup | None) -> Json:
+def _commit(repo: str, revision: Json, root: Path, lookup: Lookup | None, today: Lookup) -> Json:
     if not isinstance(revision, str) or not revision or is_commit(revision):
         return revision
     path, key = root / "revisions.json", f"{repo}@{revision}"
     resolved = read_object(path) if path.exists() else {}
-    if key not in resolved and lookup is not None:
+    if key in resolved and lookup is not None:
+        _report_move(repo, revision, str(resolved[key]), path, today)
+    elif lookup is not None:
         resolved[key] = lookup(repo, revision)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, resolved)
     return resolved.get(key, revision)
 
 
+def _report_move(repo: str, revision: str, kept: str, path: Path, today: Lookup) -> None:
+    """Warn where a branch names another commit than the one that is kept; silent where the hub cannot be asked."""
+    try:
+        now = today(repo, revision)
+    except InputError:
+        return
+    if now != kept:
+        log.warning(
+            "%s: revision %r has moved to commit %s; this folder keeps %s, so that its runs stay comparable. For the "
+            "new rows use another runtime.root, or remove the entry from %s",
+            repo,
+            revision,
+            now,
+            kept,
+            path,
+        )
+
+
 def commit_on_hub(repo: str, revision: str) -> str:
     """The commit that a branch or tag of a data set names today. Raises InputError where the hub cannot be asked."""
-    import httpx
-    import httpx2  # huggingface_hub's client
-
     from reer.data.hub import commit_of
 
     try:
         return commit_of(repo, revision)
-    except (OSError, httpx.HTTPError, httpx2.HTTPError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except Incomplete as error:
         raise InputError(
-            f"data set {repo}: the commit of revision {revision!r} is not known here, and the hub cannot be asked "
-            f"({reason}). Run once with network access, or set source.revision (public.revision) to a commit of 40 hex "
-            f"digits from huggingface.co/datasets/{repo}/commits"
+            f"data set {repo}: the commit of revision {revision!r} is not known here. {error} Run once with network "
+            "access, or set source.revision (public.revision) to a commit of 40 hex digits from "
+            f"huggingface.co/datasets/{repo}/commits"
         ) from error

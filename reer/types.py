@@ -69,7 +69,8 @@ def item_seed(*parts: object) -> int:
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """A query x and a known good solution y. `id` is a hash of both; `language` is that of the query and chooses the
-    prompts."""
+    prompts. `context` are the turns before the query (the system's, earlier ones): they are trained on as context, and
+    the search does not see them."""
 
     id: str
     query: str
@@ -77,20 +78,21 @@ class Pair:
     category: str
     language: Language
     source: str
+    context: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawPair:
     """A row as read from its source. The query or the category may be missing; `where` is the row's position in the
-    source, `thinking` the reasoning that the source provides, `votes` its vote score."""
+    source, `thinking` the reasoning that the source provides, `context` the turns before the query."""
 
     query: str | None
     solution: str
     category: str | None
     source: str
     where: str
-    votes: float | None = None
     thinking: str | None = None
+    context: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from experiments.store.metrics import FilteredRowMetrics, counts
 from experiments.store.step import stage
@@ -22,8 +22,9 @@ from reer.types import count_reasons
 
 @dataclass(frozen=True, kw_only=True)
 class PairsMetrics(FilteredRowMetrics):
-    """Pairs by category and language, and how missing queries and categories were filled. `literature_arts` is how
-    many are on that side of the taxonomy, `came_with_thinking` how many had a thinking in their source."""
+    """Pairs by source, category and language, and how missing queries and categories were filled. `literature_arts` is
+    how many are on that side of the taxonomy, `came_with_thinking` how many had a thinking in their source, `composed`
+    how many rows that were read had text to be put into Unicode's composed form."""
 
     queries_reversed: int
     queries_by_template: int
@@ -33,6 +34,8 @@ class PairsMetrics(FilteredRowMetrics):
     literature_arts: int
     languages: Mapping[str, int]
     came_with_thinking: int
+    composed: int = 0
+    by_source: Mapping[str, int] = field(default_factory=dict)
 
     def summary(self) -> tuple[str, ...]:
         return (f"{self.literature_arts} literature/arts, {len(self.categories)} categories; {counts(self.languages)}",)
@@ -52,7 +55,7 @@ def pairs(
 ) -> PairsMetrics:
     """Raw rows → Pairs. All errors of the input are found before a model is loaded."""
     problems = Problems(source.on_bad_row)
-    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), source.min_votes, problems)
+    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), problems, source.quotas)
     with ExitStack() as opened:
         done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(ws.replayed(classifier)))
     write_rows(ws.folder / "rows.jsonl", done.pairs)
@@ -69,19 +72,23 @@ def pairs(
         literature_arts=sum(taxonomy.is_literature_arts(pair.category) for pair in done.pairs),
         languages=dict(Counter(pair.language for pair in done.pairs)),
         came_with_thinking=len(done.thinking),
+        composed=len(problems.composed),
+        by_source=dict(Counter(pair.source for pair in done.pairs)),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublicMetrics(FilteredRowMetrics):
-    """Public rows that became samples."""
+    """Public rows that became samples, and how many had text to be put into Unicode's composed form."""
+
+    composed: int = 0
 
 
 @stage(version=1)
 def public(ws: Workspace, *, source: PublicRows) -> PublicMetrics:
     """Public reasoning rows as samples."""
-    problems = Problems(source.on_bad_row)
+    problems = Problems(source.on_bad_row, key="public")
     rows = list(source.samples(problems))
     write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
-    return PublicMetrics(rows=len(rows), dropped=count_reasons(problems.drops))
+    return PublicMetrics(rows=len(rows), dropped=count_reasons(problems.drops), composed=len(problems.composed))

@@ -20,7 +20,7 @@ from evals.statistics.agreement import Agreement
 from experiments.store.metrics import Detail, FilteredRowMetrics, RowMetrics, StageMetrics, counts, number, read_metrics
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
-from reer.data.pairs import Selection, Source, benchmark_overlap, select
+from reer.data.pairs import EVERY, Quotas, Selection, Source, benchmark_overlap, select
 from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
@@ -126,7 +126,7 @@ def held_out(
         why = "scale.held_out_texts is 0"
     else:
         selection = Selection(pairs, min_words, max_words)
-        rows = held_out_rows(source.rows(problems), selection, texts, source.min_votes, problems)
+        rows = held_out_rows(source.rows(problems), selection, texts, problems, source.quotas)
         why = None if len(rows) == texts else f"the source has no more texts beside {pairs} pairs"
     write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
@@ -134,17 +134,17 @@ def held_out(
 
 
 def held_out_rows(
-    rows: Iterable[RawPair], selection: Selection, texts: int, min_votes: float | None, problems: Problems
+    rows: Iterable[RawPair], selection: Selection, texts: int, problems: Problems, quotas: Quotas = EVERY
 ) -> list[HeldOutText]:
     """At most `texts` rows after the selected ones that pass the same rules; a row whose query an earlier row has, or
     whose text equals or nearly equals one already kept, is dropped."""
     rest = iter(rows)
-    taken = select(rest, selection, min_votes, problems)
+    taken = select(rest, selection, problems, quotas)
     if len(taken) < (selection.pairs or math.inf):
         return []
     # The pairs are selected again together with what follows, so that duplicates are found across both.
     more = Selection(len(taken) + texts, selection.min_words, selection.max_words)
-    kept = select(chain(taken, _newly_asked(rest, taken, problems)), more, min_votes, problems)[len(taken) :]
+    kept = select(chain(taken, _newly_asked(rest, taken, problems)), more, problems)[len(taken) :]
     return [HeldOutText(content_id(str(r.query), r.solution), str(r.query).strip(), r.solution, r.where) for r in kept]
 
 

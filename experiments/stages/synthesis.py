@@ -22,6 +22,7 @@ from reer.curation.filters import measures as trajectory_measures
 from reer.curation.source_thinking import trajectories_from_source
 from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.curation.transforms import curate as curate_rows
+from reer.errors import InputError
 from reer.files import plain, write_json, write_rows
 from reer.prompts import Prompts, Triggers
 from reer.search.draft import Drafter, DraftRules
@@ -243,6 +244,12 @@ def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
     """The thinking that came with the pairs, used in place of a search's result."""
     by_pair = json.loads(pairs.file("thinking.json").read_text(encoding="utf-8"))
     kept, dropped = trajectories_from_source(pairs.rows(Pair), by_pair)
+    if not kept:
+        raise InputError(
+            f"the source holds no thinking that can be used ({counts(count_reasons(dropped))}): none of its solutions "
+            "begins with <think>…</think>; name the field that holds it by source.fields.thinking=…, or leave out "
+            "thinking=from_source to search for it"
+        )
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
     return SourceThinkingMetrics(rows=len(kept), dropped=count_reasons(dropped), mean_segments=_mean_segments(kept))

@@ -18,7 +18,7 @@ from reer.files import write_rows
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import load_tokenizer
 from reer.text import join_segments
-from reer.training.chat_format import ChatFormat, Rendered
+from reer.training.chat_format import ChatFormat, Rendered, Rendering
 from reer.training.chat_format import render as render_samples
 from reer.training.launch import fine_tune
 from reer.training.matching import Match, matched, trained_tokens
@@ -72,12 +72,13 @@ def mix(
     )
 
 
-def _part(row: Sample) -> str:
-    return "public" if row.category == "reasoning" else "synthetic"
+def _part(sample: Sample) -> str:
+    """The part of the mixture that a row belongs to."""
+    return "public" if sample.category == "reasoning" else "synthetic"
 
 
 def _sample(row: Curated) -> Sample:
-    turns = (Message("user", row.pair.query), Message("assistant", row.pair.solution))
+    turns = (*row.pair.context, Message("user", row.pair.query), Message("assistant", row.pair.solution))
     thinking = join_segments(row.segments)
     return Sample(
         id=row.pair.id,
@@ -115,10 +116,11 @@ class RenderMetrics(FilteredRowMetrics):
 def render(
     ws: Workspace, *, mixed: Artifact[MixMetrics], student: Checkpoint, chat_format: ChatFormat, max_length: int
 ) -> RenderMetrics:
-    """Samples as tokens with labels; fails if the template would lose a token."""
-    out = render_samples(mixed.rows(Sample), load_tokenizer(student.fetch()), chat_format, max_length)
-    if not out.rows:
-        raise InputError(f"nothing to train on: all rows were dropped ({counts(count_reasons(out.dropped))})")
+    """Samples as tokens with labels; fails if the template would lose a token, or a part of the mixture all its
+    rows."""
+    samples = mixed.rows(Sample)
+    out = render_samples(samples, load_tokenizer(student.fetch()), chat_format, max_length)
+    _refuse_emptied_part(samples, out)
     write_rows(ws.folder / "rows.jsonl", out.rows)
     write_rows(ws.folder / "drops.jsonl", out.dropped)
     lengths = sorted(len(row.input_ids) for row in out.rows)
@@ -132,6 +134,21 @@ def render(
         median_row_tokens=lengths[len(lengths) // 2],
         row_tokens=histogram(lengths),
     )
+
+
+def _refuse_emptied_part(samples: Sequence[Sample], out: Rendering) -> None:
+    """Raise InputError for a part of the mixture of which no row is left: the arm would train on another mixture than
+    it is named after."""
+    parts, kept = {sample.id: _part(sample) for sample in samples}, {row.id for row in out.rows}
+    for part in dict.fromkeys(parts.values()):
+        members = {sample_id for sample_id, of in parts.items() if of == part}
+        if not members & kept:
+            reasons = count_reasons([drop for drop in out.dropped if drop.id in members])
+            raise InputError(
+                f"none of the {len(members)} rows of the mixture's {part} part can be trained on ({counts(reasons)}); "
+                "overlong rows want a larger scale.train_tokens, others another source or student; to train without "
+                "this part, choose another data="
+            )
 
 
 def histogram(lengths: Sequence[int]) -> dict[str, int]:

@@ -30,7 +30,7 @@ class Searcher:
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str] | list[int]]:
         rows = [json.loads(row) for row in batch["row"]]
-        pairs = {row["pair"]["id"]: Pair(**row["pair"]) for row in rows}
+        pairs = {row["pair"]["id"]: adapter(Pair).validate_python(row["pair"]) for row in rows}
         drafts = {row["pair"]["id"]: tuple(row["segments"]) for row in rows}
         before = self.models.calls
         results = self.models.run(pairs, drafts, self.noise, lambda _: None)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
+from reer.data.pairs import EVERY, Quotas
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
 from reer.parts import Name
@@ -25,6 +27,12 @@ class BundledTexts:
     name: Name = "bundled"
     min_votes: float | None = None
     on_bad_row: OnBadRow = "error"
+
+    quotas: ClassVar[Quotas] = EVERY
+
+    def __post_init__(self) -> None:
+        if self.min_votes is not None:
+            raise InputError(f"source.min_votes: the bundled texts have no votes, got {self.min_votes:g}; leave it out")
 
     @cached_property
     def contents(self) -> dict[str, bytes]:

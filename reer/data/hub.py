@@ -1,21 +1,30 @@
-"""`source=hub`: pairs from a data set on the Hugging Face hub, at a pinned revision."""
+"""`source=hub`: pairs from a data set on the Hugging Face hub, at a pinned revision.
+
+`datasets` says which files a split has; each file is downloaded into the hub's own cache when its first row is wanted,
+and read as any other file of rows.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
 
 from pydantic import PositiveInt
 
-from reer.data.rows import Fields, OnBadRow, Problems, Row, raw_pair
-from reer.errors import InputError
+from reer.data.files import RowFile, rows_in
+from reer.data.pairs import EVERY, Quotas
+from reer.data.reader import Reader
+from reer.data.rows import READER, Fields, OnBadRow, Placed, Problems, limited
+from reer.errors import Incomplete, InputError
 from reer.types import RawPair
 
 log = logging.getLogger(__name__)
+LOOKUP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +37,17 @@ class HubSource:
     """A commit; a branch or tag works too and is resolved each time the data set is read."""
     split: str
     fields: Fields = field(default_factory=Fields)
-    """The names of the fields. The query may be a list of chat messages or its JSON text: the content of the first
-    message is the query, as in DeepWriting-20K (paper.md §3.5)."""
+    """The names of the fields."""
     config: str | None = None
     """The configuration of a data set that has several."""
     limit: PositiveInt | None = None
     """The most rows to read."""
     min_votes: float | None = None
-    """The least vote score; rows without votes are kept."""
+    """The least vote score; rows with fewer votes, or none, are dropped."""
     on_bad_row: OnBadRow = "error"
     """Stop at a bad row, or skip and count it."""
+
+    quotas: ClassVar[Quotas] = EVERY
 
     @property
     def name(self) -> str:
@@ -48,20 +58,55 @@ class HubSource:
             raise InputError(
                 f"source=hub: want source.repo=owner/name and a source.revision, got {self.repo!r} {self.revision!r}"
             )
+        self._reader()
+
+    def _reader(self) -> Reader:
+        return Reader(source=self.name, fields=self.fields, min_votes=self.min_votes)
+
+    def identity(self) -> dict[str, object]:
+        """The data set, its revision and split, and how its rows are read."""
+        where = {"repo": self.repo, "revision": self.revision, "config": self.config, "split": self.split}
+        settings = {"limit": self.limit, "min_votes": self.min_votes, "on_bad_row": self.on_bad_row}
+        return {**where, **settings, "fields": self.fields, "reader": READER}
 
     def rows(self, problems: Problems) -> Iterator[RawPair]:
-        """Rows in the order of the split, streamed."""
-        from datasets import load_dataset
+        """Rows in the order of the split."""
+        rows = hub_rows(self.repo, self.revision, problems, config=self.config, split=self.split)
+        return self._reader().pairs(limited(rows, self.limit), problems)
 
-        commit = commit_of(self.repo, self.revision)
-        table = load_dataset(
-            self.repo, self.config, split=self.split, revision=commit, streaming=True, trust_remote_code=False
+
+def hub_rows(repo: str, revision: str, problems: Problems, *, config: str | None, split: str) -> Iterator[Placed]:
+    """The rows of a split, file by file. Raises InputError for a data set that is missing, gated or has no such split,
+    and Incomplete where the hub cannot be reached or a download breaks off."""
+    from huggingface_hub import hf_hub_download
+
+    commit = commit_of(repo, revision)
+    for name in _files_of_split(repo, commit, config, split):
+        with _asking(repo):
+            path = hf_hub_download(repo, name, repo_type="dataset", revision=commit)
+        yield from rows_in([RowFile(Path(path), label=f"{repo}/{name}")], problems)
+
+
+def _files_of_split(repo: str, commit: str, config: str | None, split: str) -> list[str]:
+    """The names of a split's files inside the data set."""
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
+
+    with _asking(repo):
+        try:
+            found = load_dataset_builder(f"hf://datasets/{repo}", config, revision=commit).config.data_files or {}
+        except (DatasetNotFoundError, DataFilesNotFoundError) as error:
+            raise InputError(
+                f"data set {repo}: {_first_line(error)} Check the name and the revision; if it is gated or private, "
+                "accept its terms there and set HF_TOKEN"
+            ) from error
+        except ValueError as error:  # no such configuration; the message names those there are
+            raise InputError(f"data set {repo}: {_first_line(error)}; check source.config") from error
+    if split not in found:
+        raise InputError(
+            f"data set {repo}: no split {split!r}; want one of {', '.join(map(str, found))}; check source.split"
         )
-        for number, row in enumerate(table if self.limit is None else table.take(self.limit)):
-            where = f"{self.repo}/{self.split}:{number}"
-            pair = raw_pair(_with_text_query(row, self.fields.query), self.fields, self.name, where, problems)
-            if pair is not None:
-                yield pair
+    return [str(url).split(f"@{commit}/", 1)[1] for url in found[split]]
 
 
 def commit_of(repo: str, revision: str) -> str:
@@ -70,7 +115,8 @@ def commit_of(repo: str, revision: str) -> str:
         return revision
     from huggingface_hub import HfApi
 
-    commit = HfApi().dataset_info(repo, revision=revision).sha
+    with _asking(repo):
+        commit = HfApi().dataset_info(repo, revision=revision, timeout=LOOKUP_SECONDS).sha
     if commit is None:
         raise InputError(
             f"data set {repo}: the hub returns no commit for revision {revision!r}; give a commit of 40 hex digits"
@@ -81,12 +127,30 @@ def commit_of(repo: str, revision: str) -> str:
     return commit
 
 
-def _with_text_query(row: Row, query: str) -> Row:
-    """The row with the first message's content in place of a query that is a list of chat messages."""
-    value = row.get(query)
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        with suppress(ValueError):  # a query that only looks like a list
-            value = json.loads(value)
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return {**row, query: value[0].get("content")}
-    return row
+@contextmanager
+def _asking(repo: str) -> Iterator[None]:
+    """What the hub's client raises, as errors of ours that say what to do."""
+    import httpx
+    import httpx2  # huggingface_hub's client
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    page = f"https://huggingface.co/datasets/{repo}"
+    try:
+        yield
+    except RevisionNotFoundError as error:
+        raise InputError(f"data set {repo}: no such revision; give a commit from {page}/commits") from error
+    except GatedRepoError as error:
+        raise InputError(f"data set {repo}: it is gated; accept its terms at {page} and set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"data set {repo}: the hub has none of this name, or it is private; check the name, or set HF_TOKEN"
+        ) from error
+    except (OSError, httpx.HTTPError, httpx2.HTTPError) as error:
+        raise Incomplete(
+            f"data set {repo}: the hub cannot be read ({_first_line(error)}); repeat the command with network access: "
+            "files that are complete are kept"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

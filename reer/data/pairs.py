@@ -1,4 +1,4 @@
-"""Raw rows become Pairs: they are selected by votes and length, deduplicated, and given queries and categories."""
+"""Raw rows become Pairs: they are selected by length, deduplicated, and given queries and categories."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ SHINGLE = 5
 SKETCH = 8
 NEAR_DUPLICATE = 0.8  # Jaccard similarity of word 5-grams from which two solutions count as one; our choice
 BENCHMARK_NGRAM = 8
+EPSILON = 1e-9  # shares are sums and products of decimal fractions
+
+
+Quotas = Mapping[tuple[str, str], float]
+"""The share of the pairs by source and category; the category '' stands for all that no other share names."""
+EVERY: Quotas = {}
 
 
 @runtime_checkable
@@ -33,7 +39,9 @@ class Source(Protocol):
     def on_bad_row(self) -> OnBadRow: ...
 
     @property
-    def min_votes(self) -> float | None: ...
+    def quotas(self) -> Quotas:
+        """The shares in which rows are selected; empty: in order."""
+        ...
 
     def rows(self, problems: Problems) -> Iterable[RawPair]:
         """Rows in a fixed order; bad rows are reported to `problems`."""
@@ -53,32 +61,83 @@ class Selection:
             raise InputError(f"scale: want pairs >= 1 or null and 0 < min_words <= solution_words, got {self}")
 
 
-def select(rows: Iterable[RawPair], selection: Selection, min_votes: float | None, problems: Problems) -> list[RawPair]:
-    """The first rows in order that pass every rule; the others are listed in `problems` with their reasons.
+def select(rows: Iterable[RawPair], selection: Selection, problems: Problems, quotas: Quotas = EVERY) -> list[RawPair]:
+    """The first rows in order that pass every rule, of each quota its share; the others are listed in `problems` with
+    their reasons.
 
-    Raises InputError if no row passes.
+    Raises InputError if no row passes, or fewer than a quota wants.
     """
     kept: list[RawPair] = []
-    duplicates = Duplicates()
+    duplicates, room = Duplicates(), Room(quotas, selection.pairs)
     for row in rows:
-        reason = _reason(row, selection, min_votes) or duplicates.reason(row.solution)
+        reason = _reason(row, selection) or room.reason(row) or duplicates.reason(row.solution)
         if reason:
             problems.drops.append(Drop(row.where, reason))
         else:
             kept.append(row)
+            room.take(row)
         if len(kept) == selection.pairs:
             break
     if not kept:
         counts = count_reasons(problems.drops)
         why = ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "it has no rows"
+        first = "".join(
+            f"; for example {problems.examples[reason]}" for reason in counts if reason in problems.examples
+        )
         raise InputError(
-            f"no pairs are left of this source ({why}); relax source.min_votes, scale.min_words "
+            f"no pairs are left of this source ({why}{first}); relax source.min_votes, scale.min_words "
             f"({selection.min_words}) or scale.solution_words ({selection.max_words}), or give another source"
         )
+    room.refuse_shortfall()
     return kept
 
 
-def _reason(row: RawPair, selection: Selection, min_votes: float | None) -> str | None:
+class Room:
+    """How many rows each quota still takes. Raises InputError for quotas of an unknown number of pairs."""
+
+    def __init__(self, quotas: Quotas, pairs: int | None) -> None:
+        if quotas and pairs is None:
+            raise InputError("scale.pairs: want a number, because the source has shares; got null")
+        self.wanted = apportioned(quotas, pairs or 0)
+        self.left = dict(self.wanted)
+
+    def _quota(self, row: RawPair) -> tuple[str, str]:
+        own = (row.source, row.category or "")
+        return own if own in self.left else (row.source, "")
+
+    def reason(self, row: RawPair) -> str | None:
+        """Why there is no room for a row; None if there is."""
+        if not self.wanted:
+            return None
+        left = self.left.get(self._quota(row))
+        return "not_in_mix" if left is None else None if left else "share_full"
+
+    def take(self, row: RawPair) -> None:
+        if self.wanted:
+            self.left[self._quota(row)] -= 1
+
+    def refuse_shortfall(self) -> None:
+        """Raise InputError for a quota that the rows did not fill."""
+        short = {quota: left for quota, left in self.left.items() if left}
+        for (source, category), left in short.items():
+            wanted = self.wanted[source, category]
+            of = f"part {source!r}" + (f", category {category!r}" if category else "")
+            raise InputError(
+                f"source: {of}: {wanted - left} rows passed every rule, its share is {wanted} pairs; lower the share "
+                "or scale.pairs, or give the part more rows"
+            )
+
+
+def apportioned(quotas: Quotas, total: int) -> dict[tuple[str, str], int]:
+    """Whole numbers in these shares that add up to the total, by largest remainder."""
+    whole = {quota: int(share * total + EPSILON) for quota, share in quotas.items()}
+    by_remainder = sorted(quotas, key=lambda quota: whole[quota] - quotas[quota] * total)
+    for quota in by_remainder[: total - sum(whole.values())] if quotas else ():
+        whole[quota] += 1
+    return whole
+
+
+def _reason(row: RawPair, selection: Selection) -> str | None:
     size = len(words(row.solution))
     if size < selection.min_words:
         return "solution_too_short"
@@ -86,8 +145,6 @@ def _reason(row: RawPair, selection: Selection, min_votes: float | None) -> str 
         return "solution_too_long"
     if control_tokens(row.solution) or control_tokens(row.query or ""):
         return "control_tokens"
-    if min_votes is not None and row.votes is not None and row.votes < min_votes:
-        return "few_votes"
     return None
 
 
@@ -162,12 +219,13 @@ def complete(
 def _pair(row: RawPair) -> Pair:
     query = str(row.query).strip()
     return Pair(
-        id=content_id(query, row.solution),
+        id=content_id(*(turn.content for turn in row.context), query, row.solution),
         query=query,
         solution=row.solution,
         category=str(row.category),
         language=language_of(query),
         source=row.source,
+        context=row.context,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reer.files import sync_tree
 from reer.models.local.tokens import load_tokenizer
+from reer.models.local.weights import load_complete
 from reer.training.chat_format import END_OF_TURN, Tokenizer, template
 from reer.training.recipe import Recipe
 
@@ -21,24 +22,16 @@ def load_student(folder: str, recipe: Recipe, attention: str) -> tuple[PreTraine
     """Model and tokenizer of a local folder, the tokenizer with our chat template.
 
     Full training keeps fp32 weights (bf16 is then its autocast). Frozen weights under adapters are held in the
-    recipe's precision, or in 4 bits.
+    recipe's precision, or in 4 bits. Raises InputError for weights that lack a tensor.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     tokenizer = cast(Tokenizer, load_tokenizer(Path(folder)))
     trained = cast("PreTrainedTokenizerBase", tokenizer)
     trained.chat_template = template(recipe.chat_format.end_token(tokenizer))
     dtype = torch.float32 if recipe.lora is None else getattr(torch, recipe.precision)
     quantization = _four_bits(dtype) if recipe.lora and recipe.lora.quantized else None
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation=attention,
-        quantization_config=quantization,
-    )
+    model = load_complete(folder, dtype=dtype, attn_implementation=attention, quantization_config=quantization)
     return cast("PreTrainedModel", model), trained
 
 
@@ -81,9 +74,8 @@ def save_student(trainer: SFTTrainer, student: str, folder: Path, precision: str
 def _merged(adapted: PreTrainedModel, student: str, dtype: torch.dtype) -> torch.nn.Module:
     """Adapters merged into the student's own weights, not into those that training rounded."""
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     with tempfile.TemporaryDirectory() as scratch:
         adapted.save_pretrained(scratch)
-        base = AutoModelForCausalLM.from_pretrained(student, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-        return PeftModel.from_pretrained(base, scratch).merge_and_unload()  # pyright: ignore[reportCallIssue]
+        base = load_complete(student, dtype=dtype)
+        return cast("torch.nn.Module", PeftModel.from_pretrained(base, scratch).merge_and_unload())

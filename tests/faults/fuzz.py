@@ -16,7 +16,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evals.replies import READERS, STRICT, Expected, Malformed
-from reer.data.rows import Fields, Problems, json_lines, raw_pair
+from reer.data.files import RowFile, rows_in
+from reer.data.reader import Reader
+from reer.data.rows import Fields, Problems
 from reer.errors import InputError
 from reer.files import JsonObject, read_rows
 from reer.logs import AppendLog, Entry
@@ -86,12 +88,12 @@ def source_rows(text: str) -> None:
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
         problems = Problems("skip")
         try:
-            rows = list(json_lines(file, problems))
+            rows = list(rows_in([RowFile(file)], problems))
         except InputError:
             return
-        pairs = [raw_pair(row, Fields(), "fuzz", where, problems) for where, row in rows]
+        pairs = list(Reader(source="fuzz", fields=Fields(), min_votes=None).pairs(rows, problems))
         assert len(pairs) + len(problems.drops) >= len(rows)
-        assert all(pair is None or pair.solution.strip() for pair in pairs)
+        assert all(pair.solution.strip() for pair in pairs)
         lines = text.encode("utf-8", "surrogatepass").count(b"\n") + 1
         assert len(rows) + len(problems.drops) <= 2 * lines
 

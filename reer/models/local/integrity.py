@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from reer.errors import InputError
 from reer.files import adapter, sync_folder, sync_tree, write_json
+from reer.models.local.weights import require_files
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,14 @@ IDENTIFYING = (".json", ".safetensors", ".jinja")
 
 
 def existing(folder: Path) -> Path:
-    """A folder that holds a model. Raises InputError for any other, and for one whose model wants code to be run."""
+    """A folder that holds a model. Raises InputError for any other, for one whose model wants code to be run, and for
+    one whose weights are not all there."""
     if not (folder / "config.json").is_file():
-        raise InputError(f"model folder {folder}: no config.json; want a folder saved by save_pretrained")
+        alone = "; it holds an adapter alone, merge it into its base model and save that"
+        why = alone if (folder / "adapter_config.json").is_file() else ""
+        raise InputError(f"model folder {folder}: no config.json; want a folder saved by save_pretrained{why}")
     refuse_code(folder)
+    require_files(folder)
     return folder
 
 

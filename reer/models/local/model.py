@@ -16,6 +16,7 @@ from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
 from reer.models.local.scoring import PrefixScorer
 from reer.models.local.tokens import Tokens, load_tokenizer
+from reer.models.local.weights import load_complete
 from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
 
 if TYPE_CHECKING:
@@ -39,17 +40,15 @@ class LocalModel:
     @contextmanager
     def open(self, device: Device) -> Iterator[LocalSession]:
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig
 
         folder = self.checkpoint.fetch()
         where = pick_device(device)
         tokenizer = load_tokenizer(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        model = load_complete(
             folder,
             dtype=getattr(torch, self.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
             attn_implementation=register() if can_share(config) else "sdpa",
         )
         self.checkpoint.fetch()  # again: raises InputError if the files of a folder were changed while they were read

@@ -43,7 +43,7 @@ def rows(count: int) -> list[RawPair]:
 
 def held(found: Sequence[RawPair], pairs: int, texts: int) -> tuple[list[str], Problems]:
     problems = Problems("skip")
-    kept = held_out_rows(found, Selection(pairs, 5, 400), texts, None, problems)
+    kept = held_out_rows(found, Selection(pairs, 5, 400), texts, problems)
     return [row.where for row in kept], problems
 
 
@@ -92,7 +92,7 @@ def test_of_prompts_with_many_stories_one_each_is_held_out() -> None:
 
 def test_a_selection_does_not_hang_on_how_many_texts_are_held_out() -> None:
     some, problems = rows(9), Problems("skip")
-    taken = {row.where for row in select(some, Selection(4, 5, 400), None, problems)}
+    taken = {row.where for row in select(some, Selection(4, 5, 400), problems)}
     assert all(not taken & set(held(some, 4, texts)[0]) for texts in (1, 2, 5))
     assert held(some, 4, 2)[0] == held(some, 4, 5)[0][:2]
 
@@ -228,10 +228,8 @@ def test_held_out_texts_are_none_of_the_pairs_at_any_bundled_scale() -> None:
     for scale in ("smoke", "laptop"):
         exp = compose(f"scale={scale}")
         limits = Selection(exp.scale.pairs, exp.scale.min_words, exp.scale.solution_words)
-        taken = select(exp.source.rows(Problems("error")), limits, None, Problems("error"))
-        found = held_out_rows(
-            exp.source.rows(Problems("error")), limits, exp.scale.held_out_texts, None, Problems("error")
-        )
+        taken = select(exp.source.rows(Problems("error")), limits, Problems("error"))
+        found = held_out_rows(exp.source.rows(Problems("error")), limits, exp.scale.held_out_texts, Problems("error"))
         assert len(found) == exp.scale.held_out_texts > 0
         assert not {tuple(words(row.text)) for row in found} & {tuple(words(row.solution)) for row in taken}
         assert not {row.query for row in found} & {row.query for row in taken}

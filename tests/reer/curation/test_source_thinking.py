@@ -3,10 +3,13 @@
 import pytest
 
 from reer.curation.source_thinking import ThinkingSource, trajectories_from_source
-from reer.data.rows import Fields, Problems, raw_pair
+from reer.data.reader import Reader
+from reer.data.rows import Fields, Problems
 from reer.errors import InputError
 from reer.text import join_segments
 from reer.types import Pair
+
+READ = Reader(source="s", fields=Fields(), min_votes=None)
 
 
 def pair(pair_id: str) -> Pair:
@@ -31,15 +34,14 @@ def test_each_pairs_thinking_is_used_or_dropped_for_a_reason() -> None:
     ],
 )
 def test_a_solution_is_separated_from_the_thinking_before_it(text: str, thinking: str | None, solution: str) -> None:
-    raw = raw_pair({"query": "q", "answer": text}, Fields(category="", id=""), "s", "f:1", Problems("error"))
-    assert raw is not None
+    (raw,) = READ.pairs([("f:1", {"query": "q", "answer": text})], Problems("error"))
     assert (raw.thinking, raw.solution) == (thinking, solution)
 
 
 def test_a_solution_that_is_nothing_but_thinking_is_refused() -> None:
     for text in ("<think>on and on", "<think>z</think> "):
         with pytest.raises(InputError, match="nothing but thinking"):
-            raw_pair({"query": "q", "answer": text}, Fields(category="", id=""), "s", "f:1", Problems("error"))
+            list(READ.pairs([("f:1", {"query": "q", "answer": text})], Problems("error")))
 
 
 def test_tables_note_that_the_thinking_is_from_the_source() -> None:

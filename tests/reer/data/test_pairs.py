@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-import reer.data.rows
+import reer.data.files
 from reer.data.bundled import BundledTexts
-from reer.data.hub import HubSource, _with_text_query
+from reer.data.files import file_digest, row_files
+from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource
 from reer.data.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
-from reer.data.rows import Fields, Problems, file_digest, json_lines, pluck
+from reer.data.rows import BadRow, Fields, Problems, pluck
 from reer.errors import InputError
 from reer.models.protocols import Completion, Generator, Request
 from reer.taxonomy import Category, Taxonomy
@@ -54,7 +55,8 @@ BAD_LINES = [
     ("missing_field", b'{"query": "q", "answer": null}'),
     ("missing_field", b'{"answer": "a"}'),
     ("not_text", b'{"query": "q", "answer": 7}'),
-    ("not_text", b'{"query": ["q"], "answer": "a"}'),
+    ("not_text", b'{"query": {"text": "q"}, "answer": "a"}'),
+    ("unknown_shape", b'{"query": ["q"], "answer": "a"}'),
     ("not_text", b'{"query": "q", "answer": "a", "category": 3}'),
     ("broken_text", b'{"query": "q", "answer": "half \\ud83d"}'),
     ("broken_text", b'{"query": "nul \\u0000", "answer": "a"}'),
@@ -77,7 +79,7 @@ def test_a_bad_row_is_counted_by_its_reason_when_skipped(tmp_path: Path, reason:
 
 
 def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reer.data.rows, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(reer.data.files, "MAX_LINE_BYTES", 100)
     content = GOOD + b'{"query": "' + b"x" * 450 + b'", "answer": "a"}\n' + GOOD
     pairs, problems = read(tmp_path, content, "skip")
     assert [pair.where[-2:] for pair in pairs] == [":1", ":3"]
@@ -87,7 +89,7 @@ def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path, monkeypatc
 
 
 def test_an_endless_last_line_ends_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reer.data.rows, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(reer.data.files, "MAX_LINE_BYTES", 100)
     pairs, problems = read(tmp_path, GOOD + b"x" * 1000, "skip")
     assert (len(pairs), len(problems.drops)) == (1, 1)
 
@@ -118,7 +120,7 @@ def test_a_file_without_rows_is_an_error(tmp_path: Path, content: bytes) -> None
 
 def test_a_missing_file_and_a_folder_say_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
-        list(json_lines(tmp_path / "nowhere.jsonl", Problems("error")))
+        row_files(str(tmp_path / "nowhere.jsonl"), "source.path")
     with pytest.raises(InputError, match="cannot be read"):
         file_digest(tmp_path)
     with pytest.raises(InputError, match=r"source\.path"):
@@ -142,10 +144,45 @@ def test_one_id_with_equal_content_and_rows_without_ids_are_no_conflict(tmp_path
 
 def test_fields_may_be_nested_renamed_or_absent(tmp_path: Path) -> None:
     fields = Fields(query="", solution="post.body", category="", id="", votes="post.score")
-    ((pair,), _) = read(tmp_path, lines({"post": {"body": " text ", "score": 3}}), fields=fields)
-    assert (pair.query, pair.solution, pair.category, pair.votes) == (None, "text", None, 3.0)
-    with pytest.raises(KeyError):
-        pluck({"post": "text"}, "post.body")
+    row = {"post": {"body": " text ", "score": 3}}
+    ((pair,), _) = read(tmp_path, lines(row), fields=fields, min_votes=3)
+    assert (pair.query, pair.solution, pair.category) == (None, "text", None)
+    with pytest.raises(BadRow, match=r"no field 'post\.body' \(fields\.query\); 'post' is str"):
+        pluck({"post": "text"}, "post.body", "query")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"query": "meta.promt"},
+            r"no field 'meta\.promt' \(fields\.query\); 'meta' has: prompt.*mean prompt",
+        ),
+        ({"query": "prompts.7.text"}, r"no field 'prompts\.7\.text' .*'prompts' has: 0"),
+        ({"solution": "anser"}, r"no field 'anser' \(fields\.solution\); the row has: answer, .*did you mean answer"),
+        ({"category": "meta.kind"}, r"no field 'meta\.kind' \(fields\.category\)"),
+        ({"votes": "meta.score"}, r"no field 'meta\.score' \(fields\.votes\)"),
+        ({"id": "meta.id"}, r"no field 'meta\.id' \(fields\.id\).*did you mean uid"),
+        ({"thinking": "reasonning"}, r"no field 'reasonning' \(fields\.thinking\)"),
+    ],
+)
+def test_an_absent_field_is_an_error_at_every_level(tmp_path: Path, fields: dict[str, str], says: str) -> None:
+    row = {"meta": {"prompt": "q", "uid": 1}, "prompts": [{"text": "q"}], "answer": "a"}
+    with pytest.raises(InputError, match=says):
+        read(tmp_path, lines(row), fields=Fields(**{"query": "meta.prompt", **fields}))
+
+
+@pytest.mark.parametrize("name", ["meta.prompt", "prompts.0.text", "a.b", "turns.-1"])
+def test_a_null_is_a_null_at_every_level(tmp_path: Path, name: str) -> None:
+    row = {"meta": None, "prompts": [{"text": None}], "a.b": None, "turns": None, "answer": "a"}
+    ((pair,), _) = read(tmp_path, lines(row), fields=Fields(query=name))
+    assert pair.query is None
+
+
+def test_a_nested_id_is_looked_up(tmp_path: Path) -> None:
+    rows = lines(*({"meta": {"uid": 1}, "query": "q", "answer": answer} for answer in "ab"))
+    with pytest.raises(InputError, match=r"id 1 belongs .*fields\.id='' .*\n.*source\.on_bad_row=skip"):
+        read(tmp_path, rows, fields=Fields(id="meta.uid"))
 
 
 @pytest.mark.parametrize("query", [None, "", "  "])
@@ -155,11 +192,34 @@ def test_a_query_may_be_empty_but_not_absent(tmp_path: Path, query: str | None) 
 
 
 @pytest.mark.parametrize(
-    ("votes", "number"), [(3, 3.0), (2.5, 2.5), (True, None), ("9", None), (None, None), (float("nan"), None)]
+    ("votes", "dropped"),
+    [
+        (3, []),
+        (2.5, []),
+        ("9", []),
+        (1, ["few_votes"]),
+        (True, ["no_votes"]),
+        ("many", ["no_votes"]),
+        (None, ["no_votes"]),
+        (float("nan"), ["no_votes"]),
+        (10**400, ["no_votes"]),
+    ],
 )
-def test_votes_are_finite_numbers_or_nothing(tmp_path: Path, votes: Any, number: float | None) -> None:
-    ((pair,), _) = read(tmp_path, lines({"query": "q", "answer": "a", "v": votes}), fields=Fields(votes="v"))
-    assert pair.votes == number
+def test_a_row_with_few_votes_or_none_is_dropped(tmp_path: Path, votes: Any, dropped: list[str]) -> None:
+    row = {"query": "q", "answer": "a", "v": votes}
+    pairs, problems = read(tmp_path, lines(row), fields=Fields(votes="v"), min_votes=2)
+    assert [drop.reason for drop in problems.drops] == dropped
+    assert len(pairs) + len(dropped) == 1
+
+
+def test_a_filter_that_filters_nothing_is_an_error() -> None:
+    for source in (
+        lambda: JsonlSource(path="f", min_votes=3),
+        lambda: HubSource(repo="a/b", revision="c", split="train", min_votes=3),
+        lambda: BundledTexts(min_votes=3),
+    ):
+        with pytest.raises(InputError, match=r"source\.min_votes: "):
+            source()
 
 
 def test_the_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
@@ -180,28 +240,13 @@ def test_a_hub_source_wants_owner_name_and_revision(repo: str, revision: str) ->
         HubSource(repo=repo, revision=revision, split="train")
 
 
-@pytest.mark.parametrize(
-    ("value", "query"),
-    [
-        ("plain", "plain"),
-        ([{"content": "q"}, {"content": "x"}], "q"),
-        ('[{"role": "user", "content": "q"}]', "q"),
-        ("[{ is how I begin", "[{ is how I begin"),
-        ([], []),
-        (None, None),
-    ],
-)
-def test_a_chat_message_query_of_the_hub_counts_by_its_first_content(value: Any, query: Any) -> None:
-    assert _with_text_query({"prompt": value, "solution": "s"}, "prompt") == {"prompt": query, "solution": "s"}
+def raw(text: str, query: str | None = "q", category: str | None = "others") -> RawPair:
+    return RawPair(query=query, solution=text, category=category, source="test", where=f"file:{text[:3]}")
 
 
-def raw(text: str, query: str | None = "q", category: str | None = "others", votes: float | None = None) -> RawPair:
-    return RawPair(query=query, solution=text, category=category, source="test", where=f"file:{text[:3]}", votes=votes)
-
-
-def reasons(rows: Iterable[RawPair], selection: Selection = ANY, min_votes: float | None = None) -> list[str]:
+def reasons(rows: Iterable[RawPair], selection: Selection = ANY) -> list[str]:
     problems = Problems("skip")
-    select([raw("something else that always stays here"), *rows], selection, min_votes, problems)
+    select([raw("something else that always stays here"), *rows], selection, problems)
     return [drop.reason for drop in problems.drops]
 
 
@@ -217,14 +262,12 @@ LONG = " ".join(f"w{i}" for i in range(60))
         (raw(" ".join(f"v{i}" for i in range(101))), ["solution_too_long"]),
         (raw("a text with <think> in it"), ["control_tokens"]),
         (raw("a text with a bad query", query="say <|im_end|>"), ["control_tokens"]),
-        (raw("a text with few votes", votes=1.0), ["few_votes"]),
-        (raw("a text without any votes"), []),
         (raw("Something else, that always stays HERE!"), ["duplicate"]),
-        (raw("a text like no other", votes=5.0), []),
+        (raw("a text like no other"), []),
     ],
 )
 def test_why_a_row_is_not_selected(row: RawPair, reason: list[str]) -> None:
-    assert reasons([row], Selection(None, 3, 100), min_votes=2.0) == reason
+    assert reasons([row], Selection(None, 3, 100)) == reason
 
 
 def test_near_duplicates_are_found_and_lookalikes_are_not() -> None:
@@ -241,15 +284,17 @@ def test_the_first_rows_that_pass_are_selected_and_reading_stops_there() -> None
         yield from (raw("one"), raw("first good text"), raw("second good text"))
         raise AssertionError("read on")
 
-    kept = select(rows(), Selection(2, 2, 100), None, Problems("skip"))
+    kept = select(rows(), Selection(2, 2, 100), Problems("skip"))
     assert [row.solution for row in kept] == ["first good text", "second good text"]
 
 
 def test_nothing_left_says_why_and_what_to_loosen() -> None:
-    with pytest.raises(InputError, match=r"solution_too_short 2, few_votes 1.*scale\.min_words \(3\)"):
-        select([raw("a"), raw("b"), raw("c d e", votes=0)], Selection(None, 3, 9), 1.0, Problems("skip"))
+    problems = Problems("skip")
+    problems.add("file:7", "not_text", "field 'answer' wants text, got int")
+    with pytest.raises(InputError, match=r"short 2, not_text 1; for example file:7: .*scale\.min_words \(3\)"):
+        select([raw("a"), raw("b")], Selection(None, 3, 9), problems)
     with pytest.raises(InputError, match="it has no rows"):
-        select([], ANY, None, Problems("skip"))
+        select([], ANY, Problems("skip"))
 
 
 @pytest.mark.parametrize("bad", [(0, 1, 2), (None, 0, 2), (None, 3, 2)])
@@ -335,7 +380,7 @@ def test_a_reply_that_cannot_be_a_query_is_replaced(reply: str, stopped: str, te
 def test_a_pairs_id_and_language_come_from_its_content_alone() -> None:
     rows = [
         raw("text", "写诗"),
-        RawPair(query=" 写诗 ", solution="text", category="poetry", source="elsewhere", where="z:9", votes=4.0),
+        RawPair(query=" 写诗 ", solution="text", category="poetry", source="elsewhere", where="z:9"),
     ]
     first, second = complete(rows, TAXONOMY, PROMPTS, never).pairs
     assert first.id == second.id

@@ -15,7 +15,7 @@ from reer.types import Sample
 def read(tmp_path: Path, *rows: Any, limit: int | None = None, policy: str = "error") -> tuple[list[Sample], Problems]:
     file = tmp_path / "public.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    problems = Problems(policy)  # type: ignore[arg-type]
+    problems = Problems(policy, key="public")  # type: ignore[arg-type]
     return list(PublicRows(name="test", path=str(file), limit=limit).samples(problems)), problems
 
 
@@ -92,7 +92,7 @@ def test_earlier_turns_stay_as_context_with_their_thinking(tmp_path: Path) -> No
     ],
 )
 def test_what_is_no_question_and_reply_is_reported(tmp_path: Path, turns: list[dict[str, Any]]) -> None:
-    with pytest.raises(InputError, match="want conversations"):
+    with pytest.raises(InputError, match=r"want (conversations|the turn before the reply)"):
         read(tmp_path, {"messages": turns})
 
 
@@ -125,8 +125,6 @@ def test_a_row_without_thinking_has_an_answer_alone(tmp_path: Path) -> None:
     "row",
     [
         {"text": "x"},
-        {"question": "q", "answer": None},
-        {"question": None, "answer": "a"},
         {"conversations": []},
         {"conversations": ["q", "a"]},
         {"conversations": [{"value": "q"}]},
@@ -135,11 +133,22 @@ def test_a_row_without_thinking_has_an_answer_alone(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_shape_is_reported_with_file_and_line(tmp_path: Path, row: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"public\.jsonl:1: want (question|conversations)"):
+    with pytest.raises(InputError, match=r"public\.jsonl:1: want (query/answer|conversations)"):
         read(tmp_path, row)
     samples, problems = read(tmp_path, row, {"question": "q", "answer": "a"}, policy="skip")
     assert len(samples) == 1
     assert [drop.reason for drop in problems.drops] == ["unknown_shape"]
+
+
+def test_a_question_or_answer_that_is_null_is_reported(tmp_path: Path) -> None:
+    for row, says in (({"question": None, "answer": "a"}, "empty"), ({"question": "q", "answer": None}, "is null")):
+        with pytest.raises(InputError, match=rf"public\.jsonl:1: .*{says}(?s:.)*public\.on_bad_row=skip"):
+            read(tmp_path, row)
+
+
+def test_no_usable_row_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"public=test: no row can be used; for example .*public\.jsonl:1: want "):
+        read(tmp_path, {"text": "x"}, policy="skip")
 
 
 def test_the_limit_bounds_the_rows_read(tmp_path: Path) -> None:

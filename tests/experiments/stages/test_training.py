@@ -1,0 +1,51 @@
+"""A part of the mixture that renders to nothing stops the run."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.stages.training import MixMetrics, RenderMetrics, render
+from experiments.store.step import Step, stage
+from experiments.store.workspace import Workspace
+from reer.errors import InputError
+from reer.files import write_rows
+from reer.models.local.checkpoints import TinyModel
+from reer.training.chat_format import ChatFormat
+from reer.types import Message, Sample
+from tests.fakes.stages import a_store
+
+DROPS = ChatFormat(answer_tags=False, overlong="drop")
+
+
+@stage(version=1)
+def mixture(ws: Workspace, *, words: dict[str, int]) -> MixMetrics:
+    """One row of each part, with an answer of so many words."""
+    rows = [
+        Sample(
+            id=part,
+            messages=(Message("user", "q"), Message("assistant", "word " * count)),
+            source="t",
+            category="reasoning" if part == "public" else "others",
+            thinking="",
+            answer="word " * count,
+        )
+        for part, count in words.items()
+    ]
+    write_rows(ws.folder / "rows.jsonl", rows)
+    return MixMetrics(rows=len(rows), by_source=dict.fromkeys(words, 1), with_thinking=0)
+
+
+def rendered(words: dict[str, int]) -> Step[RenderMetrics]:
+    return render(mixed=mixture(words=words), student=TinyModel(), chat_format=DROPS, max_length=200)
+
+
+def test_a_row_that_is_left_of_each_part_is_enough(tmp_path: Path) -> None:
+    metrics = a_store(tmp_path).build(rendered({"public": 3, "synthetic": 5})).metrics
+    assert metrics.rows == 2
+
+
+@pytest.mark.parametrize("part", ["public", "synthetic"])
+def test_a_part_of_which_no_row_is_left_stops_the_run(tmp_path: Path, part: str) -> None:
+    words = {"public": 3, "synthetic": 3, part: 500}
+    with pytest.raises(InputError, match=rf"none of the 1 rows of the mixture's {part} part .*\(overlong 1\)"):
+        a_store(tmp_path).build(rendered(words))
