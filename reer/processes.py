@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
+from typing import BinaryIO
 
-REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that ask a process to end in good order: from a user or a scheduler, a closed terminal, a preemption."""
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
@@ -23,7 +24,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Terminated(KeyboardInterrupt):
-    """One of REQUESTS asked this process to end."""
+    """One of REQUESTS asked this process to end: `number`."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"ended by {number.name}")
+        self.number = number
 
 
 @contextmanager
@@ -64,19 +69,20 @@ def ended_by_requests() -> Generator[None]:
             yield
     except KeyboardInterrupt as stop:
         if received and not isinstance(stop, Terminated):
-            raise Terminated(f"ended by {received[0].name}") from stop
+            raise Terminated(received[0]) from stop
         raise
 
 
-def run_child(command: Sequence[str]) -> int:
-    """Run a command to its end and return its exit code, as `subprocess` has it: -9 after SIGKILL.
+def run_child(command: Sequence[str], stdout: BinaryIO | None = None, stderr: BinaryIO | None = None) -> int:
+    """Run a command to its end and return its exit code, as `subprocess` has it: -9 after SIGKILL. Its output goes to
+    these files, or where that of this process goes.
 
     Ctrl-C and REQUESTS are passed on to the child, which is in a process group of its own so that it gets each of them
     once. When it has ended, KeyboardInterrupt or Terminated is raised. The child gets SIGTERM when this process is
     killed.
     """
     received: list[signal.Signals] = []
-    child = subprocess.Popen(command, process_group=0, preexec_fn=end_with_parent())
+    child = subprocess.Popen(command, process_group=0, preexec_fn=end_with_parent(), stdout=stdout, stderr=stderr)
 
     def pass_on(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number))
@@ -85,7 +91,7 @@ def run_child(command: Sequence[str]) -> int:
     with handling((signal.SIGINT, *REQUESTS), pass_on):
         code = child.wait()
     if received:
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else Terminated(f"ended by {received[0].name}")
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else Terminated(received[0])
     return code
 
 

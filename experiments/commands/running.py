@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ from experiments.commands.app import ConfigDir, Multirun, Overrides, app, compos
 from reer.errors import InputError
 
 if TYPE_CHECKING:
-    from experiments.run import Outcome
+    from experiments.sweeps.jobs import Outcome
 
 
 @app.command()
@@ -71,7 +73,7 @@ def _present(outcome: Outcome) -> int:
                 terminal.comparison(comparison)
         show.where(write_html(comparisons, outcome.root / report_name(outcome.results)))
     for job in outcome.unfinished:
-        show.error(f"{job.run_name} did not finish: {job.failure}")
+        show.error(f"{job.run_name} did not finish: {job.failure}" + (f"; log: {job.log}" if job.log else ""))
     if outcome.unfinished:
         show.line("Finished work is kept; rerun the same command to resume what did not finish")
     return outcome.code
@@ -108,9 +110,9 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
     from experiments.config import compose_one, experiment_from
     from experiments.pipeline import synthetic_rows
     from experiments.report import console as show
-    from experiments.run import pin
     from experiments.stages.synthesis import source_thinking
     from experiments.store.store import Store
+    from experiments.sweeps.checks import pin
 
     given = ["thinking=from_source", *(overrides or ())]
     exp = experiment_from(pin(compose_one(given, config_dir)))
@@ -141,10 +143,17 @@ def pairwise(
 
 
 @app.command(hidden=True)
-def job(plan_file: Annotated[Path, typer.Argument(help="A frozen plan.")]) -> None:
-    """Run one frozen plan: the process of one job of a sweep."""
+def job(
+    file: Annotated[Path, typer.Argument(help="A frozen job of a sweep.")],
+    gpus: Annotated[str | None, typer.Option(help="The GPUs it may use, as CUDA_VISIBLE_DEVICES has them.")] = None,
+) -> None:
+    """Run one job of a sweep from its frozen plan: the body of its process."""
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     from experiments import run as jobs
-    from experiments.report.summary import summary
-    from experiments.store.runs import read_plan
+    from experiments.report import console as show
+    from experiments.sweeps.jobs import read_job
 
-    summary(jobs.execute(read_plan(plan_file)))
+    began, frozen = time.monotonic(), read_job(file)
+    result = jobs.execute(frozen.plan, frozen.steps)
+    show.line(f"{result.run_name}: done in {time.monotonic() - began:.0f} s")
