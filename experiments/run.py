@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import yaml
 
@@ -53,10 +53,17 @@ from experiments.sweeps.jobs import (
 from experiments.sweeps.logs import followed
 from experiments.tracking.tracker import NullTracker, Tracker
 from experiments.tracking.wandb_run import flat, open_tracking
-from reer.processes import handling
+from reer.processes import asked_to_end, handling
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+@runtime_checkable
+class Preemptible(Protocol):
+    """A tracker that can say of a run that it was ended to be queued again."""
+
+    def preempting(self) -> None: ...
 
 
 def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Outcome:
@@ -107,6 +114,10 @@ def execute(plan: Mapping[str, Json], frozen: Mapping[str, str] | None = None) -
             result = write_result(exp, artifacts, tracked or tracker.where or _tracked_meanwhile(exp, steps), confounds)
             tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
             exit_code = DONE
+        except KeyboardInterrupt:
+            if asked_to_end() and isinstance(tracker, Preemptible):
+                tracker.preempting()
+            raise
         finally:
             with handling([signal.SIGINT], signal.SIG_DFL):  # a second Ctrl-C does not wait for W&B
                 tracker.finish(exit_code)

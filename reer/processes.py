@@ -19,15 +19,16 @@ REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that ask a process to end in good order: from a user or a scheduler, a closed terminal, a preemption."""
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+_requests: list[signal.Signals] = []  # those received in the present context of `ended_by_requests`
 _LIBC = ctypes.CDLL(None)  # loaded before any fork
 _PR_SET_PDEATHSIG = 1
 
 
 class Terminated(KeyboardInterrupt):
-    """One of REQUESTS asked this process to end: `number`."""
+    """One of REQUESTS asked this process to end: `number`, where it is known."""
 
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(f"ended by {number.name}")
+    def __init__(self, text: str, number: signal.Signals | None = None) -> None:
+        super().__init__(text)
         self.number = number
 
 
@@ -56,11 +57,11 @@ def handling(signals: Iterable[signal.Signals], handler: Handler) -> Generator[N
 def ended_by_requests() -> Generator[None]:
     """In this context the first of REQUESTS interrupts as Ctrl-C does, so that whatever is open is closed; then
     Terminated is raised. Further requests change nothing: schedulers send several."""
-    received: list[signal.Signals] = []
+    _requests.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        if len(received) == 1:
+        _requests.append(signal.Signals(number))
+        if len(_requests) == 1:
             on_interrupt = signal.getsignal(signal.SIGINT)  # that of asyncio, while it runs, cancels in good order
             (on_interrupt if callable(on_interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
 
@@ -68,9 +69,14 @@ def ended_by_requests() -> Generator[None]:
         with handling(REQUESTS, interrupt):
             yield
     except KeyboardInterrupt as stop:
-        if received and not isinstance(stop, Terminated):
-            raise Terminated(received[0]) from stop
+        if _requests and not isinstance(stop, Terminated):
+            raise Terminated(f"ended by {_requests[0].name}", _requests[0]) from stop
         raise
+
+
+def asked_to_end() -> bool:
+    """Whether one of REQUESTS has asked this process to end, and not Ctrl-C."""
+    return bool(_requests)
 
 
 def run_child(command: Sequence[str], stdout: BinaryIO | None = None, stderr: BinaryIO | None = None) -> int:
@@ -91,7 +97,8 @@ def run_child(command: Sequence[str], stdout: BinaryIO | None = None, stderr: Bi
     with handling((signal.SIGINT, *REQUESTS), pass_on):
         code = child.wait()
     if received:
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else Terminated(received[0])
+        number = received[0]
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(f"ended by {number.name}", number)
     return code
 
 

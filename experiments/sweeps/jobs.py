@@ -151,7 +151,7 @@ def launched_elsewhere(job: Job) -> None:
     try:
         launch(job, is_alone=False)
     except Terminated as stop:
-        if callable(signal.getsignal(stop.number)):
+        if stop.number is not None and callable(signal.getsignal(stop.number)):
             signal.raise_signal(stop.number)
         raise
 
