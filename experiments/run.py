@@ -136,7 +136,7 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
 
         def started(step: Step) -> None:
             attempt.stage = str(names[step.fingerprint])
-            progress.started(names[step.fingerprint])
+            progress.started()
 
         def ended(step: Step, artifact: Artifact, cached: bool) -> None:
             progress.ended(names[step.fingerprint], artifact, cached)

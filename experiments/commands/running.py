@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import ConfigDir, Multirun, Overrides, app, composed
+from experiments.commands.app import ConfigDir, Multirun, Overrides, app
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
       reer run sweep=ablations scale=smoke
       reer run -m experiment=full,short_trajectories seed=0,1
       reer run -m 'experiment=glob(no_*)' 'seed=range(0,3)'
+      reer run design=leave_one_out seed=0,1
     """
     from experiments import run as jobs
 
@@ -80,20 +81,29 @@ def _present(outcome: Outcome) -> int:
 
 
 @app.command()
-def plan(overrides: Overrides = None, multirun: Multirun = False, config_dir: ConfigDir = None) -> None:
+def plan(
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    config_dir: ConfigDir = None,
+    stages: Annotated[bool, typer.Option("--stages", help="Also the stages of each arm of a sweep.")] = False,
+) -> None:
     """Show what a command would run and cost. Nothing runs.
 
-    For every arm and stage: cached, will run, or shared with another arm; calls,
-    tokens, device-hours and money, in total and for what is left to do.
+    The arms of a design, then what the store lacks: calls, tokens, device-hours
+    and money, of each arm alone and of what it adds to the others.
 
     \b
       reer plan sweep=ablations scale=paper
+      reer plan design=factorial seed=0,1,2
     """
-    from experiments.config import experiment_from
+    from experiments.config import compose_jobs, experiment_from
     from experiments.plan import make_plan
     from experiments.report.plan_tables import show_plan
+    from experiments.revisions import pinned
 
-    show_plan(make_plan([experiment_from(plan) for plan in composed(overrides, multirun, config_dir)]))
+    jobs = compose_jobs(list(overrides or ()), multirun, config_dir)
+    plans = [pinned(plan, Path(plan["runtime"]["root"])) for plan in jobs.plans]
+    show_plan(make_plan([experiment_from(plan) for plan in plans], jobs.arms, jobs.design.factors), stages)
 
 
 @app.command(name="import-thinking")
