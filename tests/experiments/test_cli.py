@@ -102,7 +102,7 @@ def test_hydra_flags_are_served_or_refused(capfd: pytest.CaptureFixture[str], tm
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_a_multirun_is_asked_for_anywhere_on_the_line(place: int, capfd: pytest.CaptureFixture[str]) -> None:
     line = ["plan", "scale=smoke", "experiment=full,no_literature_arts"]
-    assert "remaining cost by arm" in printed(capfd, *line[:place], "-m", *line[place:])
+    assert "marginal cost" in printed(capfd, *line[:place], "-m", *line[place:])
 
 
 def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureFixture[str]) -> None:
@@ -117,9 +117,11 @@ def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureF
 
 
 def test_plan_shows_shared_stages_and_costs(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    text = printed(capfd, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", f"runtime.root={tmp_path}")
+    line = ("plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", f"runtime.root={tmp_path}")
+    text = printed(capfd, *line, "--stages")
     assert "with full" in text
-    assert "remaining cost by arm" in text
+    assert "marginal cost" in text
+    assert "with full" not in printed(capfd, *line), "only where it is asked for"
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 
