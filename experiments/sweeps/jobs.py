@@ -202,7 +202,8 @@ def ends(jobs: Sequence[Job], codes: Sequence[int | None]) -> tuple[tuple[Result
         if result is not None and {str(name): step.fingerprint for name, step in result.steps.items()} == job.steps:
             results.append(result)
         else:
-            lost = Failure("", "its launcher did not start it, or lost it" if code is None else "it left no result of this sweep")
+            why = "its launcher did not start it, or lost it" if code is None else "it left no result of this sweep"
+            failure = read_failure(folder) or Failure("", why)
             log = job.log if job.log.exists() else None
-            unfinished.append(Unfinished(job.exp.run_name, code or FAILED, read_failure(folder) or lost, log))
+            unfinished.append(Unfinished(job.exp.run_name, code or FAILED, failure, log))
     return tuple(results), tuple(unfinished)

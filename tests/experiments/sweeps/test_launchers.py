@@ -1,80 +1,91 @@
 """Hydra's launchers run every arm of a sweep, and what they did is found, told apart and counted as without one."""
 
 import json
+import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
+from experiments.sweeps.jobs import freeze, launched_elsewhere
+from reer.processes import Terminated, handling
 from tests.fakes.children import reer_process, until
 from tests.fakes.commands import reer
+from tests.fakes.plans import plans
 
-ARMS = ("full", "no_literature_arts")
-QUICK = ("-m", f"experiment={','.join(ARMS)}", "scale=smoke", "tracking=silent")
+QUICK = ("-m", "scale=smoke", "tracking=silent")
 
 
-def forget(root: Path, *stages: str) -> None:
-    """Let the arms have something to do: no results, and these stages of both missing."""
-    for arm in ARMS:
+def forget(root: Path, arms: tuple[str, ...], stage: str) -> None:
+    """Let these arms have something to do: their results and a stage are gone."""
+    for arm in arms:
         (root / f"runs/{arm}/smoke/s0/result.json").unlink()
-    for stage in stages:
-        for folder in root.glob(f"store/{stage}/*/"):
-            folder.rename(root / folder.name)
+    (root / "store" / stage).rename(root / stage)
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        ("hydra/launcher=joblib", "runtime.gpu_slots=[0,1]"),
-        ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9"),
-    ],
-    ids=["joblib", "submitit"],
-)
-def test_all_arms_run_and_their_results_are_found(launcher: tuple[str, ...], arms: Path) -> None:
-    """The names are those without a launcher, and the stage that both arms need is computed once."""
-    forget(arms, "public")
-    done = reer(arms, "run", *QUICK, *launcher)
-    assert done.code == 0, done.text
-    for arm in ARMS:
-        assert (arms / f"runs/{arm}/smoke/s0/result.json").exists()
-        assert f"[{arm}/smoke/s0] {arm}/smoke/s0: done in " in done.text, "each line carries its arm's name"
-    computed = [line for line in done.out.split("\n") if " s public " in line]
-    assert len(computed) == 1
-    assert "writing/quality" in done.text, "the arms side by side"
-    again = reer(arms, "run", *QUICK, *launcher)
-    assert again.text.count("finished, nothing to do") == 2
-    assert again.code == 0
-
-
-def test_an_arm_that_fails_beside_another_is_told_with_its_stage_cause_and_log(arms: Path) -> None:
-    forget(arms)
-    arm = ("-m", "experiment=full", "scale=smoke", "tracking=silent", "scale.train_tokens=6000,10")
-    done = reer(arms, "run", *arm, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+def test_arms_side_by_side_are_told_apart_and_one_that_fails_with_its_stage_cause_and_log(arms: Path) -> None:
+    limits = ("experiment=full", "scale.train_tokens=6000,10")
+    done = reer(arms, "run", *QUICK, *limits, "hydra/launcher=joblib", "runtime.gpu_slots=[0,1]")
     assert done.code == 2, "its limit is what the user has to change"
+    finished, failed = (f"full+scale.train_tokens={limit}/smoke/s0" for limit in (6000, 10))
+    assert (arms / f"runs/{finished}/result.json").exists(), "the name is that without a launcher"
+    assert f"[{finished}] {finished}: done in " in done.text, "each line carries its arm's name"
     (job,) = arms.glob("sweeps/*/02")
     assert json.loads((job / "code.json").read_text()) == 2
-    end = done.text.partition("did not finish: ")[2]
+    end = done.text.partition(f"{failed} did not finish: ")[2]
     assert end.startswith("stage render: ")
     assert "overlong=drop" in end
     assert str(job / "log.txt") in end
     assert "overlong=drop" in (job / "log.txt").read_text()
-    assert "[full+scale.train_tokens=6000/smoke/s0] full+scale.train_tokens=6000/smoke/s0: done" in done.text
 
 
-def test_a_preempted_job_saves_its_work_and_is_queued_again(arms: Path) -> None:
-    """submitit's signal, as a scheduler sends it: the training stops at a checkpoint, and the same job goes on."""
+def test_a_cluster_runs_all_arms_and_computes_a_stage_of_both_once(arms: Path) -> None:
+    names = ("full", "no_literature_arts")
+    forget(arms, names, "public")
+    launcher = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9")
+    done = reer(arms, "run", *QUICK, f"experiment={','.join(names)}", *launcher)
+    assert done.code == 0, done.text
+    for name in names:
+        assert (arms / f"runs/{name}/smoke/s0/result.json").exists()
+        assert f"[{name}/smoke/s0] {name}/smoke/s0: done in " in done.text
+    assert len([line for line in done.out.split("\n") if " s public " in line]) == 1
+    assert "writing/quality" in done.text, "the arms side by side"
+
+
+def test_the_signal_that_ended_a_job_reaches_its_launcher_once_the_job_has_ended(tmp_path: Path) -> None:
+    """submitit then queues the job again."""
+    (job,) = freeze(plans(*QUICK[1:], f"runtime.root={tmp_path}", multirun=True))
+    received: list[int] = []
+
+    def queue_again(number: int, _: object) -> None:
+        received.append(number)
+
+    def preempt() -> None:
+        until(lambda: signal.getsignal(signal.SIGUSR2) is not queue_again, "the job runs")
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    with handling([signal.SIGUSR2], queue_again):
+        scheduler = threading.Thread(target=preempt)
+        scheduler.start()
+        with pytest.raises(Terminated):
+            launched_elsewhere(job)
+        scheduler.join()
+    assert received == [signal.SIGUSR2]
+    assert job.code() is None, "it has not ended: it will be queued again"
+
+
+@pytest.mark.slow
+def test_a_preempted_training_stops_at_a_checkpoint_and_goes_on_when_it_is_queued_again(arms: Path) -> None:
     import psutil
 
-    forget(arms, "train")
-    overrides = ("-m", "experiment=no_literature_arts", "scale=smoke", "tracking=silent", "train.epochs=40")
+    forget(arms, ("full",), "train")
     launcher = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9")
-    process = reer_process(arms, *overrides, *launcher)
+    checkpoints = "runtime.parallelism.checkpoint_steps=1"
+    process = reer_process(arms, *QUICK, "experiment=full", checkpoints, *launcher)
     until(lambda: bool(list(arms.glob("store/train/*.part/checkpoints/*/COMPLETE"))), "a training has a checkpoint")
-    (task,) = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "submitit.core._submit" in child.cmdline()
-    ]
+    children = psutil.Process(process.pid).children(recursive=True)
+    (task,) = [child for child in children if "submitit.core._submit" in child.cmdline()]
     task.send_signal(signal.SIGUSR2)
     assert process.wait(timeout=120) == 0, (arms.parent / "output.txt").read_text()
     (log,) = arms.glob("sweeps/*/01/log.txt")
