@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -58,6 +58,7 @@ from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
 BASIC = "basic"  # Hydra's launcher and sweeper that run jobs one after another
+MOST_JOBS = 1000  # of one command; composing one takes most of a second
 SCORER_MODEL = "scorer_model"
 DESIGN = "design"  # chooses the arms of a command; no part of an arm
 FrozenPlan = dict[str, Any]  # a composed experiment as plain data: JSON, and `kind` for each part's class
@@ -175,6 +176,9 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
     known = [item.name for item in fields(Experiment)]
     for key in content.keys() - {"kind", SCORER_MODEL, DESIGN, *known}:
         raise InputError(f"{key}: no such group or key{near(key, known)}; see `reer choices`")
+    for key in known:
+        if key not in content:
+            raise InputError(f"{key}: every experiment needs it; leave out ~{key}")
     return {key: content[key] for key in ("kind", *known)}
 
 
@@ -189,6 +193,10 @@ class Launcher:
 
     name: str
     settings: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+    @property
+    def is_of_slurm(self) -> bool:
+        return str(self.settings["_target_"]).endswith("SlurmLauncher") if self.settings else False
 
 
 @dataclass(frozen=True)
@@ -319,16 +327,30 @@ def _sweep(overrides: list[str], multirun: bool, folders: Sequence[Path]) -> _Sw
     try:
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(overrides)
+        _refuse_sweeps(parsed)
         settings = _settings(parsed)
         _refuse_varied_twice(parsed, settings)
         several = multirun or bool(settings.params) or settings.design.arms != "none"
         merged = parser.parse_overrides([f"{key}={value}" for key, value in settings.params.items()]) + parsed
-        _refuse_sweeps(merged, several, folders)
-        batches = BasicSweeper.split_arguments(merged, max_batch_size=None)
-    except (HydraException, OmegaConfBaseException) as error:
+        if not several:
+            _require_multirun(merged)
+        (batch,) = BasicSweeper.split_arguments(merged, max_batch_size=None)
+    except InputError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(_explain(error, overrides, folders)) from error
-    crossed = [without(job, DESIGN) for batch in batches for job in batch]
+    if len(batch) * len(settings.design.all_arms()) > MOST_JOBS:
+        raise InputError(f"{' '.join(overrides)}: {len(batch)} jobs for each arm; want at most {MOST_JOBS} in all")
+    globs = {item.get_key_element() for item in merged if isinstance(item.value(), Glob)}
+    jobs = [job for job in batch if not any(_is_schema(override, globs) for override in job)]
+    crossed = [list(job) for job in dict.fromkeys(tuple(without(job, DESIGN)) for job in jobs)]
     return _Sweep(crossed, settings.design, several, settings.launcher)
+
+
+def _is_schema(override: str, globs: Collection[str]) -> bool:
+    """Whether a glob has matched the schema of a group, which is no choice of it."""
+    key, _, value = override.partition("=")
+    return key in globs and value.endswith("_schema")
 
 
 def _settings(parsed: Sequence[Override]) -> _Settings:
@@ -360,20 +382,28 @@ def _refuse_varied_twice(parsed: Sequence[Override], settings: _Settings) -> Non
         raise InputError("sweep= and design=: want one of them; both choose the arms")
 
 
-def _refuse_sweeps(parsed: Sequence[Override], allowed: bool, folders: Sequence[Path]) -> None:
+def _refuse_sweeps(parsed: Sequence[Override]) -> None:
+    """Raise InputError for several values of what holds for all jobs, and for values that have no list."""
     for item in parsed:
+        line, group = str(item.input_line), group_of(item.key_or_group)
+        if item.key_or_group.startswith("hydra.sweeper.params"):
+            raise InputError(f"{line}: want values separated by commas and -m, or a file of your own in sweep/")
         if not item.is_sweep_override():
             continue
+        if group == "hydra":
+            raise InputError(f"{line}: want one value; Hydra's settings hold for all jobs of a command")
         if item.key_or_group in ("sweep", DESIGN):
-            raise InputError(
-                f"{item.input_line}: want one {item.key_or_group} at a time; run the command once for each"
-            )
+            raise InputError(f"{line}: want one {group} at a time; run the command once for each")
         if not item.is_discrete_sweep():
             raise InputError(
-                f"{item.input_line}: an interval has no list of values; want choice(...), range(start,stop,step) or "
-                "values separated by commas"
+                f"{line}: an interval has no list of values; want choice(...), range(start,stop,step) or values "
+                "separated by commas"
             )
-        if not allowed:
+
+
+def _require_multirun(parsed: Sequence[Override]) -> None:
+    for item in parsed:
+        if item.is_sweep_override():
             raise InputError(f"{item.input_line}: several values for one key need a multirun: add -m")
 
 
@@ -382,10 +412,13 @@ def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]
     text = f"{error}\n{error.__cause__ or ''}"
     if choice := re.search(r"Could not (?:find|load) '([\w/@.]+)/([^'/]+)'", text):
         group, name = choice.groups()
-        known = choice_names(group, folders)
-        return f"{group}={name}: no such choice; want one of {', '.join(known)}{near(name, known)}"
+        known = choice_names(group, folders) or GlobalHydra.instance().config_loader().get_group_options(group)
+        plugins = "; .requirements/install launchers installs others" if group_of(group) == "hydra" else ""
+        return f"{group}={name}: no such choice; want one of {', '.join(known)}{near(name, known)}{plugins}"
     if unknown := re.search(r"Key '([^']+)' not in '(\w+)'\s+full_key: (\S+)", text):
         name, cls, key = unknown.groups()
+        if cls not in kinds():
+            return f"{key}: {cls.removesuffix('Conf')} has no such setting; is another hydra/launcher= meant?"
         known = [item.name for item in fields(kinds()[cls])]
         if cls == Experiment.__name__:
             return f"{key}: no such group or key{near(name, [*known, *groups(folders)])}; see `reer choices`"

@@ -53,6 +53,7 @@ from experiments.sweeps.jobs import (
 from experiments.sweeps.logs import followed
 from experiments.tracking.tracker import NullTracker, Tracker
 from experiments.tracking.wandb_run import flat, open_tracking
+from reer.errors import InputError
 from reer.processes import asked_to_end, handling
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
         overrides = [*overrides, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
     composed = compose_jobs(overrides, multirun, config_dir)
     plans = [pin(plan) for plan in composed.plans]
+    if not composed.is_sweep and composed.launcher.name != BASIC:
+        raise InputError(f"hydra/launcher={composed.launcher.name}: has no effect on one run; add -m, or leave it out")
     check_all(plans, composed.launcher)
     root = Path(plans[0]["runtime"]["root"])
     if not composed.is_sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,11 @@ def pin(plan: FrozenPlan) -> FrozenPlan:
 
 def check_all(plans: Sequence[FrozenPlan], launcher: Launcher) -> None:
     """Every mistake that can be found in any job before the first starts. Raises InputError."""
+    if launcher.is_of_slurm and shutil.which("sbatch") is None:
+        raise InputError(
+            f"hydra/launcher={launcher.name}: there is no Slurm on this machine (no sbatch on the PATH); run this "
+            "command on a login node of the cluster, or take hydra/launcher=submitit_local"
+        )
     names: dict[str, list[str]] = {}
     read = set[str]()  # fingerprints of steps whose files have been read here
     for plan in plans:
