@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,8 +32,9 @@ from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.choices import CONF, choice_names, conf_folders, groups
 from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
-from experiments.names import ARMS, derived_name, refuse_keys, refuse_keys_in, without
+from experiments.names import ARMS, derived_name, group_of, refuse_keys, refuse_keys_in, without
 from experiments.store.fingerprint import Json
+from experiments.sweeps.designs import Arm, Design
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
@@ -58,7 +59,9 @@ from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
 BASIC = "basic"  # Hydra's launcher and sweeper that run jobs one after another
+MOST_JOBS = 1000  # of one command; composing one takes most of a second
 SCORER_MODEL = "scorer_model"
+DESIGN = "design"  # chooses the arms of a command; no part of an arm
 FrozenPlan = dict[str, Any]  # a composed experiment as plain data: JSON, and `kind` for each part's class
 PARTS: dict[str, dict[str, type]] = {
     "checkpoint": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
@@ -94,6 +97,7 @@ PARTS: dict[str, dict[str, type]] = {
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},
     "estimate": {"estimate": CostAssumptions},
+    DESIGN: {"design": Design},
 }
 
 OF_ONE_CLASS = ("generator", "scale", "budget", "pairwise", "taxonomy")
@@ -139,12 +143,13 @@ def register() -> None:
 
 def _whole() -> type:
     """The experiment's own keys. Parts of one class (`OF_ONE_CLASS`) have its keys; every other part has the class of
-    the choice. `scorer_model` is what scorers refer to; it is no field of the experiment."""
+    the choice. `scorer_model` is what scorers refer to, `design` what chooses arms; they are no fields of the
+    experiment."""
     typed = {name: schema(get_type_hints(Experiment)[name]) for name in OF_ONE_CLASS}
     parts: list[tuple[str, object, object]] = [
         (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
     ]
-    parts.append((SCORER_MODEL, Any, "???"))
+    parts += [(SCORER_MODEL, Any, "???"), (DESIGN, Any, "???")]
     parts += [(name, kind, field(default_factory=kind)) for name, kind in typed.items()]
     return make_dataclass("Experiment", parts)  # pyright: ignore[reportArgumentType]
 
@@ -170,8 +175,11 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
     """The plan of a composed configuration: resolved plain data. Raises InputError for a key that is no field."""
     content = cast(FrozenPlan, plain_data(cfg))
     known = [item.name for item in fields(Experiment)]
-    for key in content.keys() - {"kind", SCORER_MODEL, *known}:
+    for key in content.keys() - {"kind", SCORER_MODEL, DESIGN, *known}:
         raise InputError(f"{key}: no such group or key{near(key, known)}; see `reer choices`")
+    for key in known:
+        if key not in content:
+            raise InputError(f"{key}: every experiment needs it; leave out ~{key}")
     return {key: content[key] for key in ("kind", *known)}
 
 
@@ -181,12 +189,27 @@ def experiment_from(plan: Mapping[str, Json]) -> Experiment:
 
 
 @dataclass(frozen=True)
+class Launcher:
+    """One of Hydra's launchers, and its settings."""
+
+    name: str
+    settings: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+    @property
+    def is_of_slurm(self) -> bool:
+        return str(self.settings["_target_"]).endswith("SlurmLauncher") if self.settings else False
+
+
+@dataclass(frozen=True)
 class Jobs:
-    """All jobs of one command: a plan each, whether they are a sweep, and the Hydra launcher that starts them."""
+    """All jobs of one command: a plan each with the arm of the design that it is, whether they are a sweep, and what
+    starts them."""
 
     plans: tuple[FrozenPlan, ...]
+    arms: tuple[Arm, ...]
+    design: Design
     is_sweep: bool
-    launcher: str
+    launcher: Launcher
 
 
 def compose_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> list[FrozenPlan]:
@@ -195,10 +218,10 @@ def compose_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | N
 
 
 def compose_one(overrides: Sequence[str], config_dir: Path | None = None) -> FrozenPlan:
-    """The plan of a command that takes one experiment. Raises InputError for a sweep."""
+    """The plan of a command that takes one experiment. Raises InputError for several."""
     plans = compose_plans(overrides, False, config_dir)
     if len(plans) > 1:
-        raise InputError(f"want one experiment, got a sweep of {len(plans)}; leave out sweep=")
+        raise InputError(f"want one experiment, got a sweep of {len(plans)}; leave out sweep= and design=")
     return plans[0]
 
 
@@ -212,11 +235,21 @@ def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | No
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         sweep = _sweep(given, multirun, folders)
-        if not sweep.jobs:
+        if not sweep.crossed:
             raise InputError(f"{' '.join(overrides)}: the sweep has no job; want a glob or range that matches")
-        plans = tuple(_checked(job, folders) for job in sweep.jobs)
+        arms = [(arm, job) for arm in sweep.design.all_arms() for job in sweep.crossed]
+        plans = tuple(_checked(arm, job, folders) for arm, job in arms)
+    if sweep.several and not any(group_of(override) == "baseline" for override in overrides):
+        _compare_with_first_arm(plans, sweep)
     _refuse_unknown_baselines(plans, folders)
-    return Jobs(plans, sweep.several, sweep.launcher)
+    return Jobs(plans, tuple(arm for arm, _ in arms), sweep.design, sweep.several, sweep.launcher)
+
+
+def _compare_with_first_arm(plans: Sequence[FrozenPlan], sweep: _Sweep) -> None:
+    """Make the first arm of a design the baseline of the others, for each job that it is crossed with."""
+    if sweep.design.arms != "none":
+        for number, plan in enumerate(plans):
+            plan["baseline"] = plans[number % len(sweep.crossed)]["name"]
 
 
 def _refuse_unknown_baselines(plans: Sequence[FrozenPlan], folders: Sequence[Path]) -> None:
@@ -236,10 +269,11 @@ def search_path_override(folders: Sequence[Path]) -> list[str]:
     return [f"hydra.searchpath=[{','.join(quoted)}]"] if quoted else []
 
 
-def _checked(job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
-    """One job's plan, with that of the arm it is matched to."""
+def _checked(arm: Arm, crossed: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
+    """The plan of an arm with the overrides that it is crossed with, and that of the arm it is matched to."""
+    job = [*crossed, *arm.overrides]
     plan = _composed(job, folders)
-    plan["name"] = derived_name(plan["name"], job)
+    plan["name"] = derived_name(arm.named(plan["name"], plan["baseline"]), crossed)
     if plan["match"]["by"] != "none":
         plan = _matched(plan, job, folders)
     refuse_keys(plan)
@@ -268,33 +302,62 @@ def _composed(job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
 
 
 @dataclass(frozen=True)
+class _Settings:
+    """What a command says of its jobs as a whole: values that a `sweep=` file sweeps over, the design, the launcher."""
+
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    design: Design = field(default_factory=lambda: Design(arms="none", without={}))
+    launcher: Launcher = field(default_factory=lambda: Launcher(BASIC))
+
+
+@dataclass(frozen=True)
 class _Sweep:
-    jobs: list[list[str]]
+    """The arms of a design, and the overrides that each of them is crossed with."""
+
+    crossed: list[list[str]]
+    design: Design
     several: bool
-    launcher: str
+    launcher: Launcher
 
 
 def _sweep(overrides: list[str], multirun: bool, folders: Sequence[Path]) -> _Sweep:
-    """The override lists of all jobs: values swept on the command line, and those of a `sweep=` file. The order is
+    """All jobs: values swept on the command line, those of a `sweep=` file, and the arms of a design. The order is
     that of Hydra's own sweeper."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     try:
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(overrides)
-        params, launcher = _hydra_settings(parsed)
-        merged = parser.parse_overrides([f"{key}={value}" for key, value in params.items()]) + parsed
-        _refuse_sweeps(merged, multirun or bool(params), folders)
-        batches = BasicSweeper.split_arguments(merged, max_batch_size=None)
-    except (HydraException, OmegaConfBaseException) as error:
+        _refuse_sweeps(parsed)
+        settings = _settings(parsed)
+        _refuse_varied_twice(parsed, settings)
+        several = multirun or bool(settings.params) or settings.design.arms != "none"
+        merged = parser.parse_overrides([f"{key}={value}" for key, value in settings.params.items()]) + parsed
+        if not several:
+            _require_multirun(merged)
+        (batch,) = BasicSweeper.split_arguments(merged, max_batch_size=None)
+    except InputError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(_explain(error, overrides, folders)) from error
-    return _Sweep([job for batch in batches for job in batch], multirun or bool(params), launcher)
+    if len(batch) * len(settings.design.all_arms()) > MOST_JOBS:
+        raise InputError(f"{' '.join(overrides)}: {len(batch)} jobs for each arm; want at most {MOST_JOBS} in all")
+    globs = {item.get_key_element() for item in merged if isinstance(item.value(), Glob)}
+    jobs = [job for job in batch if not any(_is_schema(override, globs) for override in job)]
+    crossed = [list(job) for job in dict.fromkeys(tuple(without(job, DESIGN)) for job in jobs)]
+    return _Sweep(crossed, settings.design, several, settings.launcher)
 
 
-def _hydra_settings(parsed: Sequence[Override]) -> tuple[dict[str, str], str]:
-    """What the chosen `sweep=` file sweeps over, and the launcher. Composes only where a setting may differ."""
-    if not any(re.split(r"[/.@]", item.key_or_group)[0] in ("hydra", "sweep") for item in parsed):
-        return {}, BASIC
+def _is_schema(override: str, globs: Collection[str]) -> bool:
+    """Whether a glob has matched the schema of a group, which is no choice of it."""
+    key, _, value = override.partition("=")
+    return key in globs and value.endswith("_schema")
+
+
+def _settings(parsed: Sequence[Override]) -> _Settings:
+    """Composes only where a setting may differ from its default."""
+    if not any(group_of(item.key_or_group) in ("hydra", "sweep", DESIGN) for item in parsed):
+        return _Settings()
     single = [str(item.input_line) for item in parsed if not item.is_sweep_override()]
     cfg = compose("config", overrides=single, return_hydra_config=True)
     chosen = cfg.hydra.runtime.choices
@@ -302,21 +365,46 @@ def _hydra_settings(parsed: Sequence[Override]) -> tuple[dict[str, str], str]:
         raise InputError(
             f"hydra/sweeper={chosen['hydra/sweeper']} chooses jobs while it runs; want hydra/sweeper=basic"
         )
-    return dict(cfg.hydra.sweeper.params or {}), str(chosen["hydra/launcher"])
+    design = build(cast(FrozenPlan, plain_data(cfg[DESIGN], DESIGN)), kinds(), DESIGN, Design)
+    settings = cast("dict[str, Json]", OmegaConf.to_container(cfg.hydra.launcher, resolve=True))
+    return _Settings(cfg.hydra.sweeper.params or {}, design, Launcher(str(chosen["hydra/launcher"]), settings))
 
 
-def _refuse_sweeps(parsed: Sequence[Override], allowed: bool, folders: Sequence[Path]) -> None:
+def _refuse_varied_twice(parsed: Sequence[Override], settings: _Settings) -> None:
+    """Raise InputError for an override of what the design varies, and for a design beside the arms of a sweep file."""
+    varied = settings.design.varied_by()
     for item in parsed:
+        if factor := varied.get(item.key_or_group):
+            raise InputError(
+                f"{item.input_line}: the design varies {item.key_or_group}; leave it out, or leave {factor} out of "
+                "design.factors"
+            )
+    if varied and settings.params:
+        raise InputError("sweep= and design=: want one of them; both choose the arms")
+
+
+def _refuse_sweeps(parsed: Sequence[Override]) -> None:
+    """Raise InputError for several values of what holds for all jobs, and for values that have no list."""
+    for item in parsed:
+        line, group = str(item.input_line), group_of(item.key_or_group)
+        if item.key_or_group.startswith("hydra.sweeper.params"):
+            raise InputError(f"{line}: want values separated by commas and -m, or a file of your own in sweep/")
         if not item.is_sweep_override():
             continue
-        if item.key_or_group == "sweep":
-            raise InputError(f"{item.input_line}: want one sweep at a time; run the command once for each")
+        if group == "hydra":
+            raise InputError(f"{line}: want one value; Hydra's settings hold for all jobs of a command")
+        if item.key_or_group in ("sweep", DESIGN):
+            raise InputError(f"{line}: want one {group} at a time; run the command once for each")
         if not item.is_discrete_sweep():
             raise InputError(
-                f"{item.input_line}: an interval has no list of values; want choice(...), range(start,stop,step) or "
-                "values separated by commas"
+                f"{line}: an interval has no list of values; want choice(...), range(start,stop,step) or values "
+                "separated by commas"
             )
-        if not allowed:
+
+
+def _require_multirun(parsed: Sequence[Override]) -> None:
+    for item in parsed:
+        if item.is_sweep_override():
             raise InputError(f"{item.input_line}: several values for one key need a multirun: add -m")
 
 
@@ -325,10 +413,13 @@ def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]
     text = f"{error}\n{error.__cause__ or ''}"
     if choice := re.search(r"Could not (?:find|load) '([\w/@.]+)/([^'/]+)'", text):
         group, name = choice.groups()
-        known = choice_names(group, folders)
-        return f"{group}={name}: no such choice; want one of {', '.join(known)}{near(name, known)}"
+        known = choice_names(group, folders) or GlobalHydra.instance().config_loader().get_group_options(group)
+        plugins = "; .requirements/install launchers installs others" if group_of(group) == "hydra" else ""
+        return f"{group}={name}: no such choice; want one of {', '.join(known)}{near(name, known)}{plugins}"
     if unknown := re.search(r"Key '([^']+)' not in '(\w+)'\s+full_key: (\S+)", text):
         name, cls, key = unknown.groups()
+        if cls not in kinds():
+            return f"{key}: {cls.removesuffix('Conf')} has no such setting; is another hydra/launcher= meant?"
         known = [item.name for item in fields(kinds()[cls])]
         if cls == Experiment.__name__:
             return f"{key}: no such group or key{near(name, [*known, *groups(folders)])}; see `reer choices`"

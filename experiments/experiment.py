@@ -121,6 +121,9 @@ class Runtime:
     judgements: str | None = None
     """A folder of judgements that machines share; None: inside the store."""
     cluster: Cluster | None = None
+    gpu_slots: tuple[int | str, ...] = ()
+    """The GPUs of each arm that runs at a time on this machine, as CUDA_VISIBLE_DEVICES has them: 0, or '0,1' for two;
+    with hydra/launcher=joblib."""
 
     @property
     def store(self) -> Path:

@@ -19,7 +19,7 @@ AXES = {
     "replace",
     "baseline",
 }  # as whole choices: part of the run's name already
-OUTSIDE = {"runtime", "tracking", "estimate", "hydra", "budget", "pairwise"}
+OUTSIDE = {"runtime", "tracking", "estimate", "hydra", "budget", "pairwise", "design"}
 ARMS = (
     "experiment",
     "name",
@@ -43,7 +43,7 @@ def derived_name(name: str, overrides: Sequence[str]) -> str:
             return name
         if key.endswith(".data.folder"):
             continue  # the folder of a benchmark's files, not their content
-        if key not in AXES and key.split("@")[0].split(".")[0] not in OUTSIDE:
+        if key not in AXES and group_of(override) not in OUTSIDE:
             extras.append(f"{key}={Path(value).name}")
     slug = re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join([name, *sorted(extras)]))
     if len(slug) <= NAME_CHARACTERS:
@@ -54,7 +54,12 @@ def derived_name(name: str, overrides: Sequence[str]) -> str:
 
 def without(overrides: Sequence[str], *groups: str) -> list[str]:
     """The overrides that neither choose from these groups nor set a key in them."""
-    return [o for o in overrides if re.split(r"[@.=]", o.lstrip("+~"))[0] not in groups]
+    return [override for override in overrides if group_of(override) not in groups]
+
+
+def group_of(override: str) -> str:
+    """The group that an override chooses from, or sets a key in: `hydra` of `hydra/launcher=joblib`."""
+    return re.split(r"[@./=]", override.lstrip("+~"))[0]
 
 
 def refuse_keys(value: object, path: str = "") -> None:

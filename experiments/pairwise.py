@@ -51,7 +51,7 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
         JudgeSession(exp.judge, records, exp.runtime.device, exp.budget.usd) as session,
         Progress(title, 1) as progress,
     ):
-        progress.started(evaluation.generate.named(name))
+        progress.started()
         result, verdicts = judge_pairs(
             exp.pairwise,
             items,

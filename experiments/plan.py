@@ -20,6 +20,7 @@ from experiments.pipeline import pipeline
 from experiments.stages import evaluation, probes, synthesis, training
 from experiments.store.step import Step, StepName, Steps
 from experiments.store.store import Store
+from experiments.sweeps.designs import Arm
 from reer.errors import InputError
 from reer.models.http.client import Endpoint
 from reer.search.cost import CostAssumptions, search_cost
@@ -73,10 +74,11 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """One arm with all its stages."""
+    """One arm with all its stages, and the factors of the design that it lacks."""
 
     arm: str
     stages: tuple[StagePlan, ...]
+    lacks: tuple[str, ...] = ()
 
     @property
     def has_unknown_costs(self) -> bool:
@@ -108,6 +110,8 @@ class Plan:
     assumptions: tuple[CostAssumptions, ...]
     detectable: Mapping[str, Detectable]
     """By benchmark: what its items can show."""
+    factors: tuple[str, ...] = ()
+    """Those of the design."""
 
     @property
     def has_unknown_costs(self) -> bool:
@@ -130,12 +134,12 @@ class Plan:
         return total([arm.remaining() for arm in self.arms])
 
 
-def make_plan(experiments: Sequence[Experiment]) -> Plan:
-    """The plan of all jobs of a command."""
+def make_plan(experiments: Sequence[Experiment], design: Sequence[Arm] = (), factors: Sequence[str] = ()) -> Plan:
+    """The plan of all jobs of a command: where they are the arms of a design, `design` has one for each."""
     owners: dict[str, str] = {}
     arms: list[ArmPlan] = []
     labels = _labels(experiments)
-    for exp, label in zip(experiments, labels, strict=True):
+    for exp, label, arm in zip(experiments, labels, design or [Arm()] * len(experiments), strict=True):
         store, stages, steps = Store(root=exp.runtime.store, runtime=exp.runtime), [], pipeline(exp)
         costs = _costs(exp, store, steps)
         for name, step in steps.items():
@@ -151,9 +155,9 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
                     note=cost if isinstance(cost, str) else "",
                 )
             )
-        arms.append(ArmPlan(label, tuple(stages)))
+        arms.append(ArmPlan(label, tuple(stages), arm.lacks))
     detectable = {name: found for exp in experiments for name, found in _detectable(exp).items()}
-    return Plan(tuple(arms), tuple(dict.fromkeys(exp.estimate for exp in experiments)), detectable)
+    return Plan(tuple(arms), tuple(dict.fromkeys(exp.estimate for exp in experiments)), detectable, tuple(factors))
 
 
 def _detectable(exp: Experiment) -> dict[str, Detectable]:

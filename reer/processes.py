@@ -13,17 +13,23 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
+from typing import BinaryIO
 
-REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that ask a process to end in good order: from a user or a scheduler, a closed terminal, a preemption."""
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+_requests: list[signal.Signals] = []  # those received in the present context of `ended_by_requests`
 _LIBC = ctypes.CDLL(None)  # loaded before any fork
 _PR_SET_PDEATHSIG = 1
 
 
 class Terminated(KeyboardInterrupt):
-    """One of REQUESTS asked this process to end."""
+    """One of REQUESTS asked this process to end: `number`, where it is known."""
+
+    def __init__(self, text: str, number: signal.Signals | None = None) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 @contextmanager
@@ -51,11 +57,11 @@ def handling(signals: Iterable[signal.Signals], handler: Handler) -> Generator[N
 def ended_by_requests() -> Generator[None]:
     """In this context the first of REQUESTS interrupts as Ctrl-C does, so that whatever is open is closed; then
     Terminated is raised. Further requests change nothing: schedulers send several."""
-    received: list[signal.Signals] = []
+    _requests.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        if len(received) == 1:
+        _requests.append(signal.Signals(number))
+        if len(_requests) == 1:
             on_interrupt = signal.getsignal(signal.SIGINT)  # that of asyncio, while it runs, cancels in good order
             (on_interrupt if callable(on_interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
 
@@ -63,20 +69,26 @@ def ended_by_requests() -> Generator[None]:
         with handling(REQUESTS, interrupt):
             yield
     except KeyboardInterrupt as stop:
-        if received and not isinstance(stop, Terminated):
-            raise Terminated(f"ended by {received[0].name}") from stop
+        if _requests and not isinstance(stop, Terminated):
+            raise Terminated(f"ended by {_requests[0].name}", _requests[0]) from stop
         raise
 
 
-def run_child(command: Sequence[str]) -> int:
-    """Run a command to its end and return its exit code, as `subprocess` has it: -9 after SIGKILL.
+def asked_to_end() -> bool:
+    """Whether one of REQUESTS has asked this process to end, and not Ctrl-C."""
+    return bool(_requests)
+
+
+def run_child(command: Sequence[str], stdout: BinaryIO | None = None, stderr: BinaryIO | None = None) -> int:
+    """Run a command to its end and return its exit code, as `subprocess` has it: -9 after SIGKILL. Its output goes to
+    these files, or where that of this process goes.
 
     Ctrl-C and REQUESTS are passed on to the child, which is in a process group of its own so that it gets each of them
     once. When it has ended, KeyboardInterrupt or Terminated is raised. The child gets SIGTERM when this process is
     killed.
     """
     received: list[signal.Signals] = []
-    child = subprocess.Popen(command, process_group=0, preexec_fn=end_with_parent())
+    child = subprocess.Popen(command, process_group=0, preexec_fn=end_with_parent(), stdout=stdout, stderr=stderr)
 
     def pass_on(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number))
@@ -85,7 +97,8 @@ def run_child(command: Sequence[str]) -> int:
     with handling((signal.SIGINT, *REQUESTS), pass_on):
         code = child.wait()
     if received:
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else Terminated(f"ended by {received[0].name}")
+        number = received[0]
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(f"ended by {number.name}", number)
     return code
 
 

@@ -42,6 +42,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.lm_eval",
     "experiments.names",
     "experiments.choices",
+    "experiments.sweeps.designs",
     "experiments.experiment",
     "experiments.store",
     "experiments.workers",

@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from reer.processes import Terminated, ended_by_requests
 
 if TYPE_CHECKING:
-    from experiments.config import FrozenPlan
     from experiments.experiment import Experiment
     from experiments.store.runs import Result
 
@@ -70,15 +69,6 @@ ConfigDir = Annotated[
 ]
 Root = Annotated[Path, typer.Option("--root", help="The runtime.root of the runs.")]
 Scale = Annotated[str | None, typer.Option("--scale", help="Only runs at this scale.")]
-
-
-def composed(overrides: Sequence[str] | None, multirun: bool, config_dir: Path | None) -> list[FrozenPlan]:
-    """The plans of a command that runs nothing; revisions are those resolved by earlier runs."""
-    from experiments.config import compose_plans
-    from experiments.revisions import pinned
-
-    plans = compose_plans(list(overrides or ()), multirun, config_dir)
-    return [pinned(plan, Path(plan["runtime"]["root"])) for plan in plans]
 
 
 def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import ConfigDir, Multirun, Overrides, app, composed
+from experiments.commands.app import ConfigDir, Multirun, Overrides, app
 from reer.errors import InputError
 
 if TYPE_CHECKING:
-    from experiments.run import Outcome
+    from experiments.sweeps.jobs import Outcome
 
 
 @app.command()
@@ -36,6 +38,7 @@ def run(
       reer run sweep=ablations scale=smoke
       reer run -m experiment=full,short_trajectories seed=0,1
       reer run -m 'experiment=glob(no_*)' 'seed=range(0,3)'
+      reer run design=leave_one_out seed=0,1
     """
     from experiments import run as jobs
 
@@ -71,27 +74,36 @@ def _present(outcome: Outcome) -> int:
                 terminal.comparison(comparison)
         show.where(write_html(comparisons, outcome.root / report_name(outcome.results)))
     for job in outcome.unfinished:
-        show.error(f"{job.run_name} did not finish: {job.failure}")
+        show.error(f"{job.run_name} did not finish: {job.failure}" + (f"; log: {job.log}" if job.log else ""))
     if outcome.unfinished:
         show.line("Finished work is kept; rerun the same command to resume what did not finish")
     return outcome.code
 
 
 @app.command()
-def plan(overrides: Overrides = None, multirun: Multirun = False, config_dir: ConfigDir = None) -> None:
+def plan(
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    config_dir: ConfigDir = None,
+    stages: Annotated[bool, typer.Option("--stages", help="Also the stages of each arm of a sweep.")] = False,
+) -> None:
     """Show what a command would run and cost. Nothing runs.
 
-    For every arm and stage: cached, will run, or shared with another arm; calls,
-    tokens, device-hours and money, in total and for what is left to do.
+    The arms of a design, then what the store lacks: calls, tokens, device-hours
+    and money, of each arm alone and of what it adds to the others.
 
     \b
       reer plan sweep=ablations scale=paper
+      reer plan design=factorial seed=0,1,2
     """
-    from experiments.config import experiment_from
+    from experiments.config import compose_jobs, experiment_from
     from experiments.plan import make_plan
     from experiments.report.plan_tables import show_plan
+    from experiments.revisions import pinned
 
-    show_plan(make_plan([experiment_from(plan) for plan in composed(overrides, multirun, config_dir)]))
+    jobs = compose_jobs(list(overrides or ()), multirun, config_dir)
+    plans = [pinned(plan, Path(plan["runtime"]["root"])) for plan in jobs.plans]
+    show_plan(make_plan([experiment_from(plan) for plan in plans], jobs.arms, jobs.design.factors), stages)
 
 
 @app.command(name="import-thinking")
@@ -108,9 +120,9 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
     from experiments.config import compose_one, experiment_from
     from experiments.pipeline import synthetic_rows
     from experiments.report import console as show
-    from experiments.run import pin
     from experiments.stages.synthesis import source_thinking
     from experiments.store.store import Store
+    from experiments.sweeps.checks import pin
 
     given = ["thinking=from_source", *(overrides or ())]
     exp = experiment_from(pin(compose_one(given, config_dir)))
@@ -141,10 +153,17 @@ def pairwise(
 
 
 @app.command(hidden=True)
-def job(plan_file: Annotated[Path, typer.Argument(help="A frozen plan.")]) -> None:
-    """Run one frozen plan: the process of one job of a sweep."""
+def job(
+    file: Annotated[Path, typer.Argument(help="A frozen job of a sweep.")],
+    gpus: Annotated[str | None, typer.Option(help="The GPUs it may use, as CUDA_VISIBLE_DEVICES has them.")] = None,
+) -> None:
+    """Run one job of a sweep from its frozen plan: the body of its process."""
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     from experiments import run as jobs
-    from experiments.report.summary import summary
-    from experiments.store.runs import read_plan
+    from experiments.report import console as show
+    from experiments.sweeps.jobs import read_job
 
-    summary(jobs.execute(read_plan(plan_file)))
+    began, frozen = time.monotonic(), read_job(file)
+    result = jobs.execute(frozen.plan, frozen.steps)
+    show.line(f"{result.run_name}: done in {time.monotonic() - began:.0f} s")

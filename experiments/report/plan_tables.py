@@ -1,33 +1,65 @@
-"""`reer plan` in the terminal: arms by stages, then what each stage costs."""
+"""`reer plan` in the terminal: the design, what there is to do, and what it costs in total and at the margin."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from textwrap import wrap
 
-from experiments.plan import Plan, StageCost, StagePlan
+from experiments.plan import ArmPlan, Plan, StageCost, StagePlan, total
 from experiments.report import console as show
 
 ARMS_IN_A_TABLE = 3  # fit 80 columns
 STATUS = {"cached": "cached", "started": "resume", "to run": "will run"}
+COSTS = ("calls", "tokens", "device-h", "USD")
+NOTHING = StageCost()
 
 
-def show_plan(plan: Plan) -> None:
-    """Tables of an 80-column terminal: status of every stage in every arm, costs by arm and stage, totals."""
-    _statuses(plan)
-    _costs(plan)
-    _totals(plan)
-    for note in dict.fromkeys(f"{stage.name}: {stage.note}" for arm in plan.arms for stage in arm.stages if stage.note):
-        show.line(f"no estimate for {note}; sums marked ≥ leave it out")
-    for name, (items, effect) in plan.detectable.items():
-        show.line(
-            f"{name}: {items} items show a difference between two arms from {effect:.2f} standard deviations of the "
-            "paired differences on (80 % power)"
-        )
-    for assumed in plan.assumptions:
-        show.line("assumptions, changed on the command line:")
-        for item in fields(assumed):
-            show.line(f"  estimate.{item.name}={getattr(assumed, item.name):g}")
+def show_plan(plan: Plan, every_stage: bool = False) -> None:
+    """Tables of an 80-column terminal. `every_stage` adds the stages of each arm where there are several."""
+    if plan.factors:
+        _design(plan)
+    if len(plan.arms) == 1:
+        _arm(plan.arms[0])
+    else:
+        _totals(plan)
+        _stages(plan)
+    if len(plan.arms) > 1 and every_stage:
+        _statuses(plan)
+        for arm in plan.arms:
+            _arm(arm)
+    _notes(plan)
+
+
+def _design(plan: Plan) -> None:
+    """Arms by factors; an arm that is made of the same steps as one above it names that one."""
+    first: dict[tuple[str, ...], str] = {}
+    rows: list[Sequence[str]] = []
+    for arm in plan.arms:
+        same = first.setdefault(tuple(stage.fingerprint for stage in arm.stages), arm.arm)
+        marks = ["–" if factor in arm.lacks else "+" for factor in plan.factors]
+        rows.append((arm.arm, *marks, "" if same == arm.arm else show.folded(same, show.NAME_WIDTH)))
+    show.table("design", ("arm", *plan.factors, "same as" if any(row[-1] for row in rows) else ""), rows)
+    show.line("+ with the factor, – without it; the first arm is the baseline of the others")
+
+
+def _stages(plan: Plan) -> None:
+    """The stages that have a price: their different results over all arms, and what those that are missing cost."""
+    distinct = list(plan.distinct().values())
+    rows: list[Sequence[str]] = []
+    for name in dict.fromkeys(stage.name for stage in distinct if stage.cost or stage.note):
+        here = [stage for stage in distinct if stage.name == name]
+        missing = [stage for stage in here if stage.status != "cached"]
+        cost = total([stage.cost for stage in missing if stage.cost])
+        calls, _, hours, usd = _numbers(cost, any(stage.note for stage in missing))
+        rows.append((name, str(len(here)), str(len(missing)), calls, hours, usd))
+    show.table("remaining cost by stage", ("stage", "results", "to run", "calls", "device-h", "USD"), rows)
+    cached = sum(stage.status == "cached" for stage in distinct)
+    executions = sum(len(arm.stages) for arm in plan.arms)
+    show.line(
+        f"{executions} stages, {len(distinct)} of them distinct: {cached} in the store, "
+        f"{len(distinct) - cached} to compute"
+    )
 
 
 def _statuses(plan: Plan) -> None:
@@ -36,13 +68,7 @@ def _statuses(plan: Plan) -> None:
         arms = plan.arms[start : start + ARMS_IN_A_TABLE]
         by_arm = [{stage.name: _status(stage) for stage in arm.stages} for arm in arms]
         rows = [(name, *(stages.get(name, "–") for stages in by_arm)) for name in names]
-        show.table("stages", ("stage", *(arm.arm for arm in arms)), rows)
-    stages = plan.distinct().values()
-    cached = sum(stage.status == "cached" for stage in stages)
-    executions = sum(len(arm.stages) for arm in plan.arms)
-    show.line(
-        f"{executions} stages, {len(stages)} of them distinct: {cached} in the store, {len(stages) - cached} to compute"
-    )
+        show.table("stages by arm", ("stage", *(arm.arm for arm in arms)), rows)
 
 
 def _status(stage: StagePlan) -> str:
@@ -51,34 +77,59 @@ def _status(stage: StagePlan) -> str:
     return STATUS[stage.status]
 
 
-def _costs(plan: Plan) -> None:
-    for arm in plan.arms:
-        rows = [(stage.name, _status(stage), *_numbers(stage.cost)) for stage in arm.stages if stage.cost]
-        least = arm.has_unknown_costs
-        rows += [
-            ("this arm, empty store", "", *_numbers(arm.from_scratch(), least)),
-            ("this arm, remaining", "", *_numbers(arm.remaining(), least)),
-        ]
-        show.table(f"{arm.arm}: cost", ("stage", "status", "calls", "tokens", "device-h", "USD"), rows)
+def _arm(arm: ArmPlan) -> None:
+    """The stages of one arm, with the cost of those that have an estimate."""
+    rows = [
+        (stage.name, _status(stage), *(_numbers(stage.cost) if stage.cost else ("≥" if stage.note else "", "", "", "")))
+        for stage in arm.stages
+    ]
+    least = arm.has_unknown_costs
+    rows += [
+        ("in total, empty store", "", *_numbers(arm.from_scratch(), least)),
+        ("remaining", "", *_numbers(arm.remaining(), least)),
+    ]
+    show.table(arm.arm, ("stage", "status", *COSTS), rows)
 
 
 def _totals(plan: Plan) -> None:
-    if len(plan.arms) == 1:
-        return
-    rows: list[Sequence[str]] = [(arm.arm, *_numbers(arm.remaining(), arm.has_unknown_costs)) for arm in plan.arms]
-    least = plan.has_unknown_costs
-    rows += [
-        ("all arms, remaining", *_numbers(plan.remaining(), least)),
-        ("all arms, empty store", *_numbers(plan.total(), least)),
-    ]
-    show.table("remaining cost by arm", ("arm", "calls", "tokens", "device-h", "USD"), rows)
+    """What each arm costs alone, and what it adds to the store and to the arms above it."""
+    alone: list[Sequence[str]] = []
+    added: list[Sequence[str]] = []
+    for arm in plan.arms:
+        least, own = arm.has_unknown_costs, sum(stage.is_own_work for stage in arm.stages)
+        alone.append((arm.arm, *_numbers(arm.from_scratch(), least)))
+        added.append((arm.arm, str(own), *_numbers(arm.remaining(), least)))
+    least, own = plan.has_unknown_costs, sum(stage.is_own_work for arm in plan.arms for stage in arm.stages)
+    alone.append(("all arms, sharing", *_numbers(plan.total(), least)))
+    added.append(("all arms, remaining", str(own), *_numbers(plan.remaining(), least)))
+    show.table("total cost: each arm alone, with an empty store", ("arm", *COSTS), alone)
+    show.table("marginal cost: what each arm adds to those above it", ("arm", "to run", *COSTS), added)
+
+
+def _notes(plan: Plan) -> None:
+    for note in dict.fromkeys(f"{stage.name}: {stage.note}" for arm in plan.arms for stage in arm.stages if stage.note):
+        _paragraph(f"no estimate for {note}; sums marked ≥ leave it out")
+    for name, (items, effect) in plan.detectable.items():
+        _paragraph(
+            f"{name}: {items} items show a difference between two arms from {effect:.2f} standard deviations of the "
+            "paired differences on (80 % power)"
+        )
+    for assumed in plan.assumptions:
+        values = ", ".join(f"{item.name}={getattr(assumed, item.name):g}" for item in fields(assumed))
+        _paragraph(f"assumptions (change one with estimate.NAME=VALUE): {values}")
+
+
+def _paragraph(text: str) -> None:
+    for line in wrap(text, show.console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False):
+        show.line(line)
 
 
 def _numbers(cost: StageCost, at_least: bool = False) -> tuple[str, str, str, str]:
     """Calls, tokens, device-hours and USD; `at_least` marks a sum that leaves out a stage without an estimate."""
+    if cost == NOTHING:
+        return ("≥ 0" if at_least else "", "", "", "")
     mark = "≥ " if at_least else ""
-    numbers = (f"{cost.calls:,}", _millions(cost.tokens), f"{cost.device_hours:.3g}", f"{cost.usd:.3g}")
-    return (mark + numbers[0], mark + numbers[1], mark + numbers[2], mark + numbers[3])
+    return (f"{mark}{cost.calls:,}", _millions(cost.tokens), f"{cost.device_hours:.3g}", f"{mark}{cost.usd:.3g}")
 
 
 def _millions(tokens: int) -> str:

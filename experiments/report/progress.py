@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from textwrap import wrap
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -10,12 +11,17 @@ from rich.progress import Progress as Bars
 from experiments.report.console import console, escape
 from experiments.store.step import Artifact, StepName
 
+TIME_WIDTH = 9  # characters of the time a stage took
+NAME_WIDTH = 19  # characters of the name of a stage
+SECONDS_BETWEEN_LINES = 15.0  # of the progress of a stage, where there is no terminal
+
 
 class Progress:
-    """One line per stage as it ends; while a stage runs, a bar with rate and remaining time (on a terminal)."""
+    """One line per stage as it ends, and one for all that are found in the store; while a stage runs, a bar with rate
+    and remaining time (on a terminal)."""
 
     def __init__(self, run_name: str, stages: int) -> None:
-        self.run_name, self.stages, self.done, self.began = run_name, stages, 0, 0.0
+        self.run_name, self.stages, self.began = run_name, stages, 0.0
         columns = (
             TextColumn("   {task.description}"),
             BarColumn(),
@@ -26,6 +32,7 @@ class Progress:
         self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task: TaskID | None = None
         self.last_line = 0.0
+        self.found: list[str] = []  # stages in the store, since the last line
 
     def __enter__(self) -> Progress:
         console.print(f"[bold]{escape(self.run_name)}[/]  {self.stages} stages")
@@ -33,12 +40,12 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._show_found()
         self.bars.stop()
 
-    def started(self, name: StepName) -> None:
+    def started(self) -> None:
+        self._show_found()
         self.began = self.last_line = time.monotonic()
-        if not console.is_terminal:
-            console.print(f"  …       {escape(str(name))}")
 
     def advance(self, what: str, done: int, total: int) -> None:
         """Show that the running stage has done `done` of `total`."""
@@ -47,15 +54,30 @@ class Progress:
         if self.task is None:
             self.task = self.bars.add_task(escape(what), total=total, rate=rate)
         self.bars.update(self.task, description=escape(what), completed=done, total=total, rate=rate)
-        if not console.is_terminal and time.monotonic() - self.last_line > 15:
+        if not console.is_terminal and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
             left = (total - done) * seconds / max(done, 1)
-            console.print(f"          {escape(what)} {done}/{total}, {rate}, about {left:.0f} s left")
+            self._line("", f"{what} {done}/{total}, {rate}, about {left:.0f} s left")
 
     def ended(self, name: StepName, artifact: Artifact, cached: bool) -> None:
-        self.done += 1
         if self.task is not None:
             self.bars.remove_task(self.task)
             self.task = None
-        took = "cached " if cached else f"{time.monotonic() - self.began:5.1f} s"
-        console.print(f"  {took} {escape(str(name)):<18} {escape(artifact.metrics.headline())}", soft_wrap=True)
+        if cached:
+            self.found.append(str(name))
+        else:
+            took = f"{time.monotonic() - self.began:.1f} s"
+            self._line(took, f"{name!s:<{NAME_WIDTH}} {artifact.metrics.headline()}")
+
+    def _show_found(self) -> None:
+        """All stages that were in the store since the last line, as a paragraph."""
+        if self.found:
+            first, *others = wrap(", ".join(self.found), console.width - TIME_WIDTH - 1, break_on_hyphens=False)
+            self._line("cached", first)
+            for line in others:
+                self._line("", line)
+            self.found = []
+
+    def _line(self, took: str, text: str) -> None:
+        """A line of the terminal's width; what does not fit is in the summary and the record."""
+        console.print(f"{took:>{TIME_WIDTH}} {escape(text)}", no_wrap=True, overflow="ellipsis")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import app, main
+from experiments.config import compose_plans
 from tests.conftest import REPOSITORY
 
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden]
@@ -70,6 +71,54 @@ def test_an_interval_is_refused_with_what_to_write_instead(capfd: pytest.Capture
     assert "want choice(...), range(start,stop,step)" in text
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=range(0,3,0)", "must not be zero"),
+        ("seed=choice()", "empty choice is not legal"),
+        ("seed=tag(a,interval(0,1))", "an interval has no list of values"),
+        ("experiment=sort(glob(no_*))", "Glob is incompatible"),
+        ("seed=glob(*)", "the sweep has no job"),
+        ("seed=range(0,1000000)", "1000000 jobs for each arm; want at most 1000"),
+        ("seed=foo(1)", "Unknown function 'foo'"),
+        ("~seed", "seed: every experiment needs it; leave out ~seed"),
+        ("hydra/launcher=joblib,basic", "want one value; Hydra's settings hold for all jobs"),
+        ("hydra/launcher=joblb", "want one of basic, joblib, .* did you mean joblib"),
+        ("hydra.launcher.n_jobs=2", "BasicLauncher has no such setting"),
+        ("hydra.sweeper.params={seed:'0,1'}", "want values separated by commas and -m"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_in_a_sentence(
+    override: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(message, printed(capfd, "plan", "-m", "scale=smoke", override, code=2))
+
+
+@pytest.mark.parametrize(
+    ("override", "values"),
+    [
+        ("seed=range(3)", [0, 1, 2]),
+        ("seed=choice(2,1)", [2, 1]),
+        ("seed=sort(2,0,reverse=true)", [2, 0]),
+        ("seed=1,1", [1]),
+    ],
+)
+def test_other_forms_of_values_are_sweeps_of_different_jobs(override: str, values: list[int]) -> None:
+    assert [plan["seed"] for plan in compose_plans(["scale=smoke", override], multirun=True)] == values
+
+
+def test_a_glob_of_a_group_matches_choices_and_no_schemas() -> None:
+    names = [plan["name"] for plan in compose_plans(["scale=smoke", "reflection=glob(*)"], multirun=True)]
+    assert names == ["full+reflection=inject", "full+reflection=never", "full+reflection=strip"]
+
+
+def test_a_launcher_that_would_do_nothing_is_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = ("run", "scale=smoke", f"runtime.root={tmp_path / 'out'}")
+    assert "no effect on one run; add -m" in printed(capfd, *line, "hydra/launcher=joblib", code=2)
+    assert "there is no Slurm" in printed(capfd, *line, "-m", "hydra/launcher=submitit_slurm", code=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_globs_and_ranges_are_sweeps(capfd: pytest.CaptureFixture[str]) -> None:
     text = printed(capfd, "run", "-m", "scale=smoke", "experiment=glob(no_lit*)", "seed=range(0,2)", "--cfg", "job")
     assert text.count("# no_literature_arts ") == 2
@@ -102,7 +151,7 @@ def test_hydra_flags_are_served_or_refused(capfd: pytest.CaptureFixture[str], tm
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_a_multirun_is_asked_for_anywhere_on_the_line(place: int, capfd: pytest.CaptureFixture[str]) -> None:
     line = ["plan", "scale=smoke", "experiment=full,no_literature_arts"]
-    assert "remaining cost by arm" in printed(capfd, *line[:place], "-m", *line[place:])
+    assert "marginal cost" in printed(capfd, *line[:place], "-m", *line[place:])
 
 
 def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureFixture[str]) -> None:
@@ -117,9 +166,11 @@ def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureF
 
 
 def test_plan_shows_shared_stages_and_costs(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    text = printed(capfd, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", f"runtime.root={tmp_path}")
+    line = ("plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", f"runtime.root={tmp_path}")
+    text = printed(capfd, *line, "--stages")
     assert "with full" in text
-    assert "remaining cost by arm" in text
+    assert "marginal cost" in text
+    assert "with full" not in printed(capfd, *line), "only where it is asked for"
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 

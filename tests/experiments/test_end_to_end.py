@@ -251,7 +251,9 @@ def test_rerun_by_name_uses_the_frozen_plan(sweep: Path) -> None:
 def test_plan_shows_what_is_cached_and_what_arms_share(sweep: Path) -> None:
     cached = reer(sweep, "plan", "sweep=ablations", "scale=smoke")
     assert "0 to compute" in cached.out.replace("\n", " ")
-    other = reer(sweep, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", "generator.seed=5")
+    other = reer(
+        sweep, "plan", "-m", "scale=smoke", "experiment=full,no_literature_arts", "generator.seed=5", "--stages"
+    )
     assert "with full" in other.out
 
 

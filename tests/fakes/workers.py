@@ -7,6 +7,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 WITH_SWEEP = (
     "tests/experiments/history/",
     "tests/experiments/report/page/test_page.py",
+    "tests/experiments/sweeps/test_launchers.py",
     "tests/experiments/test_end_to_end.py",
     "tests/test_readmes.py",
 )
