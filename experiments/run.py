@@ -13,7 +13,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -29,8 +29,8 @@ from experiments.report.measures import confounds
 from experiments.report.progress import Progress
 from experiments.report.summary import summary
 from experiments.revisions import commit_on_hub, pinned
-from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, write_failure
-from experiments.store.fingerprint import Json, encode, fingerprint
+from experiments.store.failures import Attempt, Failure, forget_failure, read_failure, reason_of, write_failure
+from experiments.store.fingerprint import Json
 from experiments.store.runs import (
     Result,
     beside_baseline,
@@ -44,10 +44,10 @@ from experiments.store.runs import (
 from experiments.store.step import Artifact, Step, StepName, Steps
 from experiments.store.store import Monitor, Store
 from experiments.tracking.tracker import NullTracker, Tracker
-from experiments.tracking.wandb_run import flat, open_tracking
+from experiments.tracking.wandb_run import is_mirrored, open_tracking
 from reer.errors import InputError
 from reer.files import write_json
-from reer.processes import handling, run_child
+from reer.processes import Terminated, handling, run_child
 
 DONE, FAILED, WRONG_INPUT, INCOMPLETE = 0, 1, 2, 3  # exit codes of a job, and of a command
 
@@ -81,8 +81,6 @@ class Outcome:
 
 def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Outcome:
     """Compose and check every job, freeze the plans, then run them. Raises InputError before any work."""
-    if multirun and not any(override.startswith("tracking.group=") for override in overrides):
-        overrides = [*overrides, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
     jobs = compose_jobs(overrides, multirun, config_dir)
     plans = [pin(plan) for plan in jobs.plans]
     check_all(plans)
@@ -142,14 +140,19 @@ def execute(plan: Mapping[str, Json]) -> Result:
         done = read_result(exp.folder)
         write_lock(exp, steps, plan)
         complete = all(Store(root=exp.runtime.store, runtime=exp.runtime).find(step) for step in steps.values())
-        tracked = done.tracked if done and complete and is_current(done, steps) else None
+        tracked = done.tracked if done and complete and is_current(done, steps) and is_mirrored(exp) else None
         tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
         exit_code = FAILED
         try:
             artifacts = _build(exp, steps, tracker, attempt)
             result = write_result(exp, artifacts, tracked or tracker.where or _tracked_meanwhile(exp, steps), confounds)
-            tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
+            tracker.result(result)
             exit_code = DONE
+        except BaseException as error:
+            tracker.failed(Failure(attempt.stage, reason_of(error)))
+            if isinstance(error, Terminated):
+                tracker.preempting()
+            raise
         finally:
             with handling([signal.SIGINT], signal.SIG_DFL):  # a second Ctrl-C does not wait for W&B
                 tracker.finish(exit_code)
@@ -174,7 +177,10 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
             progress.ended(names[step.fingerprint], artifact, cached)
             tracker.stage(names[step.fingerprint], artifact)
 
-        monitor = Monitor(progress=progress.advance, curve=tracker.curve, started=started, ended=ended)
+        def curve(_: str, row: Mapping[str, float]) -> None:
+            tracker.curve(attempt.stage, row)
+
+        monitor = Monitor(progress=progress.advance, curve=curve, started=started, ended=ended)
         store = Store(
             root=exp.runtime.store,
             runtime=exp.runtime,
@@ -199,8 +205,7 @@ def _has_nothing_to_do(plan: FrozenPlan) -> bool:
     result = readable_result(exp.folder)
     if result is None or not is_current(result, pipeline(exp)) or result.why_stale():
         return False
-    mirrored = result.tracked is not None or exp.tracking.mode == "silent"
-    if not mirrored or result.confounds != beside_baseline(exp, result, confounds):
+    if not is_mirrored(exp) or result.confounds != beside_baseline(exp, result, confounds):
         return False
     show.line(f"{exp.run_name}: finished, nothing to do")
     return True
