@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -140,6 +141,9 @@ class Service:
             "useArtifact(": self._use_artifact,
             "upsertView(": self._upsert_view,
             "allViews": self._views,
+            "view(id": self._view,
+            "models(": self._projects,
+            "internalId": self._internal_id,
             "entity(": self._entity,
         }.items():
             if part in query:
@@ -250,14 +254,27 @@ class Service:
 
     def _upsert_view(self, query: str, variables: Mapping[str, Any]) -> Reply:
         sent = dict(variables.get("input") or variables)
-        number = sent.get("id") or f"view{len(self.views) + 1}"
-        self.views[number] = {**self.views.get(number, {}), **sent, "id": number}
-        name = sent.get("name") or number
-        return {"upsertView": {"view": {**self.views[number], "id": number, "name": name}, "inserted": True}}
+        number = sent.get("id") or f"Vmlldzo{len(self.views) + 1}"
+        project = {"id": PROJECT_ID, "name": sent.get("projectName"), "entityName": sent.get("entityName")}
+        known = self.views.get(number, {"name": number, "updatedAt": "2026-01-01T00:00:00"})
+        self.views[number] = {**known, **sent, "id": number, "project": project}
+        return {"upsertView": {"view": self.views[number], "inserted": number not in self.views}}
+
+    def _view(self, query: str, variables: Mapping[str, Any]) -> Reply:
+        return {"view": self.views.get(variables.get("reportId", ""))}
+
+    def _projects(self, query: str, variables: Mapping[str, Any]) -> Reply:
+        names = dict.fromkeys(run.project for run in self.runs.values())
+        common = {"id": PROJECT_ID, "entityName": "local", "createdAt": "2026-01-01", "isBenchmark": False}
+        edges = [{"node": {**common, "name": name}, "cursor": "c"} for name in names]
+        return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
 
     def _views(self, query: str, variables: Mapping[str, Any]) -> Reply:
         edges = [{"node": view} for view in self.views.values() if view.get("name") == variables.get("viewName")]
         return {"project": {"allViews": {"edges": edges}}}
+
+    def _internal_id(self, query: str, variables: Mapping[str, Any]) -> Reply:
+        return {"project": {"id": PROJECT_ID, "internalId": "1"}}
 
     def _entity(self, query: str, variables: Mapping[str, Any]) -> Reply:
         return {} if "viewer" in query else {"entity": {"id": "RW50", "organization": None}}
@@ -310,7 +327,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up when their process ends."""
+        """Clients hang up when their process ends; anything else is a mistake of this stand-in."""
+        if not isinstance(sys.exception(), ConnectionError):
+            traceback.print_exc()
 
 
 def server(folder: Path, port: int = 0) -> tuple[Server, Service]:
