@@ -1,8 +1,8 @@
 """A stand-in for the W&B server, to which the real client connects: `python -m tests.fakes.wandb_server FOLDER` prints
 its address and the variables that a client needs, and keeps what it receives as JSON files in FOLDER.
 
-`runs/<id>.json`: config, summary, history, tags, group, name, state and exit code. `artifacts.json`, `views.json`:
-what was logged and saved. `files/`: uploaded files.
+`runs/<project>-<id>.json`: config, summary, history, tags, group, name and exit code. `artifacts.json`, `views.json`: what
+was logged and saved. `files/`: uploaded files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StoredRun:
 
     @property
     def storage_id(self) -> str:
-        return base64.b64encode(f"Run:v1:{self.id}".encode()).decode()
+        return base64.b64encode(f"Run:v1:{self.id}:{self.project}".encode()).decode()
 
     def history(self) -> list[dict[str, Any]]:
         lines = self.lines.get("wandb-history.jsonl", {})
@@ -89,25 +89,29 @@ class Service:
     def __init__(self, folder: Path, delay: float = 0.0) -> None:
         self.folder, self.delay = folder, delay
         self.url = ""
-        self.runs: dict[str, StoredRun] = {}
+        self.stored: dict[tuple[str, str], StoredRun] = {}
         self.artifacts: list[dict[str, Any]] = []
         self.used: list[dict[str, Any]] = []
         self.views: dict[str, dict[str, Any]] = {}
         self.operations: list[str] = []
         self.lock = threading.RLock()
 
-    def run(self, run_id: str) -> StoredRun:
-        return self.runs.setdefault(run_id, StoredRun(run_id))
+    @property
+    def runs(self) -> list[StoredRun]:
+        return list(self.stored.values())
 
-    def known(self, name: str | None) -> StoredRun | None:
-        return self.runs.get(name or "")
+    def run(self, project: str, run_id: str) -> StoredRun:
+        return self.stored.setdefault((project, run_id), StoredRun(run_id, project))
+
+    def known(self, variables: Mapping[str, Any]) -> StoredRun | None:
+        return self.stored.get((variables.get("project") or variables.get("model") or "", variables.get("name") or ""))
 
     def write(self) -> None:
         """Everything as files."""
         folder = self.folder / "runs"
         folder.mkdir(parents=True, exist_ok=True)
-        for run in self.runs.values():
-            (folder / f"{run.id}.json").write_text(json.dumps(run.shown(), indent=1))
+        for run in self.runs:
+            (folder / f"{run.project}-{run.id}.json").write_text(json.dumps(run.shown(), indent=1))
         for name in ("artifacts", "used", "views", "operations"):
             (self.folder / f"{name}.json").write_text(json.dumps(getattr(self, name), indent=1))
 
@@ -116,8 +120,9 @@ class Service:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 
-    def file_stream(self, run_id: str, body: Mapping[str, Any]) -> Reply:
-        run = self.run(run_id)
+    def file_stream(self, path: str, body: Mapping[str, Any]) -> Reply:
+        *_, project, run_id, _ = path.split("/")
+        run = self.run(project, run_id)
         for name, content in (body.get("files") or {}).items():
             run.stream(name, content)
         if body.get("complete"):
@@ -158,12 +163,12 @@ class Service:
         return {"data": data}
 
     def _upsert_bucket(self, query: str, variables: Mapping[str, Any]) -> Reply:
-        name = variables.get("name")
+        project, name = variables.get("project") or "", variables.get("name")
         if not name:
-            name = base64.b64decode(variables["id"]).decode().rpartition(":")[2]
-        run, inserted = self.run(name), name not in self.runs
-        if variables.get("name"):
-            inserted, run.starts = run.starts == 0, run.starts + 1
+            *_, name, project = base64.b64decode(variables["id"]).decode().split(":")
+        run = self.run(project, name)
+        inserted = run.starts == 0
+        run.starts += variables.get("name") is not None
         run.take(variables)
         bucket = {**self._fields(run), "sweepName": None, "project": self._project(variables)}
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
@@ -201,14 +206,14 @@ class Service:
 
     def _stored_run(self, query: str, variables: Mapping[str, Any]) -> Reply:
         """The public API's view of a run, its history among it."""
-        run = self.known(variables.get("name"))
+        run = self.known(variables)
         if run is None:
             return {"project": {"run": None}}
         history = [json.dumps(row) for row in run.history()]
         return {"project": {**self._project(variables), "run": {**self._fields(run), "history": history, "events": []}}}
 
     def _resume_status(self, query: str, variables: Mapping[str, Any]) -> Reply:
-        run = self.known(variables.get("name"))
+        run = self.known(variables)
         if run is None or not run.starts:
             return {"model": {"id": "m", "name": "p", "bucket": None}}
         events = run.lines.get("wandb-events.jsonl", {})
@@ -264,8 +269,14 @@ class Service:
         return {"view": self.views.get(variables.get("reportId", ""))}
 
     def _projects(self, query: str, variables: Mapping[str, Any]) -> Reply:
-        names = dict.fromkeys(run.project for run in self.runs.values())
-        common = {"id": PROJECT_ID, "entityName": "local", "createdAt": "2026-01-01", "isBenchmark": False}
+        names = dict.fromkeys(run.project for run in self.runs)
+        common = {
+            "id": PROJECT_ID,
+            "entityName": "local",
+            "createdAt": "2026-01-01",
+            "isBenchmark": False,
+            "user": None,
+        }
         edges = [{"node": {**common, "name": name}, "cursor": "c"} for name in names]
         return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
 
@@ -306,7 +317,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.path.startswith("/graphql"):
                 self._send(self.service.graphql(body.get("query", ""), body.get("variables") or {}))
             elif "file_stream" in self.path:
-                self._send(self.service.file_stream(self.path.split("/")[-2], body))
+                self._send(self.service.file_stream(self.path, body))
             else:
                 self._send({})
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-WITH_SWEEP = ("tests/experiments/test_end_to_end.py", "tests/test_readmes.py")
+WITH_SWEEP = (
+    "tests/experiments/test_end_to_end.py",
+    "tests/experiments/tracking/test_online.py",
+    "tests/test_readmes.py",
+)
 
 
 def needs_sweep(nodeid: str) -> bool:
