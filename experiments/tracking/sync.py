@@ -20,7 +20,7 @@ from experiments.tracking.tracker import TrackingFailed
 from reer.errors import Incomplete, InputError
 
 SYNC_SECONDS = 3600
-OFFLINE_VARIABLES = ("WANDB_MODE", "WANDB_DISABLED", "WANDB_RUN_ID", "WANDB_SERVICE")
+NOT_FOR_SYNC = ("WANDB_MODE", "WANDB_DISABLED", "WANDB_RUN_ID", "WANDB_SERVICE", "WANDB_SILENT")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _sync_run(root: Path, folder: Path, name: str) -> Iterator[Arrival]:
 def _sync_folder(root: Path, directory: Path, name: str, mirror: Mirror) -> tuple[Arrival, Mirror]:
     if not directory.is_dir():
         raise TrackingFailed(f"{directory}: is missing; rerun the run with tracking.mode=online to send its record")
-    variables = {key: value for key, value in os.environ.items() if key not in OFFLINE_VARIABLES}
+    variables = {key: value for key, value in os.environ.items() if key not in NOT_FOR_SYNC}
     variables["WANDB_DIR"] = str(root.resolve())
     command = [sys.executable, "-m", "wandb", "sync", "--project", mirror.project, str(directory)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SYNC_SECONDS)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +105,8 @@ class WandbRun:
             self.run.tags = tuple(dict.fromkeys((*(t for t in self.run.tags or () if t != CANCEL), *self.to.tags)))
             if "failure" in dict(self.run.summary):
                 del self.run.summary["failure"]
-            self.run.save(str(self.exp.folder / "plan.json"), base_path=str(self.exp.folder), policy="now")
+            kept = shutil.copy(self.exp.folder / "plan.json", self.run.dir)
+            self.run.save(kept, base_path=self.run.dir, policy="now")
         if self.online:
             for old in self.ledger.mirrors:
                 if old.superseded and old.online:
@@ -231,6 +234,7 @@ def _started(exp: Experiment, to: Destination, mirror: Mirror) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     for name in OF_OTHER_RUNS:
         os.environ.pop(name, None)
+    os.environ.setdefault("WANDB_SILENT", "true")  # what it says while it starts is not about the run
     with wandb_calls():
         import wandb
         from wandb.sdk.lib.import_hooks import unregister_all_post_import_hooks
@@ -312,7 +316,16 @@ def _opened(exp: Experiment, plan: Mapping[str, Json], steps: Steps, to: Destina
             raise
         log.warning("W&B could not start online (%s), so this run is tracked offline; `reer sync` sends it", error)
         remember_unreachable(root)
+        _forget_failed_start()
     return _begun(exp, plan, steps, replace(to, mode="offline"), lock)
+
+
+def _forget_failed_start() -> None:
+    """End W&B's process, which still holds the id of the run that did not start."""
+    with suppress(TrackingFailed), wandb_calls():
+        import wandb
+
+        wandb.teardown()
 
 
 def _begun(exp: Experiment, plan: Mapping[str, Json], steps: Steps, to: Destination, lock: FileLock) -> WandbRun:

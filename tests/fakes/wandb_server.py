@@ -1,8 +1,8 @@
 """A stand-in for the W&B server, to which the real client connects: `python -m tests.fakes.wandb_server FOLDER` prints
 its address and the variables that a client needs, and keeps what it receives as JSON files in FOLDER.
 
-`runs/<project>-<id>.json`: config, summary, history, tags, group, name and exit code. `artifacts.json`, `views.json`: what
-was logged and saved. `files/`: uploaded files.
+`runs/<project>-<id>.json` has the config, summary, history, tags, group, name and exit code of a run; `artifacts.json`
+and `views.json` what was logged and saved; `files/` what was uploaded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StoredRun:
 
     @property
     def storage_id(self) -> str:
-        return base64.b64encode(f"Run:v1:{self.id}:{self.project}".encode()).decode()
+        return base64.b64encode(f"Run:v1:{self.id}:{self.project}:local".encode()).decode()
 
     def history(self) -> list[dict[str, Any]]:
         lines = self.lines.get("wandb-history.jsonl", {})
@@ -165,7 +165,7 @@ class Service:
     def _upsert_bucket(self, query: str, variables: Mapping[str, Any]) -> Reply:
         project, name = variables.get("project") or "", variables.get("name")
         if not name:
-            *_, name, project = base64.b64decode(variables["id"]).decode().split(":")
+            _, _, name, project, _ = base64.b64decode(variables["id"]).decode().split(":")
         run = self.run(project, name)
         inserted = run.starts == 0
         run.starts += variables.get("name") is not None
