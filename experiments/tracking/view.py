@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import BarPlot, Report
     from wandb_workspaces.workspaces import Section, Workspace
 
-PACKAGE = "wandb_workspaces"
 FILE = Path("wandb") / "views.json"  # under the runtime's root
 OF_A_SCORE = ("score", "delta", "p_holm", "finding", "published", "published_delta")
 CURVES: Mapping[str, tuple[str, ...]] = {
@@ -72,8 +70,6 @@ class Study:
 def save_views(root: Path, results: Sequence[Result]) -> list[str]:
     """Make or update the view and the report of every scale among the results; returns their addresses. Raises
     Incomplete where W&B fails, and InputError where no run is in W&B."""
-    if find_spec(PACKAGE) is None:
-        raise InputError(f"--view: the package {PACKAGE} is not installed; pip install 'reer-ablations[wandb]'")
     studies = list(_studies(results))
     if not studies:
         raise InputError("W&B has no run of these results, so there is nothing to show; send them first: reer sync")
