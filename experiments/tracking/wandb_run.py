@@ -13,10 +13,9 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from experiments.store.step import Artifact, StepName, Steps
 from experiments.store.store import Store
 from experiments.tracking.artifacts import Product, artifact_of, products
 from experiments.tracking.client import add_tag, arrived_rows, stored_run, wandb_calls
+from experiments.tracking.curves import Curves
 from experiments.tracking.destination import Destination, answers, destination, remember_unreachable
 from experiments.tracking.ledger import SUPERSEDED, Ledger, Mirror, next_mirror
 from experiments.tracking.rows import LOCK, arm_of, comparison_at, send_rows
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from wandb import Run
 
 log = logging.getLogger(__name__)
-AXES = ("step", "done")  # the number of a row that is its position on a curve
-PACE_SECONDS = 5.0  # between two rows of the curve of a stage that reports its progress
 POLL_SECONDS = 60.0  # between two looks for the tag that stops a run
 CANCEL = "cancel"
 INIT_SECONDS, FINISH_SECONDS = 30, 60
@@ -63,32 +61,16 @@ OF_OTHER_RUNS = (
 """Variables that would make this run a part of another one, or tie it to the wandb-core of another process."""
 
 
-@dataclass
-class Curve:
-    """What W&B has of one curve: positions that arrived before this process began, and those it sent. `waiting` is a
-    row that came too soon after the last one."""
-
-    name: str
-    axis: str
-    arrived: frozenset[float]
-    sent: set[float] = field(default_factory=set[float])
-    last: float = float("-inf")
-    waiting: Mapping[str, float] | None = None
-
-    def has(self, row: Mapping[str, float]) -> bool:
-        return row[self.axis] in self.arrived or row[self.axis] in self.sent
-
-
 class WandbRun:
     """One W&B run for one arm and seed. It holds `lock` until it is finished."""
 
     def __init__(self, exp: Experiment, to: Destination, mirror: Mirror, ledger: Ledger, lock: FileLock) -> None:
         self.exp, self.to, self.ledger, self.lock = exp, to, ledger, lock
         self.rows = arrived_rows(mirror.path) if mirror in ledger.mirrors else []
-        self.curves: dict[str, Curve] = {}
         self.comparison: Comparison | None = None
         self.watch: threading.Event | None = None
         self.run = _started(exp, to, mirror)
+        self.curves = Curves(self.run, self.rows)
         self.where: str | None = self.run.url if self.online else str(Path(self.run.dir).parent)
         folder = None if self.online else os.path.relpath(Path(self.run.dir).parent, exp.runtime.root)
         self.mirror = replace(mirror, entity=self.run.entity or to.entity, folder=folder)
@@ -115,43 +97,15 @@ class WandbRun:
             threading.Thread(target=_stop_when_cancelled, args=(self.mirror.path, self.watch), daemon=True).start()
 
     def curve(self, step: str, row: Mapping[str, float]) -> None:
-        """A row of a running step, as it comes. Rows of progress are sent at most every few seconds."""
-        curve = self._curve(step, row)
-        position, newest = row[curve.axis], max((*curve.arrived, *curve.sent), default=float("-inf"))
-        if position <= newest:
-            return
-        if curve.axis == "done" and time.monotonic() - curve.last < PACE_SECONDS:
-            curve.waiting = row
-        else:
-            self._send(curve, row)
-
-    def _curve(self, step: str, row: Mapping[str, float]) -> Curve:
-        name = step.replace(":", "/")
-        if name not in self.curves:
-            axis = next(axis for axis in AXES if axis in row)
-            key = f"{name}/{axis}"
-            with wandb_calls():
-                self.run.define_metric(key, hidden=True, summary="none")
-                self.run.define_metric(f"{name}/*", step_metric=key, summary="none")
-            self.curves[name] = Curve(name, axis, frozenset(row[key] for row in self.rows if key in row))
-        return self.curves[name]
-
-    def _send(self, curve: Curve, row: Mapping[str, float]) -> None:
-        curve.waiting, curve.last = None, time.monotonic()
-        curve.sent.add(row[curve.axis])
-        with wandb_calls():
-            self.run.log({f"{curve.name}/{key}": value for key, value in row.items()})
+        """A row of a running step, as it comes."""
+        self.curves.add(step, row)
 
     def stage(self, name: StepName, artifact: Artifact) -> None:
         """A finished stage. Rows of its curve that W&B does not have are sent from the record."""
-        curve = self.curves.get(str(name).replace(":", "/"))
-        if curve is not None and curve.waiting is not None:
-            self._send(curve, curve.waiting)
+        self.curves.end(str(name))
         if name.stage == training.train.name:
             for row in _recorded_curve(artifact.path / "curve.jsonl"):
-                curve = self._curve(str(name), row)
-                if not curve.has(row):
-                    self._send(curve, row)
+                self.curves.fill(str(name), row)
         digests = {**self.mirror.stages, str(name): digest_of(artifact)}
         self.mirror = replace(self.mirror, stages=digests)
         self.ledger.change(self.mirror)
