@@ -20,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf
+from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from evals.benchmarks.hellobench import HelloBench
@@ -45,6 +45,7 @@ from reer.data.jsonl import JsonlSource
 from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
 from reer.errors import InputError, near
+from reer.files import adapter
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.scripted import ScriptedModel
@@ -62,6 +63,7 @@ BASIC = "basic"  # Hydra's launcher and sweeper that run jobs one after another
 MOST_JOBS = 1000  # of one command; composing one takes most of a second
 SCORER_MODEL = "scorer_model"
 DESIGN = "design"  # chooses the arms of a command; no part of an arm
+COMPOSED_OF = "composed_of"  # key of a plan that is no part of the experiment
 FrozenPlan = dict[str, Any]  # a composed experiment as plain data: JSON, and `kind` for each part's class
 PARTS: dict[str, dict[str, type]] = {
     "checkpoint": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
@@ -185,7 +187,30 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
 
 def experiment_from(plan: Mapping[str, Json]) -> Experiment:
     """The typed experiment of a plan, every value checked. Raises InputError naming the key."""
-    return build(plan, kinds(), "", Experiment)
+    return build({key: value for key, value in plan.items() if key != COMPOSED_OF}, kinds(), "", Experiment)
+
+
+@dataclass(frozen=True)
+class ComposedOf:
+    """What a plan was composed of: Hydra's choice in every group that takes one, and the overrides."""
+
+    choices: Mapping[str, str] = field(default_factory=dict[str, str])
+    overrides: tuple[str, ...] = ()
+
+
+def composed_of(plan: Mapping[str, Json]) -> ComposedOf:
+    """What a plan was composed of; nothing for a plan that an earlier version froze."""
+    return adapter(ComposedOf).validate_python(plan[COMPOSED_OF]) if COMPOSED_OF in plan else ComposedOf()
+
+
+def _composed_of(cfg: DictConfig, job: Sequence[str]) -> Json:
+    chosen = {str(group): value for group, value in cfg.hydra.runtime.choices.items()}
+    choices = {
+        group.rpartition("@")[2].replace(".", "_"): value
+        for group, value in chosen.items()
+        if isinstance(value, str) and not value.endswith("_schema") and not group.startswith("hydra/")
+    }
+    return {"choices": dict(sorted(choices.items())), "overrides": list(job)}
 
 
 @dataclass(frozen=True)
@@ -287,14 +312,20 @@ def _matched(plan: FrozenPlan, job: Sequence[str], folders: Sequence[Path]) -> F
     settings = without(job, *ARMS)
     target = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"], folders)
     alone = _composed(without(job, "match"), folders)
-    if {**alone, "name": ""} == {**target, "name": ""}:
+    unnamed = {"name": "", COMPOSED_OF: None}
+    if {**alone, **unnamed} == {**target, **unnamed}:
         return {**alone, "name": derived_name(alone["name"], without(job, "match"))}
+    del target[COMPOSED_OF]
     return {**plan, "matched_to": target}
 
 
 def _composed(job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
     try:
-        return plan_of(compose("config", overrides=list(job)))
+        cfg = compose("config", overrides=list(job), return_hydra_config=True)
+        composed = _composed_of(cfg, job)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return {**plan_of(cfg), COMPOSED_OF: composed}
     except InputError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:

@@ -148,12 +148,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Tracking:
-    """How W&B mirrors the run. `auto`: online with a key in the environment, offline without one; it never asks."""
+    """How W&B mirrors the run. `auto`: what WANDB_MODE says, else online with a key in the environment and offline
+    without one; it never asks. A field that is None is left to W&B's variable of the same name."""
 
     mode: Literal["auto", "online", "offline", "silent"]
-    project: str
+    project: str | None = None
+    """None: WANDB_PROJECT, else `reer-ablations`."""
     entity: str | None = None
-    group: str | None = None
+    """None: WANDB_ENTITY, else the default of the W&B account."""
+    study: str | None = None
+    """The W&B group of all runs that are compared with one another. None: WANDB_RUN_GROUP, else the scale."""
 
 
 @dataclass(frozen=True, kw_only=True)

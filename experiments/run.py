@@ -11,9 +11,8 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -25,8 +24,8 @@ from experiments.report import console as show
 from experiments.report.measures import confounds
 from experiments.report.progress import Progress
 from experiments.report.summary import summary
-from experiments.store.failures import Attempt
-from experiments.store.fingerprint import Json, encode, fingerprint
+from experiments.store.failures import Attempt, Failure, reason_of
+from experiments.store.fingerprint import Json
 from experiments.store.runs import (
     Result,
     beside_baseline,
@@ -52,7 +51,7 @@ from experiments.sweeps.jobs import (
 )
 from experiments.sweeps.logs import followed
 from experiments.tracking.tracker import NullTracker, Tracker
-from experiments.tracking.wandb_run import flat, open_tracking
+from experiments.tracking.wandb_run import is_mirrored, open_tracking
 from reer.errors import InputError
 from reer.processes import asked_to_end, handling
 
@@ -60,17 +59,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@runtime_checkable
-class Preemptible(Protocol):
-    """A tracker that can say of a run that it was ended to be queued again."""
-
-    def preempting(self) -> None: ...
-
-
 def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Outcome:
     """Compose and check every job, freeze the plans, then run them. Raises InputError before any work."""
-    if multirun and not any(override.startswith("tracking.group=") for override in overrides):
-        overrides = [*overrides, f"tracking.group=sweep-{fingerprint(encode(sorted(overrides)))[:6]}"]
     composed = compose_jobs(overrides, multirun, config_dir)
     plans = [pin(plan) for plan in composed.plans]
     if not composed.is_sweep and composed.launcher.name != BASIC:
@@ -109,16 +99,17 @@ def execute(plan: Mapping[str, Json], frozen: Mapping[str, str] | None = None) -
         done = read_result(exp.folder)
         write_lock(exp, steps, plan)
         complete = all(Store(root=exp.runtime.store, runtime=exp.runtime).find(step) for step in steps.values())
-        tracked = done.tracked if done and complete and is_current(done, steps) else None
+        tracked = done.tracked if done and complete and is_current(done, steps) and is_mirrored(exp) else None
         tracker = NullTracker() if tracked else open_tracking(exp, plan, steps)
         exit_code = FAILED
         try:
             artifacts = _build(exp, steps, tracker, attempt)
             result = write_result(exp, artifacts, tracked or tracker.where or _tracked_meanwhile(exp, steps), confounds)
-            tracker.summary(flat({label: asdict(pair) for label, pair in result.confounds.items()}, "confounds/"))
+            tracker.result(result)
             exit_code = DONE
-        except KeyboardInterrupt:
-            if asked_to_end() and isinstance(tracker, Preemptible):
+        except BaseException as error:
+            tracker.failed(Failure(attempt.stage, reason_of(error)))
+            if asked_to_end():
                 tracker.preempting()
             raise
         finally:
@@ -145,7 +136,10 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
             progress.ended(names[step.fingerprint], artifact, cached)
             tracker.stage(names[step.fingerprint], artifact)
 
-        monitor = Monitor(progress=progress.advance, curve=tracker.curve, started=started, ended=ended)
+        def curve(_: str, row: Mapping[str, float]) -> None:
+            tracker.curve(attempt.stage, row)
+
+        monitor = Monitor(progress=progress.advance, curve=curve, started=started, ended=ended)
         store = Store(
             root=exp.runtime.store,
             runtime=exp.runtime,
@@ -169,8 +163,7 @@ def _has_nothing_to_do(exp: Experiment) -> bool:
     result = readable_result(exp.folder)
     if result is None or not is_current(result, pipeline(exp)) or result.why_stale():
         return False
-    mirrored = result.tracked is not None or exp.tracking.mode == "silent"
-    if not mirrored or result.confounds != beside_baseline(exp, result, confounds):
+    if not is_mirrored(exp) or result.confounds != beside_baseline(exp, result, confounds):
         return False
     show.line(f"{exp.run_name}: finished, nothing to do")
     return True

@@ -63,6 +63,11 @@ class JudgeSession:
     def __exit__(self, *raised: object) -> None:
         self._opened.close()
 
+    @property
+    def in_flight(self) -> int:
+        """How many questions the judge has been asked and has not answered yet."""
+        return len(self._in_flight)
+
     def ask(
         self,
         questions: Sequence[Question],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
@@ -45,6 +46,7 @@ def generate(
     """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
     sampling = benchmark.sampling(max_tokens)
     items, responses = benchmark.items(), list[Response]()
+    began = time.monotonic()
     with ws.replayed(ws.trained_model(trained, precision)) as session:
         for start in range(0, len(items), ws.runtime.width):
             batch = items[start : start + ws.runtime.width]
@@ -55,7 +57,8 @@ def generate(
             for item, reply in zip(batch, replies, strict=True):
                 cut = reply.stopped != "stop"
                 responses.append(Response.read(item.id, reply.text, cut, reply.tokens, reply.stopped))
-            ws.progress("answers", start + len(batch), len(items))
+            ws.progress("answers", len(responses), len(items))
+            ws.curve(_answers_so_far(responses, time.monotonic() - began))
     write_rows(ws.folder / "rows.jsonl", responses)
     return GenerateMetrics(
         rows=len(responses),
@@ -65,6 +68,16 @@ def generate(
         with_thinking=sum(bool(r.thinking) for r in responses),
         mean_tokens=statistics.fmean(r.tokens for r in responses),
     )
+
+
+def _answers_so_far(responses: Sequence[Response], seconds: float) -> dict[str, float]:
+    done = len(responses)
+    return {
+        "done": done,
+        "tokens_per_second": sum(r.tokens for r in responses) / seconds,
+        "truncated_share": sum(r.truncated for r in responses) / done,
+        "empty_share": sum(not r.answer.strip() for r in responses) / done,
+    }
 
 
 def score_text(measure: Measure) -> str:
@@ -135,7 +148,12 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
     items, responses = benchmark.items(), answers.rows(Response)
     calls = sum(len(benchmark.calls(item, response)) for item, response in zip(items, responses, strict=True))
     with ws.judge_session(judge) as session:
-        verdicts = judge_all(benchmark, items, responses, session, lambda n: ws.progress("verdicts", n, calls))
+
+        def on_progress(done: int) -> None:
+            ws.progress("verdicts", done, calls)
+            ws.curve({"done": done, "asked": session.asked, "in_flight": session.in_flight, "usd": session.paid_usd})
+
+        verdicts = judge_all(benchmark, items, responses, session, on_progress)
         records = [record for v in verdicts for key in v.records if (record := session.records.find(key))]
     table = item_scores(benchmark, items, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)

@@ -60,6 +60,7 @@ def draft(
     """z(0) for every pair."""
     sampling = generator.sampling(max_tokens, stop=("</think>",))
     todo, kept, dropped = pairs.rows(Pair), list[Trajectory](), list[Drop]()
+    began = time.monotonic()
     with ws.replayed(generator.model) as session:
         drafter = Drafter(
             generator=session,
@@ -72,7 +73,10 @@ def draft(
             batch = todo[start : start + ws.runtime.width]
             drafts, drops = drafter.first_drafts(batch)
             kept, dropped = kept + drafts, dropped + drops
-            ws.progress("drafts", start + len(batch), len(todo))
+            done, seconds = start + len(batch), time.monotonic() - began
+            ws.progress("drafts", done, len(todo))
+            tokens = sum(row.tokens for row in kept)
+            ws.curve({"done": done, "kept_share": len(kept) / done, "tokens_per_second": tokens / seconds})
         calls, replayed = session.journal.misses, session.journal.hits
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
@@ -171,6 +175,7 @@ def _searched(
 ) -> tuple[Results, int, float]:
     """The searches, here or on a cluster; how many model calls they made; the scorer's noise."""
     done, began = Counter[str](), time.monotonic()
+    scores: dict[str, list[float]] = {"score_before": [], "score_after": []}
 
     def on_done(result: Refinement | Failure) -> None:
         edits = result.trace() if isinstance(result, Refinement) else ()
@@ -179,6 +184,12 @@ def _searched(
         rate = done["tokens"] / (time.monotonic() - began)
         accepted = f"{done['accepted']} of {done['edits']} edits accepted"
         ws.progress(f"searches ({accepted}, {rate:.0f} generated tokens/s)", done["pairs"], len(drafts))
+        if isinstance(result, Refinement):
+            scores["score_before"].append(result.draft_score)
+            scores["score_after"].append(result.score)
+        means = {name: statistics.fmean(values) for name, values in scores.items() if values}
+        share = done["accepted"] / max(1, done["edits"])
+        ws.curve({"done": done["pairs"], "accepted_share": share, "tokens_per_second": rate, **means})
 
     once = partial(_once, ws.folder / "noise.json")
     if ws.runtime.cluster:

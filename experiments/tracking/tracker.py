@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from experiments.store.failures import Failure
+from experiments.store.runs import Result
 from experiments.store.step import Artifact, StepName
 
 log = logging.getLogger(__name__)
@@ -22,16 +24,24 @@ class Tracker(Protocol):
 
     where: str | None
 
-    def curve(self, stage: str, row: Mapping[str, float]) -> None:
-        """A row of the curve of a running stage."""
+    def curve(self, step: str, row: Mapping[str, float]) -> None:
+        """A row of the curve of a running step. Its position on the curve is `step` or `done`."""
         ...
 
     def stage(self, name: StepName, artifact: Artifact) -> None:
         """A finished stage."""
         ...
 
-    def summary(self, values: Mapping[str, float]) -> None:
-        """Numbers of the run as a whole, by path."""
+    def result(self, result: Result) -> None:
+        """The result of the run, which is written."""
+        ...
+
+    def failed(self, failure: Failure) -> None:
+        """Why the run ends without a result."""
+        ...
+
+    def preempting(self) -> None:
+        """The run is being ended from outside, and is expected to go on later."""
         ...
 
     def finish(self, exit_code: int) -> None:
@@ -48,11 +58,15 @@ class NullTracker:
 
     where: str | None = None
 
-    def curve(self, stage: str, row: Mapping[str, float]) -> None: ...
+    def curve(self, step: str, row: Mapping[str, float]) -> None: ...
 
     def stage(self, name: StepName, artifact: Artifact) -> None: ...
 
-    def summary(self, values: Mapping[str, float]) -> None: ...
+    def result(self, result: Result) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
+
+    def preempting(self) -> None: ...
 
     def finish(self, exit_code: int) -> None: ...
 
@@ -64,25 +78,31 @@ class FailSafeTracker:
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker, self.where = tracker, tracker.where
-        self.failed: Tracker | None = None
+        self.broken: Tracker | None = None
 
-    def curve(self, stage: str, row: Mapping[str, float]) -> None:
-        self._try(lambda: self.tracker.curve(stage, row))
+    def curve(self, step: str, row: Mapping[str, float]) -> None:
+        self._try(lambda: self.tracker.curve(step, row))
 
     def stage(self, name: StepName, artifact: Artifact) -> None:
         self._try(lambda: self.tracker.stage(name, artifact))
 
-    def summary(self, values: Mapping[str, float]) -> None:
-        self._try(lambda: self.tracker.summary(values))
+    def result(self, result: Result) -> None:
+        self._try(lambda: self.tracker.result(result))
+
+    def failed(self, failure: Failure) -> None:
+        self._try(lambda: self.tracker.failed(failure))
+
+    def preempting(self) -> None:
+        self._try(lambda: self.tracker.preempting())
 
     def finish(self, exit_code: int) -> None:
         self._try(lambda: self.tracker.finish(exit_code))
         self.abandon()
 
     def abandon(self) -> None:
-        if self.failed is not None:
+        if self.broken is not None:
             with contextlib.suppress(TrackingFailed):
-                self.failed.abandon()
+                self.broken.abandon()
 
     def _try(self, call: Callable[[], None]) -> None:
         try:
@@ -90,4 +110,4 @@ class FailSafeTracker:
         except TrackingFailed as error:
             log.warning("W&B failed (%s); the run continues without it", error)
             log.warning("rerun the same command to mirror this run from its record")
-            self.failed, self.tracker, self.where = self.tracker, NullTracker(), None
+            self.broken, self.tracker, self.where = self.tracker, NullTracker(), None

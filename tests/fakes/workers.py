@@ -9,6 +9,7 @@ WITH_SWEEP = (
     "tests/experiments/report/page/test_page.py",
     "tests/experiments/sweeps/test_launchers.py",
     "tests/experiments/test_end_to_end.py",
+    "tests/experiments/tracking/test_online.py",
     "tests/test_readmes.py",
 )
 

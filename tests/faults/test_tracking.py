@@ -12,8 +12,9 @@ import pytest
 from experiments.config import FrozenPlan, compose_plans, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
+from experiments.tracking.ledger import Ledger
 from experiments.tracking.tracker import NullTracker
-from experiments.tracking.wandb_run import SyncLedger, open_tracking
+from experiments.tracking.wandb_run import open_tracking
 from tests.conftest import REPOSITORY
 
 TRACKED = """
@@ -21,6 +22,7 @@ import json, logging, os, signal, sys
 from pathlib import Path
 from experiments.config import experiment_from
 from experiments.pipeline import pipeline
+from experiments.store.failures import Failure
 from experiments.tracking.wandb_run import open_tracking
 
 def opened(plan):
@@ -46,7 +48,7 @@ kill_wandb()
 import xgboost  # W&B counts the imports of this name
 for step in range(100):
     tracker.curve("train", {"step": step, "loss": 1.0})
-tracker.summary({"a": 1.0})
+tracker.failed(Failure("train", "out of memory"))
 tracker.finish(0)
 print(tracker.where)
 """
@@ -59,9 +61,9 @@ tracker.finish(0)
 print(tracker.where)
 """
 FROZEN = """
-from experiments.tracking import wandb_run
-wandb_run.HANG_SECONDS = 3.0
+from experiments.tracking import client
 tracker = opened(plans[0])
+client.HANG_SECONDS = 3.0
 tracker.curve("train", {"step": 1, "loss": 1.0})
 kill_wandb(signal.SIGSTOP)
 tracker.finish(0)
@@ -154,5 +156,5 @@ def test_fault_55_a_damaged_ledger_of_what_is_mirrored_ends_nothing(
 ) -> None:
     """What W&B has already is known from a file; when that is torn, rows may be sent twice, and a warning says so."""
     (tmp_path / "mirrored.json").write_text('{"offline')
-    assert SyncLedger(tmp_path / "mirrored.json", "run").runs == {}
+    assert Ledger(tmp_path).mirrors == ()
     assert "is damaged" in caplog.text

@@ -1,41 +1,21 @@
 """What goes to W&B, without W&B."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from evals.benchmark import Measure
 from experiments.config import compose_plans, experiment_from
 from experiments.experiment import Experiment
-from experiments.stages.data import PublicMetrics
-from experiments.stages.evaluation import HarnessMetrics
-from experiments.store.step import StepName
+from experiments.tracking.client import wandb_calls
+from experiments.tracking.curves import Curves
 from experiments.tracking.tracker import FailSafeTracker, NullTracker, TrackingFailed
-from experiments.tracking.wandb_run import SyncLedger, open_tracking, scalars, tags_of, wandb_calls
+from experiments.tracking.wandb_run import open_tracking
 
 
 @pytest.fixture(scope="module")
 def exp() -> Experiment:
     (plan,) = compose_plans(["scale=smoke", "tracking=silent"], multirun=False)
     return experiment_from(plan)
-
-
-def test_tags_name_the_arm_and_the_scale_and_fit(exp: Experiment) -> None:
-    assert tags_of(exp) == ["arm:full", "scale:smoke", "baseline"]
-    assert max(map(len, tags_of(replace(exp, name="full+" + "b" * 70)))) == 64
-
-
-def test_metrics_are_flat_numbers_and_a_withheld_headline_is_absent() -> None:
-    assert scalars(PublicMetrics(rows=3, dropped={"too_long": 2})) == {"rows": 3, "dropped/too_long": 2}
-    withheld = Measure(
-        benchmark="writing", metric="quality", value=None, mean_of_scored=4.0, low=1.0, high=9.0, scored=1, total=2
-    )
-    assert scalars(HarnessMetrics(measures=(withheld,))) == {
-        "writing/quality/coverage": 0.5,
-        "writing/quality/of_scored": 4.0,
-    }
 
 
 def test_silent_tracking_starts_nothing(exp: Experiment) -> None:
@@ -84,9 +64,35 @@ def test_an_error_of_wandb_is_reported_as_a_failure_of_tracking() -> None:
         raise ConnectionResetError("lost")
 
 
-def test_the_ledger_outlives_the_process_and_belongs_to_one_run(tmp_path: Path) -> None:
-    refine, grade = StepName("refine"), StepName("grade", "writing")
-    SyncLedger(tmp_path / "mirrored.json", "offline a/b/1").add(refine, "f-1")
-    again = SyncLedger(tmp_path / "mirrored.json", "offline a/b/1")
-    assert (again.has(refine, "f-1"), again.has(refine, "f-2"), again.has(grade, "f-1")) == (True, False, False)
-    assert not SyncLedger(tmp_path / "mirrored.json", "online a/b/1").has(refine, "f-1")
+class Client:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def define_metric(self, name: str, **_: object) -> None: ...
+
+    def log(self, data: dict[str, float]) -> None:
+        self.rows.append(data)
+
+
+def test_rows_of_progress_are_sent_at_a_bounded_rate_and_the_last_one_always() -> None:
+    client = Client()
+    curves = Curves(client, [])
+    for done in range(1, 50):
+        curves.add("generate:writing", {"done": done, "tokens_per_second": 1.0})
+    curves.end("generate:writing")
+    assert [row["generate/writing/done"] for row in client.rows] == [1, 49]
+    for step in range(1, 5):
+        curves.add("train", {"step": step, "loss": 1.0})
+    assert [row["train/step"] for row in client.rows[2:]] == [1, 2, 3, 4]
+
+
+def test_rows_that_have_arrived_are_not_sent_again_and_gaps_are_filled_from_the_record() -> None:
+    client = Client()
+    curves = Curves(client, [{"train/step": step} for step in (1, 2, 4)])
+    for step in range(3, 7):
+        curves.add("train", {"step": step})
+    for step in range(1, 7):
+        curves.fill("train", {"step": step})
+    assert [row["train/step"] for row in client.rows] == [5, 6, 3]

@@ -1,0 +1,202 @@
+"""The saved view and the report of a scale in W&B, made from code and updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from experiments.report.compare import Comparison, compare
+from experiments.report.exports.row import Row, headline_measures, slug, summary_row
+from experiments.store.runs import Result
+from experiments.tracking.client import wandb_calls
+from experiments.tracking.ledger import SUPERSEDED, Ledger, Mirror
+from experiments.tracking.tracker import TrackingFailed
+from reer.errors import Incomplete, InputError
+from reer.files import adapter, write_json
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import BarPlot, Report
+    from wandb_workspaces.workspaces import Section, Workspace
+
+FILE = Path("wandb") / "views.json"  # under the runtime's root
+OF_A_SCORE = ("score", "delta", "p_holm", "finding", "published", "published_delta")
+CURVES: Mapping[str, tuple[str, ...]] = {
+    "search": ("refine/score_after", "refine/accepted_share", "refine/tokens_per_second", "draft/tokens_per_second"),
+    "training": ("train/loss", "train/learning_rate", "train/grad_norm", "train/tokens_per_second"),
+}
+"""Sections of curves: the metrics, each over the axis of its stage."""
+COSTS = ("cost/usd", "cost/device_hours", "seconds")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The address of a saved view, and the id of a report, so that the next call updates both."""
+
+    view: str
+    report: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is shown: the comparison of one scale's first seed, and the W&B run of its first arm."""
+
+    comparison: Comparison
+    first: Mirror
+
+    @property
+    def title(self) -> str:
+        return f"REER ablations: {self.comparison.scale}"
+
+    @property
+    def measures(self) -> list[str]:
+        return [slug(name) for name in headline_measures(self.comparison.measures)]
+
+    @property
+    def filter(self) -> str:
+        return f"Config('scale') = '{self.comparison.scale}' and Tags() not in ['{SUPERSEDED}']"
+
+    def columns(self) -> list[str]:
+        """The pinned columns: those of the scores that any arm has."""
+        rows = [summary_row(self.comparison, arm) for arm in self.comparison.arms]
+        wanted = [f"{column}/{measure}" for measure in self.measures for column in OF_A_SCORE]
+        known = {key for row in rows for key in row}
+        return [f"summary:{name}" for name in wanted if name in known]
+
+
+def save_views(root: Path, results: Sequence[Result]) -> list[str]:
+    """Make or update the view and the report of every scale among the results; returns their addresses. Raises
+    Incomplete where W&B fails, and InputError where no run is in W&B."""
+    studies = list(_studies(results))
+    if not studies:
+        raise InputError("W&B has no run of these results, so there is nothing to show; send them first: reer sync")
+    saved, addresses = _read(root / FILE), list[str]()
+    for study in studies:
+        try:
+            with wandb_calls():
+                view, report = _save(study, saved.get(study.title))
+        except TrackingFailed as error:
+            raise Incomplete(f"W&B: {error}; run the same command again") from error
+        saved[study.title] = Saved(view.url, report.id)
+        addresses += [view.url, report.url]
+    write_json(root / FILE, {title: asdict(entry) for title, entry in saved.items()})
+    return addresses
+
+
+def _studies(results: Sequence[Result]) -> Iterator[Study]:
+    shown = set[str]()
+    for comparison in compare(results):
+        folder = comparison.arms[0].result.folder
+        first = Ledger(folder).current if folder else None
+        if comparison.scale not in shown and first is not None and first.online and first.entity:
+            shown.add(comparison.scale)
+            yield Study(comparison, first)
+
+
+def _read(path: Path) -> dict[str, Saved]:
+    try:
+        return adapter(dict[str, Saved]).validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
+
+
+def _save(study: Study, before: Saved | None) -> tuple[Workspace, Report]:
+    view, report = _view(study, before), _report(study)
+    view.save()
+    if before is not None:
+        report.id = before.report
+    report.save()
+    return view, report
+
+
+def _view(study: Study, before: Saved | None) -> Workspace:
+    """All runs by arm, with their seeds aggregated; the baseline and the columns of the scores are pinned."""
+    import wandb_workspaces.workspaces as ws
+
+    place = {"entity": study.first.entity or "", "project": study.first.project}
+    view = ws.Workspace.from_url(before.view) if before else ws.Workspace(name=study.title, **place)
+    view.sections = list(_sections(study))
+    view.runset_settings = ws.RunsetSettings(
+        filters=study.filter,
+        groupby=[ws.Config("arm")],
+        pinned_columns=study.columns(),
+        baseline_run=study.first.id if study.comparison.arms[0].is_baseline else None,
+    )
+    return view
+
+
+def _sections(study: Study) -> Iterator[Section]:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    scores = [_bars(f"{column}/{name}") for name in study.measures for column in ("score", "delta", "published_delta")]
+    yield ws.Section(name="scores", panels=scores, is_open=True)
+    for name, metrics in CURVES.items():
+        lines = [wr.LinePlot(title=m, x=f"{m.partition('/')[0]}/{_axis(m)}", y=[m]) for m in metrics]
+        yield ws.Section(name=name, panels=lines, is_open=True)
+    benchmarks = dict.fromkeys(name.partition("/")[0] for name in study.comparison.measures)
+    judged = [
+        wr.LinePlot(title=f"{b}: {m}", x=f"grade/{b}/done", y=[f"grade/{b}/{m}"])
+        for b in benchmarks
+        for m in ("usd", "in_flight")
+    ]
+    yield ws.Section(name="judge", panels=judged, is_open=False)
+    yield ws.Section(name="cost", panels=[_bars(name) for name in COSTS], is_open=False)
+
+
+def _axis(metric: str) -> str:
+    return "step" if metric.startswith("train/") else "done"
+
+
+def _bars(metric: str) -> BarPlot:
+    """One bar for each arm: the mean of its seeds."""
+    import wandb_workspaces.reports.v2 as wr
+
+    by_arm = wr.Config("arm")
+    return wr.BarPlot(title=metric, metrics=[wr.SummaryMetric(metric)], groupby=by_arm, groupby_aggfunc="mean")
+
+
+def _report(study: Study) -> Report:
+    """The table in words, then the charts over the same runs."""
+    import wandb_workspaces.reports.v2 as wr
+
+    place = {"entity": study.first.entity or "", "project": study.first.project}
+    runs = wr.Runset(
+        **place, name=study.title, filters=study.filter, groupby=["config.arm"], pinned_columns=study.columns()
+    )
+    bars = [_bars(f"{column}/{name}") for name in study.measures for column in ("score", "delta")]
+    blocks = [
+        wr.H1("Differences from the baseline"),
+        wr.MarkdownBlock(markdown(study)),
+        wr.PanelGrid(runsets=[runs], panels=[*bars, *(_bars(name) for name in COSTS)]),
+        wr.H1("What differs between the runs"),
+        wr.PanelGrid(runsets=[runs], panels=[wr.RunComparer(diff_only="split")]),
+    ]
+    return wr.Report(**place, title=study.title, description="Written by `reer sync --view`.", blocks=blocks)
+
+
+def markdown(study: Study) -> str:
+    """The rows of the first seed as a Markdown table: each score with its difference, and the published difference
+    beside ours."""
+    head = ["arm", *(f"{name} | ours | p (Holm) | paper" for name in study.measures), "finding"]
+    width = 2 + 4 * len(study.measures)
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * width}"]
+    for arm in study.comparison.arms:
+        row = summary_row(study.comparison, arm)
+        cells = [_text(row, f"{column}/{name}") for name in study.measures for column in _SHOWN]
+        findings = [f"{name} {row[key]}" for name in study.measures if (key := f"finding/{name}") in row]
+        lines.append(f"| {' | '.join([arm.name, *cells, ', '.join(findings)])} |")
+    return "\n".join(lines)
+
+
+_SHOWN = ("score", "delta", "p_holm", "published_delta")
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, float | int):
+        return "–"
+    return f"{value:+.3g}" if "delta" in key else f"{value:.4g}"
