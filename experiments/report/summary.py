@@ -17,7 +17,7 @@ from experiments.store.records import read_record
 from experiments.store.runs import Result
 
 WIDTH = 80
-LINES = 22  # a terminal has 24; the caller adds the report's path, and the shell its prompt
+LINES = 21  # a terminal has 24; the caller adds the report's path, up to two lines, and the shell its prompt
 LABEL = 10  # characters of a label at the beginning of a line
 SYNTHESIS = (data.pairs, synthesis.draft, synthesis.refine, synthesis.filter_trajectories, synthesis.curate)
 
@@ -29,10 +29,16 @@ def summary(result: Result) -> None:
 
 
 def screen(result: Result) -> list[str]:
-    """At most 22 lines of 80 characters. Scores for which no line is left are counted."""
+    """Texts that take at most 21 lines of a terminal of 80 columns. Commands and paths are never broken. Scores for
+    which no line is left are counted."""
     above = [f"{result.run_name}: finished; its stages took {duration(_seconds(result))}", *_what_ran(result)]
-    below = [*_caution(result), "", *_next(result), *_labelled("W&B run", result.tracked or "none")]
-    return [*above, *_scores(result, LINES - len(above) - len(below)), *below]
+    below = [*_caution(result), "", *_next(result), f"{'W&B run':{LABEL}}{result.tracked or 'none'}"]
+    return [*above, *_scores(result, LINES - height([*above, *below])), *below]
+
+
+def height(texts: Sequence[str]) -> int:
+    """How many lines of a terminal these texts take."""
+    return sum(max(1, math.ceil(len(text) / WIDTH)) for text in texts)
 
 
 def duration(seconds: float) -> str:

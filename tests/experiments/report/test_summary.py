@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from evals.benchmark import Measure
-from experiments.report.summary import answered, duration, screen
+from experiments.report.summary import answered, duration, height, screen
 from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
@@ -56,7 +56,7 @@ def test_commands_name_neither_the_default_scale_nor_the_default_folder(tmp_path
 def test_scores_without_room_are_counted(tmp_path: Path) -> None:
     many = {f"b{n}": tuple(measure(3.0, f"b{n}/m{m}") for m in range(6)) for n in range(5)}
     lines = screen(with_benchmarks(tmp_path, many))
-    assert len(lines) <= 22
+    assert height(lines) <= 21
     shown = [line for line in lines if line.startswith("b")]
     assert len(shown) > 5
     assert f"and {30 - len(shown)} more measures: reer compare" in lines
@@ -87,3 +87,10 @@ def test_answers_of_all_benchmarks_are_counted_together(benchmarks: list[Generat
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_paths_and_commands_are_not_broken_and_count_as_the_lines_they_take(tmp_path: Path) -> None:
+    root = Path("/", "d" * 100)
+    lines = screen(with_benchmarks(tmp_path, {}, folder=root / "runs/full/laptop/s0"))
+    assert f"  reer compare --root {root}" in lines
+    assert height(["", "x" * 80, "x" * 81]) == 4
