@@ -19,6 +19,8 @@ from evals.replies import Malformed, behind_thinking
 from reer.models.protocols import Completion, Prompt, Request
 from reer.types import item_seed
 
+EMPTY_ANSWER = "empty_answer"
+"""The reason of a verdict on an empty answer, which no judge is asked about."""
 FINAL = ("prompt_too_long", "unreadable")
 """Ends of a reply that another request would not change."""
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ def judge_all(
 ) -> list[Verdict]:
     """A verdict for every call of every item, in order; `on_progress` is called with the number of verdicts.
 
-    Empty answers are not sent, unless `send_empty`: their verdict has the reason `empty_answer`, and the item gets the
+    Empty answers are not sent, unless `send_empty`: their verdict has the reason EMPTY_ANSWER, and the item gets the
     worst score (see `item_scores`). `repeat` distinguishes repeated verdicts on the same answers. Raises InputError
     where the judge grades by probabilities and the benchmark's verdicts are not one of its grades.
     """
@@ -50,7 +52,7 @@ def judge_all(
             waiting.append(i)
         else:
             verdicts[i] = Verdict(
-                item_id=call.item_id, criterion=call.criterion, scores=None, reply="", why="empty_answer", attempts=0
+                item_id=call.item_id, criterion=call.criterion, scores=None, reply="", why=EMPTY_ANSWER, attempts=0
             )
     for attempt in range(judge.attempts):
         questions = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
 from evals.judging.judge import Judge
-from evals.judging.verdicts import judge_all, unscored_reasons
+from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
 from experiments.store.metrics import RowMetrics, StageMetrics, counts, number
 from experiments.store.step import Artifact, stage
@@ -113,9 +113,10 @@ class ScoreMetrics(StageMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class GradeMetrics(ScoreMetrics):
-    """The scores that a judge gave: unscored verdicts by reason, calls repeated after an invalid reply, the numbers
-    that the benchmark's own scripts compute, and what the judgements cost (`…_here`: in this run; the others: in
-    whichever run asked first). `judge_served` are the models that servers say they answered with."""
+    """The scores that a judge gave: unscored verdicts by reason (an empty answer is scored: it gets the worst value),
+    calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, and what the judgements
+    cost (`…_here`: in this run; the others: in whichever run asked first). `judge_served` are the models that servers
+    say they answered with."""
 
     unscored: Mapping[str, int]
     asked_again: int
@@ -161,7 +162,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
     seconds = [record.seconds for record in records if record.seconds is not None]
     return GradeMetrics(
         measures=tuple(measures(benchmark, table)),
-        unscored=unscored_reasons(verdicts),
+        unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
         official={} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts)),
         judgements=len(records),

@@ -1,6 +1,7 @@
 """`scale=smoke`, every stage for real: once, twice, in a sweep, and killed in the middle."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from experiments.store.runs import read_result
+from experiments.report.summary import screen, stage_table
+from experiments.store.runs import Result, read_result
 from tests.conftest import ARMS, REPOSITORY
 from tests.fakes.commands import finished, reer
 
@@ -153,10 +155,52 @@ def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path)
     assert "no search was made here" in compared.text
 
 
-def test_the_summary_says_what_happened(sweep: Path) -> None:
+def finished_run(sweep: Path, arm: str) -> Result:
+    result = read_result(sweep / f"runs/{arm}/smoke/s0")
+    assert result is not None
+    return result
+
+
+def test_a_run_ends_with_one_screen_and_the_reports_path(sweep: Path) -> None:
     done = reer(sweep, "run", "scale=smoke")
-    for words in ("refine", "edits accepted", "writing/quality", "(14/14)", "W&B run", "HTML report", "loss"):
-        assert words in done.text, words
+    lines = screen(finished_run(sweep, "full"))
+    assert done.out.endswith("\n".join(lines) + f"\nHTML report: {sweep / 'report-full-smoke-s0.html'}\n")
+    shown = sum(max(1, math.ceil(len(line) / 80)) for line in done.out.splitlines()[-len(lines) - 1 :])
+    assert shown < 24, "the shell's prompt needs a line"
+
+
+def test_the_screen_says_what_ran_what_it_found_how_much_that_means_and_what_is_next(sweep: Path) -> None:
+    result = finished_run(sweep, "full")
+    text = " ".join(" ".join(screen(result)).split())
+    assert text.startswith("full/smoke/s0: finished; its stages took ")
+    for words in (
+        "8 pairs",
+        "edits accepted",
+        "rows (public 4, synthetic",
+        "loss",
+        "14 of 14 hold a text",
+        "fooled by",
+    ):
+        assert words in text, words
+    assert "writing/quality" in text
+    assert text.count("(14/14)") == 2
+    assert result.caution in text
+    assert f"reer run sweep=ablations scale=smoke runtime.root={sweep}" in text
+    assert f"reer compare --root {sweep}" in text
+    assert "W&B run" in text
+
+
+def test_the_screen_of_an_arm_without_synthetic_data_shows_no_search(sweep: Path) -> None:
+    labels = [line.split(" ")[0] for line in screen(finished_run(sweep, "no_synthetic_data"))]
+    assert "search" not in labels
+    assert "training" in labels
+
+
+def test_the_table_of_stages_shows_every_stage(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = finished_run(sweep, "full")
+    stage_table(result)
+    shown = capsys.readouterr().out
+    assert all(name.stage in shown for name in result.steps)
 
 
 def test_compare_is_one_screen_in_the_order_of_the_sweep(sweep: Path) -> None:
