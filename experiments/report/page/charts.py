@@ -116,6 +116,13 @@ def whole_axis(rows: Sequence[Row], field: str = "x") -> alt.Axis:
     return alt.Axis(grid=False, format="d", values=list(range(first, last + 1, -(-(last - first + 1) // 7))))
 
 
+def change_axis() -> alt.Axis:
+    """An axis of differences, with signs."""
+    import altair as alt
+
+    return alt.Axis(format="+~g", labelExpr="datum.value === 0 ? '0' : datum.label")
+
+
 def figure(chart: alt.Chart | alt.LayerChart, title: str, finding: str) -> Markup:
     """A chart as a figure: the title, what the chart shows in words (which is also its text for screen readers), and
     the SVG, whose text and attributes are escaped."""
@@ -157,7 +164,7 @@ def _config() -> dict[str, object]:
     axis = {
         "labelColor": SOFT.light, "titleColor": SOFT.light, "gridColor": GRID.light, "domain": False, "ticks": False,
         "labelFont": font, "titleFont": font, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal",
-        "labelPadding": 6, "titlePadding": 8, "tickCount": 5, "labelLimit": 150,
+        "labelPadding": 6, "titlePadding": 8, "tickCount": 5, "labelLimit": 150, "labelFlush": False,
     }  # fmt: skip
     return {
         "background": None,

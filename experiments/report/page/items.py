@@ -14,7 +14,7 @@ from markupsafe import Markup
 from evals.benchmark import Item, JudgedBenchmark, Response, Verdict
 from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from experiments.report.page import charts
-from experiments.report.page.charts import GRID, ROW, TEXT, Row
+from experiments.report.page.charts import ROW, TEXT, Row
 from experiments.report.page.study import Study
 from experiments.stages import evaluation
 from experiments.store.metrics import counts
@@ -286,9 +286,7 @@ def changes_chart(rows: Sequence[Row]) -> alt.LayerChart:
         alt.Chart(charts.data(rows))
         .mark_circle(opacity=0.45, color=charts.ACCENT.light)
         .encode(
-            x=alt.X(
-                "change:Q", title="difference from the baseline", axis=alt.Axis(format="+~g", gridColor=GRID.light)
-            ),
+            x=alt.X("change:Q", title="difference from the baseline", axis=charts.change_axis()),
             y=alt.Y("arm:N", sort=None, title=None),
             size=alt.Size("count():Q", legend=None, scale=alt.Scale(range=[30, 260])),
         )

@@ -247,7 +247,7 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
             range=[ACCENT.light, TEXT.light, SOFT.light, SOFT.light],
         ),
     )
-    x = alt.X("mean:Q", title=unit, axis=alt.Axis(format="+~g"))
+    x = alt.X("mean:Q", title=unit, axis=charts.change_axis())
     band = base.mark_rect(color=GRID.light, opacity=0.6).encode(x=alt.X("from:Q", title=unit), x2="to:Q")
     zero = alt.Chart(charts.data([{"zero": 0}])).mark_rule(color=TEXT.light, strokeWidth=1).encode(x="zero:Q")
     interval = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=unit), x2="high:Q", color=colour)
