@@ -46,7 +46,7 @@ def test_writingbench_is_five_thousand_calls(shared: Path) -> None:
     assert (cost.items, cost.grading.calls) == (1000, 5000)
     assert cost.reliability.calls == (6 * 4 + 20) * 5 + 5
     written = 5000 * exp.estimate.verdict_tokens
-    assert cost.grading.usd == pytest.approx(((cost.grading.tokens - written) * 5 + written * 15) / 1e6)
+    assert cost.grading.usd == pytest.approx(((cost.grading.tokens - written) * 3 + written * 15) / 1e6)
 
 
 def test_arms_share_stages_and_only_the_first_pays_for_them() -> None:

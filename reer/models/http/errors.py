@@ -128,8 +128,9 @@ def wrapped_error(name: str, reply: JsonReply, text: str, headers: Mapping[str, 
 def _status_of(code: object) -> int | None:
     if isinstance(code, str):
         return STATUS_OF.get(code) or (_status_of(int(code)) if code.isdecimal() and len(code) == 3 else None)
-    known = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
-    return code if known else None
+    if isinstance(code, bool) or not isinstance(code, int):
+        return None
+    return code if 400 <= code < 600 else None
 
 
 @dataclass(kw_only=True)
