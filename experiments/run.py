@@ -174,7 +174,9 @@ def _launched_by_hydra(jobs: Sequence[Job], launcher: Launcher) -> None:
     gets is the number of a job that is frozen."""
     from hydra.core.config_store import ConfigStore
 
-    folder = str(jobs[0].folder.parent)
+    folder, settings, slots = str(jobs[0].folder.parent), dict(launcher.settings), jobs[0].exp.runtime.gpu_slots
+    if slots and settings["n_jobs"] == -1:
+        settings["n_jobs"] = len(slots)
     content = {
         "defaults": [
             "_self_",
@@ -186,7 +188,7 @@ def _launched_by_hydra(jobs: Sequence[Job], launcher: Launcher) -> None:
         "hydra": {"sweep": {"dir": folder, "subdir": "."}, "output_subdir": None, "job": {"chdir": False}},
     }
     ConfigStore.instance().store(name="jobs", node=content)
-    ConfigStore.instance().store(group="hydra/launcher", name="chosen", node=dict(launcher.settings))
+    ConfigStore.instance().store(group="hydra/launcher", name="chosen", node=settings)
     numbers = ",".join(map(str, range(len(jobs))))
     with contextlib.suppress(SystemExit):  # of a launcher that lost a job; what its jobs have left tells which
         _hydra(None, "jobs", ["-m", f"number={numbers}"], lambda cfg: launched_elsewhere(jobs[cfg["number"]]))

@@ -185,7 +185,7 @@ def _acquired(folder: Path, slots: Sequence[str]) -> tuple[str, FileLock]:
 
 def _how_it_ended(code: int) -> str:
     if code >= 0:
-        return f"its process ended with exit code {code}; the reason is in its output above"
+        return f"its process ended with exit code {code}; the reason is in its log"
     killed = signal.Signals(-code)
     memory = "; the system kills a process so when memory runs out" if killed == signal.SIGKILL else ""
     return f"its process was ended by {killed.name}{memory}"

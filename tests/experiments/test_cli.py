@@ -79,7 +79,7 @@ def test_an_interval_is_refused_with_what_to_write_instead(capfd: pytest.Capture
         ("seed=tag(a,interval(0,1))", "an interval has no list of values"),
         ("experiment=sort(glob(no_*))", "Glob is incompatible"),
         ("seed=glob(*)", "the sweep has no job"),
-        ("seed=range(0,1000000)", "1000000 jobs for each arm; want at most 1000"),
+        ("seed=range(0,2000)", "2000 jobs for each arm; want at most 1000"),
         ("seed=foo(1)", "Unknown function 'foo'"),
         ("~seed", "seed: every experiment needs it; leave out ~seed"),
         ("hydra/launcher=joblib,basic", "want one value; Hydra's settings hold for all jobs"),

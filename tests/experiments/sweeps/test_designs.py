@@ -101,8 +101,10 @@ def test_the_baseline_is_that_of_the_same_crossing() -> None:
 
 
 def test_names_of_all_arms_fit_and_differ() -> None:
-    names = [content["name"] for content in jobs("design=factorial").plans]
-    assert len(set(names)) == 2**4
+    factors = ("synthetic", "search", "reflection", "full_length", "literature")
+    every = Design(arms="factorial", factors=factors, without={factor: {factor: "off"} for factor in factors})
+    names = [arm.named("full", "full") for arm in every.all_arms()]
+    assert len(set(names)) == 2**5
     assert all(map(NAME.fullmatch, names))
 
 
