@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -40,6 +39,7 @@ from experiments.tracking.settings import settings_of
 from experiments.tracking.tables import Table, tables_of
 from experiments.tracking.tracker import FailSafeTracker, NullTracker, Tracker, TrackingFailed
 from reer.errors import InputError
+from reer.files import write_json
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 60.0  # between two looks for the tag that stops a run
 CANCEL = "cancel"
 INIT_SECONDS, FINISH_SECONDS = 30, 60
-MOST_TABLE_ROWS = 200_000  # the most W&B takes
 OF_OTHER_RUNS = (
     "WANDB_FORK_FROM",
     "WANDB_LAUNCH",
@@ -87,8 +86,8 @@ class WandbRun:
             self.run.tags = tuple(dict.fromkeys((*(t for t in self.run.tags or () if t != CANCEL), *self.to.tags)))
             if "failure" in dict(self.run.summary):
                 del self.run.summary["failure"]
-            kept = shutil.copy(self.exp.folder / "plan.json", self.run.dir)
-            self.run.save(kept, base_path=self.run.dir, policy="now")
+            write_json(Path(self.run.dir) / "plan.json", plan)
+            self.run.save(str(Path(self.run.dir) / "plan.json"), base_path=self.run.dir, policy="now")
         if self.online:
             for old in self.ledger.mirrors:
                 if old.superseded and old.online:
@@ -137,12 +136,13 @@ class WandbRun:
         with wandb_calls():
             import wandb
 
-            wandb.Table.MAX_ROWS = MOST_TABLE_ROWS
-            rows = [list(row) for row in table.rows]
-            self.run.log({key: wandb.Table(columns=list(table.columns), data=rows, allow_mixed_types=True)})
+            wandb.Table.MAX_ROWS = wandb.Table.MAX_ARTIFACT_ROWS  # pyright: ignore[reportAttributeAccessIssue]
+            content = wandb.Table(columns=list(table.columns), allow_mixed_types=True)
+            for row in table.rows:
+                content.add_data(*row)
+            self.run.log({key: content})
 
     def _artifact(self, product: Product) -> None:
-        """Use what another run has logged, else log it. Offline W&B cannot use one."""
         with wandb_calls():
             self.run.log_artifact(artifact_of(product), aliases=["latest", product.alias])
 
