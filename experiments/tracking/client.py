@@ -77,5 +77,5 @@ def add_tag(path: str, tag: str) -> None:
     run = stored_run(path)
     with wandb_calls():
         if tag not in run.tags:
-            run.tags = [*run.tags, tag]
+            run.tags = [*run.tags, tag]  # pyright: ignore[reportAttributeAccessIssue]  # W&B declares it at run time
             run.update()

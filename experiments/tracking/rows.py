@@ -40,11 +40,10 @@ def arm_of(comparison: Comparison, result: Result) -> Arm:
     return next(arm for arm in comparison.arms if arm.result.run_name == result.run_name)
 
 
-def send_rows(comparison: Comparison, online: bool, besides: str = "") -> list[SentRow]:
-    """Bring the row of every arm, but of the run named `besides`, to its W&B run, where it is another than W&B has;
-    where `online` is False, keep it for `reer sync`. Raises TrackingFailed."""
-    arms = [arm for arm in comparison.arms if arm.result.run_name != besides]
-    rows = [(arm.result, summary_row(comparison, arm)) for arm in arms]
+def send_rows(comparison: Comparison, online: bool) -> list[SentRow]:
+    """Bring the row of every arm to its W&B run, where it is another than W&B has; where `online` is False, keep it for
+    `reer sync`. Raises TrackingFailed."""
+    rows = [(arm.result, summary_row(comparison, arm)) for arm in comparison.arms]
     return [sent for result, row in rows if (sent := _send(result, row, online)) is not None]
 
 

@@ -60,11 +60,12 @@ def _sync_run(root: Path, folder: Path, name: str) -> Iterator[Arrival]:
         if mirror.online or mirror.folder is None:
             continue
         try:
-            arrival, mirror = _sync_folder(root, root / mirror.folder, name, mirror)
-            ledger.change(mirror)
-            yield arrival
+            arrival, arrived = _sync_folder(root, root / mirror.folder, name, mirror)
         except TrackingFailed as error:
             yield Arrival(name, mirror.folder, problem=str(error))
+        else:
+            ledger.change(arrived)
+            yield arrival
     for mirror in ledger.mirrors:
         if mirror.online:
             _bring_up_to_date(ledger, mirror)

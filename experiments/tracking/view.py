@@ -19,7 +19,7 @@ from reer.errors import Incomplete, InputError
 from reer.files import adapter, write_json
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import BarPlot, Report
+    from wandb_workspaces.reports.v2.interface import BarPlot, PanelTypes, Report
     from wandb_workspaces.workspaces import Section, Workspace
 
 FILE = Path("wandb") / "views.json"  # under the runtime's root
@@ -116,8 +116,9 @@ def _view(study: Study, before: Saved | None) -> Workspace:
     """All runs by arm, with their seeds aggregated; the baseline and the columns of the scores are pinned."""
     import wandb_workspaces.workspaces as ws
 
-    place = {"entity": study.first.entity or "", "project": study.first.project}
-    view = ws.Workspace.from_url(before.view) if before else ws.Workspace(name=study.title, **place)
+    entity, project = study.first.entity or "", study.first.project
+    new = ws.Workspace(name=study.title, entity=entity, project=project)
+    view = ws.Workspace.from_url(before.view) if before else new
     view.sections = list(_sections(study))
     view.runset_settings = ws.RunsetSettings(
         filters=study.filter,
@@ -132,13 +133,15 @@ def _sections(study: Study) -> Iterator[Section]:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
-    scores = [_bars(f"{column}/{name}") for name in study.measures for column in ("score", "delta", "published_delta")]
+    scores: list[PanelTypes] = [
+        _bars(f"{column}/{name}") for name in study.measures for column in ("score", "delta", "published_delta")
+    ]
     yield ws.Section(name="scores", panels=scores, is_open=True)
     for name, metrics in CURVES.items():
-        lines = [wr.LinePlot(title=m, x=f"{m.partition('/')[0]}/{_axis(m)}", y=[m]) for m in metrics]
+        lines: list[PanelTypes] = [wr.LinePlot(title=m, x=f"{m.partition('/')[0]}/{_axis(m)}", y=[m]) for m in metrics]
         yield ws.Section(name=name, panels=lines, is_open=True)
     benchmarks = dict.fromkeys(name.partition("/")[0] for name in study.comparison.measures)
-    judged = [
+    judged: list[PanelTypes] = [
         wr.LinePlot(title=f"{b}: {m}", x=f"grade/{b}/done", y=[f"grade/{b}/{m}"])
         for b in benchmarks
         for m in ("usd", "in_flight")
@@ -161,13 +164,18 @@ def _bars(metric: str) -> BarPlot:
 
 def _report(study: Study) -> Report:
     """The table in words, then the charts over the same runs."""
-    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.reports.v2.interface as wr
 
-    place = {"entity": study.first.entity or "", "project": study.first.project}
+    entity, project = study.first.entity or "", study.first.project
     runs = wr.Runset(
-        **place, name=study.title, filters=study.filter, groupby=["config.arm"], pinned_columns=study.columns()
+        entity=entity,
+        project=project,
+        name=study.title,
+        filters=study.filter,
+        groupby=["config.arm"],
+        pinned_columns=study.columns(),
     )
-    bars = [_bars(f"{column}/{name}") for name in study.measures for column in ("score", "delta")]
+    bars: list[PanelTypes] = [_bars(f"{column}/{name}") for name in study.measures for column in ("score", "delta")]
     blocks = [
         wr.H1("Differences from the baseline"),
         wr.MarkdownBlock(markdown(study)),
@@ -175,7 +183,8 @@ def _report(study: Study) -> Report:
         wr.H1("What differs between the runs"),
         wr.PanelGrid(runsets=[runs], panels=[wr.RunComparer(diff_only="split")]),
     ]
-    return wr.Report(**place, title=study.title, description="Written by `reer sync --view`.", blocks=blocks)
+    description = "Written by `reer sync --view`."
+    return wr.Report(entity=entity, project=project, title=study.title, description=description, blocks=blocks)
 
 
 def markdown(study: Study) -> str:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from experiments.experiment import Experiment
-from experiments.report.compare import Comparison
 from experiments.report.exports.row import summary_row
 from experiments.stages import training
 from experiments.store.failures import Failure
@@ -40,6 +38,7 @@ from experiments.tracking.settings import settings_of
 from experiments.tracking.tables import Table, tables_of
 from experiments.tracking.tracker import FailSafeTracker, NullTracker, Tracker, TrackingFailed
 from reer.errors import InputError
+from reer.files import write_json
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -48,7 +47,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 60.0  # between two looks for the tag that stops a run
 CANCEL = "cancel"
 INIT_SECONDS, FINISH_SECONDS = 30, 60
-MOST_TABLE_ROWS = 200_000  # the most W&B takes
 OF_OTHER_RUNS = (
     "WANDB_FORK_FROM",
     "WANDB_LAUNCH",
@@ -67,7 +65,6 @@ class WandbRun:
     def __init__(self, exp: Experiment, to: Destination, mirror: Mirror, ledger: Ledger, lock: FileLock) -> None:
         self.exp, self.to, self.ledger, self.lock = exp, to, ledger, lock
         self.rows = arrived_rows(mirror.path) if mirror in ledger.mirrors else []
-        self.comparison: Comparison | None = None
         self.watch: threading.Event | None = None
         self.run = _started(exp, to, mirror)
         self.curves = Curves(self.run, self.rows)
@@ -87,8 +84,8 @@ class WandbRun:
             self.run.tags = tuple(dict.fromkeys((*(t for t in self.run.tags or () if t != CANCEL), *self.to.tags)))
             if "failure" in dict(self.run.summary):
                 del self.run.summary["failure"]
-            kept = shutil.copy(self.exp.folder / "plan.json", self.run.dir)
-            self.run.save(kept, base_path=self.run.dir, policy="now")
+            write_json(Path(self.run.dir) / "plan.json", plan)
+            self.run.save(str(Path(self.run.dir) / "plan.json"), base_path=self.run.dir, policy="now")
         if self.online:
             for old in self.ledger.mirrors:
                 if old.superseded and old.online:
@@ -112,12 +109,10 @@ class WandbRun:
 
     def result(self, result: Result) -> None:
         """The row of the table, all tables, and the artifacts."""
-        try:
-            self._shown(result)
-        except InputError as error:
-            log.warning("W&B gets no results of this run: %s", error)
+        with reported("W&B gets no results of this run"):
+            self._show(result)
 
-    def _shown(self, result: Result) -> None:
+    def _show(self, result: Result) -> None:
         comparison = comparison_at(self.exp.runtime.runs, result.scale, result.seed)
         if comparison is None:
             return
@@ -131,18 +126,18 @@ class WandbRun:
                 self._table(key, table)
         for product in products(result):
             self._artifact(product)
-        self.comparison = comparison
 
     def _table(self, key: str, table: Table) -> None:
         with wandb_calls():
             import wandb
 
-            wandb.Table.MAX_ROWS = MOST_TABLE_ROWS
-            rows = [list(row) for row in table.rows]
-            self.run.log({key: wandb.Table(columns=list(table.columns), data=rows, allow_mixed_types=True)})
+            wandb.Table.MAX_ROWS = wandb.Table.MAX_ARTIFACT_ROWS  # pyright: ignore[reportAttributeAccessIssue]
+            content = wandb.Table(columns=list(table.columns), allow_mixed_types=True)
+            for row in table.rows:
+                content.add_data(*row)
+            self.run.log({key: content})
 
     def _artifact(self, product: Product) -> None:
-        """Use what another run has logged, else log it. Offline W&B cannot use one."""
         with wandb_calls():
             self.run.log_artifact(artifact_of(product), aliases=["latest", product.alias])
 
@@ -162,8 +157,15 @@ class WandbRun:
             self.run.finish(exit_code=exit_code)
         self.ledger.change(self.mirror)
         self.lock.release()
-        if self.comparison is not None:
-            send_rows(self.comparison, self.online, besides=self.exp.run_name)
+        if exit_code == 0:
+            self._bring_rows()
+
+    def _bring_rows(self) -> None:
+        """The rows of all arms, also of those that ended since this run's own row was made."""
+        with reported("the rows of the table are not brought up to date"):
+            comparison = comparison_at(self.exp.runtime.runs, self.exp.scale.name, self.exp.seed)
+            if comparison is not None:
+                send_rows(comparison, self.online)
 
     def abandon(self) -> None:
         self._stop_watching()
@@ -176,6 +178,15 @@ class WandbRun:
     def _stop_watching(self) -> None:
         if self.watch is not None:
             self.watch.set()
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Say that a damaged result keeps something from W&B; the run goes on."""
+    try:
+        yield
+    except InputError as error:
+        log.warning("%s: %s", what, error)
 
 
 def digest_of(artifact: Artifact) -> str:
@@ -234,7 +245,7 @@ def _stop_when_cancelled(path: str, ended: threading.Event) -> None:
         except TrackingFailed as error:
             log.info("W&B did not say whether this run is cancelled (%s)", error)
             continue
-        if CANCEL in tags:
+        if CANCEL in tags and not ended.is_set():
             log.warning("W&B: this run is tagged %r, so it stops; the same command resumes it", CANCEL)
             os.kill(os.getpid(), signal.SIGINT)
             return
