@@ -113,7 +113,9 @@ def _weights(exp: Experiment) -> Iterator[Check]:
             found, advice = "all there", ""
         except InputError as error:
             found, advice = "not all there", str(error)
-        yield Check(what=f"weights of {', '.join(roles)}", found=found, wanted=path, ok=not advice, advice=advice)
+        yield Check(
+            what=f"weights of {', '.join(roles)}", found=found, wanted="every tensor", ok=not advice, advice=advice
+        )
 
 
 def _judges(exp: Experiment) -> dict[str, Judge]:

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -91,18 +91,19 @@ def content_of(files: Sequence[RowFile]) -> str:
     return hashlib.sha256("".join(file.digest for file in files).encode()).hexdigest()[:16]
 
 
-def rows_in(files: Sequence[RowFile], problems: Problems) -> Iterator[Placed]:
+def rows_in(files: Iterable[RowFile], problems: Problems) -> Iterator[Placed]:
     """(where, row) of each row of each file. Raises InputError for a file that cannot be read, for one with other
     content than its digest says, and if there are no rows at all."""
-    has_rows, dropped = False, len(problems.drops)
+    has_rows, dropped, names = False, len(problems.drops), list[str]()
     for file in files:
+        names.append(file.name)
         with _identified(file) as copy, _unpacked(copy, file.name) as stream:
             for placed in _reader(stream, file.name)(stream, file.name, problems):
                 has_rows = True
                 yield placed
     if not has_rows and len(problems.drops) == dropped:
-        what = "the file has" if len(files) == 1 else f"{len(files)} files have"
-        raise InputError(f"{listed([file.name for file in files])}: {what} no rows; want {WANTED}")
+        what = "the file has" if len(names) == 1 else f"{len(names)} files have"
+        raise InputError(f"{listed(names)}: {what} no rows; want {WANTED}")
 
 
 def _reader(stream: BufferedReader, name: str) -> Rows:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from pydantic import PositiveInt
 from reer.data.files import RowFile, rows_in
 from reer.data.pairs import EVERY, Quotas
 from reer.data.reader import Reader
-from reer.data.rows import READER, Fields, OnBadRow, Placed, Problems, limited
+from reer.data.rows import READER, Fields, OnBadRow, Placed, Problems
 from reer.errors import Incomplete, InputError
 from reer.types import RawPair
 
@@ -72,19 +73,23 @@ class HubSource:
     def rows(self, problems: Problems) -> Iterator[RawPair]:
         """Rows in the order of the split."""
         rows = hub_rows(self.repo, self.revision, problems, config=self.config, split=self.split)
-        return self._reader().pairs(limited(rows, self.limit), problems)
+        return self._reader().pairs(islice(rows, self.limit), problems)
 
 
 def hub_rows(repo: str, revision: str, problems: Problems, *, config: str | None, split: str) -> Iterator[Placed]:
     """The rows of a split, file by file. Raises InputError for a data set that is missing, gated or has no such split,
     and Incomplete where the hub cannot be reached or a download breaks off."""
+    return rows_in(_downloaded(repo, commit_of(repo, revision), config, split), problems)
+
+
+def _downloaded(repo: str, commit: str, config: str | None, split: str) -> Iterator[RowFile]:
+    """The files of a split, each downloaded when it is wanted, from the hub's cache where it is there."""
     from huggingface_hub import hf_hub_download
 
-    commit = commit_of(repo, revision)
     for name in _files_of_split(repo, commit, config, split):
         with _asking(repo):
             path = hf_hub_download(repo, name, repo_type="dataset", revision=commit)
-        yield from rows_in([RowFile(Path(path), label=f"{repo}/{name}")], problems)
+        yield RowFile(Path(path), label=f"{repo}/{name}")
 
 
 def _files_of_split(repo: str, commit: str, config: str | None, split: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from pydantic import PositiveInt
@@ -12,7 +13,7 @@ from pydantic import PositiveInt
 from reer.data.files import RowFile, content_of, row_files, rows_in
 from reer.data.hub import hub_rows
 from reer.data.reader import composed_exchange
-from reer.data.rows import READER, BadRow, Fields, OnBadRow, Placed, Problems, Row, limited
+from reer.data.rows import READER, BadRow, Fields, OnBadRow, Placed, Problems, Row
 from reer.errors import InputError
 from reer.parts import Name
 from reer.types import Message, Sample, content_id
@@ -66,7 +67,7 @@ class PublicRows:
         """Rows as samples. Raises InputError for a row of no known shape, unless bad rows are skipped, for a file
         that has changed since its content identified the rows, and if all rows were bad."""
         kept = 0
-        for where, row in limited(self._rows(problems), self.limit):
+        for where, row in islice(self._rows(problems), self.limit):
             try:
                 sample = _sample(where, row, self.name, problems)
             except BadRow as bad:

@@ -77,7 +77,7 @@ def composed_exchange(where: str, row: Row, fields: Fields, problems: Problems) 
     also where the answer is empty."""
     found = exchange(row, fields)
     if not found.answer:
-        raise BadRow("empty_text", f"field {fields.solution!r} is empty, or nothing but thinking")
+        raise BadRow("empty_text", "the answer is empty, or nothing but thinking")
     composed = found.composed()
     if composed != found:
         problems.composed.append(where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -140,14 +140,6 @@ def composed(text: str) -> str:
     """A text in Unicode's composed form (NFC), in which most text is written. Text in the decomposed form (NFD, as
     macOS writes file names) would be changed by many tokenizers, and its words would be cut at every accent."""
     return unicodedata.normalize("NFC", text)
-
-
-def limited(rows: Iterable[Placed], limit: int | None) -> Iterator[Placed]:
-    """The first `limit` rows; all for None."""
-    for number, row in enumerate(rows):
-        if number == limit:
-            return
-        yield row
 
 
 def listed(names: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ def given(tmp_path: Path) -> Callable[[str, str], list[str]]:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"query": "q", "answer": "a", "question": "q"}\n')
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # no tensors
     (tmp_path / "data").mkdir()
     places = {"FILE": str(rows), "FOLDER": str(tmp_path), "DATA": str(tmp_path / "data")}
 

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from experiments.stages.training import MixMetrics, RenderMetrics, render
+from experiments.stages.training import MixMetrics, RenderMetrics, mix, render
+from experiments.store.metrics import RowMetrics
 from experiments.store.step import Step, stage
 from experiments.store.workspace import Workspace
+from reer.curation.transforms import Curated
+from reer.data.pairs import complete
 from reer.errors import InputError
 from reer.files import write_rows
 from reer.models.local.checkpoints import TinyModel
 from reer.training.chat_format import ChatFormat
-from reer.types import Message, Sample
+from reer.types import Message, RawPair, Sample
+from tests.fakes.plans import compose
 from tests.fakes.stages import a_store
 
 DROPS = ChatFormat(answer_tags=False, overlong="drop")
@@ -49,3 +53,33 @@ def test_a_part_of_which_no_row_is_left_stops_the_run(tmp_path: Path, part: str)
     words = {"public": 3, "synthetic": 3, part: 500}
     with pytest.raises(InputError, match=rf"none of the 1 rows of the mixture's {part} part .*\(overlong 1\)"):
         a_store(tmp_path).build(rendered(words))
+
+
+@stage(version=1)
+def curated_in_context(ws: Workspace) -> RowMetrics:
+    """Two pairs that differ in the turn of the system alone."""
+    exp = compose("scale=smoke")
+    raw = [
+        RawPair(
+            query="q",
+            solution="a",
+            category="others",
+            source="t",
+            where=system,
+            context=(Message("system", system),),
+        )
+        for system in ("Be brief.", "Be kind.")
+    ]
+    done = complete(raw, exp.taxonomy, exp.prompts, lambda: pytest.fail("no model is needed"))
+    write_rows(ws.folder / "rows.jsonl", [Curated(pair, ("plan",)) for pair in done.pairs])
+    return RowMetrics(rows=len(raw))
+
+
+def test_the_turns_before_the_query_are_trained_on_as_context(tmp_path: Path) -> None:
+    step = mix(
+        synthetic=curated_in_context(), public=None, seed=0, synthetic_rows=2, public_rows=0, without_thinking=()
+    )
+    rows = a_store(tmp_path).build(step).rows(Sample)
+    assert {row.messages[0].content for row in rows} == {"Be brief.", "Be kind."}
+    assert [[turn.role for turn in row.messages] for row in rows] == [["system", "user", "assistant"]] * 2
+    assert len({row.id for row in rows}) == 2

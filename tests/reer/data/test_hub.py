@@ -72,9 +72,9 @@ SETS = {
 CASES: dict[str, dict[str, Any]] = {
     "deepwriting": {"as": "source", "repo": "m-a-p/DeepWriting-20k", **SPLIT},
     "branch": {"as": "source", "repo": "m-a-p/DeepWriting-20k", "revision": "main", "split": "train", "limit": 1},
-    "openthoughts": {"as": "public", "repo": "open-thoughts/OpenThoughts-114k", **SPLIT},
     "first file": {"as": "public", "repo": "open-thoughts/OpenThoughts-114k", **SPLIT, "limit": 1},
     "dolly": {"as": "source", "repo": "a/dolly", **SPLIT},
+    "openthoughts": {"as": "public", "repo": "open-thoughts/OpenThoughts-114k", **SPLIT},
     "broken": {"as": "source", "repo": "a/broken", **SPLIT},
     "config": {"as": "source", "repo": "a/configs", **SPLIT, "config": "two"},
     "no config": {"as": "source", "repo": "a/configs", **SPLIT, "config": "three"},
@@ -127,6 +127,12 @@ def test_json_lines_and_configurations_are_read(reading: Reading) -> None:
 def test_each_file_is_downloaded_once(reading: Reading) -> None:
     names = [name for name, start in reading.downloads if name.endswith((".parquet", "two.jsonl")) and not start]
     assert sorted(names) == sorted(["deepwriting20k.parquet", *OPENTHOUGHTS, "two.jsonl"])
+
+
+def test_a_file_beyond_the_limit_is_not_downloaded(reading: Reading) -> None:
+    names = [name for name, _ in reading.downloads]
+    first, second = OPENTHOUGHTS
+    assert names.index(first) < names.index("rows.jsonl") < names.index(second)
 
 
 def test_a_download_that_breaks_off_resumes_where_it_stopped(reading: Reading) -> None:
