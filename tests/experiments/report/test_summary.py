@@ -8,12 +8,19 @@ import pytest
 
 from evals.benchmark import Measure
 from experiments.report.summary import answered, duration, height, screen
-from experiments.stages.evaluation import GenerateMetrics
+from experiments.stages.evaluation import GenerateMetrics, HarnessMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName
-from tests.experiments.report.test_report import grades, measure
 from tests.fakes.stages import recorded
+
+
+def measure(value: float | None, name: str = "lm_eval/acc", scored: int = 3, total: int = 3) -> Measure:
+    """A measure whose range is unknown."""
+    benchmark, metric = name.split("/")
+    return Measure(
+        benchmark=benchmark, metric=metric, value=value, mean_of_scored=3.0, low=1, high=9, scored=scored, total=total
+    )
 
 
 def with_benchmarks(root: Path, measures: dict[str, tuple[Measure, ...]], **parts: Any) -> Result:
@@ -23,7 +30,7 @@ def with_benchmarks(root: Path, measures: dict[str, tuple[Measure, ...]], **part
         folder = root / name
         folder.mkdir()
         recorded(folder)
-        steps[StepName("grade", name)] = step(grades(*scores), folder)
+        steps[StepName("harness", name)] = step(HarnessMetrics(measures=scores), folder)
     return Result(
         name="full",
         scale="laptop",
