@@ -25,6 +25,7 @@ from experiments.revisions import is_commit
 from experiments.store import verification
 from experiments.store.disk import disk_errors
 from experiments.store.provenance import PACKAGES
+from experiments.tracking.destination import has_key
 from reer.data.hub import HubSource
 from reer.data.pairs import Source
 from reer.data.public import PublicRows
@@ -116,10 +117,6 @@ def _weights(exp: Experiment) -> Iterator[Check]:
         yield Check(
             what=f"weights of {', '.join(roles)}", found=found, wanted="every tensor", ok=not advice, advice=advice
         )
-
-
-def _judges(exp: Experiment) -> dict[str, Judge]:
-    return {"judge": exp.judge} | ({} if exp.reliability.second is None else {"second judge": exp.reliability.second})
 
 
 def _keys(exp: Experiment) -> Iterator[Check]:
@@ -265,7 +262,7 @@ def informational(exp: Experiment) -> Iterator[Check]:
     for name, benchmark in exp.benchmark.items():
         if isinstance(benchmark, JudgedBenchmark):
             yield _benchmark(name, benchmark)
-    key = bool(os.environ.get("WANDB_API_KEY"))
+    key = has_key(os.environ)
     yield Check(
         what="W&B",
         found="key set" if key else "no key: offline",

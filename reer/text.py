@@ -11,6 +11,7 @@ from reer.types import Language
 
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
+_MARKS = re.compile(r"[^\w\s]*")  # that may close a sentence
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 # Possessive, and only from the first mark of a row: a row of marks that ends no sentence is read once, not once a mark.
 _SENTENCE_END = re.compile(r"(?<![.!?。！？…])[.!?。！？…]++[\"”’)]*+(?=\s|$)|[。！？]++[”’」』）]*+|\n")
@@ -186,7 +187,7 @@ def _cut_sentence(text: str, max_words: int) -> str:
     spans = [match.end() for match in _WORD.finditer(text)]
     if len(spans) <= max_words:
         return text
-    limit = spans[max_words - 1] if max_words else 0
+    limit = _MARKS.match(text, spans[max_words - 1] if max_words else 0).end()  # pyright: ignore[reportOptionalMemberAccess]
     return whole_sentences(text[:limit])
 
 

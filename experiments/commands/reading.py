@@ -132,16 +132,23 @@ def report(
     root: Root = Path("outputs"),
     scale: Scale = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default ROOT/report.html.")] = None,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Bring the rows of all arms in W&B up to date, too.")] = False,
 ) -> None:
     """Write the comparison of the arms as one HTML page.
 
     \b
       reer report --out page.html
+      reer report --wandb
     """
     from experiments.report import console as show
     from experiments.report.page.page import write_html
 
     show.where(write_html(_compared(None, root, scale, None, None), out or root / "report.html"))
+    if wandb:
+        from experiments.tracking import sync
+
+        sync.require_wandb()
+        sync.sync_rows(current_results(root, scale))
 
 
 def _compared(

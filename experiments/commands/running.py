@@ -97,13 +97,18 @@ def plan(
       reer plan design=factorial seed=0,1,2
     """
     from experiments.config import compose_jobs, experiment_from
+    from experiments.doctor import retirements
     from experiments.plan import make_plan
+    from experiments.report import console
     from experiments.report.plan_tables import show_plan
     from experiments.revisions import pinned
 
     jobs = compose_jobs(list(overrides or ()), multirun, config_dir)
     plans = [pinned(plan, Path(plan["runtime"]["root"])) for plan in jobs.plans]
-    show_plan(make_plan([experiment_from(plan) for plan in plans], jobs.arms, jobs.design.factors), stages)
+    experiments = [experiment_from(plan) for plan in plans]
+    for line in dict.fromkeys(line for exp in experiments for line in retirements(exp)):
+        console.line(line)
+    show_plan(make_plan(experiments, jobs.arms, jobs.design.factors), stages)
 
 
 @app.command(name="import-thinking")

@@ -57,6 +57,12 @@ class ScoredRun:
         return self.table.get(name, {})
 
 
+def measures_of(result: Result) -> dict[str, Measure]:
+    """The measures of all benchmarks by name, without their scores by item."""
+    scored = [metrics for stage in SCORED for metrics in result.all_metrics_of(stage).values()]
+    return {str(measure.name): measure for metrics in scored for measure in metrics.measures}
+
+
 def metrics_in(result: Result) -> dict[StepName, StageMetrics]:
     """The metrics of every step of a run, in order. Raises InputError for a record of another version."""
     read = {name: result.read(name, STAGES[name.stage].metrics) for name in result.steps if name.stage in STAGES}

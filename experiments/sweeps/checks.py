@@ -19,8 +19,9 @@ from experiments.store.runs import check_name
 from experiments.store.step import Steps
 from experiments.store.store import Store
 from reer.data.hub import HubSource
-from reer.data.pairs import Selection, select
+from reer.data.pairs import Selection, Source, select
 from reer.data.rows import Problems
+from reer.data.several import SeveralSources
 from reer.errors import InputError
 
 SIDE_BY_SIDE = "joblib"  # Hydra's launcher for arms side by side on one machine
@@ -89,15 +90,22 @@ def _check_slots(exp: Experiment, launcher: Launcher) -> None:
         raise InputError(f"runtime.gpu_slots: want each GPU in one slot, got {', '.join(gpus)}")
 
 
+def _is_here(source: Source) -> bool:
+    """Whether all rows of a source are on this machine."""
+    if isinstance(source, SeveralSources):
+        return all(_is_here(part.source) for part in source.parts.values())
+    return not isinstance(source, HubSource)
+
+
 def _check_rows(exp: Experiment, steps: Steps, read: set[str]) -> None:
     """Read the rows of files on this machine that no stage has read yet, by the rules of the stage that will. Raises
     InputError for a bad row, and where no row is left."""
     store = Store(root=exp.runtime.store, runtime=exp.runtime)
     pairs, public = steps.get(data.pairs.named()), steps.get(data.public.named())
-    if pairs and not isinstance(exp.source, HubSource) and pairs.fingerprint not in read and not store.find(pairs):
+    if pairs and _is_here(exp.source) and pairs.fingerprint not in read and not store.find(pairs):
         problems = Problems(exp.source.on_bad_row)
         bounds = Selection(exp.scale.pairs, exp.scale.min_words, exp.scale.solution_words)
-        select(exp.source.rows(problems), bounds, exp.source.min_votes, problems)
+        select(exp.source.rows(problems), bounds, problems, exp.source.quotas)
         read.add(pairs.fingerprint)
     if public and not exp.public.repo and public.fingerprint not in read and not store.find(public):
         if next(exp.public.samples(Problems(exp.public.on_bad_row)), None) is None:

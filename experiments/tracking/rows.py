@@ -36,8 +36,8 @@ def comparison_at(runs: Path, scale: str, seed: int) -> Comparison | None:
 
 
 def arm_of(comparison: Comparison, result: Result) -> Arm:
-    """The arm of a result."""
-    return next(arm for arm in comparison.arms if arm.result.run_name == result.run_name)
+    """The arm of a result, which may be known by another name of the same experiment."""
+    return next(arm for arm in comparison.arms if result.name in (arm.name, *arm.aliases))
 
 
 def send_rows(comparison: Comparison, online: bool) -> list[SentRow]:

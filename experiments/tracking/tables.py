@@ -9,7 +9,7 @@ from typing import Any, cast
 from evals.benchmark import JudgedBenchmark, Measure, Response, Verdict
 from experiments.experiment import Experiment
 from experiments.report.compare import Arm
-from experiments.report.measures import item_table, metrics_in
+from experiments.report.measures import ScoredRun, metrics_in
 from experiments.stages import data, evaluation, synthesis
 from experiments.stages.evaluation import ScoreMetrics
 from experiments.store.metrics import StageMetrics
@@ -70,7 +70,8 @@ def samples(label: str, benchmark: JudgedBenchmark, result: Result, baseline: Re
     verdicts: dict[str, list[Verdict]] = {}
     for verdict in result.rows(evaluation.grade, Verdict, label):
         verdicts.setdefault(verdict.item_id, []).append(verdict)
-    ours, theirs = item_table(result), item_table(baseline) if baseline else {}
+    ours = ScoredRun.read(result).table
+    theirs = ScoredRun.read(baseline).table if baseline else {}
     names = [name for name in ours if name.startswith(f"{benchmark.name}/")]
     columns = [f"score {name}" for name in names] + [f"baseline {name}" for name in names]
     rows = [

@@ -337,9 +337,12 @@ def test_one_failed_arm_does_not_stop_the_others(arms: Path) -> None:
     assert "/01/log.txt" in done.err
 
 
+CHECKPOINTS = ("scale=smoke", "runtime.parallelism.checkpoint_steps=3")
+
+
 def _run_and_kill(root: Path, when: str, seconds: float) -> bool:
     """Start the run, kill -9 its group once `when` exists; True if it was killed before it had finished."""
-    command = [sys.executable, "-m", "experiments.cli", "run", "scale=smoke", f"runtime.root={root}"]
+    command = [sys.executable, "-m", "experiments.cli", "run", *CHECKPOINTS, f"runtime.root={root}"]
     own = {
         name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"
     }  # not this process's wandb-core
@@ -362,7 +365,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(sweep: Path, 
     root = tmp_path / "killed"
     assert _run_and_kill(root, when, seconds=120)
     assert not list(root.glob("runs/full/smoke/s0/result.json"))
-    finished(root, "run", "scale=smoke")
+    finished(root, "run", *CHECKPOINTS)
     expected, found = (read_result(place / "runs/full/smoke/s0") for place in (sweep, root))
     assert expected
     assert found

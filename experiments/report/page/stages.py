@@ -240,12 +240,13 @@ class Node:
 def nodes_of(uses: Sequence[StageUse]) -> dict[str, Node]:
     """The places of all steps. A step is one layer below the last of its inputs, a step without inputs one layer above
     the first that reads it; the leftmost lane is the way to most steps."""
-    inputs = {use.name: use.inputs for use in uses}
+    names = {use.name for use in uses}
+    inputs = {use.name: tuple(name for name in use.inputs if name in names) for use in uses}
     before = {name: _ancestors(name, inputs) for name in inputs}
     after = {name: sum(name in found for found in before.values()) for name in inputs}
     layers: dict[str, int] = {}
     for name, reads in inputs.items():  # in the order of the pipeline: inputs come before
-        layers[name] = max((layers[other] + 1 for other in reads), default=0)
+        layers[name] = max((layers[other] + 1 for other in reads if other in layers), default=0)
     readers = {name: [layers[other] for other, reads in inputs.items() if name in reads] for name in inputs}
     layers |= {name: min(readers[name]) - 1 for name in inputs if readers[name] and not inputs[name]}
     nodes: dict[str, Node] = {}

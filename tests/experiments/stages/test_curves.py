@@ -67,6 +67,7 @@ def test_judging_draws_calls_and_money(exp: Experiment, tmp_path: Path) -> None:
         runtime=exp.runtime,
         replay=tmp_path / "replay",
         judgements=tmp_path / "judgements",
+        first_scores=tmp_path / "anchors",
         budget_usd=None,
         progress=lambda what, done, total: None,
         curve=rows.append,

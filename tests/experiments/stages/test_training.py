@@ -8,6 +8,7 @@ from experiments.stages.training import MixMetrics, RenderMetrics, mix, render
 from experiments.store.metrics import RowMetrics
 from experiments.store.step import Step, stage
 from experiments.store.workspace import Workspace
+from reer.curation.markers import Markers
 from reer.curation.transforms import Curated
 from reer.data.pairs import complete
 from reer.errors import InputError
@@ -36,7 +37,7 @@ def mixture(ws: Workspace, *, words: dict[str, int]) -> MixMetrics:
         for part, count in words.items()
     ]
     write_rows(ws.folder / "rows.jsonl", rows)
-    return MixMetrics(rows=len(rows), by_source=dict.fromkeys(words, 1), with_thinking=0)
+    return MixMetrics(rows=len(rows), by_source=dict.fromkeys(words, 1), with_thinking=0, reflection_markers={})
 
 
 def rendered(words: dict[str, int]) -> Step[RenderMetrics]:
@@ -77,7 +78,14 @@ def curated_in_context(ws: Workspace) -> RowMetrics:
 
 def test_the_turns_before_the_query_are_trained_on_as_context(tmp_path: Path) -> None:
     step = mix(
-        synthetic=curated_in_context(), public=None, seed=0, synthetic_rows=2, public_rows=0, without_thinking=()
+        synthetic=curated_in_context(),
+        public=None,
+        seed=0,
+        synthetic_rows=2,
+        public_rows=0,
+        without_thinking=(),
+        markers=Markers(),
+        strip_public=False,
     )
     rows = a_store(tmp_path).build(step).rows(Sample)
     assert {row.messages[0].content for row in rows} == {"Be brief.", "Be kind."}

@@ -63,7 +63,6 @@ def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tupl
         prompts=x.prompts.with_triggers(x.reflection.triggers),
         sampling=x.generator.sampling(400, stop=("</think>",)),
         rules=x.filters.draft,
-        rewrites=x.filters.rewrite,
         seed=0,
     )
     drafts, _ = drafter.first_drafts(pairs)
