@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import yaml
 
 from reer.errors import InputError, near
+from reer.files import adapter
 
 CONF_VARIABLE = "REER_CONF"
 YAML_BYTES = 1 << 17  # a larger file is no choice, but data
 YAML_NODES = 10_000  # with aliases written out: nine lines of nine aliases each are a thousand million values
 YAML_DEPTH = 50
+COMPOSED_OF = "composed_of"  # key of a plan that is no part of the experiment
 HYDRA_GROUP = "hydra"  # a user's folder may add launchers and other settings of Hydra itself
 
 
@@ -179,3 +181,16 @@ def _defaults_of(file: Path) -> dict[str, list[str]]:
             if not words[-1].lstrip("/").startswith(HYDRA_GROUP):
                 chosen[words[-1].lstrip("/")] = value if isinstance(value, list) else [value]
     return chosen
+
+
+@dataclass(frozen=True)
+class ComposedOf:
+    """What a plan was composed of: Hydra's choice in every group that takes one, and the overrides."""
+
+    choices: Mapping[str, str] = field(default_factory=dict[str, str])
+    overrides: tuple[str, ...] = ()
+
+
+def composed_of(plan: Mapping[str, object]) -> ComposedOf:
+    """What a plan was composed of; nothing for a plan that an earlier version froze."""
+    return adapter(ComposedOf).validate_python(plan[COMPOSED_OF]) if COMPOSED_OF in plan else ComposedOf()

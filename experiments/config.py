@@ -30,7 +30,7 @@ from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
-from experiments.choices import CONF, choice_names, conf_folders, groups
+from experiments.choices import COMPOSED_OF, CONF, choice_names, conf_folders, groups
 from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
 from experiments.names import ARMS, derived_name, group_of, refuse_keys, refuse_keys_in, without
 from experiments.store.fingerprint import Json
@@ -45,7 +45,6 @@ from reer.data.jsonl import JsonlSource
 from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
 from reer.errors import InputError, near
-from reer.files import adapter
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.scripted import ScriptedModel
@@ -63,7 +62,6 @@ BASIC = "basic"  # Hydra's launcher and sweeper that run jobs one after another
 MOST_JOBS = 1000  # of one command; composing one takes most of a second
 SCORER_MODEL = "scorer_model"
 DESIGN = "design"  # chooses the arms of a command; no part of an arm
-COMPOSED_OF = "composed_of"  # key of a plan that is no part of the experiment
 FrozenPlan = dict[str, Any]  # a composed experiment as plain data: JSON, and `kind` for each part's class
 PARTS: dict[str, dict[str, type]] = {
     "checkpoint": {"hub": HubModel, "package": PackageModel, "folder": FolderModel, "tiny": TinyModel},
@@ -188,19 +186,6 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
 def experiment_from(plan: Mapping[str, Json]) -> Experiment:
     """The typed experiment of a plan, every value checked. Raises InputError naming the key."""
     return build({key: value for key, value in plan.items() if key != COMPOSED_OF}, kinds(), "", Experiment)
-
-
-@dataclass(frozen=True)
-class ComposedOf:
-    """What a plan was composed of: Hydra's choice in every group that takes one, and the overrides."""
-
-    choices: Mapping[str, str] = field(default_factory=dict[str, str])
-    overrides: tuple[str, ...] = ()
-
-
-def composed_of(plan: Mapping[str, Json]) -> ComposedOf:
-    """What a plan was composed of; nothing for a plan that an earlier version froze."""
-    return adapter(ComposedOf).validate_python(plan[COMPOSED_OF]) if COMPOSED_OF in plan else ComposedOf()
 
 
 def _composed_of(cfg: DictConfig, job: Sequence[str]) -> Json:

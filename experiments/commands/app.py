@@ -80,7 +80,7 @@ def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
 
 
 def current_results(root: Path, scale: str | None, say: Callable[[str], None] | None = None) -> list[Result]:
-    """Results whose stages are unchanged. A stale result is left out, and `say` (default: the output) is told why."""
+    """Results whose stages are unchanged. A stale result is left out, and `say` (default: the output) says why."""
     from experiments.report import console as show
     from experiments.store.runs import all_results
 

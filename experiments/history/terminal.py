@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from experiments.report.console import console, escape, line, table
+from experiments.report.console import console, document, escape, line, paragraph, table
 from experiments.store.metrics import number
-from reer.secrets import redacted
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,7 +28,7 @@ MARKS = {"done": "●", "running": "▶", "waiting": "○", "failed": "✗", "st
 def as_json(found: DataclassInstance | Sequence[DataclassInstance]) -> None:
     """Print records as JSON: an object for a record, a list for several. A verdict also holds its conclusions."""
     values = [_plain(item) for item in found] if isinstance(found, Sequence) else _plain(found)
-    console.out(redacted(json.dumps(values, indent=2, ensure_ascii=False, default=str)), highlight=False)
+    document(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def _plain(record: DataclassInstance) -> dict[str, object]:
@@ -53,7 +52,7 @@ def verdict(found: Verdict) -> None:
         rows.append(("now stale", f"{', '.join(found.stale)}; bring up to date with: reer rerun NAME"))
     table(found.run, ("verdict", ""), rows)
     if found.plan.state == "different":
-        _wrapped(
+        paragraph(
             "This program makes other stages of the frozen plan. To compute them under this name, run the experiment "
             "again with replace=true; to keep both, give it another name=."
         )
@@ -122,7 +121,7 @@ def explanation(run: str, steps: Sequence[Explanation]) -> None:
     hits = ", ".join(step.step for step in steps if step.hit)
     table(run, ("stage", "", "why"), rows or [("every stage", "hit", "nothing would be computed")])
     if rows and hits:
-        _wrapped(f"hit: {hits}")
+        paragraph(f"hit: {hits}")
 
 
 def differences(found: Diff) -> None:
@@ -138,7 +137,7 @@ def differences(found: Diff) -> None:
         if rows:
             table(title, ("", found.a, found.b), rows)
     if found.same:
-        _wrapped(f"the same bytes: {', '.join(found.same)}")
+        paragraph(f"the same bytes: {', '.join(found.same)}")
     if not (found.configuration or steps or found.moved):
         line(f"{found.a} and {found.b} do not differ")
 
@@ -151,7 +150,7 @@ def _section(title: str, lines: Sequence[str]) -> None:
     if lines:
         console.print(f"\n[bold]{escape(title)}[/]")
     for text in lines:
-        _wrapped(text)
+        paragraph(text)
 
 
 def status(runs: Sequence[RunState], root: Path) -> None:
@@ -161,12 +160,12 @@ def status(runs: Sequence[RunState], root: Path) -> None:
         return
     table("runs", ("stages", "run", "state"), [(_marks(run), run.run, run.state) for run in runs])
     used = {step.mark for run in runs for step in run.steps}
-    _wrapped("  ".join(f"{sign} {mark}" for mark, sign in MARKS.items() if mark in used))
+    paragraph("  ".join(f"{sign} {mark}" for mark, sign in MARKS.items() if mark in used))
     stages = dict.fromkeys(step.step for run in sorted(runs, key=lambda run: -len(run.steps)) for step in run.steps)
-    _wrapped(f"stages: {', '.join(stages)}")
+    paragraph(f"stages: {', '.join(stages)}")
     for run in runs:
         if details := _details(run):
-            _wrapped(f"{run.run}: {run.state}: {details}")
+            paragraph(f"{run.run}: {run.state}: {details}")
 
 
 def _marks(run: RunState) -> str:
@@ -194,7 +193,3 @@ def unused(found: Survey, root: Path) -> None:
 
 def _in_store(path: Path, root: Path) -> str:
     return path.relative_to(root / "store").as_posix()
-
-
-def _wrapped(text: str) -> None:
-    console.print(escape(text))

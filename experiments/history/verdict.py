@@ -38,7 +38,7 @@ Origin = Literal["store", "recomputed", "fresh"]
 
 @dataclass(frozen=True)
 class StepCheck:
-    """The bytes of one step beside those of the earlier result. `origin`: made anew by this command, with model calls
+    """The bytes of one step beside those of the earlier result. `origin`: recomputed by this command, with model calls
     that are stored (`recomputed`) or new ones (`fresh`), or taken from the store: then `same` says that every file has
     the digest of its record."""
 
@@ -50,7 +50,7 @@ class StepCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreCheck:
-    """One measure before and now. Equal bytes have equal scores; a score that the judge gave anew may differ by
+    """One measure before and now. Equal bytes have equal scores; a score that the judge gave again may differ by
     `bound`, which is what its measured noise explains; all others must be equal."""
 
     measure: str

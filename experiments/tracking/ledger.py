@@ -1,6 +1,6 @@
 """Which W&B runs mirror a run, kept beside its record (`mirrored.json`), so that each row is sent once.
 
-A W&B run belongs to one attempt. An attempt ends when a stage that it shows is built anew with another content: the
+A W&B run belongs to one attempt. An attempt ends when a stage that it shows is rebuilt with other content: the
 next attempt has an id of its own, and the old one is tagged `superseded`. Online, a resumed run goes on in the W&B run
 it began. Offline, each process begins a new directory with everything in it, and only the last directory of an attempt
 is ever sent.

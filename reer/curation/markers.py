@@ -1,7 +1,7 @@
 """Reflection markers: where a thinking says that it hesitates, turns back or reconsiders.
 
-Only discourse uses count: "Wait, the reader knows this" holds a marker, "readers wait for it" does not. A use is told
-from a word in use by its place: at the start of a sentence, or set off by punctuation inside one.
+Only discourse uses count: "Wait, the reader knows this" holds a marker, "readers wait for it" does not. What
+decides is the place: at the start of a sentence, or set off by punctuation inside one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ EPSILON = 1e-9  # shares are sums and products of decimal fractions
 
 
 Quotas = Mapping[tuple[str, str], float]
-"""The share of the pairs by source and category; the category '' stands for all that no other share names."""
+"""The share of the pairs by source and category; the category '' is all that no other share names."""
 EVERY: Quotas = {}
 
 

@@ -48,10 +48,18 @@ def seen(page: Path, widths: Sequence[int], look: str, *, dark: bool, screenshot
     (page.parent / "frames.html").write_text(FRAMES % (frames, look))
     with _served(page.parent) as address:
         command = [
-            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--window-size={sum(widths)},{HEIGHT}",
-            f"--user-data-dir={page.parent / 'profile'}", f"--screenshot={screenshot}", f"{address}/frames.html",
-        ]  # fmt: skip
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+            f"--window-size={sum(widths)},{HEIGHT}",
+            f"--user-data-dir={page.parent / 'profile'}",
+            f"--screenshot={screenshot}",
+            f"{address}/frames.html",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     console = re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr)
     reports = [line for line in console if line.startswith('"REPORT ')]

@@ -35,7 +35,7 @@ IN_LATEX = {
 
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
-    """One measure of one arm, of a run or of the mean over several seeds. None stands for what was not measured.
+    """One measure of one arm, of a run or of the mean over several seeds. None is what was not measured.
 
     scored, total: items with a score, and all items; None over seeds.
     family: the number of arms whose p-values for this measure were corrected together.

@@ -44,9 +44,25 @@ INKS = (TEXT, SOFT, GRID, ACCENT, WORSE, PALE, *ARMS)
 ATTRIBUTES = ("fill", "stroke")
 
 KEPT = {
-    "d", "transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "fill", "stroke", "stroke-width",
-    "stroke-dasharray", "opacity", "text-anchor", "font-size", "font-weight",
-}  # fmt: skip
+    "d",
+    "transform",
+    "x",
+    "y",
+    "x1",
+    "x2",
+    "y1",
+    "y2",
+    "width",
+    "height",
+    "fill",
+    "stroke",
+    "stroke-width",
+    "stroke-dasharray",
+    "opacity",
+    "text-anchor",
+    "font-size",
+    "font-weight",
+}
 """Attributes of SVG that draw; the others, such as those that refer to something, are left out."""
 UNDRAWN = ("", "M0,0h0v0h0Z")  # paths of marks and groups that show nothing
 
@@ -162,10 +178,22 @@ def _config() -> dict[str, object]:
     """The theme, as Vega-Lite's own configuration."""
     font = "Helvetica, Arial, sans-serif"
     axis = {
-        "labelColor": SOFT.light, "titleColor": SOFT.light, "gridColor": GRID.light, "domain": False, "ticks": False,
-        "labelFont": font, "titleFont": font, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal",
-        "labelPadding": 6, "titlePadding": 8, "tickCount": 5, "labelLimit": 150, "labelFlush": False,
-    }  # fmt: skip
+        "labelColor": SOFT.light,
+        "titleColor": SOFT.light,
+        "gridColor": GRID.light,
+        "domain": False,
+        "ticks": False,
+        "labelFont": font,
+        "titleFont": font,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "labelPadding": 6,
+        "titlePadding": 8,
+        "tickCount": 5,
+        "labelLimit": 150,
+        "labelFlush": False,
+    }
     return {
         "background": None,
         "font": font,

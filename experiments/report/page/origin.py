@@ -15,9 +15,13 @@ from experiments.store.records import RECORD, Record, read_record
 from experiments.store.runs import Result
 
 PARTS = {
-    "source": "texts", "public": "public rows", "generator": "generator", "scorer": "scorer", "student": "student",
+    "source": "texts",
+    "public": "public rows",
+    "generator": "generator",
+    "scorer": "scorer",
+    "student": "student",
     "judge": "judge",
-}  # fmt: skip
+}
 NAMING = ("name", "kind")  # the fields that come first in a description
 SAID = "caution"  # stands at the top of the page
 LONG = 60  # characters: longer texts, such as prompts, are left out of a description
@@ -108,7 +112,7 @@ def _served(results: Iterable[Result]) -> list[str]:
 
 
 def _run(result: Result, records: Iterable[Record]) -> RunView:
-    command = f"reer rerun {result.name} --scale {result.scale} --seed {result.seed}"
+    command = f"reer rerun {result.run_name}"
     commits = _fact("", (record.provenance.git or "" for record in records)).values
     return RunView(result.run_name, _finished(result), ", ".join(commits), result.tracked or "", command)
 

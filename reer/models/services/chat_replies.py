@@ -16,17 +16,34 @@ ENDS: dict[StopReason, frozenset[str]] = {
     ),
     "refused": frozenset(
         {
-            "content_filter", "content_filtered", "refusal", "guardrail_intervened", "error_toxic", "sensitive",
-            "safety", "recitation", "blocklist", "prohibited_content", "spii",
+            "content_filter",
+            "content_filtered",
+            "refusal",
+            "guardrail_intervened",
+            "error_toxic",
+            "sensitive",
+            "safety",
+            "recitation",
+            "blocklist",
+            "prohibited_content",
+            "spii",
         }
     ),
-}  # fmt: skip
+}
 FAILED = frozenset(
     {
-        "error", "abort", "aborted", "cancelled", "canceled", "user_cancel", "timeout", "network_error", "overloaded",
+        "error",
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "user_cancel",
+        "timeout",
+        "network_error",
+        "overloaded",
         "insufficient_system_resource",
     }
-)  # fmt: skip
+)
 TEXTS = ("text", "output_text")
 THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content", "summary")
 

@@ -61,8 +61,10 @@ def test_the_policy_allows_the_pages_own_script_and_style_alone(page: Path, pars
 def test_every_section_is_there_and_every_link_leads_to_one(parsed: Page) -> None:
     anchors = {attributes["id"] for _, attributes in parsed.elements if "id" in attributes}
     links = {attributes["href"] for attributes in parsed.all("a")}
-    assert links == {f"#study-0-{name}" for name in
-                     ("arms", "conditions", "origin", "stages", "search", "training", "prompts", "judge")}  # fmt: skip
+    assert links == {
+        f"#study-0-{name}"
+        for name in ("arms", "conditions", "origin", "stages", "search", "training", "prompts", "judge")
+    }
     assert {link.removeprefix("#") for link in links} <= anchors
 
 

@@ -32,14 +32,16 @@ def study_of(root: Path, arms: dict[str, dict[str, float]], seeds: tuple[int, ..
     [
         ({"worse": varied(-1, 0.5), "noisy": varied(0.1, 1.5)}, "1 of 2 arms differs from full; 1 is undecided."),
         ({"worse": varied(-1, 0.5), "best": varied(1, 0.5)}, "2 of 2 arms differ from full."),
-        ({"same": varied(0, 0.1), "noisy": varied(0.1, 1.5), "more": varied(0.1, 1.4)},
-         "None of 3 arms differs from full; 1 is equivalent and 2 are undecided."),
+        (
+            {"same": varied(0, 0.1), "noisy": varied(0.1, 1.5), "more": varied(0.1, 1.4)},
+            "None of 3 arms differs from full; 1 is equivalent and 2 are undecided.",
+        ),
         ({"noisy": varied(0.1, 1.5)}, "Whether noisy differs from full is undecided."),
         ({"few": varied(0.1, 1.5, items=2)}, "few was not tested against full."),
         ({"worse": varied(-1, 0.5)}, "worse differs from full."),
         ({}, "Only full was run, so nothing was compared."),
     ],
-)  # fmt: skip
+)
 def test_the_verdict_counts_what_the_tests_support(
     tmp_path: Path, arms: dict[str, dict[str, float]], sentence: str
 ) -> None:
