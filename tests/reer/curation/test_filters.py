@@ -115,8 +115,8 @@ def test_a_loop_of_any_period_that_fills_a_fifth_of_a_text_is_caught(period: int
 def test_few_human_texts_are_taken_for_loops_or_for_unfinished_thinking(shared: Path) -> None:
     """At most 1 % of human texts of at least 100 words, over all kinds of writing."""
     rows = [row for name in ("demo24", "scale_open") for row in read_rows(shared / f"pairs/{name}.jsonl", Solution)]
-    texts = [row.answer for row in rows if len(words(row.answer)) >= 100]
-    assert len(texts) > 3000
+    texts = [row.answer for row in rows[::4] if len(words(row.answer)) >= 100]
+    assert len(texts) > 1000
     assert sum(PAPER.repeats(text) for text in texts) <= 0.01 * len(texts)
     unfinished = sum(still_thinking(text, PAPER.end_share, PAPER.end_markers) for text in texts)
     assert unfinished <= 0.01 * len(texts)

@@ -86,7 +86,7 @@ def test_what_made_the_numbers_is_stated(sweep: Path, parsed: Page) -> None:
         "torch",
         "ScriptedModel",
         "BundledTexts",
-        "reer rerun no_literature_arts --scale smoke --seed 0",
+        "reer rerun no_literature_arts/smoke/s0",
     ):
         assert words in parsed.text, words
     assert "UTC" in parsed.text
