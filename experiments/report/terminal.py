@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evals.statistics.paired import Difference
 from experiments.report import formatting
@@ -20,10 +21,12 @@ from experiments.report.console import (
     table,
     table_by_arms,
 )
-from experiments.report.exports.where import Source
 from experiments.report.tables import ProbeTable, confound_table, probe_tables
 from experiments.stages.evaluation import score_text
 from experiments.store.metrics import counts
+
+if TYPE_CHECKING:
+    from experiments.report.exports.where import Source
 
 MEASURE_WIDTH = 16  # characters of a measure's name at the head of a column
 
