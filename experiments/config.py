@@ -58,6 +58,7 @@ from reer.search.methods import MultiStart, RandomSearch, SegmentSearch
 from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
+SLURM = "submitit_slurm"  # the launcher whose jobs Slurm runs
 BASIC = "basic"  # Hydra's launcher and sweeper that run jobs one after another
 MOST_JOBS = 1000  # of one command; composing one takes most of a second
 SCORER_MODEL = "scorer_model"
@@ -207,7 +208,7 @@ class Launcher:
 
     @property
     def is_of_slurm(self) -> bool:
-        return str(self.settings["_target_"]).endswith("SlurmLauncher") if self.settings else False
+        return self.name == SLURM
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from evals.benchmark import Measure
-from experiments.stages.evaluation import GradeMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName
+from tests.fakes.results import grades
 from tests.fakes.stages import recorded
 
 Scores = Mapping[str, float]
@@ -40,7 +40,7 @@ def scored_run(
         recorded(folder)
         measures = tuple(_measure(benchmark, metric, row, limits) for metric, row in table.items())
         fingerprint = f"{name}-{scale}-{seed}-{benchmark}"
-        steps[StepName("grade", benchmark)] = StepResult(fingerprint, "b", folder, _plain(_graded(measures)))
+        steps[StepName("grade", benchmark)] = StepResult(fingerprint, "b", folder, _plain(grades(*measures)))
     return replace(result_without_steps(name, scale, seed), steps=steps, caution=caution)
 
 
@@ -78,21 +78,4 @@ def _measure(benchmark: str, metric: str, scores: Scores, limits: tuple[float, f
         total=len(scores),
         worst=limits[0],
         best=limits[1],
-    )
-
-
-def _graded(measures: tuple[Measure, ...]) -> GradeMetrics:
-    return GradeMetrics(
-        measures=measures,
-        unscored={},
-        asked_again=0,
-        official={},
-        judgements=3,
-        judgements_asked_here=3,
-        judge_tokens_read=1,
-        judge_tokens_written=1,
-        judge_usd=0.0,
-        judge_usd_paid_here=0.0,
-        judge_seconds_median=None,
-        judge_served=(),
     )

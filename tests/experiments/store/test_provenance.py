@@ -16,7 +16,7 @@ from tests.fakes.stages import a_store, numbers
 
 @pytest.fixture
 def fresh_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """provenance() is asked anew: it is taken once for each process."""
+    """provenance() is read again: its value is cached for each process."""
     provenance.cache_clear()
     monkeypatch.delitem(sys.modules, "torch", raising=False)
 

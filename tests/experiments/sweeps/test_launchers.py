@@ -1,4 +1,4 @@
-"""Hydra's launchers run every arm of a sweep, and what they did is found, told apart and counted as without one."""
+"""Hydra's launchers run every arm of a sweep, with the results, failures and exit codes of a sweep without one."""
 
 import json
 import os
