@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import OnProgress, fetch, file_states
-from experiments.choices import CONF, choice_names
+from experiments.config.choices import CONF, choice_names
 from experiments.report import console as show
 from reer.errors import InputError, near
 
@@ -29,7 +29,8 @@ def run(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def benchmarks(overrides: Sequence[str]) -> dict[str, DataFiles]:
     """The files of every benchmark that has some, by its name in conf/benchmark."""
-    from experiments.config import compose_one, experiment_from
+    from experiments.config.compose import compose_one
+    from experiments.config.parts import experiment_from
 
     every = ",".join(choice_names("benchmark", (CONF,)))
     parts = experiment_from(compose_one([f"benchmark=[{every}]", *overrides])).benchmark

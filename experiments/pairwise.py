@@ -23,7 +23,8 @@ from reer.files import plain, write_json, write_rows
 def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str], config_dir: Path | None = None) -> None:
     """Compare two finished runs, given by name; the overrides (`judge=`, `scale=`, `seed=`, `benchmark=`) choose the
     judge and which runs of these names are meant."""
-    from experiments.config import compose_one, experiment_from
+    from experiments.config.compose import compose_one
+    from experiments.config.parts import experiment_from
 
     exp = experiment_from(compose_one(overrides, config_dir))
     arm, baseline = (_result(exp, name) for name in (arm_name, baseline_name))

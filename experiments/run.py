@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from experiments.choices import CONF, conf_folders
-from experiments.config import BASIC, Launcher, compose_jobs, experiment_from, register, search_path_override
+from experiments.config.choices import CONF, conf_folders
+from experiments.config.compose import compose_jobs, search_path_override
+from experiments.config.parts import experiment_from
+from experiments.config.schema import register
+from experiments.config.sweep import BASIC, Launcher
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show

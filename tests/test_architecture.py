@@ -40,8 +40,8 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.hygiene",
     "evals.judging",
     "evals.lm_eval",
-    "experiments.names",
-    "experiments.choices",
+    "experiments.config.names",
+    "experiments.config.choices",
     "experiments.sweeps.designs",
     "experiments.experiment",
     "experiments.store",
@@ -76,7 +76,10 @@ HEAVY = {
     "accelerate",
     "scipy",
 }
-HYDRA_ROOMS = {"experiments/config.py", "experiments/run.py"}
+HYDRA_ROOMS = {
+    *(f"experiments/config/{name}.py" for name in ("compose", "messages", "schema", "sweep")),
+    "experiments/run.py",
+}
 FILES_PER_FOLDER = 12
 FILES = [file for package in PACKAGES for file in sorted((REPOSITORY / package).rglob("*.py"))]
 

@@ -44,7 +44,7 @@ app = typer.Typer(
 
 def _complete_override(incomplete: str) -> Iterator[str]:
     """Completions of an override: group names, then the choices of a group."""
-    from experiments.choices import choice_names, conf_folders, groups
+    from experiments.config.choices import choice_names, conf_folders, groups
 
     folders = conf_folders()
     key, separator, _ = incomplete.partition("=")
@@ -72,7 +72,8 @@ Scale = Annotated[str | None, typer.Option("--scale", help="Only runs at this sc
 
 
 def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
-    from experiments.config import compose_one, experiment_from
+    from experiments.config.compose import compose_one
+    from experiments.config.parts import experiment_from
     from experiments.revisions import pinned
 
     plan = compose_one(list(overrides or ()), config_dir)

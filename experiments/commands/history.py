@@ -105,7 +105,7 @@ def _composed(overrides: list[str], root: Path | None, config_dir: Path | None) 
 
 def _frozen(name: str, overrides: list[str], root: Path, scale: str | None, seed: int) -> Experiment:
     """The experiment of a frozen plan, with some of its fields changed."""
-    from experiments.config import experiment_from
+    from experiments.config.parts import experiment_from
     from experiments.history.plans import changed, frozen_plan
     from experiments.store.runs import find_run
 

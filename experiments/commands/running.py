@@ -96,7 +96,8 @@ def plan(
       reer plan sweep=ablations scale=paper
       reer plan design=factorial seed=0,1,2
     """
-    from experiments.config import compose_jobs, experiment_from
+    from experiments.config.compose import compose_jobs
+    from experiments.config.parts import experiment_from
     from experiments.doctor import retirements
     from experiments.plan import make_plan
     from experiments.report import console
@@ -122,7 +123,8 @@ def import_thinking(overrides: Overrides = None, config_dir: ConfigDir = None) -
       reer import-thinking source=deepwriting
       reer import-thinking source=jsonl source.path=FILE
     """
-    from experiments.config import compose_one, experiment_from
+    from experiments.config.compose import compose_one
+    from experiments.config.parts import experiment_from
     from experiments.pipeline import synthetic_rows
     from experiments.report import console as show
     from experiments.stages.synthesis import source_thinking

@@ -78,8 +78,8 @@ def choices(
       reer choices
       reer choices search
     """
-    from experiments.choices import choices as list_choices
-    from experiments.choices import conf_folders
+    from experiments.config.choices import choices as list_choices
+    from experiments.config.choices import conf_folders
     from experiments.report.console import show_choices
 
     show_choices(list_choices(conf_folders(config_dir), group))

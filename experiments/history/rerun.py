@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.config import experiment_from
+from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
 from experiments.history.environment import Environment, Moved, moved
 from experiments.history.plans import frozen_plan

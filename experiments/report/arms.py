@@ -101,7 +101,7 @@ def baseline_of(results: Sequence[Result], wanted: str | None, statistics: Stati
 def _composed_parts(result: Result, statistics: Statistics) -> Mapping[str, str]:
     """Part -> fingerprint of the baseline of a run as it is configured now, kept with the statistics because composing
     takes a second; empty where the baseline cannot be composed."""
-    from experiments.choices import conf_folders
+    from experiments.config.choices import conf_folders
 
     try:
         files = [file for folder in conf_folders() for file in sorted(folder.rglob("*.yaml"))]
@@ -112,7 +112,8 @@ def _composed_parts(result: Result, statistics: Statistics) -> Mapping[str, str]
 
 
 def _compose(result: Result) -> Mapping[str, str]:
-    from experiments.config import compose_one, experiment_from
+    from experiments.config.compose import compose_one
+    from experiments.config.parts import experiment_from
     from experiments.revisions import pinned
     from experiments.store.runs import identity_of
 

@@ -26,7 +26,7 @@ from reer.secrets import redacted
 from reer.text import without_control_characters
 
 if TYPE_CHECKING:
-    from experiments.choices import Choice
+    from experiments.config.choices import Choice
 
 NAME_WIDTH = 24  # characters of a row's label before it wraps
 ARM_WIDTH = 13  # characters of an arm's name at the head of a column

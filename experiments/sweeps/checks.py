@@ -9,7 +9,8 @@ from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
 from experiments import doctor
-from experiments.config import FrozenPlan, Launcher, experiment_from
+from experiments.config.parts import FrozenPlan, experiment_from
+from experiments.config.sweep import Launcher
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show

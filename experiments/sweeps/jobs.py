@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from experiments.config import FrozenPlan, experiment_from
+from experiments.config.parts import FrozenPlan, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.store.failures import Failure, forget_failure, read_failure, write_failure

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import psutil
 
-from experiments.choices import composed_of
+from experiments.config.choices import composed_of
 from experiments.experiment import Experiment
 from experiments.store.fingerprint import Json, encode, fingerprint
 from experiments.store.provenance import provenance

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import app, main
-from experiments.config import compose_plans
+from experiments.config.compose import compose_plans
 from tests.conftest import REPOSITORY
 
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden]

@@ -9,9 +9,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from experiments.choices import CONF
-from experiments.config import PARTS, compose_plans, experiment_from, kinds
-from experiments.names import derived_name
+from experiments.config.choices import CONF
+from experiments.config.compose import compose_plans
+from experiments.config.names import derived_name
+from experiments.config.parts import PARTS, experiment_from, kinds
 from experiments.pipeline import pipeline
 from experiments.store.step import StepName
 from reer.errors import InputError
@@ -118,7 +119,7 @@ def test_a_typo_in_a_file_fails_like_one_on_the_command_line(tmp_path: Path, mon
     shutil.copytree(CONF, tmp_path / "conf")
     with (tmp_path / "conf/search/iterative.yaml").open("a") as stream:
         stream.write("max_edit: 3\n")
-    monkeypatch.setattr("experiments.config.CONF", tmp_path / "conf")
+    monkeypatch.setattr("experiments.config.compose.CONF", tmp_path / "conf")
     with pytest.raises(InputError, match="max_edit"):
         one("scale=smoke")
 

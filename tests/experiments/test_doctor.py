@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evals.judging.records import Judgements, Question, judgement
-from experiments.choices import CONF
+from experiments.config.choices import CONF
 from experiments.doctor import informational, require, required, retirements
 from experiments.pipeline import pipeline
 from experiments.plan import training_cost_of, training_set_size

@@ -37,7 +37,8 @@ def test_the_sweep_finishes_all_six_arms(sweep: Path) -> None:
 
 
 def test_stage_executions_are_the_distinct_minimum(sweep: Path) -> None:
-    from experiments.config import compose_plans, experiment_from
+    from experiments.config.compose import compose_plans
+    from experiments.config.parts import experiment_from
     from experiments.pipeline import pipeline
 
     plans = compose_plans(["sweep=ablations", "scale=smoke"], multirun=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.config import experiment_from
+from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from tests.fakes.plans import compose, plans
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import derived_name
+from experiments.config.names import derived_name
 from experiments.plan import judge_cost, make_plan
 from reer.search.cost import search_cost
 from tests.fakes.plans import compose as one

@@ -7,18 +7,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments import config
+from experiments.config import compose as composition
+from experiments.config import parts
 from experiments.experiment import Experiment
 
 
 @cache
 def _composed(conf: Path, overrides: tuple[str, ...], multirun: bool) -> list[dict[str, Any]]:
-    return config.compose_plans(overrides, multirun)
+    return composition.compose_plans(overrides, multirun)
 
 
 def plans(*overrides: str, multirun: bool = False) -> list[dict[str, Any]]:
     """The plans of a command's overrides, as copies that a test may change."""
-    return copy.deepcopy(_composed(config.CONF, overrides, multirun))
+    return copy.deepcopy(_composed(composition.CONF, overrides, multirun))
 
 
 def plan(*overrides: str) -> dict[str, Any]:
@@ -29,4 +30,4 @@ def plan(*overrides: str) -> dict[str, Any]:
 
 def compose(*overrides: str) -> Experiment:
     """The only experiment of a command's overrides."""
-    return config.experiment_from(plan(*overrides))
+    return parts.experiment_from(plan(*overrides))

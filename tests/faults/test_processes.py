@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.store.records import write_document

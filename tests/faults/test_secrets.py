@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evals.judging.records import Judgements
-from experiments.config import compose_jobs
+from experiments.config.compose import compose_jobs
 from experiments.report import console
 from experiments.report.console import ShowableFormatter
 from reer.errors import Incomplete, InputError

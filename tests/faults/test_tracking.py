@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import FrozenPlan, compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import FrozenPlan, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.tracking.ledger import Ledger
@@ -20,7 +21,7 @@ from tests.conftest import REPOSITORY
 TRACKED = """
 import json, logging, os, signal, sys
 from pathlib import Path
-from experiments.config import experiment_from
+from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from experiments.store.failures import Failure
 from experiments.tracking.wandb_run import open_tracking

@@ -106,7 +106,7 @@ def planned_costs(study: Study) -> dict[str, StageCost]:
 
 
 def _costs_of(result: Result) -> Mapping[StepName, StageCost]:
-    from experiments.config import experiment_from
+    from experiments.config.parts import experiment_from
 
     if result.folder is None or not (result.folder / "plan.json").is_file():
         return {}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import compose_one, experiment_from
+from experiments.config.compose import compose_one
+from experiments.config.parts import experiment_from
 from experiments.report import terminal
 from experiments.report.arms import selected
 from experiments.report.compare import Comparison, compare
@@ -79,7 +80,7 @@ def test_a_sweep_over_a_part_finds_its_baseline_by_identity(
 ) -> None:
     runs = crossed(tmp_path, composed, single_pass=0, iterative=10)
     shutil.copy(kept, tmp_path / "runs")
-    monkeypatch.delattr("experiments.config.compose_one")  # the kept baseline is used
+    monkeypatch.delattr("experiments.config.compose.compose_one")  # the kept baseline is used
     (comparison,) = compare(runs)
     assert names_of(comparison) == ["full+search=iterative", "full+search=single_pass"]
     assert [arm.is_baseline for arm in comparison.arms] == [True, False]

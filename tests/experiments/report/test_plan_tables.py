@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.config import compose_jobs, experiment_from
+from experiments.config.compose import compose_jobs
+from experiments.config.parts import experiment_from
 from experiments.plan import make_plan
 from experiments.report.plan_tables import show_plan
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from experiments.pipeline import synthetic_rows
 from experiments.stages.data import PairsMetrics, pairs
 from experiments.store.store import Store

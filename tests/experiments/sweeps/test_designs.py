@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.config import Jobs, compose_jobs, experiment_from
+from experiments.config.compose import Jobs, compose_jobs
+from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from experiments.sweeps.designs import Arm, Design
 from reer.errors import InputError

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import main
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from experiments.store.failures import read_failure
 from experiments.sweeps.jobs import Job, ends, free_slot, freeze, read_job, require_unchanged

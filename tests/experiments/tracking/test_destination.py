@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
 from experiments.tracking.destination import ANSWER_SECONDS, answers, destination
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from experiments.config import FrozenPlan, compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import FrozenPlan, experiment_from
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report.compare import compare
@@ -40,7 +41,7 @@ TRAIN = StepName("train")
 KILLED = """
 import json, os, signal, sys, time
 from pathlib import Path
-from experiments.config import experiment_from
+from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from experiments.tracking.wandb_run import open_tracking
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from experiments.tracking.destination import destination
 from experiments.tracking.settings import MOST_KEYS, settings_of

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
 from experiments.tracking.client import wandb_calls
 from experiments.tracking.curves import Curves

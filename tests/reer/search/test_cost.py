@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.config import compose_plans, experiment_from
+from experiments.config.compose import compose_plans
+from experiments.config.parts import experiment_from
 from reer.search.cost import search_cost
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
 from tests.fakes.costs import ASSUMED

@@ -27,8 +27,9 @@ HYDRA_GROUP = "hydra"  # a user's folder may add launchers and other settings of
 
 def _own_folder() -> Path:
     """`conf/` inside the installed package, or at the top of the repository."""
-    inside = Path(__file__).resolve().parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).resolve().parents[1] / "conf"
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
 
 
 CONF = _own_folder()
