@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config.choices import COMPOSED_OF, CONF, choice_names, conf_folders
+from experiments.config.choices import COMPOSED_OF, CONF, choice_names, conf_folders, groups
 from experiments.config.messages import explain
 from experiments.config.names import ARMS, derived_name, group_of, refuse_keys, refuse_keys_in, without
 from experiments.config.parts import FrozenPlan, experiment_from
@@ -23,15 +27,19 @@ from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Arm, Design
 from reer.errors import InputError, near
 
+VALUE = re.compile(r"(?!hydra\b)[A-Za-z]\w*(\.\w+)*=")  # how an override begins that sets the value of a key
+MOST_ARMS = 64  # composed configurations that are kept; one takes about 1 MB
 
-def _composed_of(cfg: DictConfig, job: Sequence[str]) -> Json:
+
+def _choices_of(cfg: DictConfig) -> Json:
+    """Hydra's choice in every group that takes one."""
     chosen = {str(group): value for group, value in cfg.hydra.runtime.choices.items()}
     choices = {
         group.rpartition("@")[2].replace(".", "_"): value
         for group, value in chosen.items()
         if isinstance(value, str) and not value.endswith("_schema") and not group.startswith("hydra/")
     }
-    return {"choices": dict(sorted(choices.items())), "overrides": list(job)}
+    return dict(sorted(choices.items()))
 
 
 @dataclass(frozen=True)
@@ -130,12 +138,40 @@ def _matched(plan: FrozenPlan, job: Sequence[str], folders: Sequence[Path]) -> F
 
 def _composed(job: Sequence[str], folders: Sequence[Path]) -> FrozenPlan:
     try:
-        cfg = compose("config", overrides=list(job), return_hydra_config=True)
-        composed = _composed_of(cfg, job)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return {**plan_of(cfg), COMPOSED_OF: composed}
+        cfg, choices = _configuration(job, folders)
+        return {**plan_of(cfg), COMPOSED_OF: {"choices": choices, "overrides": list(job)}}
     except InputError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(explain(error, job, folders)) from error
+
+
+def _configuration(job: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig, Json]:
+    """The configuration of a job, and what it chooses in each group. Jobs that differ in values alone, as seeds do,
+    are composed once: Hydra takes half a second of CPU for each."""
+    chosen = set(groups(folders))
+    values = [item for item in job if VALUE.match(item) and item.partition("=")[0] not in chosen]
+    others = tuple(item for item in job if item not in values)
+    try:
+        cfg, choices = copy.deepcopy(_chosen(others, _state_of(folders)))
+        for item in OverridesParser.create().parse_overrides(values):
+            OmegaConf.update(cfg, item.key_or_group, item.value(), merge=True)
+    except OmegaConfBaseException:  # composed as a whole, the message names the key as the user wrote it
+        return _chosen.__wrapped__(tuple(job), ())
+    return cfg, choices
+
+
+@lru_cache(maxsize=MOST_ARMS)
+def _chosen(overrides: tuple[str, ...], _state: tuple[object, ...]) -> tuple[DictConfig, Json]:
+    """Hydra's composition; kept until a file of the configuration folders changes."""
+    cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+    choices = _choices_of(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
+
+
+def _state_of(folders: Sequence[Path]) -> tuple[object, ...]:
+    """Changes with every file of the folders."""
+    files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
+    return tuple((str(file), (found := file.stat()).st_mtime_ns, found.st_size) for file in files)

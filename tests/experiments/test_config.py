@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from experiments.config.choices import CONF
+from experiments.config.choices import COMPOSED_OF, CONF
 from experiments.config.compose import compose_plans
 from experiments.config.names import derived_name
 from experiments.config.parts import PARTS, experiment_from, kinds
@@ -315,3 +315,26 @@ def test_a_baseline_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     assert compose_plans(["scale=smoke", "baseline=mine", f"runtime.root={tmp_path}"], multirun=False)
     assert compose_plans(["scale=smoke", "baseline=mine", "name=mine"], multirun=False)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["seed=3"],
+        ["search.max_edits=2", "search.max_edits=1"],
+        ["budget.usd=null", "scale.pairs=5"],
+        ["runtime.gpu_slots=[0,'0,1']"],
+        ["name='a-name'", "generator.temperature=1e-1"],
+    ],
+    ids=" ".join,
+)
+def test_values_set_after_a_kept_composition_are_those_that_hydra_would_set(values: list[str]) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from experiments.config.schema import plan_of
+
+    one("scale=smoke")  # kept
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        wanted = plan_of(compose("config", overrides=["scale=smoke", *values]))
+    given = compose_plans(["scale=smoke", *values], False)[0]
+    assert {**given, "name": ""} == {**wanted, "name": "", COMPOSED_OF: given[COMPOSED_OF]}
