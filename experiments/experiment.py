@@ -22,7 +22,6 @@ from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Model, Sampling, ScoringModel
-from reer.models.services.service import ChatService
 from reer.parts import Name, Seed, Temperature, TopP
 from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
@@ -55,6 +54,9 @@ class ScorerRole:
     score: ScoreMetric
 
     def __post_init__(self) -> None:
+        # Imported here because it loads the HTTP client, which verbs that read results do without.
+        from reer.models.services.service import ChatService
+
         if isinstance(self.model, ChatService):
             raise InputError(
                 f"scorer: {self.model.model} is behind a chat server, which returns no log-probabilities of a prompt; "

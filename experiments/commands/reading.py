@@ -53,11 +53,12 @@ def compare(
       reer compare --baseline no_iterative_search --csv
     """
     from experiments.report import console, terminal
-    from experiments.report.exports.tables import render
 
     form = _form(json=json, csv=csv, markdown=markdown, latex=latex)
     comparisons = _compared(names, root, scale, seed, baseline, quietly=form is not None)
     if form is not None:
+        from experiments.report.exports.tables import render
+
         console.document(render(comparisons, form))
         return
     for comparison in comparisons:

@@ -103,7 +103,7 @@ def test_a_field_changed_in_a_frozen_plan_is_explained_by_stage(sweep: Path) -> 
 def test_an_experiment_that_is_composed_is_explained_as_json(sweep: Path) -> None:
     found = json.loads(finished(sweep, "explain", "experiment=full", "scale=smoke", "train.epochs=3", "--json").out)
     misses = {step["step"]: step for step in found if not step["hit"]}
-    assert misses["train"]["why"] == "recipe.epochs: 2.0 -> 3.0"
+    assert misses["train"]["why"] == "recipe.epochs: 1.0 -> 3.0"
     assert misses["termination"]["why"] == "reads train"
     assert "render" not in misses
 
