@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,14 @@ def imports(tree: ast.AST) -> set[str]:
     return names
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports_of(path: Path) -> set[str]:
-    return imports(ast.parse(path.read_text()))
+    return imports(tree_of(path))
 
 
 def name_of(file: Path) -> str:
@@ -163,7 +170,7 @@ def test_benchmarks_know_only_texts_types_files_and_models() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_nothing_heavy_is_imported_at_the_top_of_a_module(file: Path) -> None:
-    top = ast.parse(file.read_text()).body
+    top = tree_of(file).body
     names = {name for node in top if isinstance(node, ast.Import | ast.ImportFrom) for name in imports(node)}
     assert not {name.split(".")[0] for name in names} & HEAVY
 
