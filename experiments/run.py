@@ -86,7 +86,8 @@ def _codes(jobs: Sequence[Job], launcher: Launcher) -> list[int | None]:
             with followed({"": job.log}, lambda _, text: show.errors.print(show.escape(text), soft_wrap=True)):
                 launch(job, is_alone=True)
     elif waiting:
-        with followed({job.exp.run_name: job.log for job in waiting}, lambda arm, text: show.line(f"[{arm}] {text}")):
+        logs = {job.exp.run_name: job.log for job in waiting}
+        with followed(logs, lambda arm, text: show.paragraph(f"[{arm}] {text}")):
             _launched_by_hydra(waiting, launcher)
     return [job.code() if job in waiting else DONE for job in jobs]
 
@@ -137,7 +138,7 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
 
         def ended(step: Step, artifact: Artifact, cached: bool) -> None:
             progress.ended(names[step.fingerprint], artifact, cached)
-            tracker.stage(names[step.fingerprint], artifact)
+            tracker.stage(names[step.fingerprint], artifact, cached)
 
         def curve(_: str, row: Mapping[str, float]) -> None:
             tracker.curve(attempt.stage, row)
@@ -149,6 +150,7 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
             monitor=monitor,
             judgements=exp.runtime.judgements_folder,
             budget_usd=exp.budget.usd,
+            run=exp.run_name,
         )
         artifacts: dict[StepName, Artifact] = {}
         for name, step in steps.items():

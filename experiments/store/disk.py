@@ -47,17 +47,18 @@ def disk_errors(folder: Path) -> Generator[None]:
 
 
 @contextmanager
-def held(lock: Path, wait: bool = True) -> Generator[None]:
-    """Hold a lock, and write beside it who does. Where another process holds it, wait, or raise Timeout at once. The
-    system frees it if its holder dies."""
+def held(lock: Path, wait: bool = True, run: str = "") -> Generator[None]:
+    """Hold a lock, and write beside it who does: the name of a run, host and process. Where another process holds it,
+    wait, or raise Timeout at once. The system frees it if its holder dies."""
     with FileLock(lock, blocking=wait):
         since = time.strftime("%F %T")
-        _owner(lock).write_text(f"{socket.gethostname()} pid {os.getpid()} since {since}", encoding="utf-8")
+        who = f"{run} on {socket.gethostname()}" if run else socket.gethostname()
+        _owner(lock).write_text(f"{who} pid {os.getpid()} since {since}", encoding="utf-8")
         yield
 
 
 def holder(lock: Path) -> str | None:
-    """`HOST pid N since TIME`: who holds a lock now; None where nobody does, also where a holder died."""
+    """`RUN on HOST pid N since TIME`: who holds a lock now; None where nobody does, also where a holder died."""
     if not lock.exists():
         return None
     try:

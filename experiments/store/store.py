@@ -60,13 +60,14 @@ class Monitor:
 @dataclass(kw_only=True)
 class Store:
     """All stage results under one root, and beside them the replies of models and judges (`judgements` in another
-    folder where several machines share them)."""
+    folder where several machines share them). `run` is the name that others see who wait for a stage of this one."""
 
     root: Path
     runtime: Runtime
     monitor: Monitor = field(default_factory=Monitor)
     judgements: Path | None = None
     budget_usd: float | None = None
+    run: str = ""
     _built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
 
     def path(self, step: Step) -> Path:
@@ -121,7 +122,7 @@ class Store:
         lock = lock_of(folder, step.fingerprint)
         if who := holder(lock):
             log.info("%s: being computed by %s; waiting for it", step.stage.name, who)
-        with held(lock):
+        with held(lock, run=self.run):
             yield
 
     def _run(self, step: Step[M], inputs: Mapping[str, Artifact]) -> Artifact[M]:

@@ -28,8 +28,8 @@ class Tracker(Protocol):
         """A row of the curve of a running step. Its position on the curve is `step` or `done`."""
         ...
 
-    def stage(self, name: StepName, artifact: Artifact) -> None:
-        """A finished stage."""
+    def stage(self, name: StepName, artifact: Artifact, cached: bool) -> None:
+        """A finished stage; `cached` if it was in the store."""
         ...
 
     def result(self, result: Result) -> None:
@@ -60,7 +60,7 @@ class NullTracker:
 
     def curve(self, step: str, row: Mapping[str, float]) -> None: ...
 
-    def stage(self, name: StepName, artifact: Artifact) -> None: ...
+    def stage(self, name: StepName, artifact: Artifact, cached: bool) -> None: ...
 
     def result(self, result: Result) -> None: ...
 
@@ -83,8 +83,8 @@ class FailSafeTracker:
     def curve(self, step: str, row: Mapping[str, float]) -> None:
         self._try(lambda: self.tracker.curve(step, row))
 
-    def stage(self, name: StepName, artifact: Artifact) -> None:
-        self._try(lambda: self.tracker.stage(name, artifact))
+    def stage(self, name: StepName, artifact: Artifact, cached: bool) -> None:
+        self._try(lambda: self.tracker.stage(name, artifact, cached))
 
     def result(self, result: Result) -> None:
         self._try(lambda: self.tracker.result(result))

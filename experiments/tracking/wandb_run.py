@@ -68,6 +68,7 @@ class WandbRun:
         self.watch: threading.Event | None = None
         self.run = _started(exp, to, mirror)
         self.curves = Curves(self.run, self.rows)
+        self.reused = set[str]()  # fingerprints of stages that another run has computed
         self.where: str | None = self.run.url if self.online else str(Path(self.run.dir).parent)
         folder = None if self.online else os.path.relpath(Path(self.run.dir).parent, exp.runtime.root)
         self.mirror = replace(mirror, entity=self.run.entity or to.entity, folder=folder)
@@ -97,8 +98,10 @@ class WandbRun:
         """A row of a running step, as it comes."""
         self.curves.add(step, row)
 
-    def stage(self, name: StepName, artifact: Artifact) -> None:
+    def stage(self, name: StepName, artifact: Artifact, cached: bool) -> None:
         """A finished stage. Rows of its curve that W&B does not have are sent from the record."""
+        if cached and str(name) not in self.mirror.stages:
+            self.reused.add(artifact.fingerprint)
         self.curves.end(str(name))
         if name.stage == training.train.name:
             for row in _recorded_curve(artifact.path / "curve.jsonl"):
@@ -138,8 +141,13 @@ class WandbRun:
             self.run.log({key: content})
 
     def _artifact(self, product: Product) -> None:
+        """An output of this run, or an input where another run has made it. (W&B offline knows no inputs.)"""
+        aliases = ["latest", product.alias]
         with wandb_calls():
-            self.run.log_artifact(artifact_of(product), aliases=["latest", product.alias])
+            if self.online and product.record.fingerprint in self.reused:
+                self.run.use_artifact(artifact_of(product), aliases=aliases)
+            else:
+                self.run.log_artifact(artifact_of(product), aliases=aliases)
 
     def failed(self, failure: Failure) -> None:
         """Why the run ends without a result, in its summary."""

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -100,6 +102,18 @@ def test_hostile_names_and_cautions_break_no_form(tmp_path: Path, form: str) -> 
         assert json.loads(text)[0]["arms"][0]["arm"] == HOSTILE
     if form == "csv":
         assert next(csv.DictReader(io.StringIO(text)))["arm"] == HOSTILE
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_sets_the_table_of_hostile_names(tmp_path: Path) -> None:
+    run = replace(graded(tmp_path, "full", varied(0)), name=HOSTILE)
+    text = FORMS["latex"](tables_of(compare([run, graded(tmp_path, "no_arm", varied(1))])))
+    page = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n%s\\end{document}\n"
+    (tmp_path / "page.tex").write_text(page % text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "page.pdf").is_file()
 
 
 def test_escaping_is_complete() -> None:

@@ -87,4 +87,6 @@ def test_who_holds_a_lock_is_known_while_it_is_held(tmp_path: Path) -> None:
         assert f" pid {os.getpid()} since " in str(holder(lock))
         with pytest.raises(Timeout), held(lock, wait=False):
             raise AssertionError("two hold one lock")
+    with held(lock, run="full/smoke/s0"):
+        assert str(holder(lock)).startswith("full/smoke/s0 on ")
     assert holder(lock) is None

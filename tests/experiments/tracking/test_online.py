@@ -169,6 +169,12 @@ def test_artifacts_carry_our_digests_and_those_of_their_inputs(online: Online) -
     assert kinds["model"]["inputs"] == {"rendered": f"{render.fingerprint}-{render.build}"}
 
 
+def test_a_stage_that_another_run_has_computed_is_an_input(online: Online) -> None:
+    """Both runs found all stages in the store; what was trained and judged for the arm alone it has made before."""
+    users = {entry["runName"] for entry in online.service.used}
+    assert users == {run.id for run in online.service.runs}
+
+
 def test_sync_sends_each_run_that_was_tracked_offline_once(online: Online) -> None:
     first, again = finished(online.root, "sync"), finished(online.root, "sync")
     assert first.text.count("rows at http") == 1
@@ -231,7 +237,7 @@ def test_a_killed_and_resumed_run_has_each_row_once(
     tracker = opened(plan)
     for step in range(4, 7):  # its checkpoint is of step 3
         tracker.curve("train", {"step": step, "loss": 1.0 / step})
-    tracker.stage(TRAIN, trained(tmp_path / "train", steps=8))
+    tracker.stage(TRAIN, trained(tmp_path / "train", steps=8), cached=False)
     tracker.finish(0)
     if mode == "offline":
         monkeypatch.setenv("WANDB_MODE", "online")
