@@ -144,6 +144,7 @@ class Service:
             "createRunFiles": self._create_files,
             "createArtifact(": self._create_artifact,
             "useArtifact(": self._use_artifact,
+            "artifact(id": self._artifact,
             "upsertView(": self._upsert_view,
             "allViews": self._views,
             "view(id": self._view,
@@ -252,6 +253,31 @@ class Service:
         self.artifacts.append(dict(variables.get("input") or variables))
         artifact = {"id": "QXJ0", "state": "COMMITTED", "artifactSequence": {"latestArtifact": {"id": "QXJ0"}}}
         return {"createArtifact": {"artifact": artifact}}
+
+    def _artifact(self, query: str, variables: Mapping[str, Any]) -> Reply:
+        """What the client reads back of the artifact that it has logged last."""
+        project = {"id": "UHJv", "internalId": "UHJv", "name": "p", "entity": {"name": "local"}}
+        artifact = {
+            "id": variables["id"],
+            "artifactSequence": {"name": self.artifacts[-1]["artifactCollectionName"], "project": project},
+            "versionIndex": 0,
+            "artifactType": {"name": self.artifacts[-1]["artifactTypeName"]},
+            "description": None,
+            "metadata": self.artifacts[-1].get("metadata"),
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": False,
+            "tags": [],
+            "historyStep": None,
+            "state": "COMMITTED",
+            "size": 1,
+            "digest": self.artifacts[-1]["digest"],
+            "commitHash": None,
+            "fileCount": 1,
+            "createdAt": "2026-01-01T00:00:00",
+            "updatedAt": None,
+            "aliases": [],
+        }
+        return {"artifact": artifact}
 
     def _use_artifact(self, query: str, variables: Mapping[str, Any]) -> Reply:
         self.used.append(dict(variables.get("input") or variables))

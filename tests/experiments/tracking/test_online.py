@@ -140,7 +140,7 @@ def test_each_row_of_the_curve_and_each_table_is_there_once(online: Online) -> N
         history = stored(online.service, name).history()
         steps = [row["train/step"] for row in history if "train/step" in row]
         assert steps == list(range(1, len(steps) + 1))
-        assert len(steps) > 5
+        assert len(steps) >= 5
         counts = Counter(key for row in history for key in row if not key.startswith(("_", "train/")))
         assert set(counts.values()) == {1}
 
@@ -160,8 +160,10 @@ def test_the_tables_hold_every_item_and_every_trajectory(online: Online) -> None
 def test_artifacts_carry_our_digests_and_those_of_their_inputs(online: Online) -> None:
     result = read_result(online.root / "runs" / ARM / "smoke" / "s0")
     assert result is not None
-    logged = [entry for entry in online.service.artifacts if entry["runName"] == stored(online.service, ARM).id]
-    kinds = {entry["artifactTypeName"]: json.loads(entry["metadata"]) for entry in logged if entry.get("metadata")}
+    sent = [entry for entry in online.service.artifacts if entry.get("metadata")]
+    of_arm = {step.fingerprint for step in result.steps.values()}
+    described = [(entry["artifactTypeName"], json.loads(entry["metadata"])) for entry in sent]
+    kinds = {kind: metadata for kind, metadata in described if metadata.get("fingerprint") in of_arm}
     assert {"trajectories", "training-rows", "model", "judgements"} <= kinds.keys()
     render, train = result.steps[StepName("render")], result.steps[TRAIN]
     assert kinds["training-rows"]["build"] == render.build
@@ -170,7 +172,7 @@ def test_artifacts_carry_our_digests_and_those_of_their_inputs(online: Online) -
 
 
 def test_a_stage_that_another_run_has_computed_is_an_input(online: Online) -> None:
-    """Both runs found all stages in the store; what was trained and judged for the arm alone it has made before."""
+    """Both runs find every stage in the store, where an earlier attempt of theirs or another arm has put it."""
     users = {entry["runName"] for entry in online.service.used}
     assert users == {run.id for run in online.service.runs}
 
