@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from experiments.store.metrics import FilteredRowMetrics, counts
 from experiments.store.step import stage
 from experiments.store.workspace import Workspace
-from reer.data.pairs import Selection, Source, complete, select
+from reer.data.pairs import Selection, Source, complete, selected
 from reer.data.public import PublicRows
 from reer.data.rows import Problems
 from reer.files import write_json, write_rows
@@ -41,7 +41,7 @@ class PairsMetrics(FilteredRowMetrics):
         return (f"{self.literature_arts} literature/arts, {len(self.categories)} categories; {counts(self.languages)}",)
 
 
-@stage(version=2)
+@stage(version=3)
 def pairs(
     ws: Workspace,
     *,
@@ -49,13 +49,11 @@ def pairs(
     taxonomy: Taxonomy,
     prompts: Prompts,
     classifier: Model,
-    pairs: int | None,
-    min_words: int,
-    max_words: int,
+    selection: Selection,
 ) -> PairsMetrics:
     """Raw rows → Pairs. All errors of the input are found before a model is loaded."""
     problems = Problems(source.on_bad_row)
-    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), problems, source.quotas)
+    raw = selected(source, selection, problems)
     with ExitStack() as opened:
         done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(ws.replayed(classifier)))
     write_rows(ws.folder / "rows.jsonl", done.pairs)

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
+from reer.data.duplicates import SameRow, identity_of
 from reer.data.files import RowFile, rows_in
 from reer.data.pairs import EVERY, Quotas
 from reer.data.reader import Reader
@@ -47,6 +48,8 @@ class HubSource:
     """The least vote score; rows with fewer votes, or none, are dropped."""
     on_bad_row: OnBadRow = "error"
     """Stop at a bad row, or skip and count it."""
+    same_row: SameRow = "solution"
+    """Which rows count as the same row; only the first of them is used."""
 
     quotas: ClassVar[Quotas] = EVERY
 
@@ -68,7 +71,7 @@ class HubSource:
         """The data set, its revision and split, and how its rows are read."""
         where = {"repo": self.repo, "revision": self.revision, "config": self.config, "split": self.split}
         settings = {"limit": self.limit, "min_votes": self.min_votes, "on_bad_row": self.on_bad_row}
-        return {**where, **settings, "fields": self.fields, "reader": READER}
+        return {**where, **settings, "fields": self.fields, "reader": READER, **identity_of(self.same_row)}
 
     def rows(self, problems: Problems) -> Iterator[RawPair]:
         """Rows in the order of the split."""

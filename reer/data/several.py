@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import InstanceOf
 
+from reer.data.duplicates import SameRow
 from reer.data.pairs import Quotas, Source
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
@@ -37,11 +38,18 @@ class SeveralSources:
 
     parts: dict[Name, SourcePart]
     name: Name = "several"
+    same_row: SameRow = "solution"
+    """Which rows of all parts count as the same row."""
     on_bad_row: ClassVar[OnBadRow] = "error"  # each part has its own
 
     def __post_init__(self) -> None:
         _refuse_other_sum("source.parts: the shares", {name: part.share for name, part in self.parts.items()})
         for name, part in self.parts.items():
+            if part.source.same_row not in ("solution", self.same_row):
+                raise InputError(
+                    f"source.parts.{name}.source.same_row: got {part.source.same_row!r}; one rule holds for all parts, "
+                    "set source.same_row"
+                )
             if part.categories:
                 _refuse_other_sum(f"source.parts.{name}.categories: the shares", part.categories)
 
