@@ -91,6 +91,7 @@ def required(exp: Experiment, today: Callable[[], date] = date.today) -> Iterato
             advice="use more devices with sharding=full, train=lora or qlora, a smaller micro_batch or train_tokens",
         )
     yield from _weights(exp)
+    yield _prompts(exp)
     yield from _keys(exp)
     yield from _lives(exp, today())
     yield from _tasks(exp)
@@ -117,6 +118,16 @@ def _weights(exp: Experiment) -> Iterator[Check]:
         yield Check(
             what=f"weights of {', '.join(roles)}", found=found, wanted="every tensor", ok=not advice, advice=advice
         )
+
+
+def _prompts(exp: Experiment) -> Check:
+    """The prompts can be read, and ask for reflection as the experiment does."""
+    try:
+        exp.prompts.with_triggers(exp.reflection.triggers)
+        found, advice = "readable", ""
+    except InputError as error:
+        found, advice = "not usable", str(error)
+    return Check(what=f"prompts {exp.prompts.name}", found=found, wanted="their texts", ok=not advice, advice=advice)
 
 
 def _keys(exp: Experiment) -> Iterator[Check]:

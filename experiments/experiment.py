@@ -24,7 +24,7 @@ from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Model, Sampling, ScoringModel
 from reer.models.services.service import ChatService
 from reer.parts import Name, Seed, Temperature, TopP
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.search.cost import CostAssumptions
 from reer.search.methods import SearchMethod
 from reer.search.score import ScoreMetric
@@ -178,7 +178,7 @@ class Experiment:
     baseline: Name
     source: InstanceOf[Source]
     taxonomy: Taxonomy
-    prompts: Prompts
+    prompts: InstanceOf[PromptChoice]
     generator: GeneratorRole
     scorer: ScorerRole
     thinking: ThinkingSource

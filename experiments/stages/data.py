@@ -15,7 +15,7 @@ from reer.data.public import PublicRows
 from reer.data.rows import Problems
 from reer.files import write_json, write_rows
 from reer.models.protocols import Model
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.taxonomy import Taxonomy
 from reer.types import count_reasons
 
@@ -47,7 +47,7 @@ def pairs(
     *,
     source: Source,
     taxonomy: Taxonomy,
-    prompts: Prompts,
+    prompts: PromptChoice,
     classifier: Model,
     selection: Selection,
 ) -> PairsMetrics:

@@ -24,7 +24,7 @@ from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.curation.transforms import curate as curate_rows
 from reer.errors import InputError
 from reer.files import plain, write_json, write_rows
-from reer.prompts import Prompts, Triggers
+from reer.prompts import PromptChoice, Triggers
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure
 from reer.search.methods import SearchMethod
@@ -52,7 +52,7 @@ def draft(
     *,
     pairs: Artifact,
     generator: GeneratorRole,
-    prompts: Prompts,
+    prompts: PromptChoice,
     triggers: Triggers,
     rules: DraftRules,
     max_tokens: int,
@@ -137,7 +137,7 @@ def refine(
     generator: GeneratorRole,
     scorer: ScorerRole,
     search: SearchMethod,
-    prompts: Prompts,
+    prompts: PromptChoice,
     triggers: Triggers,
     rules: DraftRules,
     rewrites: RewriteRules,

@@ -12,7 +12,7 @@ from reer.data.duplicates import Duplicates, SameRow
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling, in_order
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.taxonomy import Taxonomy, classify
 from reer.text import control_tokens, fill, language_of, ngrams, split_segments, words
 from reer.types import Drop, Pair, RawPair, content_id, count_reasons
@@ -180,7 +180,7 @@ class Completed:
 
 
 def complete(
-    rows: Sequence[RawPair], taxonomy: Taxonomy, prompts: Prompts, generator: Callable[[], Generator]
+    rows: Sequence[RawPair], taxonomy: Taxonomy, prompts: PromptChoice, generator: Callable[[], Generator]
 ) -> Completed:
     """Rows as Pairs. A model, opened only if needed, writes missing queries and assigns unknown categories."""
     rows = [replace(row, category=taxonomy.resolve(row.category)) for row in rows]
@@ -232,7 +232,7 @@ def _pair(row: RawPair) -> Pair:
     )
 
 
-def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Prompts) -> tuple[list[str], int]:
+def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: PromptChoice) -> tuple[list[str], int]:
     """The query that each solution answers, written by the model, and the number of replies that were replaced. A reply
     of under 4 or over 120 words, cut by its limit or with control tokens is replaced by the prompts' fallback text with
     the opening words of the solution. A solution's language chooses its prompt."""
