@@ -46,7 +46,7 @@ class DraftMetrics(FilteredRowMetrics):
         return (f"{self.tokens} generated tokens, {number(self.mean_segments)} segments on average",)
 
 
-@stage(version=1)
+@stage(version=2)
 def draft(
     ws: Workspace,
     *,
@@ -146,6 +146,7 @@ def refine(
 ) -> RefineMetrics:
     """The search over every draft; `reer.search.methods` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
+    first = drafts.rows(Trajectory)
     job = SearchJob(
         generator=generator,
         scorer=scorer,
@@ -157,8 +158,9 @@ def refine(
         edit_tokens=edit_tokens,
         runtime=ws.runtime,
         replay=ws.replay.resolve(),
+        raw_drafts={d.pair_id: d.raw for d in first} if scorer.score.raw_draft else {},
     )
-    todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
+    todo = {d.pair_id: d.segments for d in first}
     drops = [Drop(pair_id, "solution_single_segment") for pair_id in todo if not job.can_score(by_id[pair_id])]
     for drop in drops:
         del todo[drop.id]
