@@ -77,9 +77,14 @@ def pairs(
 
 @dataclass(frozen=True, kw_only=True)
 class PublicMetrics(FilteredRowMetrics):
-    """Public rows that became samples, and how many had text to be put into Unicode's composed form."""
+    """Public rows that became samples, how many had text to be put into Unicode's composed form, and how many rows a
+    draw found in each stratum."""
 
     composed: int = 0
+    found: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def summary(self) -> tuple[str, ...]:
+        return (f"drawn from {counts(self.found)}",) if self.found else ()
 
 
 @stage(version=1)
@@ -89,4 +94,9 @@ def public(ws: Workspace, *, source: PublicRows) -> PublicMetrics:
     rows = list(source.samples(problems))
     write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
-    return PublicMetrics(rows=len(rows), dropped=count_reasons(problems.drops), composed=len(problems.composed))
+    return PublicMetrics(
+        rows=len(rows),
+        dropped=count_reasons(problems.drops),
+        composed=len(problems.composed),
+        found=dict(problems.strata.most_common()),
+    )
