@@ -30,12 +30,10 @@ from reer.data.hub import HubSource
 from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
-from reer.errors import InputError
+from reer.errors import Incomplete, InputError
 from reer.models.http.client import Endpoint
-from reer.models.local.checkpoints import FolderModel
-from reer.models.local.integrity import existing
+from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.model import LocalModel
-from reer.models.local.weights import require_tensors
 from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
@@ -91,6 +89,7 @@ def required(exp: Experiment, today: Callable[[], date] = date.today) -> Iterato
             advice="use more devices with sharding=full, train=lora or qlora, a smaller micro_batch or train_tokens",
         )
     yield from _weights(exp)
+    yield _prompts(exp)
     yield from _keys(exp)
     yield from _lives(exp, today())
     yield from _tasks(exp)
@@ -101,22 +100,35 @@ def required(exp: Experiment, today: Callable[[], date] = date.today) -> Iterato
 
 
 def _weights(exp: Experiment) -> Iterator[Check]:
-    """Folders of weights, whoever uses them: all tensors must be there before any stage works with one of them."""
+    """Weights, whoever uses them: all tensors must be there before any stage works with one of them. A hub that cannot
+    be asked is no fault yet: all that needs the weights may be in the store."""
     judges = {role: judge.model for role, judge in _judges(exp).items()}
     models = {"generator": exp.generator.model, "scorer": exp.scorer.model, "student": exp.student, **judges}
-    folders = defaultdict[str, list[str]](list)
+    users = defaultdict[Checkpoint, list[str]](list)
     for role, model in models.items():
-        if isinstance(model, LocalModel) and isinstance(model.checkpoint, FolderModel):
-            folders[model.checkpoint.path].append(role)
-    for path, roles in folders.items():
+        if isinstance(model, LocalModel):
+            users[model.checkpoint].append(role)
+    for checkpoint, roles in users.items():
+        found, advice = "all there", ""
         try:
-            require_tensors(existing(Path(path)))
-            found, advice = "all there", ""
+            checkpoint.require()
         except InputError as error:
             found, advice = "not all there", str(error)
+        except Incomplete:
+            found = "not on this machine, and the hub cannot be asked"
         yield Check(
             what=f"weights of {', '.join(roles)}", found=found, wanted="every tensor", ok=not advice, advice=advice
         )
+
+
+def _prompts(exp: Experiment) -> Check:
+    """The prompts can be read, and ask for reflection as the experiment does."""
+    try:
+        exp.prompts.with_triggers(exp.reflection.triggers)
+        found, advice = "readable", ""
+    except InputError as error:
+        found, advice = "not usable", str(error)
+    return Check(what=f"prompts {exp.prompts.name}", found=found, wanted="their texts", ok=not advice, advice=advice)
 
 
 def _keys(exp: Experiment) -> Iterator[Check]:

@@ -17,13 +17,13 @@ from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
 from reer.curation.transforms import Categories, Reflection, TrajectoryLength
-from reer.data.pairs import Source
+from reer.data.pairs import Selection, Source
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device, Model, Sampling, ScoringModel
 from reer.parts import Name, Seed, Temperature, TopP
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.search.cost import CostAssumptions
 from reer.search.methods import SearchMethod
 from reer.search.score import ScoreMetric
@@ -75,6 +75,9 @@ class Scale:
     """Shorter solutions are dropped."""
     solution_words: PositiveInt
     """Longer solutions are dropped."""
+    solution_segments: PositiveInt = 2
+    """Solutions of fewer segments are dropped: the released score is of all segments but the first, so that nothing of
+    a single one is scored and its draft would be written in vain. 1 keeps them, for a scorer of the whole solution."""
     draft_tokens: PositiveInt
     edit_tokens: PositiveInt
     synthetic_rows: NonNegativeInt
@@ -87,6 +90,11 @@ class Scale:
     """Prompts on which the share of answers that end by themselves is measured."""
     held_out_texts: NonNegativeInt = 0
     """Texts held out of the source to measure perplexity."""
+
+    @property
+    def selection(self) -> Selection:
+        """Which rows of a source become pairs."""
+        return Selection(self.pairs, self.min_words, self.solution_words, self.solution_segments)
 
     def __post_init__(self) -> None:
         if self.min_words > self.solution_words:
@@ -172,7 +180,7 @@ class Experiment:
     baseline: Name
     source: InstanceOf[Source]
     taxonomy: Taxonomy
-    prompts: Prompts
+    prompts: InstanceOf[PromptChoice]
     generator: GeneratorRole
     scorer: ScorerRole
     thinking: ThinkingSource

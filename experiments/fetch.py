@@ -1,4 +1,4 @@
-"""`reer fetch`: list the benchmarks with files of their own, and download them; licence and caution come first."""
+"""`reer fetch`: list what has files of its own elsewhere, and download them; licence and caution come first."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import OnProgress, fetch, file_states
 from experiments.config.choices import CONF, choice_names
+from experiments.config.released_prompts import ReleasedPrompts
 from experiments.report import console as show
 from reer.errors import InputError, near
 
 
 def run(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Download the named benchmarks, or list all where none is named. Raises InputError for a name without files."""
-    known = benchmarks(overrides)
+    """Download the files of the names, or list all where none is named. Raises InputError for a name without files."""
+    known = available(overrides)
     for name in names:
         if name not in known:
             raise InputError(f"fetch: got {name!r}, want one or more of {', '.join(known)}{near(name, known)}")
@@ -27,14 +28,15 @@ def run(names: Sequence[str], overrides: Sequence[str]) -> None:
         download(name, known[name])
 
 
-def benchmarks(overrides: Sequence[str]) -> dict[str, DataFiles]:
-    """The files of every benchmark that has some, by its name in conf/benchmark."""
+def available(overrides: Sequence[str]) -> dict[str, DataFiles]:
+    """The files of every benchmark that has some, by its name in conf/benchmark, and those of the released prompts."""
     from experiments.config.compose import compose_one
     from experiments.config.parts import experiment_from
 
     every = ",".join(choice_names("benchmark", (CONF,)))
-    parts = experiment_from(compose_one([f"benchmark=[{every}]", *overrides])).benchmark
-    data = {name: getattr(part, "data", None) for name, part in parts.items()}
+    exp = experiment_from(compose_one([f"benchmark=[{every}]", "prompts=released", *overrides]))
+    data = {name: getattr(part, "data", None) for name, part in exp.benchmark.items()}
+    data |= {exp.prompts.data.name: exp.prompts.data} if isinstance(exp.prompts, ReleasedPrompts) else {}
     return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
 
 
@@ -45,7 +47,7 @@ def listing(known: dict[str, DataFiles]) -> None:
         states = list(file_states(data).values())
         counts = [f"{states.count(state)} {state}" for state in ("present", "missing", "different") if state in states]
         rows.append((name, f"{data.upstream}\n{data.folder}", data.licence, _size(data), "\n".join(counts)))
-    show.table("reer fetch BENCHMARK", ("benchmark", "from, into", "licence", "MB", "files"), rows)
+    show.table("reer fetch NAME", ("name", "from, into", "licence", "MB", "files"), rows)
     for name, data in known.items():
         show.line(f"{name}: {data.caution}")
 
@@ -58,7 +60,7 @@ def _size(data: DataFiles) -> str:
 
 
 def download(name: str, data: DataFiles) -> None:
-    """Download one benchmark's missing files, after a line with their licence and caution."""
+    """Download the missing files of one name, after a line with their licence and caution."""
     show.line(f"{name}: {data.origin}, licence {data.licence or 'not stated'}, into {data.folder}")
     if data.caution:
         show.line(f"  caution: {data.caution}")

@@ -53,9 +53,7 @@ def pipeline(exp: Experiment) -> Steps:
     held_out = probes.held_out(
         hint=exp.source.name,
         source=exp.source,
-        pairs=exp.scale.pairs,
-        min_words=exp.scale.min_words,
-        max_words=exp.scale.solution_words,
+        selection=exp.scale.selection,
         texts=exp.scale.held_out_texts,
     )
     perplexity = probes.perplexity(
@@ -108,9 +106,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         taxonomy=exp.taxonomy,
         prompts=exp.prompts,
         classifier=exp.generator.model,
-        pairs=exp.scale.pairs,
-        min_words=exp.scale.min_words,
-        max_words=exp.scale.solution_words,
+        selection=exp.scale.selection,
     )
     drafts = synthesis.draft(
         hint=exp.prompts.name,

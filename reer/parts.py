@@ -44,6 +44,13 @@ Part = TypeVar("Part")
 Hint = Any  # a type annotation: a class, a union, a generic alias, or typing.Any
 
 
+def refuse_other_sum(what: str, shares: Mapping[str, float]) -> None:
+    """Raise InputError for shares that do not add up to 1; `what` begins the message."""
+    if not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-6):
+        given = ", ".join(f"{name} {share:g}" for name, share in shares.items()) or "none"
+        raise InputError(f"{what} want to add up to 1, got {sum(shares.values()):g} ({given})")
+
+
 @overload
 def build(content: Mapping[str, object], kinds: Mapping[str, type], path: str = "") -> object: ...
 @overload

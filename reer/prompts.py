@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from reer.errors import InputError
 from reer.models.protocols import Prompt
@@ -21,10 +21,9 @@ _SLOTS = {
     "reverse": {"solution"},
     "reverse_fallback": {"opening"},
     "classify": {"query", "categories"},
-    "reflection": {"triggers"},
-    "reflection_edit": {"triggers"},
-    "reflection_inference": {"triggers"},
 }
+SENTENCES = {"draft": "reflection", "edit": "reflection_edit", "inference": "reflection_inference"}
+"""The sentence that asks for reflection in each text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class PromptTexts:
     turn under which solutions are scored (§2.2); edit: query, solution, before, segment, after, reflection → a better
     segment (§2.3); reverse: solution → the query it answers; classify: query, categories → a category id.
     `reflection`, `reflection_edit` and `reflection_inference` ask for reflection in a draft, an edit and at inference;
-    `separator` stands between the phrases that they name.
+    `separator` stands between the phrases that they name. A text without such a sentence has no slot for it.
     A draft begins with one of `openers`, chosen by seed, or with one of `reflective_openers` where reflection is asked
     for and there are any (small models do not follow the request to reflect, but continue in the style of the opener).
     `edit_prefill` begins an edit. `edit_stops` are its stop strings: `</refine>` only where the prefill ends inside
@@ -57,9 +56,11 @@ class PromptTexts:
     separator: str = "; "
     reflective_openers: tuple[str, ...] = ()
     edit_stops: tuple[str, ...] = ()
+    verbatim: bool = False
+    """Blank space at the ends of a text is sent too."""
 
     def __post_init__(self) -> None:
-        for name, expected in _SLOTS.items():
+        for name, expected in self._expected_slots():
             got = slots(getattr(self, name))
             if got != expected:
                 raise InputError(f"prompts: text {name!r} has slots {sorted(got)}, wants {sorted(expected)}")
@@ -71,10 +72,18 @@ class PromptTexts:
         if not self.openers:
             raise InputError("prompts: want at least one opener, got none")
 
+    def _expected_slots(self) -> Iterator[tuple[str, set[str]]]:
+        for name, expected in _SLOTS.items():
+            sentence = SENTENCES.get(name)
+            yield name, expected - {"reflection"} if sentence and not getattr(self, sentence) else expected
+        for sentence in SENTENCES.values():
+            yield sentence, {"triggers"} if getattr(self, sentence) else set()
+
     def render(self, kind: Kind, values: Mapping[str, str], prefill: str = "") -> Prompt:
         """The text `kind`, filled with `values`, as a user turn; the system turn comes first if there is one."""
         system = (Message("system", self.system),) if self.system else ()
-        return Prompt((*system, Message("user", fill(getattr(self, kind), values).strip())), prefill)
+        text = fill(getattr(self, kind), values)
+        return Prompt((*system, Message("user", text if self.verbatim else text.strip())), prefill)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,22 @@ class Triggers:
 
     en: tuple[str, ...] = ()
     zh: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class PromptChoice(Protocol):
+    """A choice of `prompts=`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def for_language(self, language: Language) -> PromptTexts:
+        """The texts that complete pairs: `reverse` and `classify`."""
+        ...
+
+    def with_triggers(self, triggers: Triggers) -> BoundPrompts:
+        """The prompts of drafts, edits and scores, which ask for reflection with these phrases."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling, in_order
 from reer.parts import Name
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.text import language_of, words
 
 FALLBACK = "others"
@@ -64,7 +64,7 @@ class Taxonomy:
 
 
 def classify(
-    queries: Sequence[str], taxonomy: Taxonomy, generator: Generator, prompts: Prompts
+    queries: Sequence[str], taxonomy: Taxonomy, generator: Generator, prompts: PromptChoice
 ) -> tuple[list[str], int]:
     """A category for each query, asked of the model; where its reply names none, the keyword rule decides.
     Returns the categories and how many of them the rule decided."""

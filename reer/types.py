@@ -111,11 +111,12 @@ def count_reasons(drops: Sequence[Drop]) -> dict[str, int]:
 @dataclass(frozen=True)
 class Trajectory:
     """The thinking for a pair in segments: the first draft z(0), or thinking that the source provides. `tokens` is the
-    number of tokens generated for it here."""
+    number of tokens generated for it here, `raw` the text as it was generated, with blank space that segments lose."""
 
     pair_id: str
     segments: tuple[str, ...]
     tokens: int
+    raw: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class Start:
-    """A further draft of a pair; `lost` is the reason if it cannot be used (see LOST)."""
+    """A draft of a pair; `lost` is the reason if it cannot be used (see LOST), `raw` its text as it was generated."""
 
     segments: tuple[str, ...]
     tokens: int
     lost: Lost | None
+    raw: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

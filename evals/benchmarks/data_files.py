@@ -63,6 +63,11 @@ class DataFiles:
         return f"benchmark.{self.name}.data" if self.name else "data"
 
     @property
+    def instead(self) -> str:
+        """What to do without these files, for messages."""
+        return "leave this benchmark out"
+
+    @property
     def origin(self) -> str:
         """Repository and commit, for messages."""
         return f"{self.upstream} at {self.commit}" if self.commit else self.upstream
@@ -75,13 +80,13 @@ class DataFiles:
         except FileNotFoundError:
             command = f"run `reer fetch {self.name}` with the same {self.key}.folder, or " if self.name else ""
             raise InputError(
-                f"benchmark file {path} is missing; {command}get it from {self.origin} and set "
-                f"{self.key}.folder, or leave this benchmark out"
+                f"file {path} is missing; {command}get it from {self.origin} and set "
+                f"{self.key}.folder, or {self.instead}"
             ) from None
         except _WrongSha256 as error:
             raise InputError(
-                f"benchmark file {path} has sha256 {error}, pinned is {self.sha256[name]} ({self.origin}); "
-                "another version is another benchmark: pin its sha256 in the configuration if you want that one"
+                f"file {path} has sha256 {error}, pinned is {self.sha256[name]} ({self.origin}); "
+                "another version gives other results: pin its sha256 in the configuration if you want that one"
             ) from None
 
     def actual_sha256(self, name: str) -> str | None:

@@ -48,15 +48,16 @@ def doctor(
 
 @app.command()
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="BENCHMARK|OVERRIDE", help="What to download.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME|OVERRIDE", help="What to download.")] = None,
 ) -> None:
-    """Download a benchmark's own data and judge prompts.
+    """Download a benchmark's own files, or the released prompts.
 
     Without a name: list what can be downloaded, with licence and size. Files come
-    from the pinned commit of the benchmark's repository and are checked by sha256.
+    from the pinned commit of their own repository and are checked by sha256.
 
     \b
       reer fetch writingbench
+      reer fetch released_prompts
       reer fetch writingbench benchmark.writingbench.data.folder=DIR
       reer fetch writingbench benchmark.writingbench.data.mirror=https://HOST
     """

@@ -14,6 +14,7 @@ from evals.judging.judge import Judge
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.config.choices import COMPOSED_OF
+from experiments.config.released_prompts import ReleasedPrompts
 from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
 from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Design
@@ -52,7 +53,7 @@ PARTS: dict[str, dict[str, type]] = {
         "scoring": ScoringServer,
     },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource, "several": SeveralSources},
-    "prompts": {"prompts": Prompts},
+    "prompts": {"prompts": Prompts, "released": ReleasedPrompts},
     "scorer": {"scorer": ScorerRole},
     "thinking": {"thinking": ThinkingSource},
     "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},

@@ -174,9 +174,17 @@ def _counted(label: str, stage: Stage[M], count: Callable[[M], int]) -> Quantity
     return Quantity(label, _sum(stage, count), Within(0.2), per=_answers)
 
 
+def _rows_stated(run: Result) -> float:
+    mixed = run.metrics_of(training.mix)
+    return 1.0 if mixed is None else float(mixed.rows + sum(mixed.short.values()))
+
+
 HALF_TO_TWICE = Between(0.5, 2.0)
 QUANTITIES = (
     Quantity("rows", _of(training.train, lambda m: m.rows), HALF_TO_TWICE),
+    Quantity(
+        "rows fewer than stated", _of(training.mix, lambda m: sum(m.short.values())), Within(0.5), per=_rows_stated
+    ),
     Quantity("trained tokens", _of(training.train, lambda m: m.trained_tokens), HALF_TO_TWICE),
     Quantity("optimizer steps", _of(training.train, lambda m: m.steps), HALF_TO_TWICE),
     Quantity("thinking words", _of(synthesis.curate, lambda m: m.mean_words), HALF_TO_TWICE),

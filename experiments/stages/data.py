@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from experiments.store.metrics import FilteredRowMetrics, counts
 from experiments.store.step import stage
 from experiments.store.workspace import Workspace
-from reer.data.pairs import Selection, Source, complete, select
+from reer.data.pairs import Selection, Source, complete, selected
 from reer.data.public import PublicRows
 from reer.data.rows import Problems
 from reer.files import write_json, write_rows
 from reer.models.protocols import Model
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.taxonomy import Taxonomy
 from reer.types import count_reasons
 
@@ -41,21 +41,19 @@ class PairsMetrics(FilteredRowMetrics):
         return (f"{self.literature_arts} literature/arts, {len(self.categories)} categories; {counts(self.languages)}",)
 
 
-@stage(version=2)
+@stage(version=3)
 def pairs(
     ws: Workspace,
     *,
     source: Source,
     taxonomy: Taxonomy,
-    prompts: Prompts,
+    prompts: PromptChoice,
     classifier: Model,
-    pairs: int | None,
-    min_words: int,
-    max_words: int,
+    selection: Selection,
 ) -> PairsMetrics:
     """Raw rows → Pairs. All errors of the input are found before a model is loaded."""
     problems = Problems(source.on_bad_row)
-    raw = select(source.rows(problems), Selection(pairs, min_words, max_words), problems, source.quotas)
+    raw = selected(source, selection, problems)
     with ExitStack() as opened:
         done = complete(raw, taxonomy, prompts, lambda: opened.enter_context(ws.replayed(classifier)))
     write_rows(ws.folder / "rows.jsonl", done.pairs)
@@ -79,9 +77,14 @@ def pairs(
 
 @dataclass(frozen=True, kw_only=True)
 class PublicMetrics(FilteredRowMetrics):
-    """Public rows that became samples, and how many had text to be put into Unicode's composed form."""
+    """Public rows that became samples, how many had text to be put into Unicode's composed form, and how many rows a
+    draw found in each stratum."""
 
     composed: int = 0
+    found: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def summary(self) -> tuple[str, ...]:
+        return (f"drawn from {counts(self.found)}",) if self.found else ()
 
 
 @stage(version=1)
@@ -91,4 +94,9 @@ def public(ws: Workspace, *, source: PublicRows) -> PublicMetrics:
     rows = list(source.samples(problems))
     write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
-    return PublicMetrics(rows=len(rows), dropped=count_reasons(problems.drops), composed=len(problems.composed))
+    return PublicMetrics(
+        rows=len(rows),
+        dropped=count_reasons(problems.drops),
+        composed=len(problems.composed),
+        found=dict(problems.strata.most_common()),
+    )

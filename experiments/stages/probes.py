@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
 from evals.benchmark import Benchmark, MeasureName, Response, Verdict
@@ -20,6 +20,7 @@ from evals.statistics.agreement import Agreement
 from experiments.store.metrics import Detail, FilteredRowMetrics, RowMetrics, StageMetrics, counts, number, read_metrics
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
+from reer.data.duplicates import SameRow
 from reer.data.pairs import EVERY, Quotas, Selection, Source, benchmark_overlap, select
 from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
@@ -110,42 +111,46 @@ class HeldOutMetrics(FilteredRowMetrics):
         return (self.headline(),)
 
 
-@stage(version=1)
-def held_out(
-    ws: Workspace, *, source: Source, pairs: int | None, min_words: int, max_words: int, texts: int
-) -> HeldOutMetrics:
+@stage(version=2)
+def held_out(ws: Workspace, *, source: Source, selection: Selection, texts: int) -> HeldOutMetrics:
     """Texts of the source that come after those of the pairs: the same for all arms, whatever they train on.
 
     No model is asked, so a row without a query is dropped. Bad rows are skipped: the stage `pairs` reports them.
     """
     problems = Problems("skip")
     rows: list[HeldOutText] = []
-    if pairs is None:
+    if selection.pairs is None:
         why = "scale.pairs takes all texts of the source"
     elif not texts:
         why = "scale.held_out_texts is 0"
     else:
-        selection = Selection(pairs, min_words, max_words)
-        rows = held_out_rows(source.rows(problems), selection, texts, problems, source.quotas)
-        why = None if len(rows) == texts else f"the source has no more texts beside {pairs} pairs"
+        rows = held_out_rows(source.rows(problems), selection, texts, problems, source.quotas, source.same_row)
+        why = None if len(rows) == texts else f"the source has no more texts beside {selection.pairs} pairs"
     write_rows(ws.folder / "rows.jsonl", rows)
     write_rows(ws.folder / "drops.jsonl", problems.drops)
     return HeldOutMetrics(rows=len(rows), wanted=texts, why=why, dropped=count_reasons(problems.drops))
 
 
 def held_out_rows(
-    rows: Iterable[RawPair], selection: Selection, texts: int, problems: Problems, quotas: Quotas = EVERY
+    rows: Iterable[RawPair],
+    selection: Selection,
+    texts: int,
+    problems: Problems,
+    quotas: Quotas = EVERY,
+    same_row: SameRow = "solution",
 ) -> list[HeldOutText]:
     """At most `texts` rows after the selected ones that pass the same rules; a row whose query an earlier row has, or
     whose text equals or nearly equals one already kept, is dropped."""
     rest = iter(rows)
-    taken = select(rest, selection, problems, quotas)
+    taken = select(rest, selection, problems, quotas, same_row)
     if len(taken) < (selection.pairs or math.inf):
         return []
     # The pairs are selected again together with what follows, so that duplicates are found across both.
-    more = Selection(len(taken) + texts, selection.min_words, selection.max_words)
-    kept = select(chain(taken, _newly_asked(rest, taken, problems)), more, problems)[len(taken) :]
-    return [HeldOutText(content_id(str(r.query), r.solution), str(r.query).strip(), r.solution, r.where) for r in kept]
+    more = replace(selection, pairs=len(taken) + texts)
+    kept = select(chain(taken, _newly_asked(rest, taken, problems)), more, problems)
+    places = {(row.source, row.where) for row in taken}
+    fresh = [row for row in kept if (row.source, row.where) not in places][:texts]
+    return [HeldOutText(content_id(str(r.query), r.solution), str(r.query).strip(), r.solution, r.where) for r in fresh]
 
 
 def _newly_asked(rows: Iterable[RawPair], taken: Iterable[RawPair], problems: Problems) -> Iterator[RawPair]:

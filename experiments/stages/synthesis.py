@@ -24,7 +24,7 @@ from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.curation.transforms import curate as curate_rows
 from reer.errors import InputError
 from reer.files import plain, write_json, write_rows
-from reer.prompts import Prompts, Triggers
+from reer.prompts import PromptChoice, Triggers
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure
 from reer.search.methods import SearchMethod
@@ -46,13 +46,13 @@ class DraftMetrics(FilteredRowMetrics):
         return (f"{self.tokens} generated tokens, {number(self.mean_segments)} segments on average",)
 
 
-@stage(version=1)
+@stage(version=2)
 def draft(
     ws: Workspace,
     *,
     pairs: Artifact,
     generator: GeneratorRole,
-    prompts: Prompts,
+    prompts: PromptChoice,
     triggers: Triggers,
     rules: DraftRules,
     max_tokens: int,
@@ -137,7 +137,7 @@ def refine(
     generator: GeneratorRole,
     scorer: ScorerRole,
     search: SearchMethod,
-    prompts: Prompts,
+    prompts: PromptChoice,
     triggers: Triggers,
     rules: DraftRules,
     rewrites: RewriteRules,
@@ -146,6 +146,7 @@ def refine(
 ) -> RefineMetrics:
     """The search over every draft; `reer.search.methods` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
+    first = drafts.rows(Trajectory)
     job = SearchJob(
         generator=generator,
         scorer=scorer,
@@ -157,8 +158,9 @@ def refine(
         edit_tokens=edit_tokens,
         runtime=ws.runtime,
         replay=ws.replay.resolve(),
+        raw_drafts={d.pair_id: d.raw for d in first} if scorer.score.raw_draft else {},
     )
-    todo = {d.pair_id: d.segments for d in drafts.rows(Trajectory)}
+    todo = {d.pair_id: d.segments for d in first}
     drops = [Drop(pair_id, "solution_single_segment") for pair_id in todo if not job.can_score(by_id[pair_id])]
     for drop in drops:
         del todo[drop.id]

@@ -29,17 +29,19 @@ from reer.types import Message, Sample, count_reasons
 @dataclass(frozen=True, kw_only=True)
 class MixMetrics(RowMetrics):
     """The mixture by source, how many of its rows are trained with their thinking, and the reflection markers in the
-    thinking of each source."""
+    thinking of each source. `short` is how many rows each part lacks of its stated size."""
 
     by_source: Mapping[str, int]
     with_thinking: int
     reflection_markers: Mapping[str, int]
+    short: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def headline(self) -> str:
-        return f"{self.rows} rows ({counts(self.by_source)}), {self.with_thinking} with thinking"
+        lacking = f"; fewer than stated: {counts(self.short)}" if self.short else ""
+        return f"{self.rows} rows ({counts(self.by_source)}), {self.with_thinking} with thinking{lacking}"
 
 
-@stage(version=3)
+@stage(version=4)
 def mix(
     ws: Workspace,
     *,
@@ -59,7 +61,8 @@ def mix(
     if public is not None:
         rows = public.rows(Sample)
         samples["public"] = [replace(r, thinking=markers.cut(r.thinking)) for r in rows] if strip_public else rows
-    rows = mix_samples(samples, {"synthetic": synthetic_rows, "public": public_rows}, seed, without_thinking)
+    sizes = {"synthetic": synthetic_rows, "public": public_rows}
+    rows = mix_samples(samples, sizes, seed, without_thinking)
     write_rows(ws.folder / "rows.jsonl", rows)
     found = Counter[str]()
     for row in rows:
@@ -69,6 +72,7 @@ def mix(
         by_source=dict(Counter(map(_part, rows))),
         reflection_markers=dict(found),
         with_thinking=sum(bool(row.thinking) and not row.without_thinking for row in rows),
+        short={part: sizes[part] - len(have) for part, have in samples.items() if len(have) < sizes[part]},
     )
 
 

@@ -20,7 +20,7 @@ from experiments.store.runs import check_name
 from experiments.store.step import Steps
 from experiments.store.store import Store
 from reer.data.hub import HubSource
-from reer.data.pairs import Selection, Source, select
+from reer.data.pairs import Source, selected
 from reer.data.rows import Problems
 from reer.data.several import SeveralSources
 from reer.errors import InputError
@@ -105,8 +105,7 @@ def _check_rows(exp: Experiment, steps: Steps, read: set[str]) -> None:
     pairs, public = steps.get(data.pairs.named()), steps.get(data.public.named())
     if pairs and _is_here(exp.source) and pairs.fingerprint not in read and not store.find(pairs):
         problems = Problems(exp.source.on_bad_row)
-        bounds = Selection(exp.scale.pairs, exp.scale.min_words, exp.scale.solution_words)
-        select(exp.source.rows(problems), bounds, problems, exp.source.quotas)
+        selected(exp.source, exp.scale.selection, problems)
         read.add(pairs.fingerprint)
     if public and not exp.public.repo and public.fingerprint not in read and not store.find(public):
         if next(exp.public.samples(Problems(exp.public.on_bad_row)), None) is None:

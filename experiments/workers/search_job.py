@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class SearchJob:
     edit_tokens: int
     runtime: Runtime
     replay: Path
+    raw_drafts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Drafts as they were generated, for a score of them as such."""
 
     @contextmanager
     def open(self) -> Iterator[OpenSearch]:
@@ -109,4 +111,4 @@ class OpenSearch:
         return run_searches(searches, handlers, job.runtime.width, on_done)
 
     def _score_handler(self, pairs: Mapping[str, Pair]) -> NllScorer:
-        return NllScorer(self.scorer, self.job.scorer.score, pairs, self.job.prompts)
+        return NllScorer(self.scorer, self.job.scorer.score, pairs, self.job.prompts, self.job.raw_drafts)

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import yaml
 
+from reer.data.duplicates import SameRow
 from reer.data.pairs import EVERY, Quotas
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
@@ -29,6 +30,7 @@ class BundledTexts:
     on_bad_row: OnBadRow = "error"
 
     quotas: ClassVar[Quotas] = EVERY
+    same_row: ClassVar[SameRow] = "solution"
 
     def __post_init__(self) -> None:
         if self.min_votes is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,12 +16,16 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
+from reer.data.duplicates import SameRow, identity_of
 from reer.data.files import RowFile, rows_in
 from reer.data.pairs import EVERY, Quotas
 from reer.data.reader import Reader
 from reer.data.rows import READER, Fields, OnBadRow, Placed, Problems
-from reer.errors import Incomplete, InputError
-from reer.types import RawPair
+from reer.errors import InputError
+from reer.files import adapter, write_json
+from reer.models.local.checkpoints import cache_folder
+from reer.models.local.hub import asking, first_line
+from reer.types import RawPair, content_id
 
 log = logging.getLogger(__name__)
 LOOKUP_SECONDS = 20.0
@@ -47,6 +50,8 @@ class HubSource:
     """The least vote score; rows with fewer votes, or none, are dropped."""
     on_bad_row: OnBadRow = "error"
     """Stop at a bad row, or skip and count it."""
+    same_row: SameRow = "solution"
+    """Which rows count as the same row; only the first of them is used."""
 
     quotas: ClassVar[Quotas] = EVERY
 
@@ -68,7 +73,7 @@ class HubSource:
         """The data set, its revision and split, and how its rows are read."""
         where = {"repo": self.repo, "revision": self.revision, "config": self.config, "split": self.split}
         settings = {"limit": self.limit, "min_votes": self.min_votes, "on_bad_row": self.on_bad_row}
-        return {**where, **settings, "fields": self.fields, "reader": READER}
+        return {**where, **settings, "fields": self.fields, "reader": READER, **identity_of(self.same_row)}
 
     def rows(self, problems: Problems) -> Iterator[RawPair]:
         """Rows in the order of the split."""
@@ -87,26 +92,34 @@ def _downloaded(repo: str, commit: str, config: str | None, split: str) -> Itera
     from huggingface_hub import hf_hub_download
 
     for name in _files_of_split(repo, commit, config, split):
-        with _asking(repo):
+        with asking(f"data set {repo}", f"https://huggingface.co/datasets/{repo}"):
             path = hf_hub_download(repo, name, repo_type="dataset", revision=commit)
         yield RowFile(Path(path), label=f"{repo}/{name}")
 
 
 def _files_of_split(repo: str, commit: str, config: str | None, split: str) -> list[str]:
-    """The names of a split's files inside the data set."""
+    """The names of a split's files inside the data set. They are kept: a commit does not change, so that a later run
+    needs no network where the files are in the hub's cache."""
+    kept = cache_folder() / "splits" / f"{content_id(repo, commit, config or '', split)}.json"
+    if not kept.exists():
+        write_json(kept, _asked_files(repo, commit, config, split))
+    return adapter(list[str]).validate_json(kept.read_bytes())
+
+
+def _asked_files(repo: str, commit: str, config: str | None, split: str) -> list[str]:
     from datasets import load_dataset_builder
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
-    with _asking(repo):
+    with asking(f"data set {repo}", f"https://huggingface.co/datasets/{repo}"):
         try:
             found = load_dataset_builder(f"hf://datasets/{repo}", config, revision=commit).config.data_files or {}
         except (DatasetNotFoundError, DataFilesNotFoundError) as error:
             raise InputError(
-                f"data set {repo}: {_first_line(error)} Check the name and the revision; if it is gated or private, "
+                f"data set {repo}: {first_line(error)} Check the name and the revision; if it is gated or private, "
                 "accept its terms there and set HF_TOKEN"
             ) from error
         except ValueError as error:  # no such configuration; the message names those there are
-            raise InputError(f"data set {repo}: {_first_line(error)}; check source.config") from error
+            raise InputError(f"data set {repo}: {first_line(error)}; check source.config") from error
     if split not in found:
         raise InputError(
             f"data set {repo}: no split {split!r}; want one of {', '.join(map(str, found))}; check source.split"
@@ -120,7 +133,7 @@ def commit_of(repo: str, revision: str) -> str:
         return revision
     from huggingface_hub import HfApi
 
-    with _asking(repo):
+    with asking(f"data set {repo}", f"https://huggingface.co/datasets/{repo}"):
         commit = HfApi().dataset_info(repo, revision=revision, timeout=LOOKUP_SECONDS).sha
     if commit is None:
         raise InputError(
@@ -130,32 +143,3 @@ def commit_of(repo: str, revision: str) -> str:
         "%s at %r is commit %s today; set revision=%s to keep the run reproducible", repo, revision, commit, commit
     )
     return commit
-
-
-@contextmanager
-def _asking(repo: str) -> Iterator[None]:
-    """What the hub's client raises, as errors of ours that say what to do."""
-    import httpx
-    import httpx2  # huggingface_hub's client
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    page = f"https://huggingface.co/datasets/{repo}"
-    try:
-        yield
-    except RevisionNotFoundError as error:
-        raise InputError(f"data set {repo}: no such revision; give a commit from {page}/commits") from error
-    except GatedRepoError as error:
-        raise InputError(f"data set {repo}: it is gated; accept its terms at {page} and set HF_TOKEN") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"data set {repo}: the hub has none of this name, or it is private; check the name, or set HF_TOKEN"
-        ) from error
-    except (OSError, httpx.HTTPError, httpx2.HTTPError) as error:
-        raise Incomplete(
-            f"data set {repo}: the hub cannot be read ({_first_line(error)}); repeat the command with network access: "
-            "files that are complete are kept"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]

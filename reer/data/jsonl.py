@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
+from reer.data.duplicates import SameRow, identity_of
 from reer.data.files import RowFile, content_of, row_files, rows_in
 from reer.data.pairs import EVERY, Quotas
 from reer.data.reader import Reader
@@ -27,6 +28,8 @@ class JsonlSource:
     """The least vote score; rows with fewer votes, or none, are dropped."""
     on_bad_row: OnBadRow = "error"
     """Stop at a bad row, or skip and count it."""
+    same_row: SameRow = "solution"
+    """Which rows count as the same row; only the first of them is used."""
     name: Name = "jsonl"
 
     quotas: ClassVar[Quotas] = EVERY
@@ -53,6 +56,7 @@ class JsonlSource:
             "fields": self.fields,
             "on_bad_row": self.on_bad_row,
             "reader": READER,
+            **identity_of(self.same_row),
         }
 
     def rows(self, problems: Problems) -> Iterator[RawPair]:

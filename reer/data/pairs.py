@@ -8,17 +8,15 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import PositiveInt
 
+from reer.data.duplicates import Duplicates, SameRow
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
 from reer.models.protocols import Generator, Request, Sampling, in_order
-from reer.prompts import Prompts
+from reer.prompts import PromptChoice
 from reer.taxonomy import Taxonomy, classify
-from reer.text import control_tokens, fill, language_of, ngrams, words
+from reer.text import control_tokens, fill, language_of, ngrams, split_segments, words
 from reer.types import Drop, Pair, RawPair, content_id, count_reasons
 
-SHINGLE = 5
-SKETCH = 8
-NEAR_DUPLICATE = 0.8  # Jaccard similarity of word 5-grams from which two solutions count as one; our choice
 BENCHMARK_NGRAM = 8
 EPSILON = 1e-9  # shares are sums and products of decimal fractions
 
@@ -43,6 +41,11 @@ class Source(Protocol):
         """The shares in which rows are selected; empty: in order."""
         ...
 
+    @property
+    def same_row(self) -> SameRow:
+        """Which rows count as the same row."""
+        ...
+
     def rows(self, problems: Problems) -> Iterable[RawPair]:
         """Rows in a fixed order; bad rows are reported to `problems`."""
         ...
@@ -50,27 +53,39 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """Bounds on the solutions in words, and the number of pairs to select (None: all)."""
+    """Bounds on the solutions, and the number of pairs to select (None: all)."""
 
     pairs: PositiveInt | None
     min_words: PositiveInt
     max_words: PositiveInt
+    min_segments: PositiveInt = 1
 
     def __post_init__(self) -> None:
         if (self.pairs is not None and self.pairs < 1) or not 0 < self.min_words <= self.max_words:
             raise InputError(f"scale: want pairs >= 1 or null and 0 < min_words <= solution_words, got {self}")
 
 
-def select(rows: Iterable[RawPair], selection: Selection, problems: Problems, quotas: Quotas = EVERY) -> list[RawPair]:
+def selected(source: Source, selection: Selection, problems: Problems) -> list[RawPair]:
+    """The rows of a source that become pairs; see `select`."""
+    return select(source.rows(problems), selection, problems, source.quotas, source.same_row)
+
+
+def select(
+    rows: Iterable[RawPair],
+    selection: Selection,
+    problems: Problems,
+    quotas: Quotas = EVERY,
+    same_row: SameRow = "solution",
+) -> list[RawPair]:
     """The first rows in order that pass every rule, of each quota its share; the others are listed in `problems` with
     their reasons.
 
     Raises InputError if no row passes, or fewer than a quota wants.
     """
     kept: list[RawPair] = []
-    duplicates, room = Duplicates(), Room(quotas, selection.pairs)
+    duplicates, room = Duplicates(same_row), Room(quotas, selection.pairs)
     for row in rows:
-        reason = _reason(row, selection) or room.reason(row) or duplicates.reason(row.solution)
+        reason = _reason(row, selection) or room.reason(row) or duplicates.reason(row)
         if reason:
             problems.drops.append(Drop(row.where, reason))
         else:
@@ -86,7 +101,8 @@ def select(rows: Iterable[RawPair], selection: Selection, problems: Problems, qu
         )
         raise InputError(
             f"no pairs are left of this source ({why}{first}); relax source.min_votes, scale.min_words "
-            f"({selection.min_words}) or scale.solution_words ({selection.max_words}), or give another source"
+            f"({selection.min_words}), scale.solution_words ({selection.max_words}) or scale.solution_segments "
+            f"({selection.min_segments}), or give another source"
         )
     room.refuse_shortfall()
     return kept
@@ -145,34 +161,9 @@ def _reason(row: RawPair, selection: Selection) -> str | None:
         return "solution_too_long"
     if control_tokens(row.solution) or control_tokens(row.query or ""):
         return "control_tokens"
+    if len(split_segments(row.solution)) < selection.min_segments:
+        return "solution_few_segments"
     return None
-
-
-class Duplicates:
-    """Detects texts with the same words as an earlier text, or nearly the same by Jaccard similarity of word 5-grams.
-
-    Each text is indexed under its few smallest shingle hashes; only texts that share one are compared.
-    """
-
-    def __init__(self) -> None:
-        self.exact: set[str] = set()
-        self.index: dict[str, list[frozenset[str]]] = {}
-
-    def reason(self, text: str) -> str | None:
-        """`duplicate`, `near_duplicate`, or None for a new text, which is added to the index."""
-        tokens = words(text)
-        key = content_id(*tokens)
-        if key in self.exact:
-            return "duplicate"
-        self.exact.add(key)
-        shingles = frozenset(content_id(*gram) for gram in ngrams(tokens, SHINGLE))
-        sketch = sorted(shingles)[:SKETCH]
-        for other in (other for shingle in sketch for other in self.index.get(shingle, ())):
-            if len(shingles & other) >= NEAR_DUPLICATE * len(shingles | other):
-                return "near_duplicate"
-        for shingle in sketch:
-            self.index.setdefault(shingle, []).append(shingles)
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +180,7 @@ class Completed:
 
 
 def complete(
-    rows: Sequence[RawPair], taxonomy: Taxonomy, prompts: Prompts, generator: Callable[[], Generator]
+    rows: Sequence[RawPair], taxonomy: Taxonomy, prompts: PromptChoice, generator: Callable[[], Generator]
 ) -> Completed:
     """Rows as Pairs. A model, opened only if needed, writes missing queries and assigns unknown categories."""
     rows = [replace(row, category=taxonomy.resolve(row.category)) for row in rows]
@@ -205,7 +196,7 @@ def complete(
         categories, by_rule = classify([str(rows[i].query) for i in no_category], taxonomy, generator(), prompts)
         for i, category in zip(no_category, categories, strict=True):
             rows[i] = replace(rows[i], category=category)
-    pairs = tuple(_pair(row) for row in rows)
+    pairs = _pairs(rows)
     return Completed(
         pairs=pairs,
         thinking={pair.id: row.thinking for pair, row in zip(pairs, rows, strict=True) if row.thinking},
@@ -214,6 +205,18 @@ def complete(
         categories_by_model=len(no_category) - by_rule,
         categories_by_rule=by_rule,
     )
+
+
+def _pairs(rows: Sequence[RawPair]) -> tuple[Pair, ...]:
+    """The rows as pairs. Where rows hold several trajectories of one pair, the id of each but the first is also of its
+    thinking."""
+    pairs, thinking = list[Pair](), dict[str, str | None]()
+    for row in rows:
+        pair = _pair(row)
+        if thinking.setdefault(pair.id, row.thinking) != row.thinking:
+            pair = replace(pair, id=content_id(pair.id, row.thinking or ""))
+        pairs.append(pair)
+    return tuple(pairs)
 
 
 def _pair(row: RawPair) -> Pair:
@@ -229,7 +232,7 @@ def _pair(row: RawPair) -> Pair:
     )
 
 
-def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: Prompts) -> tuple[list[str], int]:
+def reverse_queries(solutions: Sequence[str], generator: Generator, prompts: PromptChoice) -> tuple[list[str], int]:
     """The query that each solution answers, written by the model, and the number of replies that were replaced. A reply
     of under 4 or over 120 words, cut by its limit or with control tokens is replaced by the prompts' fallback text with
     the opening words of the solution. A solution's language chooses its prompt."""

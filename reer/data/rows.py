@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -57,13 +58,14 @@ class BadRow(ValueError):
 class Problems:
     """The policy for bad rows, and the rows dropped under it: `error` raises at the first, `skip` lists them. `key` is
     the setting of the source, for messages; `examples` holds the first bad row of each reason in words; `composed`
-    lists the rows whose text was put into Unicode's composed form."""
+    lists the rows whose text was put into Unicode's composed form; `strata` counts the rows that a draw found."""
 
     policy: OnBadRow
     drops: list[Drop] = field(default_factory=list)
     key: str = "source"
     examples: dict[str, str] = field(default_factory=dict)
     composed: list[str] = field(default_factory=list)
+    strata: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, where: str, reason: str, detail: str) -> None:
         """Report a bad row. Raises InputError unless bad rows are skipped."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pydantic import InstanceOf
 
+from reer.data.duplicates import SameRow
 from reer.data.pairs import Quotas, Source
 from reer.data.rows import OnBadRow, Problems
 from reer.errors import InputError
-from reer.parts import Name, Share
+from reer.parts import Name, Share, refuse_other_sum
 from reer.types import RawPair
 
 
@@ -37,13 +37,20 @@ class SeveralSources:
 
     parts: dict[Name, SourcePart]
     name: Name = "several"
+    same_row: SameRow = "solution"
+    """Which rows of all parts count as the same row."""
     on_bad_row: ClassVar[OnBadRow] = "error"  # each part has its own
 
     def __post_init__(self) -> None:
-        _refuse_other_sum("source.parts: the shares", {name: part.share for name, part in self.parts.items()})
+        refuse_other_sum("source.parts: the shares", {name: part.share for name, part in self.parts.items()})
         for name, part in self.parts.items():
+            if part.source.same_row not in ("solution", self.same_row):
+                raise InputError(
+                    f"source.parts.{name}.source.same_row: got {part.source.same_row!r}; one rule holds for all parts, "
+                    "set source.same_row"
+                )
             if part.categories:
-                _refuse_other_sum(f"source.parts.{name}.categories: the shares", part.categories)
+                refuse_other_sum(f"source.parts.{name}.categories: the shares", part.categories)
 
     @property
     def quotas(self) -> Quotas:
@@ -67,9 +74,3 @@ class SeveralSources:
         own = replace(problems, policy=policy, key=f"source.parts.{name}.source")  # the same lists, another key
         for row in part.source.rows(own):
             yield replace(row, source=name)
-
-
-def _refuse_other_sum(what: str, shares: Mapping[str, float]) -> None:
-    if not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-6):
-        given = ", ".join(f"{name} {share:g}" for name, share in shares.items()) or "none"
-        raise InputError(f"{what} want to add up to 1, got {sum(shares.values()):g} ({given})")

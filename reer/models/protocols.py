@@ -86,11 +86,15 @@ class Completion:
 @dataclass(frozen=True)
 class Passage:
     """A text to score after a context; the two are tokenised separately. Passages of one `group` are expected to share
-    prefixes: a backend may keep them together, but no result depends on it."""
+    prefixes: a backend may keep them together, but no result depends on it.
+
+    With a `closing`, the text after the answer, all three are tokenised as one, and tokens that reach over an end of
+    the answer are scored with it: the span of the released code (REER_DeepWriter 277acc6, synthesize.py)."""
 
     context: Prompt
     answer: str
     group: str = field(default="", compare=False)
+    closing: str | None = None
 
 
 JsonReply = Any

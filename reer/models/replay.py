@@ -105,7 +105,7 @@ def journal_for(root: Path, model: str) -> Journal:
 
 
 def _key(kind: str, model: str, call: Request | Passage) -> str:
-    content = {name: value for name, value in asdict(call).items() if name != "group"}
+    content = {name: value for name, value in asdict(call).items() if name != "group" and value is not None}
     payload = json.dumps([kind, model, content], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

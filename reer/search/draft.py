@@ -57,13 +57,16 @@ class Drafter:
         return [self._start(opener, reply) for (_, opener), reply in zip(prompts, replies, strict=True)]
 
     def _start(self, opener: str, reply: Completion) -> Start:
-        segments = tuple(part.strip() for part in split_segments((opener + thinking_of(reply)).strip()))
-        return Start(segments, reply.tokens, lost_draft(reply, segments, self.rules))
+        raw = opener + thinking_of(reply)
+        segments = tuple(part.strip() for part in split_segments(raw.strip()))
+        return Start(segments, reply.tokens, lost_draft(reply, segments, self.rules), raw)
 
     def first_drafts(self, pairs: Sequence[Pair]) -> tuple[list[Trajectory], list[Drop]]:
         """z(0) of each pair, and the pairs dropped because their draft cannot be used."""
         starts = list(zip(pairs, self.starts([(pair, 0) for pair in pairs]), strict=True))
-        kept = [Trajectory(pair.id, start.segments, start.tokens) for pair, start in starts if not start.lost]
+        kept = [
+            Trajectory(pair.id, start.segments, start.tokens, start.raw) for pair, start in starts if not start.lost
+        ]
         return kept, [Drop(pair.id, start.lost) for pair, start in starts if start.lost]
 
     def further_drafts(self, pairs: Mapping[str, Pair], requests: Sequence[RequestDrafts]) -> list[list[Start]]:

@@ -33,10 +33,12 @@ class RequestRewrites:
 
 @dataclass(frozen=True)
 class RequestScores:
-    """Request the score of each thinking. The reply holds one number per thinking, None if it has no valid score."""
+    """Request the score of each thinking. The reply holds one number per thinking, None if it has no valid score. With
+    `draft_first` the first of them is the draft z(0)."""
 
     pair_id: str
     thinkings: tuple[Segments, ...]
+    draft_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,19 @@ class SegmentSearch:
     """Passes over the segments; a pass without a change is the last."""
     min_gain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """A candidate must lower the score by more than this, in the unit of the score."""
+    noise_floor: bool = True
+    """A candidate must also lower the score by more than the scorer's noise; in the released code any lower score
+    wins."""
 
     def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> SegmentSearch:
-        return replace(self, threshold=score_from_nats(self.threshold), min_gain=max(self.min_gain, noise))
+        floor = noise if self.noise_floor else 0.0
+        return replace(self, threshold=score_from_nats(self.threshold), min_gain=max(self.min_gain, floor))
 
     def budget(self) -> SearchBudget:
         return SearchBudget(1, self.max_edits * self.passes, self.n_candidates)
 
     def steps(self, pair_id: str, draft: Segments) -> Search:
-        (draft_score,) = yield from request_scores(RequestScores(pair_id, (draft,)))
+        (draft_score,) = yield from request_scores(RequestScores(pair_id, (draft,), draft_first=True))
         return (yield from self.improve(pair_id, draft, _valid(pair_id, draft_score)))
 
     def improve(self, pair_id: str, draft: Segments, draft_score: float) -> Search:
@@ -221,10 +227,10 @@ class RandomSearch(SegmentSearch):
     """Seed of the choices."""
 
     def __post_init__(self) -> None:
-        if self.threshold or self.min_gain:
+        if self.threshold or self.min_gain or not self.noise_floor:
             raise InputError(
-                f"search: scores decide nothing in a random search, got threshold {self.threshold:g} and min_gain "
-                f"{self.min_gain:g}; leave both out"
+                f"search: scores decide nothing in a random search, got threshold {self.threshold:g}, min_gain "
+                f"{self.min_gain:g} and noise_floor {self.noise_floor}; leave them out"
             )
 
     def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> RandomSearch:
@@ -258,7 +264,8 @@ class MultiStart:
     def steps(self, pair_id: str, draft: Segments) -> Search:
         further = yield from request_drafts(RequestDrafts(pair_id, self.starts - 1))
         usable = [start for start in further if start.lost is None]
-        scores = yield from request_scores(RequestScores(pair_id, (draft, *(start.segments for start in usable))))
+        thinkings = (draft, *(start.segments for start in usable))
+        scores = yield from request_scores(RequestScores(pair_id, thinkings, draft_first=True))
         first = yield from self.search.improve(pair_id, draft, _valid(pair_id, scores[0]))
         runs = [first]
         lost: list[Lost] = [start.lost for start in further if start.lost]

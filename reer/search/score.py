@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import PositiveFloat
@@ -17,6 +18,8 @@ from reer.text import join_segments, split_segments
 from reer.types import Pair
 
 Metric = Literal["clipped_nll", "nll", "perplexity"]
+CLOSING = "\n</answer>"
+_LINE_BREAKS = re.compile(r"\n\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class ScoreMetric:
     """Move the first segment of the solution into the context, so that it is not scored."""
     wrap_in_instruction: bool
     """Put the query into the inference prompt (paper.md §1.3); otherwise the query is the whole user turn."""
+    boundary_tokens: bool = False
+    """Score the tokens that reach over an end of the solution too, as the released code does: the separator before it
+    with what the tokenizer joins to it, and the line break after it."""
+    raw_draft: bool = False
+    """Score z(0) as it was generated, as the released code does, not as its joined segments."""
 
     def __post_init__(self) -> None:
         if (self.metric == "clipped_nll") != (self.clip is not None):
@@ -49,35 +57,52 @@ class ScoreMetric:
             return mean
         return math.exp(mean) if mean < 700 else math.inf  # a larger exponent overflows; the search rejects infinity
 
-    def passage(self, pair: Pair, thinking: Segments, prompts: BoundPrompts) -> Passage | None:
-        """The context and the text to score; None if nothing is left to score (a solution of one segment)."""
+    def passage(self, pair: Pair, thinking: Segments, prompts: BoundPrompts, raw: str = "") -> Passage | None:
+        """The context, with the thinking as its segments joined or as `raw`, and the text to score; None if nothing is
+        left to score (a solution of one segment), unless its boundary is scored."""
         head, rest = "", pair.solution
         if self.skip_first_segment:
             head, *tail = split_segments(pair.solution) or [""]
             rest = "".join(tail)
-        if not rest.strip():
+        if not (rest.strip() or self.boundary_tokens):
             return None
-        prefill = f"<think>\n{join_segments(thinking)}\n</think>\n<answer>\n{head}"
+        if self.boundary_tokens and rest:
+            head, rest = _separator_behind(head, rest)
+        prefill = f"<think>\n{raw or join_segments(thinking)}\n</think>\n<answer>\n{head}"
         context = prompts.for_language(pair.language).inference(pair, prefill, self.wrap_in_instruction)
-        return Passage(context, rest, group=pair.id)
+        return Passage(context, rest, pair.id, CLOSING if self.boundary_tokens else None)
+
+
+def _separator_behind(head: str, rest: str) -> tuple[str, str]:
+    """The same two texts with the line breaks between them at the front of the second, where the released segmenter
+    puts them."""
+    given = _LINE_BREAKS.sub("", head)
+    return given, head[len(given) :] + rest
 
 
 @dataclass(frozen=True)
 class NllScorer:
-    """Handles RequestScores with a model that returns the NLL of each token."""
+    """Handles RequestScores with a model that returns the NLL of each token. `raw_drafts` are drafts as they were
+    generated, by pair, for a metric that scores them so."""
 
     scorer: Scorer
     metric: ScoreMetric
     pairs: Mapping[str, Pair]
     prompts: BoundPrompts
+    raw_drafts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def passages(self, requests: Sequence[RequestScores]) -> list[Passage | None]:
         """The passage of each thinking of each request."""
         return [
-            self.metric.passage(self.pairs[request.pair_id], thinking, self.prompts)
+            self.metric.passage(self.pairs[request.pair_id], thinking, self.prompts, self._raw(request, number))
             for request in requests
-            for thinking in request.thinkings
+            for number, thinking in enumerate(request.thinkings)
         ]
+
+    def _raw(self, request: RequestScores, number: int) -> str:
+        """The draft as it was generated; '' for every other thinking, and for a metric that does not score it so."""
+        is_draft = request.draft_first and number == 0
+        return self.raw_drafts[request.pair_id] if is_draft and self.metric.raw_draft else ""
 
     def __call__(self, requests: Sequence[RequestScores]) -> list[list[float | None]]:
         passages = self.passages(requests)

@@ -138,7 +138,8 @@ def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(arms: Pat
 
 
 def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path) -> None:
-    texts = [f"The {word} wakes slowly, and a man comes down with a bucket. " * 4 for word in ("harbour", "orchard")]
+    halves = [f"The {word} wakes slowly, and a man comes down with a bucket. " * 2 for word in ("harbour", "orchard")]
+    texts = [f"{half}\n\n{half}" for half in halves]
     thinking = "<think>\nPlain words, in order.\n\nHmm, a turn.\n</think>\n"
     rows = [
         {"query": f"Write of {n}.", "answer": thinking + text, "category": "others"} for n, text in enumerate(texts)

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on this machine: data sets with branches, a tree, and files served by ranges.
+"""A stand-in for the Hugging Face hub on this machine: data sets and models with branches, a tree, and files by ranges.
 
 `Hub.run` runs code in a process of its own, because the hub's client reads HF_ENDPOINT when it is imported.
 """
@@ -68,10 +68,11 @@ class Hub:
             server.shutdown()
             server.server_close()
 
-    def run(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`python ARGUMENTS` with this hub as the only one, its cache in `home`."""
+    def run(self, home: Path, *arguments: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
+        """`python ARGUMENTS` with this hub as the only one, its cache in `home`; `offline` forbids to ask it."""
         env = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
         env |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+        env |= {"REER_CACHE": str(home / "reer"), **({"HF_HUB_OFFLINE": "1"} if offline else {})}
         return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=env)
 
 
@@ -90,7 +91,7 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         api = parts[0] == "api"
-        owner, name, *rest = parts[2:] if api else parts[1:]
+        owner, name, *rest = parts[2:] if api else parts[1:] if parts[0] == "datasets" else parts
         found = self.hub.sets.get(f"{owner}/{name}")
         verb, revision, *path = rest or ["revision", "main"]
         if found is None:

@@ -1,6 +1,8 @@
-"""`python -m tests.fakes.hub_reader CASES`: reads hub data sets in a process of its own and prints what it read.
+"""`python -m tests.fakes.hub_reader CASES`: reads hub data sets and models in a process of its own and prints what it
+read.
 
-CASES is JSON: a list of {"as": "source" or "public", …settings}; the output has one line of JSON for each.
+CASES is JSON: a list of {"as": "source", "public", "require" or "fetch", …settings}; the output has one line of JSON
+for each.
 """
 
 from __future__ import annotations
@@ -13,13 +15,19 @@ from reer.data.hub import HubSource
 from reer.data.public import PublicRows
 from reer.data.rows import Fields, Problems
 from reer.errors import Incomplete, InputError
+from reer.models.local.checkpoints import HubModel
 
 
 def read(settings: dict[str, Any]) -> dict[str, Any]:
     kind, problems = settings.pop("as"), Problems(settings.pop("on_bad_row", "error"))
     fields = {"fields": Fields(**settings.pop("fields"))} if "fields" in settings else {}
     try:
-        if kind == "source":
+        if kind == "require":
+            HubModel(**settings).require()
+            found = []
+        elif kind == "fetch":
+            found = sorted(file.name for file in HubModel(**settings).fetch().iterdir())
+        elif kind == "source":
             rows = list(HubSource(**settings, **fields).rows(problems))
             found = [[row.query, row.thinking, row.solution, row.where] for row in rows]
         else:

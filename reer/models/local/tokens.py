@@ -28,18 +28,37 @@ class Tokens:
 
     def context_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of the rendered conversation, the opening of the assistant's turn, and the prefill."""
+        return self.ids(self._opened(prompt) + prompt.prefill)
+
+    def _opened(self, prompt: Prompt) -> str:
+        """The rendered conversation and the opening of the assistant's turn."""
         turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
         rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         # Some templates open the thinking themselves, and the prefill contains `<think>` too (as in the released code).
-        return self.ids(rendered.removesuffix("<think>\n").removesuffix("<think>") + prompt.prefill)
+        return rendered.removesuffix("<think>\n").removesuffix("<think>")
 
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def passage_ids(self, passage: Passage) -> tuple[list[int], list[int]]:
-        """Context and answer, tokenised separately, so that no token spans the boundary. Raises InputError for an
-        answer without tokens."""
+        """Context and answer, tokenised separately, so that no token spans the boundary; or, with a closing, as the
+        released code does. Raises InputError for an answer without tokens."""
+        if passage.closing is not None:
+            return self._released_span(passage.context, passage.answer, passage.closing)
         answer = self.ids(passage.answer)
         if not answer:
             raise InputError("nothing to score: the answer has no tokens")
         return self.context_ids(passage.context), answer
+
+    def _released_span(self, prompt: Prompt, answer: str, closing: str) -> tuple[list[int], list[int]]:
+        """The tokens before the answer's first one, and those up to its last one. Both are found in the assistant's
+        text alone and counted from its end: the first one begins at or before the answer, the last one is the next that
+        ends at or after it."""
+        said = prompt.prefill + answer + closing
+        offsets = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        start, end = len(prompt.prefill), len(prompt.prefill) + len(answer)
+        first = max(i for i, (begins, _) in enumerate(offsets) if begins <= start)
+        last = next(i for i, (_, ends) in enumerate(offsets) if i >= first and ends >= end)
+        whole = self.ids(self._opened(prompt) + said)
+        at = len(whole) - len(offsets) + first
+        return whole[:at], whole[at : at + last - first + 1]

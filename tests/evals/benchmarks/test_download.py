@@ -21,7 +21,7 @@ from evals.benchmarks.data_files import DataFiles, UpstreamFiles
 from evals.benchmarks.download import DownloadLimits, fetch, file_states
 from evals.benchmarks.extract import extract
 from experiments.cli import main
-from experiments.fetch import benchmarks
+from experiments.fetch import available
 from experiments.store.fingerprint import encode
 from reer.errors import Incomplete, InputError
 from tests.conftest import REPOSITORY
@@ -418,11 +418,12 @@ def test_a_file_is_read_only_once(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def configured() -> dict[str, DataFiles]:
-    return benchmarks([])
+    return available([])
 
 
 def test_every_pinned_file_has_a_source(configured: dict[str, DataFiles]) -> None:
-    assert list(configured) == ["hellobench", "longbench_length", "longbench_write", "writingbench"]
+    benchmarks = ["hellobench", "longbench_length", "longbench_write", "writingbench"]
+    assert list(configured) == [*benchmarks, "released_prompts"]
     for name, data in configured.items():
         assert set(data.sources) == set(data.sha256), name
         assert (data.name, bool(data.licence), bool(data.caution)) == (name, True, True)

@@ -29,7 +29,9 @@ parts:
 
 
 def text(subject: str, number: int) -> str:
-    return " ".join(f"{subject}{number}word{i}" for i in range(30))
+    """A text of two segments."""
+    halves = (" ".join(f"{subject}{number}word{i}" for i in part) for part in (range(15), range(15, 30)))
+    return "\n\n".join(halves)
 
 
 def written(file: Path, rows: list[dict[str, Any]]) -> Path:

@@ -117,7 +117,7 @@ def source(tmp_path: Path, count: int, *, bad_at: int | None = None) -> JsonlSou
 
 
 def held_out_step(source: JsonlSource, *, pairs: int | None = 4, texts: int = 3) -> Step[HeldOutMetrics]:
-    return held_out(source=source, pairs=pairs, min_words=5, max_words=400, texts=texts)
+    return held_out(source=source, selection=Selection(pairs, 5, 400), texts=texts)
 
 
 def test_a_source_with_no_more_rows_says_so_and_a_bad_row_further_down_stops_nothing(
@@ -170,7 +170,7 @@ def test_a_text_beyond_the_models_context_is_counted_and_not_cut(store: Store, t
     )
     some = [*rows(5), long]
     path.write_text("".join(json.dumps({"query": r.query, "answer": r.solution}) + "\n" for r in some))
-    texts = held_out(source=JsonlSource(path=str(path)), pairs=4, min_words=5, max_words=4000, texts=2)
+    texts = held_out(source=JsonlSource(path=str(path)), selection=Selection(4, 5, 4000), texts=2)
     step = probes.perplexity(trained=a_model(spec=TinyModel()), held_out=texts, chat_format=CHAT, precision="float32")
     found = store.build(step).metrics
     assert (found.texts, found.too_long, found.tokens) == (1, 1, len(text(4)))
@@ -227,7 +227,7 @@ def test_an_arm_without_synthetic_data_gets_the_same_texts_without_a_search() ->
 def test_held_out_texts_are_none_of_the_pairs_at_any_bundled_scale() -> None:
     for scale in ("smoke", "laptop"):
         exp = compose(f"scale={scale}")
-        limits = Selection(exp.scale.pairs, exp.scale.min_words, exp.scale.solution_words)
+        limits = exp.scale.selection
         taken = select(exp.source.rows(Problems("error")), limits, Problems("error"))
         found = held_out_rows(exp.source.rows(Problems("error")), limits, exp.scale.held_out_texts, Problems("error"))
         assert len(found) == exp.scale.held_out_texts > 0

@@ -76,18 +76,31 @@ def curated_in_context(ws: Workspace) -> RowMetrics:
     return RowMetrics(rows=len(raw))
 
 
-def test_the_turns_before_the_query_are_trained_on_as_context(tmp_path: Path) -> None:
-    step = mix(
+def mixture_of(synthetic_rows: int) -> Step[MixMetrics]:
+    """The mixture of two pairs, of a stated size."""
+    return mix(
         synthetic=curated_in_context(),
         public=None,
         seed=0,
-        synthetic_rows=2,
+        synthetic_rows=synthetic_rows,
         public_rows=0,
         without_thinking=(),
         markers=Markers(),
         strip_public=False,
     )
-    rows = a_store(tmp_path).build(step).rows(Sample)
+
+
+@pytest.mark.parametrize(("stated", "short"), [(1, {}), (2, {}), (5, {"synthetic": 3})])
+def test_rows_that_a_part_lacks_of_its_stated_size_are_reported(
+    tmp_path: Path, stated: int, short: dict[str, int]
+) -> None:
+    metrics = a_store(tmp_path).build(mixture_of(stated)).metrics
+    assert metrics.short == short
+    assert ("fewer than stated: synthetic 3" in metrics.headline()) == bool(short)
+
+
+def test_the_turns_before_the_query_are_trained_on_as_context(tmp_path: Path) -> None:
+    rows = a_store(tmp_path).build(mixture_of(2)).rows(Sample)
     assert {row.messages[0].content for row in rows} == {"Be brief.", "Be kind."}
     assert [[turn.role for turn in row.messages] for row in rows] == [["system", "user", "assistant"]] * 2
     assert len({row.id for row in rows}) == 2

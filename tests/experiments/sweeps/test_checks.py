@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes.commands import reer
 
-SOLUTION = "The harbour wakes slowly, and a man comes down with a bucket. " * 4
+SOLUTION = "\n\n".join(["The harbour wakes slowly, and a man comes down with a bucket. " * 2] * 2)
 
 
 def rows(folder: Path, *lines: dict[str, str]) -> str:

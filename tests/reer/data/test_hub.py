@@ -173,3 +173,25 @@ def test_a_hub_that_cannot_be_reached_ends_the_run_as_incomplete(tmp_path: Path)
     done = hub.run(tmp_path, "-m", "tests.fakes.hub_reader", json.dumps([CASES["branch"]]))
     found = json.loads(done.stdout)
     assert (found["error"], "the hub cannot be read" in found["says"]) == ("Incomplete", True)
+
+
+def read_once(hub: Hub, home: Path, case: str, *, offline: bool = False) -> dict[str, Any]:
+    """What a process of its own reads."""
+    done = hub.run(home, "-m", "tests.fakes.hub_reader", json.dumps([CASES[case]]), offline=offline)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_complete_files_are_kept_by_another_process_and_read_again_without_network(tmp_path: Path) -> None:
+    files = {f"train-{n}.jsonl": lines({"query": f"q{n}", "answer": "a"}) for n in range(2)}
+    broken = data_set(files, broken=["train-1.jsonl"] * 20)
+    with Hub({"a/broken": broken}).serving() as hub:
+        first = read_once(hub, tmp_path, "broken")
+        assert (first["error"], "files that are complete are kept" in first["says"]) == ("Incomplete", True)
+        broken.broken.clear()
+        hub.downloads.clear()
+        second = read_once(hub, tmp_path, "broken")
+        assert hub.downloads == [("train-1.jsonl", 0)]
+        hub.downloads.clear()
+        assert read_once(hub, tmp_path, "broken", offline=True) == second
+    assert ([row[0] for row in second["rows"]], hub.downloads) == (["q0", "q1"], [])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 import reer.data.files
 from reer.data.bundled import BundledTexts
+from reer.data.duplicates import Duplicates, SameRow
 from reer.data.files import file_digest, row_files
 from reer.data.hub import HubSource
 from reer.data.jsonl import JsonlSource
-from reer.data.pairs import Duplicates, Selection, benchmark_overlap, complete, reverse_queries, select
+from reer.data.pairs import Selection, benchmark_overlap, complete, reverse_queries, select
 from reer.data.rows import BadRow, Fields, Problems, pluck
 from reer.errors import InputError
 from reer.models.protocols import Completion, Generator, Request
@@ -270,13 +272,62 @@ def test_why_a_row_is_not_selected(row: RawPair, reason: list[str]) -> None:
     assert reasons([row], Selection(None, 3, 100)) == reason
 
 
+def test_a_solution_of_too_few_segments_is_not_selected() -> None:
+    one, two = raw("a single paragraph of text"), raw(f"{'a' * 100} and\n\n{'b' * 100} so")
+    assert reasons([one, two], Selection(None, 3, 100, min_segments=2)) == ["solution_few_segments"] * 2
+    assert reasons([one, two], Selection(None, 3, 100)) == []
+
+
 def test_near_duplicates_are_found_and_lookalikes_are_not() -> None:
     seen = Duplicates()
-    assert seen.reason(LONG) is None
-    assert seen.reason(LONG + " end") == "near_duplicate"
-    assert seen.reason(" ".join(LONG.split()[::-1])) is None
-    assert seen.reason("short one") is None
-    assert seen.reason("short two") is None
+    assert seen.reason(raw(LONG)) is None
+    assert seen.reason(raw(LONG + " end")) == "near_duplicate"
+    assert seen.reason(raw(" ".join(LONG.split()[::-1]))) is None
+    assert seen.reason(raw("short one")) is None
+    assert seen.reason(raw("short two")) is None
+
+
+@pytest.mark.parametrize(
+    ("same", "dropped"),
+    [
+        ("solution", ["duplicate", "duplicate", "near_duplicate"]),
+        ("query_and_solution", ["duplicate"]),
+        ("query", ["duplicate", "duplicate"]),
+        ("thinking", []),
+    ],
+)
+def test_which_rows_count_as_the_same_is_a_choice(same: SameRow, dropped: list[str]) -> None:
+    first = RawPair(query="Why?", solution=LONG, category=None, source="s", where="1", thinking="one way")
+    rows = [
+        first,
+        replace(first, where="2", thinking="another way"),
+        replace(first, where="3", query="How?"),
+        replace(first, where="4", query="When?", solution=LONG + " end"),
+        replace(first, where="5", query="why", solution="something quite different"),
+    ]
+    problems = Problems("skip")
+    assert select(rows, ANY, problems, same_row=same)[0] is first
+    assert [drop.reason for drop in problems.drops] == dropped
+
+
+def test_rows_without_queries_are_told_apart_by_their_solutions() -> None:
+    seen = Duplicates("query")
+    assert seen.reason(raw("one text here", query=None)) is None
+    assert seen.reason(raw("another text here", query=None)) is None
+    assert seen.reason(raw("one text here", query=None)) == "duplicate"
+
+
+def test_the_rule_of_duplicates_identifies_a_source_where_it_is_another_than_usual(tmp_path: Path) -> None:
+    plain, other = source(tmp_path, GOOD), source(tmp_path, GOOD, same_row="query")
+    assert "same_row" not in plain.identity()
+    assert plain.identity() != other.identity()
+
+
+def test_several_trajectories_of_one_pair_are_pairs_with_ids_of_their_own() -> None:
+    row = replace(raw("the same text"), thinking="one way")
+    done = complete([row, replace(row, thinking="another way")], TAXONOMY, PROMPTS, lambda: pytest.fail("no model"))
+    assert len({pair.id for pair in done.pairs}) == 2
+    assert sorted(done.thinking.values()) == ["another way", "one way"]
 
 
 def test_the_first_rows_that_pass_are_selected_and_reading_stops_there() -> None:

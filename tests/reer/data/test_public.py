@@ -1,11 +1,13 @@
 """Public reasoning rows in the shapes such data sets come in."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reer.data.draw import Draw, subject_of
 from reer.data.public import PublicRows
 from reer.data.rows import Problems
 from reer.errors import InputError
@@ -155,6 +157,93 @@ def test_the_limit_bounds_the_rows_read(tmp_path: Path) -> None:
     rows = [{"question": f"q{i}", "answer": "a"} for i in range(5)]
     assert [s.messages[0].content for s in read(tmp_path, *rows, limit=2)[0]] == ["q0", "q1"]
     assert len(read(tmp_path, *rows, limit=9)[0]) == 5
+
+
+def drawn(tmp_path: Path, rows: list[dict[str, Any]], **settings: Any) -> list[str]:
+    """The questions that a draw takes."""
+    file = tmp_path / "public.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    problems = Problems("skip", key="public")
+    samples = list(PublicRows(name="test", path=str(file), on_bad_row="skip", **settings).samples(problems))
+    return [sample.messages[0].content for sample in samples]
+
+
+KINDS = [{"question": f"q{n}", "answer": f"a{n}", "kind": "abbb"[n % 4]} for n in range(400)]
+HALVES: dict[str, Any] = {"shares": {"a": 0.5, "b": 0.5}, "stratum": "kind", "limit": 40}
+
+
+def test_a_draw_gives_each_stratum_its_share_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    numbers = [int(question[1:]) for question in drawn(tmp_path, KINDS, **HALVES)]
+    assert [sum(n % 4 == 0 for n in numbers), len(numbers), sorted(numbers)] == [20, 40, numbers]
+    assert max(numbers) > 300, "not the first rows"
+
+
+def test_a_draw_hangs_on_its_seed_and_the_rows_not_on_their_order(tmp_path: Path) -> None:
+    first = drawn(tmp_path, KINDS, **HALVES)
+    assert sorted(drawn(tmp_path, KINDS[::-1], **HALVES)) == sorted(first)
+    assert drawn(tmp_path, KINDS, **HALVES, seed=1) != first
+
+
+def test_equal_rows_are_drawn_once_and_bad_ones_never(tmp_path: Path) -> None:
+    rows = [*KINDS[:8] * 20, {"text": "x", "kind": "a"}]
+    settings = {**HALVES, "limit": 4}
+    assert len(set(drawn(tmp_path, rows, **settings))) == 4
+    with pytest.raises(InputError, match=r"shares: a: 2 different rows, its share is 3; found: b 120, a 40\. Lower"):
+        drawn(tmp_path, rows, **settings | {"limit": 6})
+
+
+def test_every_row_of_a_stratum_is_drawn_equally_often(tmp_path: Path) -> None:
+    """40 of 100 rows in each of 60 draws: 24 a row, give or take 4.4 standard deviations of 3.8."""
+    samples, _ = read(tmp_path, *KINDS[::4])
+    taken = Counter[str]()
+    for seed in range(60):
+        draw = Draw({"a": 1.0}, 40, seed)
+        for sample in samples:
+            draw.add("a", sample)
+        rows = list(draw.rows())
+        assert len(rows) == 40
+        taken.update(sample.id for sample in rows)
+    assert 7 <= min(taken.values()) <= max(taken.values()) <= 41
+
+
+@pytest.mark.parametrize(
+    ("question", "subject"),
+    [
+        ("Return your final response within \\boxed{}. How long is the side?", "mathematics"),
+        ("What is 3 + 4?", "mathematics"),
+        ("Prove that the sum of two odd integers is even.", "mathematics"),
+        ("Generate an executable Python function. It reads stdin and prints the output.", "code"),
+        ("Why does this fail?\n```\nx = 1\n```", "code"),
+        ("How do enzymes lower the activation energy of a reaction at 300 K?", "science"),
+        ("What is the velocity of an electron in a magnetic field of 2 T?", "science"),
+        ("What has keys but opens no locks?", "other"),
+    ],
+)
+def test_the_subject_of_a_question_follows_from_its_words(question: str, subject: str) -> None:
+    assert subject_of(question) == subject
+
+
+def test_the_subjects_of_real_questions(shared: Path) -> None:
+    """Questions of sets that hold one subject each."""
+    expected = {"gsm8k_train": ("mathematics", 0.95), "aqua_dev": ("mathematics", 0.9), "mbpp_train": ("code", 0.9)}
+    for name, (subject, least) in expected.items():
+        lines = (shared / "reasoning" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+        found = [subject_of(str(json.loads(line)["question"])) for line in lines]
+        assert found.count(subject) >= least * len(found), (name, Counter(found))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"shares": {"a": 0.5}, "limit": 3}, "the shares want to add up to 1, got 0.5"),
+        ({"shares": {"a": 1.0}}, r"public\.limit: want the number of rows to draw"),
+        ({"seed": 1}, r"public\.shares: want shares for a draw, got stratum '' and seed 1"),
+        ({"stratum": "kind"}, r"public\.shares: want shares for a draw, got stratum 'kind'"),
+    ],
+)
+def test_settings_of_a_draw_that_do_nothing_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        PublicRows(name="x", **settings)
 
 
 def test_ids_are_of_the_content(tmp_path: Path) -> None:

@@ -341,7 +341,7 @@ def test_random_search_makes_every_edit_and_takes_any_usable_rewrite(seed: int, 
 
 @pytest.mark.parametrize("unused", [{"threshold": 0.25}, {"min_gain": 0.1}])
 def test_a_bound_of_the_score_has_no_effect_on_a_random_search_and_is_refused(unused: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="leave both out"):
+    with pytest.raises(InputError, match="leave them out"):
         RandomSearch(max_edits=1, n_candidates=2, **unused)
 
 
