@@ -24,6 +24,7 @@ from reer.search.methods import (
     SegmentSearch,
 )
 from reer.types import Candidate, Refinement, Start, item_seed
+from tests.benchmarks import driver as benchmark
 from tests.fakes.virtual_time import VirtualTimeLoop
 
 SEARCH = SegmentSearch(max_edits=3, n_candidates=2, threshold=-1.0)
@@ -200,3 +201,10 @@ def test_the_event_loop_is_shared_until_its_last_user_leaves_it() -> None:
     second.__exit__(None, None, None)
     with event_loop() as later:
         assert later is not runner
+
+
+def test_a_server_is_kept_busy_until_the_tail() -> None:
+    """150 searches side by side with log-normal completion times on 64 slots; in rounds they are about 30 % busy."""
+    drafts = benchmark.drafts_of(150, 3, 6)
+    measured = benchmark.measured(drafts, 128, benchmark.driven)
+    assert measured.busy_before_tail > 0.95
