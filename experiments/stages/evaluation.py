@@ -39,7 +39,7 @@ class GenerateMetrics(RowMetrics):
         )
 
 
-@stage(version=2)
+@stage(version=3)
 def generate(
     ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
 ) -> GenerateMetrics:

@@ -46,7 +46,7 @@ class DraftMetrics(FilteredRowMetrics):
         return (f"{self.tokens} generated tokens, {number(self.mean_segments)} segments on average",)
 
 
-@stage(version=1)
+@stage(version=2)
 def draft(
     ws: Workspace,
     *,
@@ -127,7 +127,7 @@ class RefineMetrics(FilteredRowMetrics):
         )
 
 
-@stage(version=2)
+@stage(version=3)
 def refine(
     ws: Workspace,
     *,
