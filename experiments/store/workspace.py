@@ -40,7 +40,11 @@ class Workspace:
     def replayed(self, model: Model) -> Generator[ReplayedGenerator]:
         """A model opened to generate; calls that the store knows are replayed."""
         with model.open(self.runtime.device) as session:
-            yield replayed_generator(session, journal_for(self.replay, session.name))
+            replayed = replayed_generator(session, journal_for(self.replay, session.name))
+            try:
+                yield replayed
+            finally:
+                replayed.journal.log.sync()
 
     def judge_session(self, judge: Judge) -> JudgeSession:
         """A judge with the judgements on record in this store."""
