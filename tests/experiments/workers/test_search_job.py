@@ -17,8 +17,8 @@ from reer.models.protocols import Completion, Device, Nats, Passage, Request
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.search.methods import MultiStart, SegmentSearch
 from reer.types import Pair
-from tests.experiments.workers.test_ray_cluster import bytes_of, job_of, material
 from tests.fakes.plans import compose
+from tests.fakes.searches import bytes_of, job_of, material
 from tests.fakes.virtual_time import VirtualTimeLoop
 
 Drafts = Mapping[str, tuple[str, ...]]
