@@ -125,7 +125,7 @@ class Runtime:
     device: Device
     parallelism: Parallelism
     width: PositiveInt
-    """Searches that run side by side."""
+    """Searches that run side by side, and drafts or answers that a server is asked for at once."""
     scorer_device: str = "auto"
     """The device of a scorer that is another model than the generator."""
     judgements: str | None = None

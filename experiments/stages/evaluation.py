@@ -17,7 +17,7 @@ from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_json, write_rows
 from reer.models.local.model import DType
-from reer.models.protocols import Prompt, Request, in_order
+from reer.models.protocols import Prompt, Request, generated
 from reer.types import Message, item_seed
 
 
@@ -39,26 +39,21 @@ class GenerateMetrics(RowMetrics):
         )
 
 
-@stage(version=2)
+@stage(version=3)
 def generate(
     ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
 ) -> GenerateMetrics:
     """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
     sampling = benchmark.sampling(max_tokens)
-    items, responses = benchmark.items(), list[Response]()
-    began = time.monotonic()
+    items, came, began = benchmark.items(), dict[int, Response](), time.monotonic()
+    requests = [Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in items]
     with ws.replayed(ws.trained_model(trained, precision)) as session:
-        for start in range(0, len(items), ws.runtime.width):
-            batch = items[start : start + ws.runtime.width]
-            requests = [
-                Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in batch
-            ]
-            replies = in_order(session.generate(requests), len(requests))
-            for item, reply in zip(batch, replies, strict=True):
-                cut = reply.stopped != "stop"
-                responses.append(Response.read(item.id, reply.text, cut, reply.tokens, reply.stopped))
-            ws.progress("answers", len(responses), len(items))
-            ws.curve(_answers_so_far(responses, time.monotonic() - began))
+        for at, reply in generated(session, requests, ws.runtime.width):
+            cut = reply.stopped != "stop"
+            came[at] = Response.read(items[at].id, reply.text, cut, reply.tokens, reply.stopped)
+            ws.progress("answers", len(came), len(items))
+            ws.curve(_answers_so_far(list(came.values()), time.monotonic() - began))
+    responses = [came[at] for at in range(len(items))]
     write_rows(ws.folder / "rows.jsonl", responses)
     return GenerateMetrics(
         rows=len(responses),

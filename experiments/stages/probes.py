@@ -65,7 +65,7 @@ class TerminationMetrics(RowMetrics):
         return f"{self.ended} of {self.rows} answers end within {self.cap_tokens} tokens"
 
 
-@stage(version=1)
+@stage(version=2)
 def termination(
     ws: Workspace, *, trained: Artifact, mixed: Artifact, rendered: Artifact, samples: int, seed: int, precision: DType
 ) -> TerminationMetrics:

@@ -30,7 +30,7 @@ from reer.search.driver import Failure
 from reer.search.methods import SearchMethod
 from reer.search.rewrite import RewriteRules
 from reer.taxonomy import Taxonomy
-from reer.types import AnyThinking, Drop, Pair, Refinement, Trajectory, count_reasons
+from reer.types import AnyThinking, Drop, Pair, Refinement, Start, Trajectory, count_reasons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,14 @@ def draft(
 ) -> DraftMetrics:
     """z(0) for every pair."""
     sampling = generator.sampling(max_tokens, stop=("</think>",))
-    todo, kept, dropped = pairs.rows(Pair), list[Trajectory](), list[Drop]()
-    began = time.monotonic()
+    todo, done, began = pairs.rows(Pair), Counter[str](), time.monotonic()
+
+    def on_draft(start: Start) -> None:
+        done.update(drafts=1, kept=not start.lost, tokens=start.tokens)
+        ws.progress("drafts", done["drafts"], len(todo))
+        rate = done["tokens"] / (time.monotonic() - began)
+        ws.curve({"done": done["drafts"], "kept_share": done["kept"] / done["drafts"], "tokens_per_second": rate})
+
     with ws.replayed(generator.model) as session:
         drafter = Drafter(
             generator=session,
@@ -69,14 +75,7 @@ def draft(
             rules=rules,
             seed=generator.seed,
         )
-        for start in range(0, len(todo), ws.runtime.width):
-            batch = todo[start : start + ws.runtime.width]
-            drafts, drops = drafter.first_drafts(batch)
-            kept, dropped = kept + drafts, dropped + drops
-            done, seconds = start + len(batch), time.monotonic() - began
-            ws.progress("drafts", done, len(todo))
-            tokens = sum(row.tokens for row in kept)
-            ws.curve({"done": done, "kept_share": len(kept) / done, "tokens_per_second": tokens / seconds})
+        kept, dropped = drafter.first_drafts(todo, ws.runtime.width, on_draft)
         calls, replayed = session.journal.misses, session.journal.hits
     write_rows(ws.folder / "rows.jsonl", kept)
     write_rows(ws.folder / "drops.jsonl", dropped)
@@ -128,7 +127,7 @@ class RefineMetrics(FilteredRowMetrics):
         )
 
 
-@stage(version=2)
+@stage(version=3)
 def refine(
     ws: Workspace,
     *,

@@ -15,7 +15,7 @@ from experiments.store.step import Artifact
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import DType, LocalModel
 from reer.models.protocols import Model
-from reer.models.replay import ReplayedGenerator, journal_for
+from reer.models.replay import ReplayedGenerator, journal_for, replayed_generator
 
 if TYPE_CHECKING:
     from experiments.experiment import Runtime
@@ -40,7 +40,11 @@ class Workspace:
     def replayed(self, model: Model) -> Generator[ReplayedGenerator]:
         """A model opened to generate; calls that the store knows are replayed."""
         with model.open(self.runtime.device) as session:
-            yield ReplayedGenerator(session, journal_for(self.replay, session.name))
+            replayed = replayed_generator(session, journal_for(self.replay, session.name))
+            try:
+                yield replayed
+            finally:
+                replayed.journal.log.sync()
 
     def judge_session(self, judge: Judge) -> JudgeSession:
         """A judge with the judgements on record in this store."""

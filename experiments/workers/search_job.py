@@ -10,10 +10,18 @@ from pathlib import Path
 
 from experiments.experiment import GeneratorRole, Runtime, ScorerRole
 from reer.models.protocols import Scorer
-from reer.models.replay import ReplayedGenerator, ReplayedScorer, journal_for
+from reer.models.replay import (
+    ReplayedConcurrentGenerator,
+    ReplayedConcurrentScorer,
+    ReplayedGenerator,
+    ReplayedScorer,
+    journal_for,
+    replayed_generator,
+    replayed_scorer,
+)
 from reer.prompts import BoundPrompts
 from reer.search.draft import Drafter, DraftRules
-from reer.search.driver import Failure, Handlers, run_searches
+from reer.search.driver import Concurrent, Failure, Handlers, run_searches
 from reer.search.methods import RequestScores, SearchMethod, Segments
 from reer.search.rewrite import Rewriter, RewriteRules
 from reer.search.score import NllScorer, repeat_noise
@@ -51,9 +59,9 @@ class SearchJob:
                 scorer: Scorer = generator
             else:
                 scorer = stack.enter_context(self.scorer.model.open(scorer_device))
-            replayed_generator = ReplayedGenerator(generator, journal_for(self.replay, generator.name))
-            replayed_scorer = ReplayedScorer(scorer, journal_for(self.replay, scorer.name))
-            yield OpenSearch(self, replayed_generator, replayed_scorer, scorer)
+            generating = replayed_generator(generator, journal_for(self.replay, generator.name))
+            scoring = replayed_scorer(scorer, journal_for(self.replay, scorer.name))
+            yield OpenSearch(self, generating, scoring, scorer)
 
     def can_score(self, pair: Pair) -> bool:
         """False if nothing of the solution is left to score."""
@@ -88,27 +96,48 @@ class OpenSearch:
         on_done: Callable[[Refinement | Failure], None],
     ) -> Results:
         """Search from every draft. Results are in the order of the drafts."""
-        job, seed = self.job, self.job.generator.seed
+        job = self.job
         method = job.search.rescaled(lambda nats: job.scorer.score.from_nats((nats,)), noise)
-        edit_sampling = job.generator.sampling(job.edit_tokens, stop=())
-        draft_sampling = job.generator.sampling(job.draft_tokens, stop=("</think>",))
-        drafter = Drafter(
-            generator=self.generator, prompts=job.prompts, sampling=draft_sampling, rules=job.rules, seed=seed
-        )
-        handlers = Handlers(
-            rewrite=Rewriter(
-                generator=self.generator,
-                pairs=pairs,
-                prompts=job.prompts,
-                sampling=edit_sampling,
-                rules=job.rewrites,
-                seed=seed,
-            ),
-            score=self._score_handler(pairs),
-            draft=partial(drafter.further_drafts, pairs),
-        )
         searches = {pair_id: method.steps(pair_id, segments) for pair_id, segments in drafts.items()}
-        return run_searches(searches, handlers, job.runtime.width, on_done)
+        try:
+            return run_searches(searches, self._handlers(pairs), job.runtime.width, on_done)
+        finally:
+            self.generator.journal.log.sync()
+            self.scorer.journal.log.sync()
+
+    def _handlers(self, pairs: Mapping[str, Pair]) -> Handlers:
+        """Servers are sent single requests, models in this process batches."""
+        generator, scorer = self.generator, self.scorer
+        rewriter, drafter, nll = self._rewriter(pairs), self._drafter(), self._score_handler(pairs)
+        score = Concurrent(partial(nll.handle, scorer)) if isinstance(scorer, ReplayedConcurrentScorer) else nll
+        if not isinstance(generator, ReplayedConcurrentGenerator):
+            return Handlers(rewrite=rewriter, score=score, draft=partial(drafter.further_drafts, pairs))
+        return Handlers(
+            rewrite=Concurrent(partial(rewriter.handle, generator)),
+            score=score,
+            draft=Concurrent(partial(drafter.handle, generator, pairs)),
+        )
+
+    def _rewriter(self, pairs: Mapping[str, Pair]) -> Rewriter:
+        job = self.job
+        return Rewriter(
+            generator=self.generator,
+            pairs=pairs,
+            prompts=job.prompts,
+            sampling=job.generator.sampling(job.edit_tokens, stop=()),
+            rules=job.rewrites,
+            seed=job.generator.seed,
+        )
+
+    def _drafter(self) -> Drafter:
+        job = self.job
+        return Drafter(
+            generator=self.generator,
+            prompts=job.prompts,
+            sampling=job.generator.sampling(job.draft_tokens, stop=("</think>",)),
+            rules=job.rules,
+            seed=job.generator.seed,
+        )
 
     def _score_handler(self, pairs: Mapping[str, Pair]) -> NllScorer:
         return NllScorer(self.scorer, self.job.scorer.score, pairs, self.job.prompts, self.job.raw_drafts)

@@ -7,6 +7,7 @@ used as scorers. Protocols can be checked at run time, by their members' names a
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Protocol, runtime_checkable
 
+from reer.calls import calls_in_flight
 from reer.errors import InputError
 from reer.parts import Temperature, TopP
 from reer.types import Message
@@ -121,6 +123,15 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class ConcurrentGenerator(Generator, Protocol):
+    """A generator that takes requests one at a time, many of them in flight together (`reer.calls`)."""
+
+    async def complete(self, request: Request) -> Completion:
+        """The completion of one request. Raises Incomplete where there is none yet."""
+        ...
+
+
+@runtime_checkable
 class Billed(Protocol):
     """A generator whose calls may cost money. It calls `on_lost` with the index of a request of the running `generate`
     for each attempt that the server may have carried out, and billed, without a usable answer; `on_lost` returns
@@ -141,6 +152,15 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class ConcurrentScorer(Scorer, Protocol):
+    """A scorer that takes passages one at a time, many of them in flight together."""
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        """The nats of one passage, as in `Scorer.score`. Raises Incomplete where there is no answer yet."""
+        ...
+
+
 def in_order(pairs: Iterable[tuple[int, Answer]], count: int) -> list[Answer]:
     """The answers of a call of `count` items in the order of its items, once all of them are ready. Raises RuntimeError
     where the backend did not answer every item."""
@@ -149,6 +169,33 @@ def in_order(pairs: Iterable[tuple[int, Answer]], count: int) -> list[Answer]:
     if missing or len(answers) != count:
         raise RuntimeError(f"a model answered {len(answers)} of {count} items; the first one missing is {missing[:1]}")
     return [answers[i] for i in range(count)]
+
+
+def generated(generator: Generator, requests: Sequence[Request], width: int) -> Iterator[tuple[int, Completion]]:
+    """The completion of each request with its index, as it comes.
+
+    A server has up to `width` requests at any time. A model in this process gets `width` of them at once, in order, so
+    that an interrupted run forms the same batches when it is resumed. Raises Incomplete after the others that were in
+    flight.
+    """
+    if isinstance(generator, ConcurrentGenerator):
+        yield from _rolling(generator, requests, width)
+        return
+    for start in range(0, len(requests), width):
+        for at, completion in generator.generate(requests[start : start + width]):
+            yield start + at, completion
+
+
+def _rolling(
+    generator: ConcurrentGenerator, requests: Sequence[Request], width: int
+) -> Iterator[tuple[int, Completion]]:
+    waiting = deque(range(len(requests)))
+    with calls_in_flight() as calls:
+        while calls or (waiting and calls.incomplete is None):
+            while waiting and len(calls) < width and calls.incomplete is None:
+                at = waiting.popleft()
+                calls.start(at, generator.complete(requests[at]))
+            yield from calls.completed()
 
 
 @dataclass(frozen=True)

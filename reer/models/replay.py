@@ -6,6 +6,7 @@ calls that are new. Failures, and scores that are not finite, are never stored.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -13,16 +14,25 @@ import math
 import sys
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from reer.files import JsonObject, adapter
 from reer.logs import AppendLog, Entry
-from reer.models.protocols import Completion, Generator, Nats, Passage, Request, Scorer
+from reer.models.protocols import (
+    Completion,
+    ConcurrentGenerator,
+    ConcurrentScorer,
+    Generator,
+    Nats,
+    Passage,
+    Request,
+    Scorer,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +62,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.log = AppendLog(folder, _entry)
         self.hits = self.misses = 0
+        self._in_flight: dict[str, asyncio.Future[Any]] = {}
 
     def answers(
         self, keys: Sequence[str], codec: Codec[Answer], ask: Callable[[Sequence[int]], Iterator[tuple[int, Answer]]]
@@ -75,11 +86,36 @@ class Journal:
         self.hits += sum(len(positions[key]) - 1 for key in missing)
         try:
             for at, answer in ask([positions[key][0] for key in missing]):
-                if codec.cacheable(answer):
-                    self.log.append({"key": missing[at], codec.field: codec.encode(answer)})
+                self._store(missing[at], codec, answer)
                 yield from ((i, answer) for i in positions[missing[at]])
         finally:
             self.log.sync()
+
+    async def answer(self, key: str, codec: Codec[Answer], ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer of one key: the stored one, that of an equal call in flight, or else what `ask` gets, stored as
+        soon as it is there."""
+        stored = self._stored(key, codec)
+        if stored is not None:
+            self.hits += 1
+            return stored
+        if (same := self._in_flight.get(key)) is not None:
+            self.hits += 1
+            return await same
+        self.misses += 1
+        asked = self._in_flight[key] = asyncio.ensure_future(self._asked(key, codec, ask))
+        try:
+            return await asked
+        finally:
+            del self._in_flight[key]
+
+    async def _asked(self, key: str, codec: Codec[Answer], ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        answer = await ask()
+        self._store(key, codec, answer)
+        return answer
+
+    def _store(self, key: str, codec: Codec[Answer], answer: Answer) -> None:
+        if codec.cacheable(answer):
+            self.log.append({"key": key, codec.field: codec.encode(answer)})
 
     def _stored(self, key: str, codec: Codec[Answer]) -> Answer | None:
         row = self.log.get(key)
@@ -173,3 +209,43 @@ class ReplayedScorer:
         """See `Scorer`; an answer is handed to the operating system before it is handed on."""
         keys = [_key("score", self.name, passage) for passage in passages]
         yield from self.journal.answers(keys, _NATS, lambda missing: self.inner.score([passages[i] for i in missing]))
+
+
+class ReplayedConcurrentGenerator(ReplayedGenerator):
+    """A ReplayedGenerator that takes requests one at a time, too."""
+
+    def __init__(self, inner: ConcurrentGenerator, journal: Journal) -> None:
+        super().__init__(inner, journal)
+        self.concurrent = inner
+
+    async def complete(self, request: Request) -> Completion:
+        """See `ConcurrentGenerator`."""
+        key = _key("generate", self.name, request)
+        return await self.journal.answer(key, _COMPLETIONS, lambda: self.concurrent.complete(request))
+
+
+class ReplayedConcurrentScorer(ReplayedScorer):
+    """A ReplayedScorer that takes passages one at a time, too."""
+
+    def __init__(self, inner: ConcurrentScorer, journal: Journal) -> None:
+        super().__init__(inner, journal)
+        self.concurrent = inner
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        """See `ConcurrentScorer`."""
+        key = _key("score", self.name, passage)
+        return await self.journal.answer(key, _NATS, lambda: self.concurrent.nats_of(passage))
+
+
+def replayed_generator(inner: Generator, journal: Journal) -> ReplayedGenerator:
+    """A generator that makes only the calls its journal does not hold, and takes requests as `inner` does."""
+    if isinstance(inner, ConcurrentGenerator):
+        return ReplayedConcurrentGenerator(inner, journal)
+    return ReplayedGenerator(inner, journal)
+
+
+def replayed_scorer(inner: Scorer, journal: Journal) -> ReplayedScorer:
+    """A scorer that makes only the calls its journal does not hold, and takes passages as `inner` does."""
+    if isinstance(inner, ConcurrentScorer):
+        return ReplayedConcurrentScorer(inner, journal)
+    return ReplayedScorer(inner, journal)

@@ -3,16 +3,30 @@ drafts for searches with several starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from reer.models.protocols import Completion, Generator, Prompt, Request, Sampling, in_order
+from reer.calls import all_of
+from reer.models.protocols import (
+    Completion,
+    ConcurrentGenerator,
+    Generator,
+    Prompt,
+    Request,
+    Sampling,
+    generated,
+    in_order,
+)
 from reer.prompts import BoundPrompts
 from reer.search.methods import RequestDrafts
 from reer.text import split_segments, whole_sentences
 from reer.types import Drop, Lost, Pair, Start, Trajectory, item_seed
+
+
+def ignored(start: Start) -> None:
+    """Receives a draft that nobody waits for."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +62,51 @@ class Drafter:
 
     def starts(self, wanted: Sequence[tuple[Pair, int]]) -> list[Start]:
         """The draft of each (pair, sample number)."""
-        prompts = [draft_prompt(pair, self.prompts, self.seed, sample) for pair, sample in wanted]
-        requests = [
-            Request(prompt, self.sampling, item_seed(self.seed, pair.id, "draft", *_number(sample)), pair.id)
-            for (pair, sample), (prompt, _) in zip(wanted, prompts, strict=True)
-        ]
-        replies = in_order(self.generator.generate(requests), len(requests))
-        return [self._start(opener, reply) for (_, opener), reply in zip(prompts, replies, strict=True)]
+        calls = [self._call(pair, sample) for pair, sample in wanted]
+        replies = in_order(self.generator.generate([request for request, _ in calls]), len(calls))
+        return [self._start(opener, reply) for (_, opener), reply in zip(calls, replies, strict=True)]
+
+    def _call(self, pair: Pair, sample: int) -> tuple[Request, str]:
+        """The request for a draft, and its opener."""
+        prompt, opener = draft_prompt(pair, self.prompts, self.seed, sample)
+        seed = item_seed(self.seed, pair.id, "draft", *_number(sample))
+        return Request(prompt, self.sampling, seed, pair.id), opener
 
     def _start(self, opener: str, reply: Completion) -> Start:
         raw = opener + thinking_of(reply)
         segments = tuple(part.strip() for part in split_segments(raw.strip()))
         return Start(segments, reply.tokens, lost_draft(reply, segments, self.rules), raw)
 
-    def first_drafts(self, pairs: Sequence[Pair]) -> tuple[list[Trajectory], list[Drop]]:
-        """z(0) of each pair, and the pairs dropped because their draft cannot be used."""
-        starts = list(zip(pairs, self.starts([(pair, 0) for pair in pairs]), strict=True))
-        kept = [
-            Trajectory(pair.id, start.segments, start.tokens, start.raw) for pair, start in starts if not start.lost
-        ]
-        return kept, [Drop(pair.id, start.lost) for pair, start in starts if start.lost]
+    def first_drafts(
+        self, pairs: Sequence[Pair], width: int | None = None, on_draft: Callable[[Start], None] = ignored
+    ) -> tuple[list[Trajectory], list[Drop]]:
+        """z(0) of each pair, and the pairs dropped because their draft cannot be used. `width` is as in
+        `reer.models.protocols.generated`, None for all at once; `on_draft` receives each draft as it comes."""
+        calls = [self._call(pair, 0) for pair in pairs]
+        starts: dict[int, Start] = {}
+        for at, reply in generated(self.generator, [request for request, _ in calls], width or max(1, len(calls))):
+            starts[at] = self._start(calls[at][1], reply)
+            on_draft(starts[at])
+        drafts = [(pair.id, starts[at]) for at, pair in enumerate(pairs)]
+        kept = [Trajectory(pair_id, s.segments, s.tokens, s.raw) for pair_id, s in drafts if not s.lost]
+        return kept, [Drop(pair_id, start.lost) for pair_id, start in drafts if start.lost]
 
     def further_drafts(self, pairs: Mapping[str, Pair], requests: Sequence[RequestDrafts]) -> list[list[Start]]:
         """Handles RequestDrafts: drafts of the requested pairs, numbered from 1."""
         wanted = [(pairs[request.pair_id], sample) for request in requests for sample in range(1, request.n + 1)]
         starts = iter(self.starts(wanted))
         return [[next(starts) for _ in range(request.n)] for request in requests]
+
+    async def handle(
+        self, generator: ConcurrentGenerator, pairs: Mapping[str, Pair], request: RequestDrafts
+    ) -> list[Start]:
+        """Handles one request, with a generator that takes requests one at a time."""
+
+        async def start(sample: int) -> Start:
+            call, opener = self._call(pairs[request.pair_id], sample)
+            return self._start(opener, await generator.complete(call))
+
+        return await all_of(start(sample) for sample in range(1, request.n + 1))
 
 
 def thinking_of(reply: Completion) -> str:

@@ -1,11 +1,13 @@
-"""Runs many searches at a time and batches their requests for the handlers."""
+"""Runs many searches at a time. Each goes on as soon as its own reply is there; models in this process get batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
+from reer.calls import Calls, calls_in_flight
 from reer.search.methods import (
     RequestDrafts,
     RequestRewrites,
@@ -30,58 +32,130 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Handlers:
-    """Each handler takes a batch of requests of one kind and returns one list of replies per request, in order."""
+class Concurrent(Generic[Kind, Item]):
+    """A handler of single requests, many of which may be in flight together."""
 
-    rewrite: Callable[[Sequence[RequestRewrites]], Sequence[Sequence[Candidate]]]
-    score: Callable[[Sequence[RequestScores]], Sequence[Sequence[float | None]]]
-    draft: Callable[[Sequence[RequestDrafts]], Sequence[Sequence[Start]]]
+    handle: Callable[[Kind], Coroutine[Any, Any, Sequence[Item]]]
+
+
+Batched = Callable[[Sequence[Kind]], Sequence[Sequence[Item]]]
+"""A handler of a batch of requests, which returns one list of replies per request, in order."""
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """Who handles each kind of request: a server takes single requests, a model in this process batches."""
+
+    rewrite: Batched[RequestRewrites, Candidate] | Concurrent[RequestRewrites, Candidate]
+    score: Batched[RequestScores, float | None] | Concurrent[RequestScores, float | None]
+    draft: Batched[RequestDrafts, Start] | Concurrent[RequestDrafts, Start]
 
 
 def run_searches(
     searches: Mapping[str, Search], handlers: Handlers, width: int, on_done: Callable[[Refinement | Failure], None]
 ) -> dict[str, Refinement | Failure]:
-    """Run searches, at most `width` at a time, with batched requests. Results are in the order of `searches`;
-    `on_done` receives each one as soon as it is known.
+    """Run searches, at most `width` at a time. Results are in the order of `searches`; `on_done` receives each one as
+    soon as it is known.
 
-    Which searches share a batch depends only on their order, so a resumed run whose earlier model calls are replayed
-    forms the same batches.
+    A request to a server is sent at once, and its search goes on when its own reply is there. A model in this process
+    gets all requests of one kind together when no call is in flight, which depends only on the order of the searches:
+    a resumed run whose earlier model calls are replayed forms the same batches. Raises Incomplete, after the calls that
+    were in flight, where one has no answer.
     """
-    waiting = list(searches)
-    pending: dict[str, SearchRequest] = {}
-    results: dict[str, Refinement | Failure] = {}
+    with calls_in_flight() as calls:
+        run = _Run(searches, handlers, width, on_done, calls)
+        while run.goes_on():
+            for pair_id, reply in calls.completed() if calls else run.batch():
+                if calls.incomplete is None:
+                    run.advance(pair_id, reply)
+    return {pair_id: run.results[pair_id] for pair_id in searches}
 
-    def advance(pair_id: str, reply: SearchReply | None) -> None:
-        search = searches[pair_id]
-        pending.pop(pair_id, None)
+
+class _Run:
+    """Searches that have not begun (`waiting`), and the requests of others that wait for a batch (`pending`)."""
+
+    def __init__(
+        self,
+        searches: Mapping[str, Search],
+        handlers: Handlers,
+        width: int,
+        on_done: Callable[[Refinement | Failure], None],
+        calls: Calls[str, SearchReply],
+    ) -> None:
+        self.searches, self.kinds, self.width, self.on_done = searches, _kinds(handlers), width, on_done
+        self.calls = calls
+        self.waiting, self.order = deque(searches), {pair_id: at for at, pair_id in enumerate(searches)}
+        self.pending: dict[str, SearchRequest] = {}
+        self.results: dict[str, Refinement | Failure] = {}
+
+    def goes_on(self) -> bool:
+        """Begin searches as far as the width allows; False when nothing is left to do."""
+        if self.calls.incomplete is not None:
+            return len(self.calls) > 0
+        while self.waiting and len(self.pending) + len(self.calls) < self.width:
+            self.advance(self.waiting.popleft(), None)
+        return bool(self.pending) or len(self.calls) > 0
+
+    def advance(self, pair_id: str, reply: SearchReply | None) -> None:
+        """Let a search go on to its next request, or to its end."""
+        search = self.searches[pair_id]
         try:
-            pending[pair_id] = next(search) if reply is None else search.send(reply)
-            return
+            request = next(search) if reply is None else search.send(reply)
         except StopIteration as finished:
-            results[pair_id] = finished.value
+            self.results[pair_id] = finished.value
         except Unscorable:
-            results[pair_id] = Failure(pair_id, "draft_unscorable")
-        on_done(results[pair_id])
+            self.results[pair_id] = Failure(pair_id, "draft_unscorable")
+        else:
+            self._request(pair_id, request)
+            return
+        self.on_done(self.results[pair_id])
 
-    while waiting or pending:
-        while waiting and len(pending) < width:
-            advance(waiting.pop(0), None)
-        for pair_id, starts in _handled(pending, RequestDrafts, handlers.draft):
-            advance(pair_id, SearchReply(starts=starts))
-        for pair_id, candidates in _handled(pending, RequestRewrites, handlers.rewrite):
-            advance(pair_id, SearchReply(candidates=candidates))
-        for pair_id, scores in _handled(pending, RequestScores, handlers.score):
-            advance(pair_id, SearchReply(scores=scores))
-    return {pair_id: results[pair_id] for pair_id in searches}
+    def _request(self, pair_id: str, request: SearchRequest) -> None:
+        call = next((call for kind in self.kinds if (call := kind.call(request)) is not None), None)
+        if call is None:
+            self.pending[pair_id] = request
+        else:
+            self.calls.start(pair_id, call)
+
+    def batch(self) -> list[tuple[str, SearchReply]]:
+        """The replies to all pending requests of one kind."""
+        pending = [self.pending[pair_id] for pair_id in sorted(self.pending, key=self.order.__getitem__)]
+        replies = next(replies for kind in self.kinds if (replies := kind.batch(pending)))
+        for pair_id, _ in replies:
+            del self.pending[pair_id]
+        return replies
 
 
-def _handled(
-    pending: Mapping[str, SearchRequest],
-    kind: type[Kind],
-    handler: Callable[[Sequence[Kind]], Sequence[Sequence[Item]]],
-) -> list[tuple[str, Sequence[Item]]]:
-    """The replies to all pending requests of one kind, with their pairs."""
-    batch = [request for request in pending.values() if isinstance(request, kind)]
-    if not batch:
-        return []
-    return [(request.pair_id, reply) for request, reply in zip(batch, handler(batch), strict=True)]
+@dataclass(frozen=True)
+class _Kind(Generic[Kind, Item]):
+    """Requests of one kind, their handler, and the reply made of what it returns."""
+
+    request: type[Kind]
+    handler: Batched[Kind, Item] | Concurrent[Kind, Item]
+    reply: Callable[[Sequence[Item]], SearchReply]
+
+    def call(self, request: SearchRequest) -> Coroutine[Any, Any, SearchReply] | None:
+        """The call for a request; None where it is of another kind, or waits for a batch."""
+        if not isinstance(request, self.request) or callable(self.handler):
+            return None
+        return self._handled(self.handler, request)
+
+    async def _handled(self, handler: Concurrent[Kind, Item], request: Kind) -> SearchReply:
+        return self.reply(await handler.handle(request))
+
+    def batch(self, pending: Sequence[SearchRequest]) -> list[tuple[str, SearchReply]]:
+        """The replies to the pending requests of this kind, with their pairs."""
+        requests = [request for request in pending if isinstance(request, self.request)]
+        if not requests or not callable(self.handler):
+            return []
+        replies = self.handler(requests)
+        return [(request.pair_id, self.reply(items)) for request, items in zip(requests, replies, strict=True)]
+
+
+def _kinds(handlers: Handlers) -> tuple[_Kind[Any, Any], ...]:
+    """The kinds of requests. Batches are formed in this order: what comes first leads to requests of what follows."""
+    return (
+        _Kind(RequestDrafts, handlers.draft, lambda starts: SearchReply(starts=starts)),
+        _Kind(RequestRewrites, handlers.rewrite, lambda candidates: SearchReply(candidates=candidates)),
+        _Kind(RequestScores, handlers.score, lambda scores: SearchReply(scores=scores)),
+    )

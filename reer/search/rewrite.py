@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from reer.models.protocols import Completion, Generator, Request, Sampling, in_order
+from reer.calls import all_of
+from reer.models.protocols import Completion, ConcurrentGenerator, Generator, Request, Sampling, in_order
 from reer.prompts import BoundPrompts
 from reer.search.methods import RequestRewrites
 from reer.text import between_last, control_tokens, join_segments, main_language, whole_sentences, words
@@ -87,6 +88,11 @@ class Rewriter:
         calls = [call for request in requests for call in self._calls(request)]
         replies = iter(in_order(self.generator.generate(calls), len(calls)))
         return [[self._candidate(request, next(replies)) for _ in range(request.n)] for request in requests]
+
+    async def handle(self, generator: ConcurrentGenerator, request: RequestRewrites) -> list[Candidate]:
+        """Handles one request, with a generator that takes requests one at a time."""
+        replies = await all_of(generator.complete(call) for call in self._calls(request))
+        return [self._candidate(request, reply) for reply in replies]
 
     def _calls(self, request: RequestRewrites) -> list[Request]:
         pair, segment = self.pairs[request.pair_id], request.segments[request.index]

@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import PositiveFloat
 
+from reer.calls import all_of
 from reer.errors import InputError
-from reer.models.protocols import Passage, Scorer, in_order
+from reer.models.protocols import ConcurrentScorer, Passage, Scorer, in_order
 from reer.prompts import BoundPrompts
 from reer.search.methods import RequestScores, Segments
 from reer.text import join_segments, split_segments
@@ -103,6 +104,15 @@ class NllScorer:
         """The draft as it was generated; '' for every other thinking, and for a metric that does not score it so."""
         is_draft = request.draft_first and number == 0
         return self.raw_drafts[request.pair_id] if is_draft and self.metric.raw_draft else ""
+
+    async def handle(self, scorer: ConcurrentScorer, request: RequestScores) -> list[float | None]:
+        """Handles one request, with a scorer that takes passages one at a time."""
+
+        async def score(passage: Passage | None) -> float | None:
+            nats = None if passage is None else await scorer.nats_of(passage)
+            return None if nats is None else self.metric.from_nats(nats)
+
+        return await all_of(score(passage) for passage in self.passages([request]))
 
     def __call__(self, requests: Sequence[RequestScores]) -> list[list[float | None]]:
         passages = self.passages(requests)

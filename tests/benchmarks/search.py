@@ -21,12 +21,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from experiments.workers.search_job import NOISE_DRAFTS
 from reer.models.local.model import LocalSession
 from reer.models.local.scoring import PrefixScorer
-from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling, in_order
+from reer.models.protocols import Device, Nats, Passage, Prompt, Request, Sampling, in_order
 from reer.search.driver import Handlers, run_searches
-from reer.search.methods import Refinement, RequestRewrites, Segments
-from reer.search.score import NllScorer
+from reer.search.methods import Refinement, RequestRewrites, RequestScores, Segments, SegmentSearch
+from reer.search.score import NllScorer, repeat_noise
 from reer.types import Candidate, Message, Pair, content_id
 from tests.benchmarks.work import (
     Flops,
@@ -44,6 +45,7 @@ from tests.benchmarks.work import (
 from tests.fakes.plans import compose
 
 MEMORY_BYTES = 2**31
+ROWS = (1, 8, 32)  # decoded together
 DECODED = 100  # max_tokens of the released code's scoring requests
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
+    parser.add_argument("--parts", default="scoring,search,decoding,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     exp = compose("tracking=silent")
@@ -64,6 +66,8 @@ def main() -> None:
             scoring(session, given.repeats)
         if "search" in given.parts:
             whole_search(session, exp, given.pairs)
+        if "decoding" in given.parts:
+            decoding(session, given.repeats)
     if "memory" in given.parts:
         memory()
 
@@ -138,16 +142,19 @@ def _assert_equal(found: dict[str, Any], candidates: Passages) -> None:
 
 
 class Recorded:
-    """Handles RequestRewrites with paragraphs of other texts."""
+    """Handles RequestRewrites with paragraphs of other texts: rewrites of one step differ from one another and from
+    every segment, so that no rounding decides between equal texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
+        self.texts = list(dict.fromkeys(texts))
 
     def __call__(self, requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
-        return [[Candidate(self._text(r, sample), 60, None, None) for sample in range(r.n)] for r in requests]
+        return [[Candidate(text, 60, None, None) for text in self._rewrites(request)] for request in requests]
 
-    def _text(self, request: RequestRewrites, sample: int) -> str:
-        return self.texts[int(content_id(request.pair_id, str(request.index), str(sample)), 16) % len(self.texts)]
+    def _rewrites(self, request: RequestRewrites) -> list[str]:
+        start = int(content_id(request.pair_id, str(request.index)), 16) % len(self.texts)
+        others = [text for text in (*self.texts[start:], *self.texts[:start]) if text not in request.segments]
+        return others[: request.n]
 
 
 def _no_drafts(requests: Sequence[Any]) -> list[Any]:
@@ -179,14 +186,19 @@ def whole_search(session: LocalSession, x: Any, count: int) -> None:
     session.scorer = PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES)
     pairs, drafts, texts = _material(x, count)
     rewrite, timed, results, lines = Recorded(texts), Timed(), {}, []
+    prompts = x.prompts.with_triggers(x.reflection.triggers)
+    first = NllScorer(session, x.scorer.score, pairs, prompts).passages(
+        [RequestScores(pair_id, (draft,)) for pair_id, draft in list(drafts.items())[:NOISE_DRAFTS]]
+    )
+    noise = repeat_noise(session, x.scorer.score, [passage for passage in first if passage is not None])
     for name, scorer, width in (
         ("port of the released code", ReleasedScorer(session, decode=True, head_on_answer=False), 1),
         ("no wasted decode", ReleasedScorer(session, decode=False, head_on_answer=False), 1),
         ("and the head on answers only", ReleasedScorer(session, decode=False, head_on_answer=True), 1),
         ("and shared prefixes (ours)", session, 32),
     ):
-        score = NllScorer(scorer, x.scorer.score, pairs, x.prompts.with_triggers(x.reflection.triggers))
-        results[name] = timed.run(name, partial(_search, x, drafts, rewrite, score, width))
+        score = NllScorer(scorer, x.scorer.score, pairs, prompts)
+        results[name] = timed.run(name, partial(_search, x, drafts, noise, rewrite, score, width))
         done = scorer if isinstance(scorer, ReleasedScorer) else None
         counts = session.scorer.counts
         lines.append(
@@ -202,7 +214,6 @@ def whole_search(session: LocalSession, x: Any, count: int) -> None:
     for name, *counted in lines:
         ratio = first / timed.median(name)
         print(f"| {name} | {' | '.join(map(str, counted))} | {timed.median(name):.1f} | {ratio:.2f} |")
-    _decoding(session, list(pairs.values())[: min(16, count)])
 
 
 def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
@@ -225,8 +236,11 @@ def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments],
     return pairs, drafts, paragraphs
 
 
-def _search(x: Any, drafts: dict[str, Segments], rewrite: Recorded, score: Any, width: int) -> dict[str, Refinement]:
-    method = type(x.search)(max_edits=2, n_candidates=2, threshold=0.25)
+def _search(
+    x: Any, drafts: dict[str, Segments], noise: float, rewrite: Recorded, score: Any, width: int
+) -> dict[str, Refinement]:
+    method = SegmentSearch(max_edits=2, n_candidates=2, threshold=0.25)
+    method = method.rescaled(lambda nats: x.scorer.score.from_nats((nats,)), noise)
     steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in drafts.items()}
     handlers = Handlers(rewrite=rewrite, score=score, draft=_no_drafts)
     return run_searches(steps, handlers, width, lambda _: None)  # type: ignore[return-value]
@@ -240,19 +254,22 @@ def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
             assert abs(found[pair_id].score - row.score) < 1e-4, f"{name}: {pair_id}"
 
 
-def _decoding(session: LocalSession, pairs: Sequence[Pair]) -> None:
-    """Decoding the rewrites one at a time against all pairs' rewrites in a batch."""
-    sampling = Sampling(temperature=0.8, top_p=0.85, max_tokens=48)
-    asked = [Request(Prompt((Message("user", p.query),)), sampling, k, p.id) for p in pairs for k in range(2)]
-    timed = Timed()
-    alone: list[Completion] = timed.run("alone", lambda: [reply for r in asked for _, reply in session.generate([r])])
-    together: list[Completion] = timed.run("together", lambda: in_order(session.generate(asked), len(asked)))
-    tokens = [sum(reply.tokens for reply in replies) for replies in (alone, together)]
-    rate = [count / timed.median(name) for count, name in zip(tokens, ("alone", "together"), strict=True)]
-    print(
-        f"\nDecoding {len(asked)} rewrites of up to 48 tokens: {rate[0]:.0f} tokens/s one at a time, "
-        f"{rate[1]:.0f} tokens/s in a batch across pairs: {rate[1] / rate[0]:.1f} times"
-    )
+def decoding(session: LocalSession, repeats: int, tokens: int = 48) -> None:
+    """Tokens per second of rows that are decoded together, each a prompt of its own."""
+    print(f"\n## Decoding {tokens} tokens a row in process\n\n| rows | tokens/s | of one row |\n|---|---|---|")
+    sampling, timed, written = Sampling(temperature=0.8, top_p=0.85, max_tokens=tokens), Timed(), dict[int, int]()
+    asked = [
+        Request(Prompt((Message("user", f"Write a story about {n + 2} ships and the sea."),)), sampling, n)
+        for n in range(max(ROWS))
+    ]
+    session = LocalSession(session.name, session.model, session.tokenizer, Device("cpu", generate_rows=max(ROWS)))
+    for _ in range(repeats):
+        for rows in ROWS:
+            replies = timed.run(str(rows), lambda rows=rows: in_order(session.generate(asked[:rows]), rows))
+            written[rows] = sum(reply.tokens for reply in replies)
+    rates = {rows: written[rows] / timed.median(str(rows)) for rows in ROWS}
+    for rows, rate in rates.items():
+        print(f"| {rows} | {rate:.0f} | {rate / rates[1]:.1f} |", flush=True)
 
 
 def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt
 
+from reer.calls import event_loop
 from reer.errors import Incomplete, InputError
 from reer.models.http.adaptive_limit import AdaptiveLimiter
 from reer.models.http.circuit_breaker import CircuitBreaker
@@ -203,6 +205,7 @@ class Client:
         self.name, self.endpoint, self.connection, self.runner, self.clock = name, endpoint, connection, runner, clock
         self.rejections, self.interruptions, self.answered = Rejections(endpoint.concurrency), 0, False
         self.replicas = {url: self._replica(url) for url in endpoint.urls}
+        self._numbers = count()
 
     def _replica(self, url: str) -> Replica:
         name, endpoint = f"server {self.name} at {url}", self.endpoint
@@ -246,27 +249,42 @@ class Client:
         yield from [
             (i, rejection.answer(every=len(rejected) == len(calls))) for i, rejection in sorted(rejected.items())
         ]
-        yield from self._unreadable(calls, unreadable)
+        for number, why in unreadable.items():
+            yield number, self._given_up(calls[number], why)
         if missing:
             raise Incomplete(
                 f"server {self.name}: {len(missing)} of {len(calls)} calls have no answer; last: {missing[-1]}. The "
                 "others are kept; the same command asks only these again"
             )
 
-    def _unreadable(
-        self, calls: Sequence[Call[Result]], unreadable: dict[int, str]
-    ) -> Iterator[tuple[int, Result | None]]:
-        """The answers of calls whose replies have a shape that is not read. Raises InputError where no reply of this
-        server could ever be read, or where a call has no such answer."""
-        for number, why in unreadable.items():
-            lost = calls[number].unreadable
-            if lost is None or not self.answered:
-                raise InputError(
-                    f"server {self.name}: its replies have a shape that is not read ({why}); check that base_url is "
-                    "the address of this kind of server, and which version it is"
-                )
-            log.warning("server %s: a call is given up and counted as lost: %s", self.name, why)
-            yield number, lost()
+    async def answer(self, call: Call[Result]) -> Result | None:
+        """The answer of one call, as in `ask`, while others are in flight. Raises Rejected for a call that the server
+        rejects where no call of its profile has succeeded: nobody knows yet what the rejection concerns."""
+        try:
+            return await self._one(call, self.replicas[self._url(call, next(self._numbers))])
+        except Rejected as error:
+            rejection = self.rejections.on_rejection(call.profile, error)
+            if rejection.systemic:
+                raise
+            return rejection.profile.rejected(error.reason)
+        except Unanswered as error:
+            if error.lasting:
+                return self._given_up(call, str(error))
+            raise Incomplete(
+                f"server {self.name}: a call has no answer: {error}. The others are kept; the same command asks only "
+                "those again that have none"
+            ) from None
+
+    def _given_up(self, call: Call[Result], why: str) -> Result | None:
+        """The answer of a call whose replies have a shape that is not read. Raises InputError where no reply of this
+        server could ever be read, or where the call has no such answer."""
+        if call.unreadable is None or not self.answered:
+            raise InputError(
+                f"server {self.name}: its replies have a shape that is not read ({why}); check that base_url is the "
+                "address of this kind of server, and which version it is"
+            )
+        log.warning("server %s: a call is given up and counted as lost: %s", self.name, why)
+        return call.unreadable()
 
     async def _start(
         self,
@@ -397,7 +415,7 @@ def connect(name: str, endpoint: Endpoint) -> Iterator[Client]:
     key = key_in(endpoint.key_variable) if endpoint.key_variable else ""
     if endpoint.key_variable and not key:
         raise InputError(f"server {name}: set the environment variable {endpoint.key_variable} to your key")
-    with asyncio.Runner() as runner:
+    with event_loop() as runner:
         connection = runner.run(Connection.opened(endpoint.headers(key), key, endpoint.timeout_seconds))
         try:
             yield Client(name, endpoint, connection, runner)

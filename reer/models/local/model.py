@@ -1,6 +1,6 @@
 """The transformers backend: a model in this process that continues prompts and scores answers.
 
-Rows are batched; each row has its own random generator, so its text does not depend on the draws of other rows.
+Rows are batched; each row has random numbers of its own, so its text does not depend on the draws of other rows.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import InstanceOf
 
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
+from reer.models.local.sampling import Settings, draw
 from reer.models.local.scoring import PrefixScorer
 from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.local.weights import load_complete
-from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
+from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +79,7 @@ class Row:
     """One completion being decoded."""
 
     request: Request
-    random: Any  # torch.Generator
+    random: Random
     prompt_tokens: int
     limit: int
     ids: list[int]
@@ -135,17 +137,18 @@ class LocalSession:
             )
             cache, logits, mask = out.past_key_values, out.logits[share, -1], mask[share]
             cache.batch_select_indices(share)
-            alive = list(range(len(rows)))
+            alive, settings = list(range(len(rows))), Settings.of([r.sampling for r in requests], mask.device)
             while True:
-                for at, row in enumerate(alive):
-                    self._extend(rows[row], logits[at])
+                tokens = draw(logits, settings, [rows[row].random.random() for row in alive])
+                for row, token in zip(alive, tokens, strict=True):
+                    self._extend(rows[row], token)
                 active = [at for at, row in enumerate(alive) if rows[row].stopped is None]
                 if not active:
                     return [self._completion(row) for row in rows]
                 if len(active) < len(alive):
                     keep = torch.tensor(active, device=mask.device)
                     cache.batch_select_indices(keep)
-                    mask, alive = mask[keep], [alive[at] for at in active]
+                    mask, settings, alive = mask[keep], settings.select(keep), [alive[at] for at in active]
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
                 step = torch.tensor([[rows[row].ids[-1]] for row in alive], device=mask.device)
                 out = self.model(
@@ -158,12 +161,10 @@ class LocalSession:
                 logits = out.logits[:, -1]
 
     def _row(self, request: Request, prompt_tokens: int) -> Row:
-        import torch
-
         limit = min(request.sampling.max_tokens, self.limit - prompt_tokens)
         return Row(
             request=request,
-            random=torch.Generator().manual_seed(request.seed),
+            random=Random(request.seed),
             prompt_tokens=prompt_tokens,
             limit=limit,
             ids=[],
@@ -178,9 +179,8 @@ class LocalSession:
         mask = torch.tensor([[0] * (width - len(s)) + [1] * len(s) for s in sequences], device=self.model.device)
         return ids, mask
 
-    def _extend(self, row: Row, logits: Tensor) -> None:
-        """Sample one token; the row ends at an end token, a stop string or its token limit."""
-        token = draw(logits.float().cpu(), row.request.sampling, row.random)
+    def _extend(self, row: Row, token: int) -> None:
+        """Add a token; the row ends at an end token, a stop string or its token limit."""
         row.ids.append(token)
         if token in self.ends:
             row.stopped = "stop"
@@ -216,21 +216,3 @@ class LocalSession:
 
 def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
-
-
-def draw(logits: Tensor, sampling: Sampling, random: Any) -> int:
-    """One token id by temperature, top-k and top-p. The nucleus is searched among the 256 likeliest tokens first,
-    because sorting a whole vocabulary for each token would cost more than a small model's forward pass."""
-    import torch
-
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    probs = torch.softmax(logits / sampling.temperature, dim=-1)
-    top, ids = probs.topk(min(max(256, sampling.top_k), probs.shape[0]))
-    if sampling.top_k:
-        top, ids = top[: sampling.top_k], ids[: sampling.top_k]
-    elif float(top.sum()) < sampling.top_p:
-        top, ids = probs.sort(descending=True)
-    before = top.cumsum(0) - top
-    top = torch.where(before < sampling.top_p * (top.sum() if sampling.top_k else 1.0), top, 0.0)
-    return int(ids[torch.multinomial(top, 1, generator=random)])

@@ -5,6 +5,7 @@ It cannot score: chat servers do not return the log-probabilities of a prompt. K
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
@@ -98,24 +99,33 @@ class ChatServer(ChatService):
 
 
 class ServerSession(ChatSession[ChatServer]):
-    """An open connection; see `Generator`. Some servers (llama.cpp) repeat the prefill before the text they add, others
-    (vLLM, SGLang) do not; before the first prefill is sent, a test request determines which."""
+    """An open connection; see `ConcurrentGenerator`. Some servers (llama.cpp) repeat the prefill before the text they
+    add, others (vLLM, SGLang) do not; before the first prefill is sent, a test request determines which."""
 
     def __init__(self, server: ChatServer, client: Client) -> None:
         super().__init__(server, client)
         self.echoes: bool | None = None
+        self._determining = asyncio.Lock()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """See `ChatSession`."""
-        if self.echoes is None and any(request.prompt.prefill for request in requests):
-            self.echoes = self._echoes()
+        if any(request.prompt.prefill for request in requests):
+            self.client.runner.run(self._determine_echoes())
         yield from super().generate(requests)
 
-    def _echoes(self) -> bool:
-        """True if a continuation by one token is returned with the whole prefill before it."""
-        prompt = Prompt((Message("user", "Count from one to ten."),), "One, two, three, four,")
-        ((_, reply),) = self.client.ask([self.call(one_token(prompt, self.server.send_top_p))])
-        return reply is not None and reply.text.startswith(prompt.prefill)
+    async def complete(self, request: Request) -> Completion:
+        """See `ChatSession`."""
+        if request.prompt.prefill:
+            await self._determine_echoes()
+        return await super().complete(request)
+
+    async def _determine_echoes(self) -> None:
+        """Find out whether a continuation by one token is returned with the whole prefill before it."""
+        async with self._determining:
+            if self.echoes is None:
+                prompt = Prompt((Message("user", "Count from one to ten."),), "One, two, three, four,")
+                reply = await super().complete(one_token(prompt, self.server.send_top_p))
+                self.echoes = reply.text.startswith(prompt.prefill)
 
     def read(self, reply: JsonReply, request: Request) -> Completion:
         """The completion without the prefill. Raises ValueError where a server that repeats prefills did not."""

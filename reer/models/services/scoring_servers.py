@@ -8,6 +8,7 @@ shifted by one position, or come from uninitialised memory, does not pass.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import statistics
@@ -193,7 +194,7 @@ class ScoringServer(Endpoint):
 
 
 class ScoringSession:
-    """An open connection; see `Scorer`."""
+    """An open connection; see `ConcurrentScorer`."""
 
     def __init__(self, server: ScoringServer, client: Client, tokens: Tokens) -> None:
         self.server, self.client, self.tokens = server, client, tokens
@@ -201,6 +202,7 @@ class ScoringSession:
         self.name = server.name
         self._proof: Nats = ()
         self._validated_at = 0  # the number of interruptions by then
+        self._validating = asyncio.Lock()
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         """See `Scorer`; None where the server's context cannot hold the passage, and where no reply holds its score.
@@ -222,6 +224,17 @@ class ScoringSession:
             raise
         yield from self._confirmed(held)
 
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        """See `ConcurrentScorer`; None and errors are as in `score`."""
+        context, answer = self.tokens.passage_ids(passage)
+        if len(context) + len(answer) >= self.server.limit_tokens:
+            return None
+        nats = await self.client.answer(self._scoring(context, answer, passage.group))
+        async with self._validating:
+            if self.client.interruptions != self._validated_at:
+                await self._validate()
+        return nats
+
     def _confirmed(self, answers: Sequence[tuple[int, Nats | None]]) -> Iterator[tuple[int, Nats | None]]:
         """The answers, once the servers are validated."""
         if answers:
@@ -239,22 +252,25 @@ class ScoringSession:
     def validate(self) -> None:
         """Let each replica generate a token and score it, and score a fixed text. Raises InputError where the two
         log-probabilities of the token differ, or where the text has other scores than it had first."""
+        self.client.runner.run(self._validate())
+
+    async def _validate(self) -> None:
         self._validated_at = self.client.interruptions
         context = self.tokens.context_ids(Prompt((Message("user", "Count from one to five."),)))
         for url in self.server.urls:
             ask = replace(self.engine.next_token(self.server.served_as, context), url=url)
-            token, logprob = self._only(ask)
-            nats = self._only(replace(self._call(context, [token], ""), url=url))
+            token, logprob = await self._only(ask)
+            nats = await self._only(replace(self._call(context, [token], ""), url=url))
             if abs(nats[0] + logprob) > TOLERANCE_NATS:
                 raise InputError(
                     f"server {url}: a token generated with log-probability {logprob:.4f} is scored as {-nats[0]:.4f}; "
                     f"its prompt scores cannot be trusted with engine {self.server.engine!r}"
                 )
-            self._compare(url, context)
+            await self._compare(url, context)
 
-    def _compare(self, url: str, context: Ids) -> None:
+    async def _compare(self, url: str, context: Ids) -> None:
         """Raise InputError where a replica scores the fixed text otherwise than the first one did at first."""
-        proof = self._only(replace(self._call(context, self.tokens.ids(PROOF), ""), url=url))
+        proof = await self._only(replace(self._call(context, self.tokens.ids(PROOF), ""), url=url))
         self._proof = self._proof or proof
         difference = statistics.fmean(abs(now - first) for now, first in zip(proof, self._proof, strict=True))
         if difference > TOLERANCE_NATS:
@@ -264,9 +280,9 @@ class ScoringSession:
                 "the same command again"
             )
 
-    def _only(self, call: Call[Result]) -> Result:
+    async def _only(self, call: Call[Result]) -> Result:
         """The answer to one call. Raises InputError where the server has no room for a few tokens."""
-        ((_, answer),) = self.client.ask([call])
+        answer = await self.client.answer(call)
         if answer is None:
             raise InputError("server: a prompt of a few words exceeds its context; check how it was started")
         return answer

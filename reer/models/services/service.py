@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from reer.errors import InputError
 from reer.models.http.client import Call, Client, Endpoint, Seconds, connect
-from reer.models.http.errors import PROMPT_TOO_LONG, UNREADABLE_REPLY
+from reer.models.http.errors import PROMPT_TOO_LONG, UNREADABLE_REPLY, Rejected
 from reer.models.http.replies import token_count
-from reer.models.http.systemic import RequestProfile
+from reer.models.http.systemic import PER_CALL, Rejection, RequestProfile
 from reer.models.protocols import Completion, Device, JsonReply, Prompt, Request, Sampling
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
 from reer.types import Message
@@ -184,7 +184,7 @@ def timed(completion: Completion, seconds: float) -> Completion:
 
 
 class ChatSession(Generic[Service]):
-    """An open connection; see `Generator`."""
+    """An open connection; see `ConcurrentGenerator`."""
 
     def __init__(self, server: Service, client: Client) -> None:
         self.server, self.client, self.name = server, client, server.name
@@ -203,6 +203,29 @@ class ChatSession(Generic[Service]):
                 self.on_lost(i)
                 raise
             yield i, reply or PROMPT_TOO_LONG
+
+    async def complete(self, request: Request) -> Completion:
+        """See `ConcurrentGenerator`; a request that the server rejects for its content is `refused`. Raises InputError
+        as `generate` does."""
+        try:
+            reply = await self.client.answer(self.call(request))
+        except Rejected as error:
+            reply = await self._rejected(request, error)
+        self._check_served(reply or PROMPT_TOO_LONG)
+        return reply or PROMPT_TOO_LONG
+
+    async def _rejected(self, request: Request, error: Rejected) -> Completion:
+        """A rejection as an answer. Raises InputError where the server rejects a harmless prompt with the same
+        parameters, too."""
+        profile = self.call(request).profile
+        if profile is None or error.status not in PER_CALL:
+            raise error
+        prompt = Prompt((Message("user", "Hello"),), "Hello" if request.prompt.prefill else "")
+        try:
+            await self.client.answer(self.call(replace(request, prompt=prompt)))
+        except Rejected as systemic:
+            raise Rejection(profile, systemic, lambda: False).systemic_error() from None
+        return profile.rejected(error.reason)
 
     def _check_served(self, reply: Completion) -> None:
         """Raise InputError where the reply names another model than was asked for, or than the replies before it. A

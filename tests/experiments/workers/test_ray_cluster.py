@@ -1,6 +1,5 @@
 """The search on a real Ray cluster of two nodes on this machine, one of which is killed half-way."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,65 +11,17 @@ import pytest
 from experiments.experiment import Cluster, Experiment
 from experiments.store.step import StepName
 from experiments.workers.ray_cluster import search_on_ray
-from experiments.workers.search_job import Results, SearchJob
-from reer.files import plain
-from reer.models.scripted import ScriptedSession
-from reer.search.draft import Drafter
-from reer.types import Pair, content_id
+from experiments.workers.search_job import Results
 from tests.conftest import REPOSITORY
 from tests.fakes.plans import compose
+from tests.fakes.searches import bytes_of, job_of, material
 
-TOPICS = ("harbour", "orchard", "station", "library", "mountain", "kitchen", "workshop", "theatre")
 ON_RAY = Cluster(address="", actors=2, cpus_per_actor=1, gpus_per_actor=0, pairs_per_task=4)
 
 
 @pytest.fixture(scope="module")
 def x() -> Experiment:
     return compose("scale=smoke", "tracking=silent")
-
-
-def job_of(x: Experiment, replay: Path) -> SearchJob:
-    return SearchJob(
-        generator=x.generator,
-        scorer=x.scorer,
-        search=x.search,
-        prompts=x.prompts.with_triggers(x.reflection.triggers),
-        rules=x.filters.draft,
-        rewrites=x.filters.rewrite,
-        draft_tokens=400,
-        edit_tokens=200,
-        runtime=x.runtime,
-        replay=replay,
-    )
-
-
-def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tuple[str, ...]]]:
-    texts = [f"Write about a {TOPICS[n % 8]} number {n}" for n in range(count)]
-    body = "The morning is quiet and the work begins. " * 4
-    pairs = [
-        Pair(
-            id=content_id(t),
-            query=t,
-            solution=f"{t}. {body}\n\nLater the {TOPICS[n % 8]} is busy. {body}",
-            category="others",
-            language="en",
-            source="t",
-        )
-        for n, t in enumerate(texts)
-    ]
-    drafter = Drafter(
-        generator=ScriptedSession(0),
-        prompts=x.prompts.with_triggers(x.reflection.triggers),
-        sampling=x.generator.sampling(400, stop=("</think>",)),
-        rules=x.filters.draft,
-        seed=0,
-    )
-    drafts, _ = drafter.first_drafts(pairs)
-    return {pair.id: pair for pair in pairs}, {draft.pair_id: draft.segments for draft in drafts}
-
-
-def bytes_of(results: Results) -> str:
-    return "\n".join(json.dumps(plain(row), ensure_ascii=False) for row in results.values())
 
 
 @pytest.fixture

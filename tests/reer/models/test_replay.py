@@ -1,5 +1,6 @@
 """Model calls stored on disk: made once, never mistaken for one another, and never a failure."""
 
+import asyncio
 import json
 import logging
 import signal
@@ -13,11 +14,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reer.calls import all_of
+from reer.errors import Incomplete
 from reer.logs import seal
-from reer.models.protocols import Completion, Nats, Passage, Prompt, Request, Sampling
-from reer.models.replay import Journal, ReplayedGenerator, ReplayedScorer, decode_nats, encode_nats, journal_for
+from reer.models.protocols import (
+    Completion,
+    ConcurrentGenerator,
+    ConcurrentScorer,
+    Nats,
+    Passage,
+    Prompt,
+    Request,
+    Sampling,
+)
+from reer.models.replay import (
+    Journal,
+    ReplayedGenerator,
+    ReplayedScorer,
+    decode_nats,
+    encode_nats,
+    journal_for,
+    replayed_generator,
+    replayed_scorer,
+)
 from reer.types import Message
 from tests.fakes.calls import completions, scores
+from tests.fakes.virtual_time import in_virtual_time
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=10)
 
@@ -327,3 +349,61 @@ def test_any_score_is_replayed_as_it_was(nats: Nats) -> None:
     """A comparison of a replayed run can never end differently, because no digit is lost."""
     assert decode_nats(encode_nats(nats)) == nats
     assert ("float32" in encode_nats(nats)) == (tuple(array("f", nats)) == nats)
+
+
+class Serving(Model):
+    """Answers single requests, after a second; those with `fail` in their text not at all."""
+
+    async def complete(self, request: Request) -> Completion:
+        text = request.prompt.messages[0].content
+        self._count([text])
+        await asyncio.sleep(1)
+        if "fail" in text:
+            raise Incomplete("no answer")
+        stopped = "refused" if "bad" in text else "stop"
+        return Completion(text=text, stopped=stopped, prompt_tokens=1, tokens=2)
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        self._count([passage.answer])
+        return None if passage.answer == "too long" else (0.1, float(len(passage.answer)))
+
+
+def completed(model: Serving, root: Path, *texts: str) -> list[Completion]:
+    """The completions of requests that are in flight together."""
+    session = replayed_generator(model, journal_for(root, model.name))
+    assert isinstance(session, ConcurrentGenerator)
+    return in_virtual_time(lambda: all_of(session.complete(request(text)) for text in texts))
+
+
+def test_equal_calls_in_flight_are_made_once_and_stored_ones_never_again(tmp_path: Path) -> None:
+    first, second = Serving(), Serving()
+    replies = completed(first, tmp_path, "a", "b", "a")
+    assert sorted(first.asked) == [["a"], ["b"]]
+    assert replies[0] == replies[2] != replies[1]
+    assert completed(second, tmp_path, "a", "b", "c")[:2] == replies[:2]
+    assert second.asked == [["c"]]
+
+
+def test_a_call_in_flight_that_fails_is_not_stored_and_costs_no_other(tmp_path: Path) -> None:
+    with pytest.raises(Incomplete):
+        completed(Serving(), tmp_path, "a", "fail", "bad", "fail", "b")
+    model = Serving()
+    with pytest.raises(Incomplete):
+        completed(model, tmp_path, "a", "fail", "bad", "b")
+    assert sorted(model.asked) == [["bad"], ["fail"]]
+
+
+def test_calls_in_flight_and_calls_in_batches_share_their_answers(tmp_path: Path) -> None:
+    """What was asked in one way is replayed in the other: the key is that of the call."""
+    passages = [Passage(request("q").prompt, text) for text in ("one", "too long", "three")]
+    first, second = Serving(), Serving()
+    session = replayed_scorer(first, journal_for(tmp_path, "model"))
+    assert isinstance(session, ConcurrentScorer)
+    nats = in_virtual_time(lambda: all_of(session.nats_of(passage) for passage in passages))
+    assert scores(ReplayedScorer(second, journal_for(tmp_path, "model")), passages) == nats
+    assert second.asked == [["too long"]]
+
+
+def test_a_model_that_takes_batches_is_replayed_in_batches(tmp_path: Path) -> None:
+    assert not isinstance(replayed_generator(Model(), journal_for(tmp_path, "m")), ConcurrentGenerator)
+    assert not isinstance(replayed_scorer(Model(), journal_for(tmp_path, "m")), ConcurrentScorer)

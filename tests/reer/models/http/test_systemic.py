@@ -2,8 +2,9 @@
 
 import pytest
 
-from reer.errors import InputError
-from reer.models.protocols import Device
+from reer.calls import all_of
+from reer.errors import Incomplete, InputError
+from reer.models.protocols import Completion, Device
 from reer.models.services.openai import ChatServer
 from tests.fakes.calls import completions
 from tests.fakes.http import Handler, Serve, ask, request, respond, says
@@ -80,3 +81,43 @@ def test_a_prompt_that_exceeds_the_context_is_not_a_rejection(serve: Serve, text
         "prompt_too_long",
         "stop",
     ]
+
+
+def in_flight(url: str, *texts: str, prefill: str = "") -> list[Completion]:
+    """The completions of requests that are in flight together, from a server with four slots."""
+    server = ChatServer(model="m", base_url=url, health_check=False, concurrency=4)
+    with server.open(Device()) as session:
+        return session.client.runner.run(all_of(session.complete(request(text, prefill=prefill)) for text in texts))
+
+
+def test_a_call_in_flight_that_is_rejected_alone_is_an_answer(serve: Serve) -> None:
+    """Before any call has succeeded, a harmless prompt with the same parameters shows what the rejection concerns."""
+    server, url = serve(picky)
+    assert [reply.stopped for reply in in_flight(url, "bad", "b")] == ["refused", "stop"]
+    assert [reply.stopped for reply in in_flight(url, "bad")] == ["refused"]
+    assert server.bodies[-1]["messages"][0]["content"] == "Hello"
+
+
+def test_after_a_success_a_rejected_call_in_flight_is_an_answer_at_once(serve: Serve) -> None:
+    server, url = serve(picky)
+    with ChatServer(model="m", base_url=url, health_check=False).open(Device()) as session:
+        run = session.client.runner.run
+        assert [run(session.complete(request(text))).stopped for text in ("a", "bad")] == ["stop", "refused"]
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("texts", [["a"], ["a", "b"], list("abcdef")])
+def test_parameters_that_are_rejected_stop_the_calls_in_flight(serve: Serve, texts: list[str]) -> None:
+    _, url = serve(REJECTION)
+    with pytest.raises(InputError, match=r"rejects the parameters or the model's name. Sent: max_tokens=32"):
+        in_flight(url, *texts)
+
+
+def test_a_call_in_flight_without_an_answer_says_how_to_go_on(serve: Serve) -> None:
+    server, url = serve(respond(500, {"error": "down"}))
+    with (
+        ChatServer(model="m", base_url=url, health_check=False, attempts=2).open(Device()) as session,
+        pytest.raises(Incomplete, match=r"a call has no answer: no answer after 2 attempts.*the same command"),
+    ):
+        session.client.runner.run(session.complete(request("a")))
+    assert len(server.bodies) == 2

@@ -9,7 +9,7 @@ import torch
 
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
-from reer.models.local.model import LocalModel, LocalSession, draw
+from reer.models.local.model import LocalModel, LocalSession
 from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
 from reer.types import Message
 from tests.fakes.calls import completions, scores
@@ -220,40 +220,3 @@ def test_a_template_that_opens_thinking_does_not_open_it_twice(session: LocalSes
 
 def test_the_name_says_weights_precision_and_engine(session: LocalSession) -> None:
     assert session.name == "tiny-qwen3-64x2-s0/float32/transformers"
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def drawn(probabilities: list[float], sampling: Sampling, times: int = 60) -> set[int]:
-    random = seeded(0)
-    return {draw(torch.tensor(probabilities).log(), sampling, random) for _ in range(times)}
-
-
-@pytest.mark.parametrize(
-    ("sampling", "ids"),
-    [
-        (Sampling(temperature=0.0, top_p=1.0, max_tokens=1), {1}),
-        (Sampling(temperature=1.0, top_p=1.0, max_tokens=1), {0, 1, 2}),
-        (Sampling(temperature=1.0, top_p=0.5, max_tokens=1), {1}),
-        (Sampling(temperature=1.0, top_p=0.75, max_tokens=1), {0, 1}),
-        (Sampling(temperature=1.0, top_p=1.0, max_tokens=1, top_k=1), {1}),
-        (Sampling(temperature=1.0, top_p=1.0, max_tokens=1, top_k=2), {0, 1}),
-        (Sampling(temperature=1.0, top_p=0.6, max_tokens=1, top_k=2), {1}),
-        (Sampling(temperature=0.01, top_p=1.0, max_tokens=1), {1}),
-    ],
-)
-def test_temperature_top_k_and_the_nucleus_bound_what_is_drawn(sampling: Sampling, ids: set[int]) -> None:
-    assert drawn([0.25, 0.6, 0.15], sampling) == ids
-
-
-def test_a_flat_nucleus_reaches_beyond_the_likeliest_256() -> None:
-    assert len(drawn([1 / 2000] * 2000, Sampling(temperature=1.0, top_p=0.95, max_tokens=1), times=600)) > 400
-
-
-def test_draws_have_their_probabilities() -> None:
-    random = seeded(0)
-    logits = torch.tensor([0.2, 0.8]).log()
-    ones = sum(draw(logits, Sampling(temperature=1.0, top_p=1.0, max_tokens=1), random) for _ in range(2000))
-    assert ones / 2000 == pytest.approx(0.8, abs=0.04)

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from reer.calls import all_of
 from reer.errors import Incomplete, InputError
 from reer.models.http.client import Unreadable
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.protocols import Device, Nats, Passage
-from reer.models.services.scoring_servers import ENGINES, ScoringServer, checked
+from reer.models.services.scoring_servers import ENGINES, ScoringServer, ScoringSession, checked
 from tests.fakes.calls import scores
 from tests.fakes.http import Act, Handler, Serve, respond
 from tests.fakes.texts import passages, prompt
@@ -245,3 +246,33 @@ def test_a_scorer_that_restarts_with_another_model_stops_the_work(
                     next(opened.score(asked))
             else:
                 assert scores(opened, asked) == first
+
+
+def in_flight(opened: ScoringSession, asked: Sequence[Passage]) -> list[Nats | None]:
+    return opened.client.runner.run(all_of(opened.nats_of(passage) for passage in asked))
+
+
+@pytest.mark.parametrize("engine", WIRES)
+def test_passages_in_flight_together_have_the_scores_of_a_batch(
+    serve: Serve, session: LocalSession, engine: str
+) -> None:
+    _, url = serve(speaks(session))
+    asked = [*passages(6), Passage(prompt("q " * 9000), "too long")]
+    with scoring_server(url, engine).open(Device()) as opened:
+        assert in_flight(opened, asked) == scores(opened, asked)
+
+
+def test_a_score_that_comes_after_an_interruption_waits_until_the_server_has_proved_itself(
+    serve: Serve, session: LocalSession
+) -> None:
+    server, url = serve(speaks(session))
+    with scoring_server(url, "sglang", attempts=3, concurrency=2).open(Device()) as opened:
+        proof = len(server.bodies)
+        first = in_flight(opened, passages(4))
+        assert len(server.bodies) == proof + 4
+        server.acts = [respond(500, {"error": "restarting"}), speaks(session)]
+        assert in_flight(opened, passages(4)) == first
+        assert len(server.bodies) == proof + 4 + 5 + proof
+        server.acts = [respond(500, {"error": "restarting"}), speaks(session, lambda values: [v - 1 for v in values])]
+        with pytest.raises(InputError, match="cannot be trusted"):
+            in_flight(opened, passages(4))

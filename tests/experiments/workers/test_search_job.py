@@ -1,0 +1,109 @@
+"""A whole search with its replay: servers that answer in any order give the bytes of models in this process."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from experiments.experiment import Experiment
+from experiments.workers.search_job import Results, SearchJob
+from reer.calls import event_loop
+from reer.errors import Incomplete
+from reer.models.protocols import Completion, Device, Nats, Passage, Request
+from reer.models.scripted import ScriptedModel, ScriptedSession
+from reer.search.methods import MultiStart, SegmentSearch
+from reer.types import Pair
+from tests.fakes.plans import compose
+from tests.fakes.searches import bytes_of, job_of, material
+from tests.fakes.virtual_time import VirtualTimeLoop
+
+Drafts = Mapping[str, tuple[str, ...]]
+
+
+class ServedSession(ScriptedSession):
+    """The scripted model as a server: an answer comes after a random time. After `calls` of them there is none."""
+
+    def __init__(self, seed: int, calls: int) -> None:
+        super().__init__(0)
+        self.draw, self.left, self.made = Random(seed), calls, 0
+
+    async def complete(self, request: Request) -> Completion:
+        await self._wait()
+        return self._reply(request)
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        await self._wait()
+        return self._score(passage)
+
+    async def _wait(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Incomplete("no answer")
+        await asyncio.sleep(self.draw.lognormvariate(0, 1))
+        self.made += 1
+
+
+@dataclass(frozen=True)
+class ServedModel(ScriptedModel):
+    """The scripted model behind a server."""
+
+    calls: int = 10**9
+    opened: Callable[[ServedSession], None] = lambda _: None
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[ServedSession]:
+        session = ServedSession(self.seed, self.calls)
+        self.opened(session)
+        yield session
+
+
+@pytest.fixture(scope="module")
+def exp() -> Experiment:
+    exp = compose("scale=smoke", "tracking=silent")
+    return replace(exp, search=MultiStart(2, SegmentSearch(max_edits=3, n_candidates=2, threshold=0.0)))
+
+
+@pytest.fixture(scope="module")
+def work(exp: Experiment) -> tuple[dict[str, Pair], Drafts]:
+    return material(exp, 6)
+
+
+def served(job: SearchJob, model: ServedModel, scorer: bool = True) -> SearchJob:
+    job = replace(job, generator=replace(job.generator, model=model))
+    return replace(job, scorer=replace(job.scorer, model=model)) if scorer else job
+
+
+def searched(job: SearchJob, work: tuple[dict[str, Pair], Drafts]) -> tuple[Results, int]:
+    with event_loop(VirtualTimeLoop), job.open() as models:
+        return models.run(*work, 0.0, lambda _: None), models.calls
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("scorer", [True, False], ids=["both served", "scorer in process"])
+def test_servers_that_answer_in_any_order_give_the_same_bytes(
+    exp: Experiment, work: tuple[dict[str, Pair], Drafts], tmp_path: Path, seed: int, scorer: bool
+) -> None:
+    here, calls = searched(job_of(exp, tmp_path / "here"), work)
+    there, calls_there = searched(served(job_of(exp, tmp_path / "there"), ServedModel(seed), scorer), work)
+    assert bytes_of(there) == bytes_of(here)
+    assert calls_there == calls > 50
+
+
+def test_a_search_without_an_answer_goes_on_where_it_stopped(
+    exp: Experiment, work: tuple[dict[str, Pair], Drafts], tmp_path: Path
+) -> None:
+    """No call that was answered is made again, and the result is that of a search that was never interrupted."""
+    whole, _ = searched(job_of(exp, tmp_path / "here"), work)
+    job, sessions = job_of(exp, tmp_path / "there"), list[ServedSession]()
+    for calls in (20, 20):
+        with pytest.raises(Incomplete, match="no answer"):
+            searched(served(job, ServedModel(0, calls, sessions.append)), work)
+    resumed, _ = searched(served(job, ServedModel(0, opened=sessions.append)), work)
+    uninterrupted = ServedModel(0, opened=sessions.append)
+    searched(served(job_of(exp, tmp_path / "anywhere"), uninterrupted), work)
+    assert bytes_of(resumed) == bytes_of(whole)
+    assert sum(session.made for session in sessions[:3]) == sessions[3].made
