@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -77,13 +78,20 @@ class Engines:
 
     def __post_init__(self) -> None:
         for engine, command in (("vllm", self.vllm), ("sglang", self.sglang)):
-            if not command:
-                raise InputError(f"engines.{engine}: want the command that starts the server, got nothing")
+            if not command or command[0].startswith("--"):
+                raise InputError(f"engines.{engine}: want the command that starts the server, got {list(command)}")
             for option in command:
                 _refuse_option(engine, option)
 
-    def command(self, engine: ServerEngine) -> tuple[str, ...]:
-        """The command that starts a server of this engine."""
+    def program(self, engine: ServerEngine) -> tuple[str, ...]:
+        """The part of an engine's command before its options."""
+        return tuple(takewhile(lambda part: not part.startswith("--"), self._command(engine)))
+
+    def options(self, engine: ServerEngine) -> tuple[str, ...]:
+        """The options that an engine's command states."""
+        return self._command(engine)[len(self.program(engine)) :]
+
+    def _command(self, engine: ServerEngine) -> tuple[str, ...]:
         return self.vllm if engine == "vllm" else self.sglang
 
 

@@ -65,18 +65,19 @@ class Replica:
 
 def launch_of(replica: Replica, engines: Engines) -> Launch:
     """The command and the environment of a replica. Raises InputError where the machine lacks the command."""
-    problem = missing(replica.model.engine, engines)
-    if problem:
+    if problem := missing(replica.model.engine, engines):
         raise InputError(problem)
-    options = _vllm(replica, engines) if replica.model.engine == "vllm" else _sglang(replica, engines)
-    key = {"VLLM_API_KEY": replica.key} if replica.model.engine == "vllm" else {}
+    engine = replica.model.engine
+    own = _vllm(replica, engines) if engine == "vllm" else _sglang(replica, engines)
+    key = {"VLLM_API_KEY": replica.key} if engine == "vllm" else {}
     gpus = _visible(engines.placement.gpus_of(replica.number))
-    return Launch(command=(*engines.command(replica.model.engine), *options), environment={**OFFLINE, **key, **gpus})
+    command = (*engines.program(engine), *own, *engines.options(engine))  # vLLM wants the model before any option
+    return Launch(command=command, environment={**OFFLINE, **key, **gpus})
 
 
 def missing(engine: ServerEngine, engines: Engines) -> str:
     """Why this machine cannot start an engine, in one sentence; '' where its program is there."""
-    program = engines.command(engine)[0]
+    program = engines.program(engine)[0]
     if shutil.which(program):
         return ""
     return (

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from pydantic import InstanceOf
 
+from reer.errors import InputError
 from reer.models.engines.commands import ServedModel
 from reer.models.engines.servers import release
 from reer.models.engines.session import opened
@@ -74,6 +76,17 @@ class LocalModel:
             del session.model, session.scorer  # the caller may keep the session, but not the weights
             if where.startswith("cuda"):
                 torch.cuda.empty_cache()
+
+
+def saved_precision(folder: Path) -> DType:
+    """The precision of a saved model's weights. Raises InputError for one that models are not run in here."""
+    from transformers import AutoConfig
+
+    stated = str(AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype).removeprefix("torch.")
+    for dtype in get_args(DType):
+        if stated == dtype:
+            return dtype
+    raise InputError(f"model {folder}: its weights are saved in {stated}; want {' or '.join(get_args(DType))}")
 
 
 def pick_device(device: Device) -> str:
