@@ -1,4 +1,4 @@
-"""A run whose student is served: every stage through one server, which ends with the run."""
+"""A run whose student is served: its stages share one server, which ends with the run."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ SERVED = [
 ]
 
 
-def test_the_student_answers_is_probed_and_runs_lm_eval_through_one_server(tmp_path: Path) -> None:
+def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path) -> None:
     command = f"runtime.device.engines.vllm=[{','.join(engines().vllm)}]"
     done = finished(tmp_path, "run", *SERVED, command)
     assert "writing/quality" in done.text
     (log,) = (tmp_path / "engines").glob("*.log")
-    assert log.read_text().count("/v1/completions") > 50
+    assert log.read_text().count("/v1/completions") > 14
     assert processes() == []
     (answers,) = (tmp_path / "store/generate").glob("*/rows.jsonl")
     assert all(json.loads(line)["tokens"] for line in answers.read_text().splitlines())
