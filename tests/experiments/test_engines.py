@@ -7,7 +7,7 @@ from experiments.experiment import Placements, Runtime
 from reer.models.placement import Engines, Placement
 from reer.models.protocols import Device
 from reer.training.parallelism import Parallelism
-from tests.fakes.commands import finished, reer
+from tests.fakes.commands import finished
 from tests.fakes.engines import engines, processes
 
 SERVED = [
@@ -30,12 +30,6 @@ def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path) ->
     assert all(json.loads(line)["tokens"] for line in answers.read_text().splitlines())
     finished(tmp_path, "run", *SERVED, command)
     assert [log] == list((tmp_path / "engines").glob("*.log")), "a run that has all its results starts no server"
-
-
-def test_an_engine_that_is_not_there_is_an_error_of_one_sentence(tmp_path: Path) -> None:
-    done = reer(tmp_path, "run", *SERVED, "runtime.device.engines.vllm=[no-such-program,serve]")
-    assert done.code == 2
-    assert "engine vllm: no program 'no-such-program' on this machine" in done.text
 
 
 def test_each_role_has_its_own_placement_and_the_scorer_its_own_device() -> None:

@@ -44,9 +44,14 @@ class Server:
     log: Path
     supervisor: subprocess.Popen[bytes]
 
+    @property
+    def is_alive(self) -> bool:
+        """False once the server died more often than it may be started again."""
+        return self.supervisor.poll() is None
+
     def require_alive(self) -> None:
-        """Raise Incomplete where the server died more often than it may be started again."""
-        if self.supervisor.poll() is not None:
+        """Raise Incomplete where the server is gone for good."""
+        if not self.is_alive:
             raise Incomplete(
                 f"engine at {self.url}: it died more often than runtime.device.engines.restarts allows; {self.log} "
                 "says why. What is answered is kept; the same command goes on from there"
@@ -120,7 +125,8 @@ def release() -> None:
 @contextmanager
 def serving(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Iterator[Serving]:
     """The servers of a model, started where none runs. Raises InputError where they cannot be started."""
-    if model not in _registry.serving:
+    found = _registry.serving.get(model)
+    if found is None or not (found.users or all(server.is_alive for server in found.servers)):
         release()
     with _registry.lock:
         if model not in _registry.serving:

@@ -86,10 +86,14 @@ def test_an_unused_server_is_kept_until_another_model_wants_the_machine() -> Non
             (first,) = processes()
         with tiny().open(device()):
             assert processes() == [first]
-        with tiny(seed=1).open(device()):
+        with tiny(seed=1).open(device(restarts=0)):
             assert processes() != [first]
             assert len(processes()) == 1
-        assert len(processes()) == 1
+        (second,) = processes()
+        second.kill()
+        assert soon(lambda: not servers.running()[0].servers[0].is_alive)
+        with tiny(seed=1).open(device()):
+            assert len(processes()) == 1, "one that is gone for good is not handed out"
     assert processes() == []
 
 
