@@ -19,6 +19,7 @@ from typing_extensions import Protocol, runtime_checkable
 
 from reer.calls import calls_in_flight
 from reer.errors import InputError
+from reer.models.placement import Engines
 from reer.parts import Temperature, TopP
 from reer.types import Message
 
@@ -210,6 +211,8 @@ class Device:
     """Rows scored together."""
     prefix_gib: Annotated[float, Field(ge=0)] = 1.0
     """Memory in GiB for cached prefixes of scored texts."""
+    engines: Engines = field(default_factory=Engines)
+    """How servers of models with another engine than transformers are started here."""
 
 
 @runtime_checkable
