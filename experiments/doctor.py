@@ -20,7 +20,7 @@ from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment, Runtime
-from experiments.plan import training_cost_of
+from experiments.planning.costs import training_cost_of
 from experiments.revisions import is_commit
 from experiments.store import verification
 from experiments.store.disk import disk_errors
