@@ -20,7 +20,9 @@ from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
 from experiments.experiment import Experiment, Runtime
-from experiments.planning.costs import training_cost_of
+from experiments.planning.calibration import read_calibration
+from experiments.planning.costs import Costs, training_cost_of
+from experiments.planning.machine import loads, missing_command
 from experiments.revisions import is_commit
 from experiments.store import verification
 from experiments.store.disk import disk_errors
@@ -246,8 +248,48 @@ def _devices(exp: Experiment) -> Check:
     )
 
 
+def _start_command(exp: Experiment) -> Iterator[Check]:
+    """The program that starts others on the nodes of an allocation."""
+    start = exp.runtime.parallelism.start
+    if start:
+        missing = missing_command(start)
+        advice = f"run this on a machine that has {start[0]}, or set runtime.parallelism.start"
+        found = "not on the PATH" if missing else "on the PATH"
+        yield Check(what=start[0], found=found, wanted="on the PATH", ok=missing is None, advice=advice)
+
+
+def _model_memory(exp: Experiment) -> Iterator[Check]:
+    """The models of the search, which are open at the same time, on the devices that they share."""
+    if exp.runtime.parallelism.device_gib is None:
+        return
+    room = exp.runtime.parallelism.device_gib
+    for load in loads(Costs.of(exp)):
+        yield Check(
+            what=f"models on {load.place}",
+            found=f"about {load.gib:.0f} GiB: weights {load.weights_gib:.0f}, KV cache {load.cache_gib:.0f}",
+            wanted=f"at most {room:g} GiB",
+            ok=load.gib <= room,
+            advice="lower runtime.device.generate_rows, give the scorer a device of its own (runtime.scorer_device), "
+            "choose smaller models, or put them behind servers",
+        )
+
+
+def _rates(exp: Experiment) -> Check:
+    """Whether `reer plan` has rates of this machine."""
+    found = read_calibration(Path(exp.runtime.root))
+    return Check(
+        what="measured rates",
+        found=f"{found.device}, {found.date}" if found else "none: plans use the table in conf/estimate",
+        wanted="any",
+        ok=True,
+    )
+
+
 def informational(exp: Experiment) -> Iterator[Check]:
-    """Checks that are good to know: packages, benchmark files, tracking."""
+    """Checks that are good to know: memory of the models, packages, benchmark files, tracking."""
+    yield from _start_command(exp)
+    yield from _model_memory(exp)
+    yield _rates(exp)
     for package in PACKAGES:
         try:
             yield Check(what=package, found=version(package), wanted="installed", ok=True)

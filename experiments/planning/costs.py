@@ -45,11 +45,13 @@ MISSING_JUDGE_PROMPT = 2000  # tokens beside the answer; 27 M read tokens in the
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """Model calls (training: optimizer steps), tokens read and written, device-hours (of the devices that compute),
-    hours on the clock, money in USD (for judges, and for all devices of the runtime as long as the stage takes)."""
+    """Model calls (training: optimizer steps), tokens read and written (`written`: those generated or trained on),
+    device-hours (of the devices that compute), hours on the clock, money in USD (for judges, and for all devices of the
+    runtime as long as the stage takes)."""
 
     calls: int = 0
     tokens: int = 0
+    written: int = 0
     device_hours: float = 0.0
     hours: float = 0.0
     usd: float = 0.0
@@ -58,6 +60,7 @@ class StageCost:
         return StageCost(
             calls=self.calls + other.calls,
             tokens=self.tokens + other.tokens,
+            written=self.written + other.written,
             device_hours=self.device_hours + other.device_hours,
             hours=self.hours + other.hours,
             usd=self.usd + other.usd,
@@ -135,7 +138,14 @@ class Costs:
             hours.append(of_replica / use.serving.replicas)
         taken = sum(hours) if order == "in turn" else max(hours)
         usd = taken * self.rented_devices * self.assumed.usd_per_device_hour
-        cost = StageCost(calls=work.calls, tokens=round(tokens), device_hours=device_hours, hours=taken, usd=usd)
+        cost = StageCost(
+            calls=work.calls,
+            tokens=round(tokens),
+            written=round(work.written),
+            device_hours=device_hours,
+            hours=taken,
+            usd=usd,
+        )
         return Estimate(cost, missing)
 
     def synthesis(self) -> dict[StepName, Estimate]:
@@ -178,7 +188,14 @@ class Costs:
             return Estimate(missing="the student's size is not stated")
         hours = cost.device_hours / self.exp.runtime.parallelism.processes
         usd = cost.device_hours * self.assumed.usd_per_device_hour
-        spent = StageCost(calls=cost.steps, tokens=cost.tokens, device_hours=cost.device_hours, hours=hours, usd=usd)
+        spent = StageCost(
+            calls=cost.steps,
+            tokens=cost.tokens,
+            written=cost.tokens,
+            device_hours=cost.device_hours,
+            hours=hours,
+            usd=usd,
+        )
         return Estimate(spent)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import fields
 from textwrap import wrap
 
 from experiments.plan import ArmPlan, Plan, StagePlan
+from experiments.planning.actual import PlannedActual
 from experiments.planning.alternatives import Alternative
 from experiments.planning.costs import StageCost, total
 from experiments.report import console as show
@@ -157,6 +158,29 @@ def _assumptions(plan: Plan) -> None:
             f"{model}, {rate.engine} in {rate.precision}{devices}: reads {rate.reads_per_second:,.0f} and writes "
             f"{rate.writing(rows):,.0f} tokens/s{at_once}; {rate.source}"
         )
+
+
+def show_planned_and_actual(run: str, rows: Sequence[PlannedActual]) -> None:
+    """Seconds and tokens of each stage, planned and actual, and how many times as long it took."""
+    cells = [
+        (
+            row.stage,
+            f"{row.planned_seconds:,.0f}",
+            f"{row.seconds:,.0f}",
+            "replayed" if row.replayed else _amount(row.ratio or 0.0),
+            _tokens(row.planned_tokens),
+            "" if row.tokens is None else _tokens(row.tokens),
+        )
+        for row in rows
+    ]
+    planned, actual = sum(row.planned_seconds for row in rows), sum(row.seconds for row in rows)
+    cells.append(("in total", f"{planned:,.0f}", f"{actual:,.0f}", "", "", ""))
+    show.table(
+        f"{run}: planned and actual",
+        ("stage", "planned s", "actual s", "times", "planned tokens", "actual"),
+        cells,
+    )
+    show.line("tokens are those generated or trained on; stages without an estimate are left out")
 
 
 def _paragraph(text: str) -> None:

