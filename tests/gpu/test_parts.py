@@ -22,9 +22,7 @@ def test_a_part_appends_its_rows(tmp_path: Path) -> None:
         "decoded tokens/s, 2 rows",
     ]
     trained = {row.measure: row for row in rows if row.part == "full"}
-    assert set(trained) == {"loss of the steps", "tokens/s", "peak memory of the process, GiB"} or "peak" in str(
-        trained
-    )
+    assert len(trained) == 3
     assert float(trained["tokens/s"].planned.replace(",", "")) > 0
 
 
