@@ -64,7 +64,12 @@ class Serving:
 
     def replica_seconds(self, work: Work, rate: Rate) -> float:
         """Seconds of one replica for this work, if it did all of it."""
-        return self.tokens_read(work) / rate.reads_per_second + work.written / rate.writing(self.rows)
+        return self.tokens_read(work) / rate.reads_per_second + work.written / rate.writing(self.rows_for(work))
+
+    def rows_for(self, work: Work) -> int:
+        """Rows that a replica decodes at once: no more than its share of the calls."""
+        share = -(-work.calls // self.replicas)
+        return max(1, share if self.rows is None else min(share, self.rows))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,12 @@ def test_an_engine_that_reads_no_cache_for_scores_computes_every_prompt() -> Non
     assert Serving(model="m", engine="vllm", precision="bfloat16").tokens_read(written) == 60.0
 
 
+def test_no_more_rows_are_decoded_at_once_than_there_are_calls() -> None:
+    served = Serving(model="m", engine="vllm", precision="bfloat16", replicas=4)
+    assert [served.rows_for(calls_of(calls, 1.0)) for calls in (0, 4, 9, 400)] == [1, 1, 3, 100]
+    assert replace(served, rows=16).rows_for(calls_of(400, 1.0)) == 16
+
+
 def test_a_model_without_a_rate_is_named_with_what_to_do() -> None:
     estimate = refine(paper(*SERVED))
     assert "no rate is known for m" in estimate.missing
