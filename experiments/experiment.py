@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
+from reer.models.placement import Placement
 from reer.models.protocols import Device, Model, Sampling, ScoringModel
 from reer.models.services.service import ChatService
 from reer.parts import Name, Seed, Temperature, TopP
@@ -106,6 +107,19 @@ class Cluster:
     pairs_per_task: PositiveInt
 
 
+Role = Literal["generator", "scorer", "student", "judge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placements:
+    """Where an engine serves the model of each role; None: as `device.engines.placement` says."""
+
+    generator: Placement | None = None
+    scorer: Placement | None = None
+    student: Placement | None = None
+    judge: Placement | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     """The hardware and the folders; never part of a result's identity."""
@@ -118,12 +132,24 @@ class Runtime:
     """Searches that run side by side."""
     scorer_device: str = "auto"
     """The device of a scorer that is another model than the generator."""
+    placements: Placements = Placements()
     judgements: str | None = None
     """A folder of judgements that machines share; None: inside the store."""
     cluster: Cluster | None = None
     gpu_slots: tuple[int | str, ...] = ()
     """The GPUs of each arm that runs at a time on this machine, as CUDA_VISIBLE_DEVICES has them: 0, or '0,1' for two;
     with hydra/launcher=joblib."""
+
+    def device_for(self, role: Role) -> Device:
+        """Where the model of a role runs."""
+        engines = self.device.engines
+        placement = getattr(self.placements, role) or engines.placement
+        logs = engines.logs or str(Path(self.root) / "engines")
+        return replace(
+            self.device,
+            name=self.scorer_device if role == "scorer" else self.device.name,
+            engines=replace(engines, placement=placement, logs=logs),
+        )
 
     @property
     def store(self) -> Path:

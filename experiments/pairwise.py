@@ -49,7 +49,7 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
     items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
     records = Judgements(exp.runtime.judgements_folder)
     with (
-        JudgeSession(exp.judge, records, exp.runtime.device, exp.budget.usd) as session,
+        JudgeSession(exp.judge, records, exp.runtime.device_for("judge"), exp.budget.usd) as session,
         Progress(title, 1) as progress,
     ):
         progress.started()

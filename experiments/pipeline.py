@@ -49,6 +49,7 @@ def pipeline(exp: Experiment) -> Steps:
         samples=exp.scale.termination_samples,
         seed=exp.seed,
         precision=exp.train.precision,
+        engine=exp.student.engine,
     )
     held_out = probes.held_out(
         hint=exp.source.name,
@@ -64,6 +65,7 @@ def pipeline(exp: Experiment) -> Steps:
         held_out=held_out,
         chat_format=exp.train.chat_format,
         precision=exp.train.precision,
+        engine=exp.student.engine,
     )
     steps |= by_name([trained, termination, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
@@ -157,7 +159,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
 def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> list[Step]:
     """The scores of the trained model on one benchmark, and the probes that show how far they can be trusted."""
     if isinstance(benchmark, LmEval):
-        return [evaluation.harness(label=name, trained=trained, benchmark=benchmark)]
+        return [evaluation.harness(label=name, trained=trained, benchmark=benchmark, engine=exp.student.engine)]
     answers = evaluation.generate(
         label=name,
         trained=trained,
@@ -165,6 +167,7 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
         max_tokens=exp.scale.answer_tokens,
         seed=exp.seed,
         precision=exp.train.precision,
+        engine=exp.student.engine,
     )
     graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=exp.judge)
     hygiene = probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark)

@@ -56,6 +56,7 @@ from experiments.sweeps.logs import followed
 from experiments.tracking.tracker import NullTracker, Tracker
 from experiments.tracking.wandb_run import is_mirrored, open_tracking
 from reer.errors import InputError
+from reer.models.engines.servers import kept
 from reer.processes import asked_to_end, handling
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def execute(plan: Mapping[str, Json], frozen: Mapping[str, str] | None = None) -
     its steps had when its sweep began."""
     exp = experiment_from(plan)
     steps = preflight(exp)
-    with Attempt(exp.folder) as attempt:
+    with Attempt(exp.folder) as attempt, kept():
         if frozen is not None:
             require_unchanged(steps, frozen)
         done = read_result(exp.folder)

@@ -22,6 +22,7 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 _requests: list[signal.Signals] = []  # those received in the present context of `ended_by_requests`
 _LIBC = ctypes.CDLL(None)  # loaded before any fork
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Terminated(KeyboardInterrupt):
@@ -113,6 +114,13 @@ def _end_with(parent: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it ended before the request above
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def adopt_orphans() -> None:
+    """On Linux, processes that lose their parent become children of this one, if they descend from it. Elsewhere,
+    nothing."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def prepare_streams() -> None:

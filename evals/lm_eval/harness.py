@@ -6,8 +6,8 @@ import gc
 import hashlib
 import io
 import math
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import PositiveInt
 
 from evals.benchmark import ItemScores, JudgedBenchmark, Measure
+from evals.lm_eval.engine_model import engine_model
 from evals.lm_eval.loading import LoadedTasks, load
 from evals.lm_eval.thinking import CLOSING_TAG, thinking_model
 from reer.errors import InputError
-from reer.models.local.model import pick_device
+from reer.models.engines.session import EngineSession
+from reer.models.local.model import LocalModel, pick_device
 from reer.models.protocols import Device
 
 if TYPE_CHECKING:
@@ -72,31 +74,24 @@ class LmEval:
         thinking = [self.think_end_token] if self.think_end_token is not None else []
         return {"data": data, "settings": settings + thinking}
 
-    def evaluate(self, model: Path, device: Device) -> tuple[list[Measure], ItemScores]:
-        """Run the tasks on the model in a folder. Returns a measure per metric of a task, and document values."""
+    def evaluate(self, model: LocalModel, device: Device) -> tuple[list[Measure], ItemScores]:
+        """Run the tasks on a model, in process in the precision that it was saved in. Returns a measure per metric of a
+        task, and document values."""
         # lm-eval's progress bars and remarks ignore the usual switches; exceptions still propagate.
         with redirect_stderr(io.StringIO()):
             chosen = load(self.tasks, self._folder())
-            out, replies = self._run(chosen, model, device)
+            with _opened(model, device) as lm:
+                out, replies = self._run(chosen, lm, device.generate_rows)
+                del lm
         _free(pick_device(device))
         unclosed, shares = _unclosed(replies)
         measures = [measure for name in chosen.names for measure in _measures(name, out)]
         table = {k: v for name in chosen.names if name in out["samples"] for k, v in _documents(name, out).items()}
         return measures + unclosed, table | shares
 
-    def _run(self, chosen: LoadedTasks, model: Path, device: Device) -> tuple[dict[str, Any], Unclosed]:
+    def _run(self, chosen: LoadedTasks, lm: Any, rows: int) -> tuple[dict[str, Any], Unclosed]:
         """lm-eval's output for both kinds of tasks on one loaded model, and which replies have unclosed thinking. No
         reference to the model is kept."""
-        from lm_eval.models.huggingface import HFLM
-
-        rows = device.generate_rows
-        lm = cast(Any, HFLM)(
-            pretrained=str(model),
-            dtype="auto",
-            batch_size=rows,
-            device=pick_device(device),
-            trust_remote_code=False,
-        )
         if chosen.generating and lm.max_length <= self.max_tokens:
             raise InputError(
                 f"benchmark lm_eval: max_tokens: want less than the model's context of {lm.max_length}, got "
@@ -128,6 +123,24 @@ class LmEval:
 
 
 AnyBenchmark = JudgedBenchmark | LmEval  # an experiment's choices, distinguished by isinstance
+
+
+@contextmanager
+def _opened(model: LocalModel, device: Device) -> Iterator[Any]:
+    """The model as one of lm-eval's: loaded here, or behind the engine's servers."""
+    if model.engine != "transformers":
+        with model.open(device) as session:
+            yield engine_model(cast(EngineSession, session))
+        return
+    from lm_eval.models.huggingface import HFLM
+
+    yield cast(Any, HFLM)(
+        pretrained=str(model.checkpoint.fetch()),
+        dtype="auto",
+        batch_size=device.generate_rows,
+        device=pick_device(device),
+        trust_remote_code=False,
+    )
 
 
 def _free(device: str) -> None:

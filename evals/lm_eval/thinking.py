@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from reer.errors import InputError
 
@@ -30,7 +30,7 @@ def thinking_model(loaded: Any, think_end_token: str, rows: int) -> Any:
             f"benchmark lm_eval: want a think_end_token that decoding keeps, got {think_end_token}, a special token of "
             "this tokenizer; mark it as not special there, or set think_end_token to null"
         )
-    made: Any = _thinking_class()
+    made: Any = _thinking_class(type(loaded))
     return made(
         pretrained=loaded.model,
         tokenizer=loaded.tokenizer,
@@ -42,12 +42,11 @@ def thinking_model(loaded: Any, think_end_token: str, rows: int) -> Any:
 
 
 @cache
-def _thinking_class() -> type:
-    """The class is defined on first use, since its base class is slow to import."""
-    from lm_eval.models.huggingface import HFLM
+def _thinking_class(base: Any) -> type:
+    """The class of models like `base` that think."""
     from lm_eval.models.utils import postprocess_generated_text
 
-    class ThinkingModel(cast(Any, HFLM)):
+    class ThinkingModel(base):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             # lm-eval has validated the token; it is then hidden from it, as only raw replies show unclosed thinking.

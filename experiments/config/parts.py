@@ -40,6 +40,7 @@ from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
 SCORER_MODEL = "scorer_model"
+ENGINE = "engine"  # what local models refer to; no part of an experiment
 DESIGN = "design"  # chooses the arms of a command; no part of an arm
 FrozenPlan = dict[str, Any]  # a composed experiment as plain data: JSON, and `kind` for each part's class
 PARTS: dict[str, dict[str, type]] = {

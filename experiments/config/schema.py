@@ -13,7 +13,7 @@ from typing import Any, cast, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, DictKeyType, ListConfig, OmegaConf
 
-from experiments.config.parts import DESIGN, OF_ONE_CLASS, PARTS, SCORER_MODEL, FrozenPlan
+from experiments.config.parts import DESIGN, ENGINE, OF_ONE_CLASS, PARTS, SCORER_MODEL, FrozenPlan
 from experiments.experiment import Experiment
 from experiments.store.fingerprint import Json
 from reer.errors import InputError, near
@@ -52,13 +52,13 @@ def register() -> None:
 
 def _whole() -> type:
     """The experiment's own keys. Parts of one class (`OF_ONE_CLASS`) have its keys; every other part has the class of
-    the choice. `scorer_model` is what scorers refer to, `design` what chooses arms; they are no fields of the
-    experiment."""
+    the choice. `scorer_model` is what scorers refer to, `engine` what local models refer to, `design` what chooses
+    arms; they are no fields of the experiment."""
     typed = {name: schema(get_type_hints(Experiment)[name]) for name in OF_ONE_CLASS}
     parts: list[tuple[str, object, object]] = [
         (item.name, Any, "???") for item in fields(Experiment) if item.name not in typed
     ]
-    parts += [(SCORER_MODEL, Any, "???"), (DESIGN, Any, "???")]
+    parts += [(name, Any, "???") for name in (SCORER_MODEL, ENGINE, DESIGN)]
     parts += [(name, kind, field(default_factory=kind)) for name, kind in typed.items()]
     return make_dataclass("Experiment", parts)  # pyright: ignore[reportArgumentType]
 
@@ -84,7 +84,7 @@ def plan_of(cfg: DictConfig) -> FrozenPlan:
     """The plan of a composed configuration: resolved plain data. Raises InputError for a key that is no field."""
     content = cast(FrozenPlan, plain_data(cfg))
     known = [item.name for item in fields(Experiment)]
-    for key in content.keys() - {"kind", SCORER_MODEL, DESIGN, *known}:
+    for key in content.keys() - {"kind", SCORER_MODEL, ENGINE, DESIGN, *known}:
         raise InputError(f"{key}: no such group or key{near(key, known)}; see `reer choices`")
     for key in known:
         if key not in content:

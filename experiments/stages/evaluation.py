@@ -16,7 +16,8 @@ from experiments.store.metrics import RowMetrics, StageMetrics, counts, number
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_json, write_rows
-from reer.models.local.model import DType
+from reer.models.local.model import DType, saved_precision
+from reer.models.placement import EngineName
 from reer.models.protocols import Prompt, Request, in_order
 from reer.types import Message, item_seed
 
@@ -41,13 +42,20 @@ class GenerateMetrics(RowMetrics):
 
 @stage(version=2)
 def generate(
-    ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
+    ws: Workspace,
+    *,
+    trained: Artifact,
+    benchmark: Benchmark,
+    max_tokens: int,
+    seed: int,
+    precision: DType,
+    engine: EngineName = "transformers",
 ) -> GenerateMetrics:
     """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
     sampling = benchmark.sampling(max_tokens)
     items, responses = benchmark.items(), list[Response]()
     began = time.monotonic()
-    with ws.replayed(ws.trained_model(trained, precision)) as session:
+    with ws.replayed(ws.trained_model(trained, precision, engine), "student") as session:
         for start in range(0, len(items), ws.runtime.width):
             batch = items[start : start + ws.runtime.width]
             requests = [
@@ -182,8 +190,11 @@ class HarnessMetrics(ScoreMetrics):
 
 
 @stage(version=2)
-def harness(ws: Workspace, *, trained: Artifact, benchmark: LmEval) -> HarnessMetrics:
-    """lm-eval tasks on the trained model."""
-    task_measures, table = benchmark.evaluate(trained.file("model"), ws.runtime.device)
+def harness(
+    ws: Workspace, *, trained: Artifact, benchmark: LmEval, engine: EngineName = "transformers"
+) -> HarnessMetrics:
+    """lm-eval tasks on the trained model, in the precision that it was saved in."""
+    model = ws.trained_model(trained, saved_precision(trained.file("model")), engine)
+    task_measures, table = benchmark.evaluate(model, ws.runtime.device_for("student"))
     write_json(ws.folder / "scores.json", table)
     return HarnessMetrics(measures=tuple(task_measures))

@@ -24,6 +24,7 @@ from reer.data.pairs import EVERY, Quotas, Selection, Source, benchmark_overlap,
 from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
+from reer.models.placement import EngineName
 from reer.models.protocols import Nats, Passage, Prompt, Request, Sampling, in_order
 from reer.models.replay import ReplayedScorer, journal_for
 from reer.text import words
@@ -66,7 +67,15 @@ class TerminationMetrics(RowMetrics):
 
 @stage(version=1)
 def termination(
-    ws: Workspace, *, trained: Artifact, mixed: Artifact, rendered: Artifact, samples: int, seed: int, precision: DType
+    ws: Workspace,
+    *,
+    trained: Artifact,
+    mixed: Artifact,
+    rendered: Artifact,
+    samples: int,
+    seed: int,
+    precision: DType,
+    engine: EngineName = "transformers",
 ) -> TerminationMetrics:
     """How often the trained model ends an answer by itself. The prompts are training rows, those around the lower
     quartile of length, and the limit is twice the tokens of the longest of them."""
@@ -76,7 +85,7 @@ def termination(
     prompts = {row.id: Prompt(row.messages[:-1]) for row in mixed.rows(Sample)}
     sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=2 * max(tokens for tokens, _ in chosen))
     requests = [Request(prompts[row_id], sampling, item_seed(seed, row_id, "stop")) for _, row_id in chosen]
-    with ws.replayed(ws.trained_model(trained, precision)) as session:
+    with ws.replayed(ws.trained_model(trained, precision, engine), "student") as session:
         replies = in_order(session.generate(requests), len(requests))
     rows = [{"id": row_id, "taught_tokens": n, **plain(r)} for (n, row_id), r in zip(chosen, replies, strict=True)]
     write_rows(ws.folder / "rows.jsonl", rows)
@@ -192,7 +201,13 @@ class PerplexityMetrics(StageMetrics):
 
 @stage(version=1)
 def perplexity(
-    ws: Workspace, *, trained: Artifact, held_out: Artifact[HeldOutMetrics], chat_format: ChatFormat, precision: DType
+    ws: Workspace,
+    *,
+    trained: Artifact,
+    held_out: Artifact[HeldOutMetrics],
+    chat_format: ChatFormat,
+    precision: DType,
+    engine: EngineName = "transformers",
 ) -> PerplexityMetrics:
     """The trained model's nll of each held-out text, given its query, in nats per token.
 
@@ -205,7 +220,7 @@ def perplexity(
     texts = held_out.rows(HeldOutText)
     scores: list[Nats | None] = []
     if texts:
-        with ws.trained_model(trained, precision).open(ws.runtime.device) as session:
+        with ws.trained_model(trained, precision, engine).open(ws.runtime.device_for("student")) as session:
             scorer = ReplayedScorer(session, journal_for(ws.replay, session.name))
             for start in range(0, len(texts), ws.runtime.width):
                 part = [passage(row, chat_format) for row in texts[start : start + ws.runtime.width]]

@@ -14,11 +14,12 @@ from evals.judging.session import JudgeSession
 from experiments.store.step import Artifact
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import DType, LocalModel
+from reer.models.placement import EngineName
 from reer.models.protocols import Model
 from reer.models.replay import ReplayedGenerator, journal_for
 
 if TYPE_CHECKING:
-    from experiments.experiment import Runtime
+    from experiments.experiment import Role, Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +38,16 @@ class Workspace:
     curve: Callable[[Mapping[str, float]], None]
 
     @contextmanager
-    def replayed(self, model: Model) -> Generator[ReplayedGenerator]:
+    def replayed(self, model: Model, role: Role = "generator") -> Generator[ReplayedGenerator]:
         """A model opened to generate; calls that the store knows are replayed."""
-        with model.open(self.runtime.device) as session:
+        with model.open(self.runtime.device_for(role)) as session:
             yield ReplayedGenerator(session, journal_for(self.replay, session.name))
 
     def judge_session(self, judge: Judge) -> JudgeSession:
         """A judge with the judgements on record in this store."""
-        return JudgeSession(judge, Judgements(self.judgements), self.runtime.device, self.budget_usd)
+        return JudgeSession(judge, Judgements(self.judgements), self.runtime.device_for("judge"), self.budget_usd)
 
-    def trained_model(self, trained: Artifact, precision: DType) -> LocalModel:
+    def trained_model(self, trained: Artifact, precision: DType, engine: EngineName) -> LocalModel:
         """The model that a training saved, identified by its build."""
-        return LocalModel(FolderModel(str(trained.file("model")), f"{trained.fingerprint}-{trained.build}"), precision)
+        checkpoint = FolderModel(str(trained.file("model")), f"{trained.fingerprint}-{trained.build}")
+        return LocalModel(checkpoint, precision, engine)

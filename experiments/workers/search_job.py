@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -41,14 +41,12 @@ class SearchJob:
     @contextmanager
     def open(self) -> Iterator[OpenSearch]:
         """Load the models; a model that both generates and scores is loaded once."""
-        device = self.runtime.device
         with ExitStack() as stack:
-            generator = stack.enter_context(self.generator.model.open(device))
-            scorer_device = replace(device, name=self.runtime.scorer_device)
+            generator = stack.enter_context(self.generator.model.open(self.runtime.device_for("generator")))
             if self.scorer.model == self.generator.model and isinstance(generator, Scorer):
                 scorer: Scorer = generator
             else:
-                scorer = stack.enter_context(self.scorer.model.open(scorer_device))
+                scorer = stack.enter_context(self.scorer.model.open(self.runtime.device_for("scorer")))
             replayed_generator = ReplayedGenerator(generator, journal_for(self.replay, generator.name))
             replayed_scorer = ReplayedScorer(scorer, journal_for(self.replay, scorer.name))
             yield OpenSearch(self, replayed_generator, replayed_scorer, scorer)

@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Protocol, runtime_checkable
 
 from reer.errors import InputError
+from reer.models.placement import Engines
 from reer.parts import Temperature, TopP
 from reer.types import Message
 
@@ -159,6 +160,8 @@ class Device:
     """Rows scored together."""
     prefix_gib: Annotated[float, Field(ge=0)] = 1.0
     """Memory in GiB for cached prefixes of scored texts."""
+    engines: Engines = field(default_factory=Engines)
+    """How servers of models with another engine than transformers are started here."""
 
 
 @runtime_checkable

@@ -397,6 +397,13 @@ def connect(name: str, endpoint: Endpoint) -> Iterator[Client]:
     key = key_in(endpoint.key_variable) if endpoint.key_variable else ""
     if endpoint.key_variable and not key:
         raise InputError(f"server {name}: set the environment variable {endpoint.key_variable} to your key")
+    with connect_with(key, name, endpoint) as client:
+        yield client
+
+
+@contextmanager
+def connect_with(key: str, name: str, endpoint: Endpoint) -> Iterator[Client]:
+    """Open a client that sends this key; '' sends none."""
     with asyncio.Runner() as runner:
         connection = runner.run(Connection.opened(endpoint.headers(key), key, endpoint.timeout_seconds))
         try:

@@ -1,23 +1,30 @@
-"""The transformers backend: a model in this process that continues prompts and scores answers.
+"""A checkpoint on our own hardware: by the transformers backend in this process, or by servers that the run starts.
 
-Rows are batched; each row has its own random generator, so its text does not depend on the draws of other rows.
+In process, rows are batched; each row has its own random generator, so its text does not depend on the draws of other
+rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from pydantic import InstanceOf
 
+from reer.errors import InputError
+from reer.models.engines.commands import ServedModel
+from reer.models.engines.servers import release
+from reer.models.engines.session import opened
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
 from reer.models.local.scoring import PrefixScorer
 from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.local.weights import load_complete
-from reer.models.protocols import Completion, Device, Nats, Passage, Prompt, Request, Sampling
+from reer.models.placement import EngineName
+from reer.models.protocols import Completion, Device, LoadedModel, Nats, Passage, Prompt, Request, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,22 +34,30 @@ DType = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A checkpoint run by transformers in this process, in a stated precision."""
+    """A checkpoint run in a stated precision by transformers in this process, or by an engine's own servers."""
 
     checkpoint: InstanceOf[Checkpoint]
     dtype: DType = "float32"
+    engine: EngineName = "transformers"
 
     @property
     def name(self) -> str:
         """Weights, precision and engine; sessions have the same name."""
-        return f"{self.checkpoint.name}/{self.dtype}/transformers"
+        return f"{self.checkpoint.name}/{self.dtype}/{self.engine}"
+
+    def open(self, device: Device) -> AbstractContextManager[LoadedModel]:
+        if self.engine == "transformers":
+            return self.open_here(device)
+        return opened(ServedModel(self.checkpoint, self.engine, self.dtype), device.engines)
 
     @contextmanager
-    def open(self, device: Device) -> Iterator[LocalSession]:
+    def open_here(self, device: Device) -> Iterator[LocalSession]:
+        """The model loaded into this process, whatever its engine."""
         import torch
         from transformers import AutoConfig
 
         folder = self.checkpoint.fetch()
+        release()  # unused servers, which may have the memory
         where = pick_device(device)
         tokenizer = load_tokenizer(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -61,6 +76,17 @@ class LocalModel:
             del session.model, session.scorer  # the caller may keep the session, but not the weights
             if where.startswith("cuda"):
                 torch.cuda.empty_cache()
+
+
+def saved_precision(folder: Path) -> DType:
+    """The precision of a saved model's weights. Raises InputError for one that models are not run in here."""
+    from transformers import AutoConfig
+
+    stated = str(AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype).removeprefix("torch.")
+    for dtype in get_args(DType):
+        if stated == dtype:
+            return dtype
+    raise InputError(f"model {folder}: its weights are saved in {stated}; want {' or '.join(get_args(DType))}")
 
 
 def pick_device(device: Device) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ class Tokens:
 
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def completion(self, ids: Sequence[int], stops: Sequence[str]) -> str:
+        """The text of these tokens without special ones, up to the first of the stop strings."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        cuts = [text.index(stop) for stop in stops if stop in text]
+        return text[: min(cuts)] if cuts else text
 
     def passage_ids(self, passage: Passage) -> tuple[list[int], list[int]]:
         """Context and answer, tokenised separately, so that no token spans the boundary. Raises InputError for an

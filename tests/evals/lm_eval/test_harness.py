@@ -14,7 +14,8 @@ from evals.lm_eval.harness import LmEval, _documents, _measures
 from evals.lm_eval.loading import _clear_default_until
 from evals.lm_eval.thinking import never_closed
 from reer.errors import InputError
-from reer.models.local.checkpoints import TinyModel
+from reer.models.local.checkpoints import FolderModel, TinyModel
+from reer.models.local.model import LocalModel
 from reer.models.protocols import Device
 
 CPU = Device("cpu", generate_rows=4)
@@ -92,12 +93,17 @@ def thinking(folder: Path) -> LmEval:
     )
 
 
+def here(folder: Path) -> LocalModel:
+    """The model of a folder in process."""
+    return LocalModel(FolderModel(str(folder)))
+
+
 def values(found: list[Measure]) -> dict[str, float | None]:
     return {measure.metric: measure.value for measure in found}
 
 
 def test_a_task_is_scored_on_the_text_after_the_thinking(model: Path, thinking: LmEval) -> None:
-    found, table = thinking.evaluate(model, CPU)
+    found, table = thinking.evaluate(here(model), CPU)
     assert table["said/exact_match"] == {"said-0": 1.0, "said-1": 1.0, "said-2": 0.0}
     assert table["said/thinking_unclosed"] == {"said-0": 0.0, "said-1": 0.0, "said-2": 1.0}
     assert values(found) == {"said/exact_match": pytest.approx(2 / 3), "said/thinking_unclosed": pytest.approx(1 / 3)}
@@ -136,25 +142,25 @@ def test_lm_eval_alone_would_have_cut_at_the_first_blank_line(model: Path, folde
 
 @pytest.mark.parametrize("task", ["cut", "blank"])
 def test_stated_stop_strings_end_answers_but_not_thinking(model: Path, thinking: LmEval, task: str) -> None:
-    _, table = replace(thinking, tasks=(task,)).evaluate(model, CPU)
+    _, table = replace(thinking, tasks=(task,)).evaluate(here(model), CPU)
     assert list(table[f"{task}/exact_match"].values()) == [1.0, 1.0, 0.0]
 
 
 def test_rating_tasks_run_without_thinking(model: Path, thinking: LmEval) -> None:
-    found, table = replace(thinking, tasks=("rated", "said"), limit=2).evaluate(model, CPU)
+    found, table = replace(thinking, tasks=("rated", "said"), limit=2).evaluate(here(model), CPU)
     assert list(values(found)) == ["rated/acc", "said/exact_match", "said/thinking_unclosed"]
     assert table["said/exact_match"] == {"said-0": 1.0, "said-1": 1.0}
     assert set(table["rated/acc"].values()) <= {0.0, 1.0}
 
 
 def test_a_group_has_its_own_measure(model: Path, thinking: LmEval) -> None:
-    found, _ = replace(thinking, tasks=("both",)).evaluate(model, CPU)
+    found, _ = replace(thinking, tasks=("both",)).evaluate(here(model), CPU)
     (whole,) = [measure for measure in found if measure.metric == "both/exact_match"]
     assert (whole.value, whole.total) == (pytest.approx(2 / 3), 6)
 
 
 def test_without_think_end_token_thinking_is_part_of_the_answer(model: Path, thinking: LmEval) -> None:
-    found, table = replace(thinking, think_end_token=None).evaluate(model, CPU)
+    found, table = replace(thinking, think_end_token=None).evaluate(here(model), CPU)
     assert list(values(found)) == ["said/exact_match"]
     assert list(table["said/exact_match"].values()) == [0.0, 1.0, 0.0]
 
@@ -167,7 +173,7 @@ def test_the_model_is_released(model: Path, thinking: LmEval) -> None:
 
     gc.collect()
     before = alive()
-    thinking.evaluate(model, CPU)
+    thinking.evaluate(here(model), CPU)
     assert alive() == before
 
 
@@ -185,13 +191,13 @@ def test_invalid_settings_are_refused_with_a_reason(
     model: Path, thinking: LmEval, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        replace(thinking, **change).evaluate(model, CPU)
+        replace(thinking, **change).evaluate(here(model), CPU)
 
 
 def test_a_missing_package_of_a_task_is_reported(model: Path, thinking: LmEval, folder: Path) -> None:
     (folder / "words.py").write_text("import absent_from_everywhere\n")
     with pytest.raises(InputError, match=r"a task of said needs a package.*absent_from_everywhere"):
-        thinking.evaluate(model, CPU)
+        thinking.evaluate(here(model), CPU)
 
 
 def test_a_token_that_decoding_drops_is_refused(model: Path, thinking: LmEval, tmp_path: Path) -> None:
@@ -204,7 +210,7 @@ def test_a_token_that_decoding_drops_is_refused(model: Path, thinking: LmEval, t
     for thing in (tokenizer, weights):
         thing.save_pretrained(tmp_path / "special")
     with pytest.raises(InputError, match="a special token of this tokenizer"):
-        thinking.evaluate(tmp_path / "special", CPU)
+        thinking.evaluate(here(tmp_path / "special"), CPU)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Managed vLLM and SGLang servers: started, proved, routed to, restarted and stopped by the run that needs them."""

@@ -1,0 +1,124 @@
+"""The command line and the environment that start each engine's server.
+
+Servers listen on the loopback interface and want a random key, because other users of the machine reach it, too. The
+key is in no command line, which those users could read. Sampling defaults that a checkpoint brings are switched off:
+every request states its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import InstanceOf
+
+from reer.errors import InputError
+from reer.files import write_atomic
+from reer.models.local.checkpoints import Checkpoint
+from reer.models.placement import Engines, ServerEngine
+
+HOST = "127.0.0.1"
+SERVED_AS = "model"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # weights are in a local folder
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A checkpoint and what computes with it: equal ones share their servers."""
+
+    checkpoint: InstanceOf[Checkpoint]
+    engine: ServerEngine
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.checkpoint.name}/{self.dtype}/{self.engine}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How to start one replica."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Variables beside those of this process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """One server to start: the folder of the weights, the longest sequence in tokens, its number, port and key, and a
+    private folder for its files."""
+
+    model: ServedModel
+    weights: Path
+    context_tokens: int
+    number: int
+    port: int
+    key: str
+    scratch: Path
+
+
+def launch_of(replica: Replica, engines: Engines) -> Launch:
+    """The command and the environment of a replica. Raises InputError where the machine lacks the command."""
+    if problem := missing(replica.model.engine, engines):
+        raise InputError(problem)
+    engine = replica.model.engine
+    own = _vllm(replica, engines) if engine == "vllm" else _sglang(replica, engines)
+    key = {"VLLM_API_KEY": replica.key} if engine == "vllm" else {}
+    gpus = _visible(engines.placement.gpus_of(replica.number))
+    command = (*engines.program(engine), *own, *engines.options(engine))  # vLLM wants the model before any option
+    return Launch(command=command, environment={**OFFLINE, **key, **gpus})
+
+
+def missing(engine: ServerEngine, engines: Engines) -> str:
+    """Why this machine cannot start an engine, in one sentence; '' where its program is there."""
+    program = engines.program(engine)[0]
+    if shutil.which(program):
+        return ""
+    return (
+        f"engine {engine}: no program {program!r} on this machine; install {engine} into an environment of its own and "
+        f"name its command, e.g. runtime.device.engines.{engine}=[/path/to/{program},…], or choose engine=transformers"
+    )
+
+
+def _vllm(replica: Replica, engines: Engines) -> list[str]:
+    place = engines.placement
+    options = [str(replica.weights), "--served-model-name", SERVED_AS, "--host", HOST, "--port", str(replica.port)]
+    options += ["--dtype", replica.model.dtype, "--max-model-len", str(replica.context_tokens)]
+    options += ["--generation-config", "vllm", "--seed", "0", "--tensor-parallel-size", str(place.gpus_per_replica)]
+    if place.memory_share is not None:
+        options += ["--gpu-memory-utilization", str(place.memory_share)]
+    return options
+
+
+def _sglang(replica: Replica, engines: Engines) -> list[str]:
+    place, secret = engines.placement, replica.scratch / f"sglang-{replica.number}.yaml"
+    write_atomic(secret, json.dumps({"api-key": replica.key}).encode())  # JSON is YAML; the folder is private
+    options = ["--config", str(secret), "--model-path", str(replica.weights), "--served-model-name", SERVED_AS]
+    options += ["--host", HOST, "--port", str(replica.port), "--dtype", replica.model.dtype]
+    options += ["--context-length", str(replica.context_tokens), "--tp-size", str(place.gpus_per_replica)]
+    options += ["--random-seed", "0", "--sampling-defaults", "openai", "--schedule-policy", "lpm"]
+    if place.memory_share is not None:
+        options += ["--mem-fraction-static", str(place.memory_share)]
+    return options
+
+
+def _visible(gpus: tuple[int, ...]) -> dict[str, str]:
+    """The variable that shows a server its GPUs alone. Raises InputError for one that this process does not see."""
+    if not gpus:
+        return {}
+    seen = os.environ.get(VISIBLE)
+    if seen is None:
+        return {VISIBLE: ",".join(map(str, gpus))}
+    names = [name.strip() for name in seen.split(",") if name.strip()]
+    if max(gpus) >= len(names):
+        raise InputError(
+            f"placement: GPU {max(gpus)} is wanted, but {VISIBLE}={seen} shows {len(names)} to this run; name "
+            f"GPUs below {len(names)}"
+        )
+    return {VISIBLE: ",".join(names[gpu] for gpu in gpus)}

@@ -1,0 +1,233 @@
+"""Servers of this process: started for the first that wants a model, shared, and stopped after the last.
+
+Equal models share their servers, whoever opens them. Within `kept()` servers stay after their last use until another
+model wants the machine: a run whose next stage wants the same model does not load it twice.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from reer.errors import Incomplete, InputError
+from reer.models.engines.commands import HOST, Launch, Replica, ServedModel, launch_of
+from reer.models.placement import Engines
+
+SUPERVISOR = "reer.models.engines.supervisor"
+POLL_SECONDS = 0.1
+STOP_SECONDS = 60.0  # the supervisor gives a server ten seconds before it ends it by force
+TAIL_LINES = 12
+log = logging.getLogger(__name__)
+_loopback = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running replica: its address, its log, and the supervisor that ends with this process."""
+
+    url: str
+    log: Path
+    supervisor: subprocess.Popen[bytes]
+
+    def require_alive(self) -> None:
+        """Raise Incomplete where the server died more often than it may be started again."""
+        if self.supervisor.poll() is not None:
+            raise Incomplete(
+                f"engine at {self.url}: it died more often than runtime.device.engines.restarts allows; {self.log} "
+                "says why. What is answered is kept; the same command goes on from there"
+            )
+
+    def let_go(self) -> None:
+        """Have the server and all its processes ended."""
+        assert self.supervisor.stdin is not None
+        with suppress(BrokenPipeError):
+            self.supervisor.stdin.close()
+
+    def wait(self) -> None:
+        """Wait until a server that was let go has ended."""
+        try:
+            self.supervisor.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.supervisor.kill()  # its server gets SIGTERM
+            self.supervisor.wait()
+
+
+@dataclass(kw_only=True)
+class Serving:
+    """The servers of one model, and how many want them."""
+
+    servers: tuple[Server, ...]
+    key: str
+    opened: ExitStack
+    users: int = 0
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(server.url for server in self.servers)
+
+    def require_alive(self) -> None:
+        """Raise Incomplete where a replica is gone for good."""
+        for server in self.servers:
+            server.require_alive()
+
+
+@dataclass
+class _Registry:
+    """The servers of this process by their model, and whether unused ones are kept."""
+
+    serving: dict[ServedModel, Serving] = field(default_factory=dict)
+    keeps: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+
+_registry = _Registry()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """In this context servers without a user go on until `release` or the end of the context."""
+    _registry.keeps += 1
+    try:
+        yield
+    finally:
+        _registry.keeps -= 1
+        if not _registry.keeps:
+            release()
+
+
+def release() -> None:
+    """Stop all servers that nobody uses, so that something else can have the memory."""
+    with _registry.lock:
+        for model in [model for model, serving in _registry.serving.items() if not serving.users]:
+            _registry.serving.pop(model).opened.close()
+
+
+@contextmanager
+def serving(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Iterator[Serving]:
+    """The servers of a model, started where none runs. Raises InputError where they cannot be started."""
+    if model not in _registry.serving:
+        release()
+    with _registry.lock:
+        if model not in _registry.serving:
+            _registry.serving[model] = _started(model, weights, context_tokens, engines)
+        found = _registry.serving[model]
+        found.users += 1
+    try:
+        yield found
+    finally:
+        with _registry.lock:
+            found.users -= 1
+        if not _registry.keeps:
+            release()
+
+
+def _started(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Serving:
+    key, began = secrets.token_urlsafe(32), time.monotonic()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reer-engine-")))
+        servers: list[Server] = []
+        stack.callback(_stop, servers)
+        for number in range(engines.placement.replicas):
+            replica = Replica(
+                model=model,
+                weights=weights,
+                context_tokens=context_tokens,
+                number=number,
+                port=_free_port(),
+                key=key,
+                scratch=scratch,
+            )
+            servers.append(_start(launch_of(replica, engines), replica, engines))
+        log.info("engine %s: %s replicas are starting; %s", model.name, len(servers), servers[0].log)
+        for server in servers:
+            _wait_until_ready(server, key, began + engines.start_seconds)
+        log.info("engine %s: ready after %.0f s", model.name, time.monotonic() - began)
+        return Serving(servers=tuple(servers), key=key, opened=stack.pop_all())
+
+
+def _start(launch: Launch, replica: Replica, engines: Engines) -> Server:
+    file = _log_file(replica, engines)
+    with file.open("ab") as output:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", SUPERVISOR, str(engines.restarts), *launch.command],
+            env={**os.environ, **launch.environment},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for this process, which then stops its servers in good order
+        )
+    return Server(f"http://{HOST}:{replica.port}", file, supervisor)
+
+
+def _stop(servers: Sequence[Server]) -> None:
+    """End all servers, at the same time."""
+    for server in servers:
+        server.let_go()
+    for server in servers:
+        server.wait()
+
+
+def _log_file(replica: Replica, engines: Engines) -> Path:
+    folder = Path(engines.logs) if engines.logs else replica.scratch
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9._@+-]+", "-", replica.model.name)[-120:]
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}-{replica.number}.log"
+
+
+def _wait_until_ready(server: Server, key: str, deadline: float) -> None:
+    """Wait until a server answers with its key, and let its supervisor start it again from then on. Raises InputError
+    where it ends before, or is not ready by the deadline."""
+    assert server.supervisor.stdin is not None
+    while not _answers(server.url, key):
+        code = server.supervisor.poll()
+        if code is not None:
+            raise InputError(f"engine: the server ended with code {code} before it was ready.\n{_tail(server.log)}")
+        if time.monotonic() > deadline:
+            raise InputError(
+                "engine: the server is not ready; raise runtime.device.engines.start_seconds, or look at why it is "
+                f"slow.\n{_tail(server.log)}"
+            )
+        time.sleep(POLL_SECONDS)
+    server.supervisor.stdin.write(b"r")
+    server.supervisor.stdin.flush()
+
+
+def _answers(url: str, key: str) -> bool:
+    """Whether the server that was given this key answers."""
+    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with _loopback.open(request, timeout=10) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError, http.client.HTTPException):
+        return False
+
+
+def _tail(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return f"The end of {file}:\n" + "\n".join(lines[-TAIL_LINES:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def running() -> Sequence[Serving]:
+    """The servers that run now, used or kept."""
+    return tuple(_registry.serving.values())

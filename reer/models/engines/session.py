@@ -1,0 +1,136 @@
+"""A model behind servers that this run started: it writes and scores like the model in process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reer.errors import Incomplete
+from reer.models.engines.commands import SERVED_AS, ServedModel
+from reer.models.engines.servers import Serving, serving
+from reer.models.engines.wire import WIRES, Rated, Writing, Written
+from reer.models.http.client import Call, Client, connect_with
+from reer.models.local.tokens import Tokens, load_tokenizer
+from reer.models.placement import Engines
+from reer.models.protocols import Completion, Nats, Passage, Prompt, Request
+from reer.models.services.scoring_servers import Ids, ScoringServer, ScoringSession
+
+ATTEMPTS = 6
+
+
+@contextmanager
+def opened(model: ServedModel, engines: Engines) -> Iterator[EngineSession]:
+    """A session with the model's servers, which are started if nobody did. Before it is handed over, each replica has
+    scored a token that it generated; see `reer.models.services.scoring_servers`. Raises InputError for an engine that
+    cannot be started, or whose scores cannot be trusted."""
+    weights = model.checkpoint.fetch()
+    tokenizer = load_tokenizer(weights)
+    limit = _context_tokens(weights, engines.placement.context_tokens)
+    with serving(model, weights, limit, engines) as found:
+        server = _endpoint(model, found, limit, engines)
+        with connect_with(found.key, model.name, server) as client:
+            session = EngineSession(model, found, client, ScoringSession(server, client, Tokens(tokenizer)))
+            session.ends = end_tokens(weights, tokenizer)
+            session.scoring.validate()
+            yield session
+
+
+def _endpoint(model: ServedModel, found: Serving, limit: int, engines: Engines) -> ScoringServer:
+    return ScoringServer(
+        engine="vllm_completions" if model.engine == "vllm" else "sglang",
+        checkpoint=model.checkpoint,
+        dtype=model.dtype,
+        limit_tokens=limit,
+        served_as=SERVED_AS,
+        base_url=found.urls[0],
+        replicas=found.urls[1:],
+        concurrency=engines.placement.calls,
+        timeout_seconds=engines.answer_seconds,
+        total_seconds=ATTEMPTS * engines.answer_seconds,
+        attempts=ATTEMPTS,
+        outage_seconds=engines.start_seconds,
+        outage_pause_seconds=1.0,
+    )
+
+
+def _context_tokens(weights: Path, stated: int | None) -> int:
+    """The longest sequence: what the model allows, or less where it is stated."""
+    from transformers import AutoConfig
+
+    own: int = AutoConfig.from_pretrained(weights, trust_remote_code=False).max_position_embeddings
+    return min(own, stated or own)
+
+
+def end_tokens(weights: Path, tokenizer: Any) -> tuple[int, ...]:
+    """The ids that end a completion: the tokenizer's end token, and those that the checkpoint names."""
+    from transformers import AutoConfig, GenerationConfig
+
+    if (weights / "generation_config.json").exists():
+        stops = GenerationConfig.from_pretrained(weights).eos_token_id
+    else:
+        stops = AutoConfig.from_pretrained(weights, trust_remote_code=False).eos_token_id
+    ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
+    return tuple(sorted(ends - {None}))
+
+
+class EngineSession:
+    """An open connection to the servers of one model; see `Generator` and `Scorer`."""
+
+    ends: tuple[int, ...] = ()
+
+    def __init__(self, model: ServedModel, found: Serving, client: Client, scoring: ScoringSession) -> None:
+        self.name, self.serving, self.client, self.scoring = model.name, found, client, scoring
+        self.wire, self.tokens, self.limit = WIRES[model.engine], scoring.tokens, scoring.server.limit_tokens
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """See `Generator`. Requests of one group, and those with equal prompts, go to one replica."""
+        contexts = {prompt: self.tokens.context_ids(prompt) for prompt in dict.fromkeys(r.prompt for r in requests)}
+        asked = [self._writing(contexts[request.prompt], request) for request in requests]
+        fits = [i for i, writing in enumerate(asked) if writing.limit > 0]
+        for i in sorted(set(range(len(asked))) - set(fits)):
+            tokens = len(asked[i].context)
+            yield i, Completion(text="", stopped="prompt_too_long", prompt_tokens=tokens, tokens=0)
+        groups = [requests[i].group or _text(requests[i].prompt) for i in fits]
+        for at, written in self.write([asked[i] for i in fits], groups):
+            yield fits[at], self._completion(asked[fits[at]], written)
+
+    def _writing(self, context: Ids, request: Request) -> Writing:
+        limit = min(request.sampling.max_tokens, self.limit - len(context))
+        return Writing(context=context, sampling=request.sampling, seed=request.seed, limit=limit, ends=self.ends)
+
+    def write(self, asked: Sequence[Writing], groups: Sequence[str]) -> Iterator[tuple[int, Written]]:
+        """Completions as token ids, each with its index, as they arrive."""
+        yield from self._ask(
+            [replace(self.wire.write(SERVED_AS, w), group=g) for w, g in zip(asked, groups, strict=True)]
+        )
+
+    def rate(self, pairs: Sequence[tuple[Ids, Ids]]) -> Iterator[tuple[int, Rated]]:
+        """The answers of (context, answer) rated, each with its index, as they arrive."""
+        yield from self._ask([self.wire.rate(SERVED_AS, context, answer) for context, answer in pairs])
+
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        """See `Scorer`."""
+        self.serving.require_alive()
+        return self.scoring.score(passages)
+
+    def _ask(self, calls: Sequence[Call[Any]]) -> Iterator[tuple[int, Any]]:
+        self.serving.require_alive()
+        for at, answer in self.client.ask(calls):
+            if answer is None:
+                raise Incomplete(f"engine {self.name}: it refused a prompt within its own context; see its log")
+            yield at, answer
+
+    def _completion(self, asked: Writing, written: Written) -> Completion:
+        return Completion(
+            text=self.tokens.completion(written.ids, asked.sampling.stop),
+            stopped=written.stopped,
+            prompt_tokens=len(asked.context),
+            tokens=len(written.ids),
+        )
+
+
+def _text(prompt: Prompt) -> str:
+    return "\n".join([*(message.content for message in prompt.messages), prompt.prefill])

@@ -1,0 +1,106 @@
+"""Where the servers of an engine run and how they are started. None of this identifies a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from reer.errors import InputError
+
+EngineName = Literal["transformers", "vllm", "sglang"]
+"""What computes with a model's weights: transformers in this process, or a server that the run starts and stops."""
+ServerEngine = Literal["vllm", "sglang"]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+OF_THE_MODEL = ("quantization", "kv-cache-dtype", "dtype", "load-format", "hf-overrides", "speculative")
+"""Options of the engines that change numbers: they would have to be part of the model's identity."""
+OF_THE_RUN = ("host", "port", "api-key", "served-model-name", "generation-config")
+"""Options that the run sets itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """The part of a machine that serves one model."""
+
+    gpus: tuple[NonNegativeInt, ...] = ()
+    """GPUs by their position among those that the run sees, shared equally by the replicas; (): all that it sees."""
+    replicas: PositiveInt = 1
+    """Servers of the same model. Requests about one pair go to one of them."""
+    memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The share of a GPU's memory that a server takes; None: the engine's own default, which leaves no room for a
+    second model."""
+    context_tokens: PositiveInt | None = None
+    """The longest prompt with its completion; None: what the model allows. A smaller one leaves room for more requests
+    at once."""
+    calls: PositiveInt = 64
+    """Calls in flight at once, per replica."""
+
+    def __post_init__(self) -> None:
+        if len(self.gpus) % self.replicas:
+            raise InputError(
+                f"placement: {len(self.gpus)} GPUs for {self.replicas} replicas; want as many for each replica: set "
+                "gpus to a multiple of replicas"
+            )
+        if len(set(self.gpus)) < len(self.gpus):
+            raise InputError(f"placement: gpus {list(self.gpus)} names a GPU twice; want each one once")
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that share the weights of one replica; 1 where none are stated."""
+        return max(1, len(self.gpus) // self.replicas)
+
+    def gpus_of(self, replica: int) -> tuple[int, ...]:
+        """The GPUs of a replica, counted from 0."""
+        share = len(self.gpus) // self.replicas
+        return self.gpus[replica * share : (replica + 1) * share]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """How engines are started on this machine, and where. An engine lives in an environment of its own: its command may
+    name that environment's program or interpreter, and options that change no number."""
+
+    vllm: tuple[str, ...] = ("vllm", "serve")
+    """The command that starts a vLLM server, without the model and the options that the run sets."""
+    sglang: tuple[str, ...] = ("python3", "-m", "sglang.launch_server")
+    """The same for SGLang."""
+    placement: Placement = Placement()
+    start_seconds: Seconds = 1800.0
+    """How long a server may take to load its model."""
+    answer_seconds: Seconds = 7200.0
+    """How long one call may take, waiting inside the engine included."""
+    restarts: NonNegativeInt = 3
+    """How often a replica that died is started again."""
+    logs: str | None = None
+    """The folder of the engines' logs; None: `engines` in the root of the run."""
+
+    def __post_init__(self) -> None:
+        for engine, command in (("vllm", self.vllm), ("sglang", self.sglang)):
+            if not command or command[0].startswith("--"):
+                raise InputError(f"engines.{engine}: want the command that starts the server, got {list(command)}")
+            for option in command:
+                _refuse_option(engine, option)
+
+    def program(self, engine: ServerEngine) -> tuple[str, ...]:
+        """The part of an engine's command before its options."""
+        return tuple(takewhile(lambda part: not part.startswith("--"), self._command(engine)))
+
+    def options(self, engine: ServerEngine) -> tuple[str, ...]:
+        """The options that an engine's command states."""
+        return self._command(engine)[len(self.program(engine)) :]
+
+    def _command(self, engine: ServerEngine) -> tuple[str, ...]:
+        return self.vllm if engine == "vllm" else self.sglang
+
+
+def _refuse_option(engine: str, option: str) -> None:
+    name = option.lstrip("-").replace("_", "-").partition("=")[0]
+    if option.startswith("--") and name.startswith(OF_THE_MODEL):
+        raise InputError(
+            f"engines.{engine}: {option} changes the model's numbers, and would not be part of its identity; leave it "
+            "out, and choose a model that states its precision"
+        )
+    if option.startswith("--") and name in OF_THE_RUN:
+        raise InputError(f"engines.{engine}: {option} is set by the run itself; leave it out")

@@ -1,0 +1,56 @@
+"""A run whose student is served: its stages share one server, which ends with the run."""
+
+import json
+from pathlib import Path
+
+from experiments.experiment import Placements, Runtime
+from reer.models.placement import Engines, Placement
+from reer.models.protocols import Device
+from reer.training.parallelism import Parallelism
+from tests.fakes.commands import finished, reer
+from tests.fakes.engines import engines, processes
+
+SERVED = [
+    "scale=smoke",
+    "engine=vllm",
+    "tracking=silent",
+    "benchmark=[writing,everyday]",
+    "experiment=no_synthetic_data",
+]
+
+
+def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path) -> None:
+    command = f"runtime.device.engines.vllm=[{','.join(engines().vllm)}]"
+    done = finished(tmp_path, "run", *SERVED, command)
+    assert "writing/quality" in done.text
+    (log,) = (tmp_path / "engines").glob("*.log")
+    assert log.read_text().count("/v1/completions") > 14
+    assert processes() == []
+    (answers,) = (tmp_path / "store/generate").glob("*/rows.jsonl")
+    assert all(json.loads(line)["tokens"] for line in answers.read_text().splitlines())
+    finished(tmp_path, "run", *SERVED, command)
+    assert [log] == list((tmp_path / "engines").glob("*.log")), "a run that has all its results starts no server"
+
+
+def test_an_engine_that_is_not_there_is_an_error_of_one_sentence(tmp_path: Path) -> None:
+    done = reer(tmp_path, "run", *SERVED, "runtime.device.engines.vllm=[no-such-program,serve]")
+    assert done.code == 2
+    assert "engine vllm: no program 'no-such-program' on this machine" in done.text
+
+
+def test_each_role_has_its_own_placement_and_the_scorer_its_own_device() -> None:
+    stated = Placement(gpus=(1,))
+    device = Device("cuda:0", engines=Engines(placement=Placement(memory_share=0.5)))
+    runtime = Runtime(
+        name="two",
+        root="outputs",
+        device=device,
+        parallelism=Parallelism(micro_batch=1, checkpoint_steps=1, recompute_activations=False),
+        width=1,
+        scorer_device="cuda:1",
+        placements=Placements(scorer=stated),
+    )
+    scorer, student = runtime.device_for("scorer"), runtime.device_for("student")
+    assert (scorer.name, scorer.engines.placement) == ("cuda:1", stated)
+    assert (student.name, student.engines.placement) == ("cuda:0", Placement(memory_share=0.5))
+    assert student.engines.logs == "outputs/engines"

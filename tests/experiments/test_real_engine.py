@@ -1,0 +1,139 @@
+"""A real vLLM on this machine: `$REER_VLLM` is the command that starts it, as in `/path/to/vllm serve --enforce-eager`.
+
+The main job runs with the bundled 135M model in every role, each served by vLLM; its server is killed in the middle of
+the search, and the run itself in the middle of the answers.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from experiments.experiment import Experiment
+from reer.data.rows import Problems
+from reer.models.placement import Engines, Placement
+from reer.models.protocols import Device, LoadedModel, Passage, Prompt, Request, Sampling
+from reer.types import Message
+from tests.conftest import REPOSITORY
+from tests.fakes.calls import completions, scores
+from tests.fakes.plans import compose
+
+pytestmark = pytest.mark.slow
+PATIENCE = 3600.0  # seconds: a loaded machine takes minutes to start vLLM
+SIZE = ["scale.pairs=3", "scale.synthetic_rows=3", "scale.public_rows=3", "scale.held_out_texts=2"]
+SIZE += ["scale.answer_tokens=48", "scale.termination_samples=2", "reliability.null_answer_items=2"]
+
+
+@pytest.fixture(scope="module")
+def command() -> tuple[str, ...]:
+    if "REER_VLLM" not in os.environ:
+        pytest.skip("no engine: set REER_VLLM to the command that starts vLLM")
+    return tuple(shlex.split(os.environ["REER_VLLM"]))
+
+
+@pytest.fixture(scope="module")
+def x() -> Experiment:
+    return compose("tracking=silent")
+
+
+@pytest.fixture(scope="module")
+def here(x: Experiment) -> Iterator[LoadedModel]:
+    with x.student.open(Device("cpu")) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def served(x: Experiment, command: tuple[str, ...]) -> Iterator[LoadedModel]:
+    engines = Engines(vllm=command, placement=Placement(memory_share=0.3))
+    with replace(x.student, engine="vllm").open(Device("cpu", engines=engines)) as session:
+        yield session
+
+
+def test_scores_are_those_of_the_model_in_process(x: Experiment, served: LoadedModel, here: LoadedModel) -> None:
+    rows = [row for row in x.source.rows(Problems("error")) if len(row.solution) < 1500][:4]
+    context = "<think>\nI think of number {n}.\n</think>\n<answer>\n"
+    asked = [
+        Passage(Prompt((Message("user", row.query or ""),), context.format(n=n)), row.solution, f"pair {i}")
+        for i, row in enumerate(rows)
+        for n in range(2)
+    ]
+    for found, wanted in zip(scores(served, asked), scores(here, asked), strict=True):
+        assert found is not None
+        assert wanted is not None
+        assert len(found) == len(wanted)
+        assert sum(found) / len(found) == pytest.approx(sum(wanted) / len(wanted), abs=1e-4)
+
+
+def test_greedy_words_are_those_of_the_model_in_process(served: LoadedModel, here: LoadedModel) -> None:
+    greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=24)
+    turns = [("Name three colours.", ""), ("Count.", "One, two,")]
+    asked = [Request(Prompt((Message("user", text),), prefill), greedy, 0) for text, prefill in turns]
+    assert completions(served, asked) == completions(here, asked)
+
+
+def run(root: Path, command: tuple[str, ...]) -> list[str]:
+    """The main job, small, with every role served by vLLM."""
+    engine = f"runtime.device.engines.vllm=[{','.join(command)}]"
+    line = ["run", "engine=vllm", "tracking=silent", engine, f"runtime.root={root}", *SIZE]
+    return [sys.executable, "-m", "experiments.cli", *line]
+
+
+def rows(root: Path) -> list[str]:
+    """The keys of all model calls that are stored."""
+    lines = [line for file in (root / "store/replay").rglob("*.jsonl") for line in file.read_text().splitlines()]
+    return [json.loads(line)["key"] for line in lines if line.endswith("}")]  # the last one may be in the making
+
+
+def soon(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, f"the run ended with code {process.returncode}"
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_the_main_job_outlives_its_server_and_resumes_after_its_own_death(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    store = tmp_path / "store"
+
+    def amid(stage: str) -> Callable[[], bool]:
+        """Whether a stage is at work and has stored answers since it began."""
+        before: list[int] = []
+
+        def check() -> bool:
+            if not any((store / stage).glob("*.part")):
+                return False
+            before.append(len(rows(tmp_path)))
+            return before[-1] > before[0] + 2
+
+        return check
+
+    with (tmp_path / "first.log").open("wb") as log:
+        first = subprocess.Popen(run(tmp_path, command), cwd=REPOSITORY, stdout=log, stderr=log)
+    soon(amid("refine"), first)
+    family = psutil.Process(first.pid).children(recursive=True)
+    next(process for process in family if command[0] in process.cmdline()[:2]).kill()
+    soon(lambda: any((store / "generate").glob("*.part")), first)
+    soon(amid("generate"), first)
+    family = psutil.Process(first.pid).children(recursive=True)
+    first.kill()
+    first.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive, "no process of the run is left"
+    kept = rows(tmp_path)
+    done = subprocess.run(run(tmp_path, command), cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "started again" in "".join(file.read_text() for file in (tmp_path / "engines").glob("*.log"))
+    assert [key for key, times in Counter(rows(tmp_path)).items() if times > 1] == []
+    assert set(kept) <= set(rows(tmp_path))
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
