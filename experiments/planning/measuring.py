@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, Role
 from experiments.planning.calibration import Calibration, TrainingRate, device_name
 from experiments.store.provenance import provenance
 from reer.errors import InputError
@@ -41,12 +41,12 @@ class Amount:
 
 
 def calibrate(exp: Experiment, say: Callable[[str], None], amount: Amount = Amount()) -> Calibration:
-    """The rates of the models that an experiment runs in this process, and of its training. Raises InputError where
-    there is no such model."""
+    """The rates of the models that an experiment runs in this process or on engines that it starts, and of its training.
+    Raises InputError where there is no such model."""
     rates = dict(_rates(exp, say, amount))
     if not rates:
         raise InputError(
-            "calibrate: no model of this configuration runs in this process (transformers); choose some, e.g. "
+            "calibrate: no model of this configuration runs on this machine with a stated size; choose some, e.g. "
             "model@generator.model=smollm2"
         )
     trained = _training_rate(exp, say, amount)
@@ -74,19 +74,28 @@ def _training_rate(exp: Experiment, say: Callable[[str], None], amount: Amount) 
 
 
 def _rates(exp: Experiment, say: Callable[[str], None], amount: Amount) -> Iterator[tuple[str, Rate]]:
-    """The rate of each model in this process, once per checkpoint and precision."""
+    """The rate of each model, once per checkpoint, precision and engine."""
     student = replace(exp.student, dtype=exp.train.precision)
-    models = {m.name: m for m in (exp.generator.model, exp.scorer.model, student) if isinstance(m, LocalModel)}
-    for model in models.values():
+    roles: dict[Role, object] = {"generator": exp.generator.model, "scorer": exp.scorer.model, "student": student}
+    models = {model.name: (role, model) for role, model in roles.items() if isinstance(model, LocalModel)}
+    for role, model in models.values():
         size = model.checkpoint.size
         if size is None:
             say(f"{model.name}: left out, its size is not stated")
             continue
-        with model.open(exp.runtime.device) as session:
-            rate = measured_rate(session, model, size, exp.runtime.device, amount)
+        device = one_replica(exp.runtime.device_for(role))
+        with model.open(device) as session:
+            rate = measured_rate(session, model, size, device, amount)
         yield model.name, rate
         writes = ", ".join(f"{value:,.1f} with {rows}" for rows, value in rate.writes_per_second.items())
         say(f"{model.name}: reads {rate.reads_per_second:,.0f} tokens/s, writes {writes} rows at once")
+
+
+def one_replica(device: Device) -> Device:
+    """A device with a single replica of what an engine serves on it."""
+    placement = device.engines.placement
+    alone = replace(placement, gpus=placement.gpus_of(0), replicas=1)
+    return replace(device, engines=replace(device.engines, placement=alone))
 
 
 def measured_rate(
@@ -107,19 +116,21 @@ def measured_rate(
     reads = sum(len(nats) for nats in scored if nats is not None) / (clock() - began)
     list(session.generate([_request(0, 2)]))
     return Rate(
-        engine="transformers",
+        engine=model.engine,
+        devices=device.engines.placement.gpus_per_replica if model.engine != "transformers" else 1,
         precision=model.dtype,
         billions=size.parameters / 1e9,
         reads_per_second=reads,
-        writes_per_second={rows: _writing(session, rows, amount, clock) for rows in _batches(amount, device)},
+        writes_per_second={rows: _writing(session, rows, amount, clock) for rows in _batches(amount, model, device)},
         source=f"measured on {date.today().isoformat()} by `reer calibrate`",
         measured=True,
     )
 
 
-def _batches(amount: Amount, device: Device) -> list[int]:
-    """The numbers of rows to decode at once: those that the device allows."""
-    return [rows for rows in amount.rows if rows <= device.generate_rows] or [device.generate_rows]
+def _batches(amount: Amount, model: LocalModel, device: Device) -> list[int]:
+    """The numbers of rows to decode at once: those that this process, or the engine, takes."""
+    most = device.generate_rows if model.engine == "transformers" else device.engines.placement.calls
+    return [rows for rows in amount.rows if rows <= most] or [most]
 
 
 def _writing(session: LoadedModel, rows: int, amount: Amount, clock: Clock) -> float:

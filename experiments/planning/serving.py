@@ -8,7 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from evals.judging.judge import Judge
-from experiments.experiment import Experiment, Runtime
+from experiments.experiment import Experiment
 from reer.models.http.client import Endpoint
 from reer.models.local.model import LocalModel
 from reer.models.local.size import Size
@@ -89,22 +89,33 @@ class Servings:
 
 def servings(exp: Experiment) -> Servings:
     """The models of an experiment as they are composed."""
-    runtime, device, second = exp.runtime, exp.runtime.device, exp.reliability.second
-    scorer_device = replace(device, name=runtime.scorer_device)
-    student = serving(replace(exp.student, dtype=exp.train.precision), runtime, device)
+    device_for, second = exp.runtime.device_for, exp.reliability.second
+    student = serving(replace(exp.student, dtype=exp.train.precision), device_for("student"))
     return Servings(
-        generator=serving(exp.generator.model, runtime, device),
-        scorer=serving(exp.scorer.model, runtime, scorer_device),
+        generator=serving(exp.generator.model, device_for("generator")),
+        scorer=serving(exp.scorer.model, device_for("scorer")),
         student=None if student is None else replace(student, model="the student"),
-        judge=_judging(exp.judge, runtime),
-        second_judge=None if second is None else _judging(second, runtime),
+        judge=_judging(exp.judge, device_for("judge")),
+        second_judge=None if second is None else _judging(second, device_for("judge")),
     )
 
 
-def serving(model: Model | ScoringModel, runtime: Runtime, device: Device) -> Serving | None:
+def serving(model: Model | ScoringModel, device: Device) -> Serving | None:
     """How a model is run on a device of the runtime; None for a scripted one."""
     if isinstance(model, ScriptedModel):
         return None
+    if isinstance(model, LocalModel) and model.engine != IN_PROCESS:
+        placement = device.engines.placement
+        return Serving(
+            model=_short(model.checkpoint.name),
+            engine=model.engine,
+            precision=model.dtype,
+            size=model.checkpoint.size,
+            replicas=placement.replicas,
+            devices=placement.gpus_per_replica,
+            rows=placement.calls,
+            place=",".join(map(str, placement.gpus)) or device.name,
+        )
     if isinstance(model, LocalModel):
         return Serving(
             model=_short(model.checkpoint.name),
@@ -134,9 +145,9 @@ def _short(checkpoint: str) -> str:
     return checkpoint.partition("@")[0]
 
 
-def _judging(judge: Judge, runtime: Runtime) -> Serving | None:
+def _judging(judge: Judge, device: Device) -> Serving | None:
     """How a judge is run; one that has a price is billed, wherever it is."""
-    found = serving(judge.model, runtime, runtime.device)
+    found = serving(judge.model, device)
     return replace(found, billed=True) if found and found.engine == "server" and judge.usd(1, 1) else found
 
 

@@ -16,8 +16,12 @@ SGLANG = ("model@scorer_model=sglang", "scorer_model.base_url=http://127.0.0.1:9
 SERVED = ("model@generator.model=server", "generator.model.model=m", "generator.model.base_url=http://127.0.0.1:8")
 
 
+IN_PROCESS = ("engine=transformers", "model@scorer_model=qwen3_8b_base")
+
+
 def paper(*overrides: str) -> Experiment:
-    return compose("scale=paper", *overrides)
+    """The paper's scale with every model in this process."""
+    return compose("scale=paper", *IN_PROCESS, *overrides)
 
 
 def refine(exp: Experiment, **changes: object) -> Estimate:
@@ -36,6 +40,16 @@ def test_the_composed_models_run_in_process_with_the_rows_of_the_runtime() -> No
     assert roles.student.precision == "bfloat16"
     assert roles.judge is not None
     assert roles.judge.billed
+
+
+def test_an_engine_has_the_replicas_and_devices_of_its_placement() -> None:
+    roles = servings(compose("scale=paper"))
+    assert roles.generator is not None
+    assert (roles.generator.engine, roles.generator.replicas, roles.generator.devices) == ("vllm", 3, 2)
+    assert roles.scorer is not None
+    assert (roles.scorer.engine, roles.scorer.replicas, roles.scorer.devices) == ("sglang", 2, 1)
+    assert roles.student is not None
+    assert (roles.student.engine, roles.student.replicas) == ("vllm", 8)
 
 
 def test_a_scoring_server_is_its_engine_with_its_replicas() -> None:
