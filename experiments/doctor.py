@@ -19,20 +19,22 @@ from pathlib import Path
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
-from experiments.experiment import Experiment, Runtime
+from experiments.experiment import Experiment, Role, Runtime
 from experiments.planning.calibration import read_calibration
 from experiments.planning.costs import Costs, training_cost_of
-from experiments.planning.machine import loads, missing_command
+from experiments.planning.machine import Load, engine_load, loads, missing_command
+from experiments.planning.serving import Serving
 from experiments.revisions import is_commit
 from experiments.store import verification
 from experiments.store.disk import disk_errors
-from experiments.store.provenance import PACKAGES
+from experiments.store.provenance import PACKAGES, hardware
 from experiments.tracking.destination import has_key
 from reer.data.hub import HubSource
 from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
 from reer.errors import InputError
+from reer.models.engines.commands import missing
 from reer.models.http.client import Endpoint
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.integrity import existing
@@ -41,6 +43,7 @@ from reer.models.local.weights import require_tensors
 from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
+ENGINE_SHARE = 0.9  # of a GPU: what vLLM and SGLang take where nothing is stated
 IFEVAL = ("langdetect", "immutabledict", "nltk")
 
 
@@ -274,6 +277,50 @@ def _model_memory(exp: Experiment) -> Iterator[Check]:
         )
 
 
+def _engines(exp: Experiment) -> Iterator[Check]:
+    """The engines that the run starts: their programs, the GPUs they are placed on, and the memory they may take."""
+    costs, found = Costs.of(exp), hardware().gpus
+    roles: tuple[tuple[Role, object, Serving | None], ...] = (
+        ("generator", exp.generator.model, costs.roles.generator),
+        ("scorer", exp.scorer.model, costs.roles.scorer),
+        ("student", exp.student, costs.roles.student),
+    )
+    for role, model, serving in roles:
+        if serving is None or not isinstance(model, LocalModel) or model.engine == "transformers":
+            continue
+        engines = exp.runtime.device_for(role).engines
+        advice = missing(model.engine, engines)
+        yield Check(
+            what=f"{role}'s engine",
+            found="not on the PATH" if advice else "on the PATH",
+            wanted=engines.program(model.engine)[0],
+            ok=not advice,
+            advice=advice,
+        )
+        gpus = engines.placement.gpus
+        yield Check(
+            what=f"{role}'s GPUs",
+            found=str(len(found)),
+            wanted=f"GPUs {', '.join(map(str, gpus))}" if gpus else "any",
+            ok=not gpus or max(gpus) < len(found),
+            advice=f"set runtime.placements.{role}.gpus to GPUs of this machine, and replicas to a divisor",
+        )
+        yield from _engine_memory(exp, role, engine_load(serving, costs))
+
+
+def _engine_memory(exp: Experiment, role: Role, load: Load) -> Iterator[Check]:
+    share, gib = exp.runtime.device_for(role).engines.placement.memory_share, exp.runtime.parallelism.device_gib
+    if gib is not None:
+        room = gib * (ENGINE_SHARE if share is None else share)
+        yield Check(
+            what=f"{role}'s memory",
+            found=f"about {load.gib:.0f} GiB a GPU: weights {load.weights_gib:.0f}, longest draft {load.cache_gib:.1f}",
+            wanted=f"at most {room:.0f} GiB",
+            ok=load.gib <= room,
+            advice=f"raise runtime.placements.{role}.memory_share, give a replica more GPUs, or choose a smaller model",
+        )
+
+
 def _rates(exp: Experiment) -> Check:
     """Whether `reer plan` has rates of this machine."""
     found = read_calibration(Path(exp.runtime.root))
@@ -289,6 +336,7 @@ def informational(exp: Experiment) -> Iterator[Check]:
     """Checks that are good to know: memory of the models, packages, benchmark files, tracking."""
     yield from _start_command(exp)
     yield from _model_memory(exp)
+    yield from _engines(exp)
     yield _rates(exp)
     for package in PACKAGES:
         try:

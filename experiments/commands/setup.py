@@ -53,8 +53,8 @@ def calibrate(overrides: Overrides = None, config_dir: ConfigDir = None) -> None
 
     Opens the models that the configuration runs here, in this process or on an
     engine that it starts: prompts, decoding with 1, 8 and 32 rows, and a few
-    optimizer steps; about a minute with the 135M model on two cores. The rates are written under runtime.root, where `reer plan`
-    and `reer doctor` use them if they plan for the same device.
+    optimizer steps; about a minute with the 135M model on two cores. The rates are
+    written under runtime.root, where plans for the same device use them.
 
     \b
       reer calibrate

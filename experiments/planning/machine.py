@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.planning.costs import Costs
 from experiments.planning.serving import Serving
@@ -48,6 +48,18 @@ def _load(place: str, models: Sequence[Serving], costs: Costs) -> Load:
         models=tuple(model.model for model in opened),
         weights_gib=sum(weights_gib(model) for model in opened),
         cache_gib=sum(cache_gib(model, longest_mean_tokens(costs)) for model in writes),
+    )
+
+
+def engine_load(serving: Serving, costs: Costs) -> Load:
+    """What a replica of an engine needs on each of its devices at least: its weights, and the KV cache of the longest
+    draft. An engine lets calls wait when its cache is full."""
+    tokens = longest_mean_tokens(costs) + costs.exp.scale.draft_tokens
+    return Load(
+        place=serving.place,
+        models=(serving.model,),
+        weights_gib=weights_gib(serving),
+        cache_gib=cache_gib(replace(serving, rows=1), tokens),
     )
 
 

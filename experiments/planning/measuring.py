@@ -41,8 +41,8 @@ class Amount:
 
 
 def calibrate(exp: Experiment, say: Callable[[str], None], amount: Amount = Amount()) -> Calibration:
-    """The rates of the models that an experiment runs in this process or on engines that it starts, and of its training.
-    Raises InputError where there is no such model."""
+    """The rates of the models that an experiment runs in this process or on engines that it starts, and of its
+    training. Raises InputError where there is no such model."""
     rates = dict(_rates(exp, say, amount))
     if not rates:
         raise InputError(
@@ -76,8 +76,14 @@ def _training_rate(exp: Experiment, say: Callable[[str], None], amount: Amount) 
 def _rates(exp: Experiment, say: Callable[[str], None], amount: Amount) -> Iterator[tuple[str, Rate]]:
     """The rate of each model, once per checkpoint, precision and engine."""
     student = replace(exp.student, dtype=exp.train.precision)
-    roles: dict[Role, object] = {"generator": exp.generator.model, "scorer": exp.scorer.model, "student": student}
-    models = {model.name: (role, model) for role, model in roles.items() if isinstance(model, LocalModel)}
+    roles: tuple[tuple[Role, object], ...] = (
+        ("generator", exp.generator.model),
+        ("scorer", exp.scorer.model),
+        ("student", student),
+    )
+    models: dict[str, tuple[Role, LocalModel]] = {
+        model.name: (role, model) for role, model in roles if isinstance(model, LocalModel)
+    }
     for role, model in models.values():
         size = model.checkpoint.size
         if size is None:

@@ -35,6 +35,18 @@ def test_models_that_do_not_fit_fail_a_check_with_the_cures() -> None:
     assert checks["models on cuda:1"].ok
 
 
+def test_engines_are_checked_for_their_program_their_gpus_and_their_memory() -> None:
+    exp = compose("scale=paper", "runtime.device.engines.vllm=[no-such-engine,serve]")
+    checks = {check.what: check for check in informational(exp)}
+    assert not checks["generator's engine"].ok
+    assert "runtime.device.engines.vllm" in checks["generator's engine"].advice
+    assert checks["generator's GPUs"].wanted == "GPUs 0, 1, 2, 3, 4, 5"
+    assert checks["generator's memory"].ok, "two GPUs hold half of the weights each"
+    alone = compose("scale=paper", "runtime.placements.generator.memory_share=0.4")
+    checks = {check.what: check for check in informational(alone)}
+    assert not checks["generator's memory"].ok, "31 GiB of weights and a cache in 32"
+
+
 def test_a_start_command_that_is_not_installed_is_named() -> None:
     assert missing_command(("no-such-launcher", "--nodes=2")) == "no-such-launcher"
     assert missing_command(("sh",)) is None
