@@ -303,7 +303,7 @@ def _engines(exp: Experiment) -> Iterator[Check]:
             found=str(len(found)),
             wanted=f"GPUs {', '.join(map(str, gpus))}" if gpus else "any",
             ok=not gpus or max(gpus) < len(found),
-            advice=f"set runtime.placements.{role}.gpus to GPUs of this machine, and replicas to a divisor",
+            advice=f"set gpus in runtime.placements.{role} to GPUs of this machine, with replicas to match",
         )
         yield from _engine_memory(exp, role, engine_load(serving, costs))
 
@@ -317,7 +317,7 @@ def _engine_memory(exp: Experiment, role: Role, load: Load) -> Iterator[Check]:
             found=f"about {load.gib:.0f} GiB a GPU: weights {load.weights_gib:.0f}, longest draft {load.cache_gib:.1f}",
             wanted=f"at most {room:.0f} GiB",
             ok=load.gib <= room,
-            advice=f"raise runtime.placements.{role}.memory_share, give a replica more GPUs, or choose a smaller model",
+            advice=f"raise memory_share in runtime.placements.{role}, give a replica more GPUs, or take a smaller model",
         )
 
 

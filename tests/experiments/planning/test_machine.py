@@ -42,8 +42,11 @@ def test_engines_are_checked_for_their_program_their_gpus_and_their_memory() -> 
     assert "runtime.device.engines.vllm" in checks["generator's engine"].advice
     assert checks["generator's GPUs"].wanted == "GPUs 0, 1, 2, 3, 4, 5"
     assert checks["generator's memory"].ok, "two GPUs hold half of the weights each"
-    alone = compose("scale=paper", "runtime.placements.generator.memory_share=0.4")
-    checks = {check.what: check for check in informational(alone)}
+    placement = exp.runtime.placements.generator
+    assert placement is not None
+    placements = replace(exp.runtime.placements, generator=replace(placement, memory_share=0.4))
+    small = replace(exp, runtime=replace(exp.runtime, placements=placements))
+    checks = {check.what: check for check in informational(small)}
     assert not checks["generator's memory"].ok, "31 GiB of weights and a cache in 32"
 
 
