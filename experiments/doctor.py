@@ -317,7 +317,7 @@ def _engine_memory(exp: Experiment, role: Role, load: Load) -> Iterator[Check]:
             found=f"about {load.gib:.0f} GiB a GPU: weights {load.weights_gib:.0f}, longest draft {load.cache_gib:.1f}",
             wanted=f"at most {room:.0f} GiB",
             ok=load.gib <= room,
-            advice=f"raise memory_share in runtime.placements.{role}, give a replica more GPUs, or take a smaller model",
+            advice=f"raise memory_share in runtime.placements.{role}, or give a replica more GPUs",
         )
 
 
