@@ -19,24 +19,29 @@ from pathlib import Path
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.lm_eval.harness import LmEval
-from experiments.experiment import Experiment, Runtime
-from experiments.plan import training_cost_of
+from experiments.experiment import Experiment, Role, Runtime
+from experiments.planning.calibration import read_calibration
+from experiments.planning.costs import Costs, training_cost_of
+from experiments.planning.machine import Load, engine_load, loads, missing_command
+from experiments.planning.serving import Serving
 from experiments.revisions import is_commit
 from experiments.store import verification
 from experiments.store.disk import disk_errors
-from experiments.store.provenance import PACKAGES
+from experiments.store.provenance import PACKAGES, hardware
 from experiments.tracking.destination import has_key
 from reer.data.hub import HubSource
 from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
 from reer.errors import Incomplete, InputError
+from reer.models.engines.commands import missing
 from reer.models.http.client import Endpoint
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.model import LocalModel
 from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
+ENGINE_SHARE = 0.9  # of a GPU: what vLLM and SGLang take where nothing is stated
 IFEVAL = ("langdetect", "immutabledict", "nltk")
 
 
@@ -258,8 +263,93 @@ def _devices(exp: Experiment) -> Check:
     )
 
 
+def _start_command(exp: Experiment) -> Iterator[Check]:
+    """The program that starts others on the nodes of an allocation."""
+    start = exp.runtime.parallelism.start
+    if start:
+        missing = missing_command(start)
+        advice = f"run this on a machine that has {start[0]}, or set runtime.parallelism.start"
+        found = "not on the PATH" if missing else "on the PATH"
+        yield Check(what=start[0], found=found, wanted="on the PATH", ok=missing is None, advice=advice)
+
+
+def _model_memory(exp: Experiment) -> Iterator[Check]:
+    """The models of the search, which are open at the same time, on the devices that they share."""
+    if exp.runtime.parallelism.device_gib is None:
+        return
+    room = exp.runtime.parallelism.device_gib
+    for load in loads(Costs.of(exp)):
+        yield Check(
+            what=f"models on {load.place}",
+            found=f"about {load.gib:.0f} GiB: weights {load.weights_gib:.0f}, KV cache {load.cache_gib:.0f}",
+            wanted=f"at most {room:g} GiB",
+            ok=load.gib <= room,
+            advice="lower runtime.device.generate_rows, give the scorer a device of its own (runtime.scorer_device), "
+            "choose smaller models, or put them behind servers",
+        )
+
+
+def _engines(exp: Experiment) -> Iterator[Check]:
+    """The engines that the run starts: their programs, the GPUs they are placed on, and the memory they may take."""
+    costs, found = Costs.of(exp), hardware().gpus
+    roles: tuple[tuple[Role, object, Serving | None], ...] = (
+        ("generator", exp.generator.model, costs.roles.generator),
+        ("scorer", exp.scorer.model, costs.roles.scorer),
+        ("student", exp.student, costs.roles.student),
+    )
+    for role, model, serving in roles:
+        if serving is None or not isinstance(model, LocalModel) or model.engine == "transformers":
+            continue
+        engines = exp.runtime.device_for(role).engines
+        advice = missing(model.engine, engines)
+        yield Check(
+            what=f"{role}'s engine",
+            found="not on the PATH" if advice else "on the PATH",
+            wanted=engines.program(model.engine)[0],
+            ok=not advice,
+            advice=advice,
+        )
+        gpus = engines.placement.gpus
+        yield Check(
+            what=f"{role}'s GPUs",
+            found=str(len(found)),
+            wanted=f"GPUs {', '.join(map(str, gpus))}" if gpus else "any",
+            ok=not gpus or max(gpus) < len(found),
+            advice=f"set gpus in runtime.placements.{role} to GPUs of this machine, with replicas to match",
+        )
+        yield from _engine_memory(exp, role, engine_load(serving, costs))
+
+
+def _engine_memory(exp: Experiment, role: Role, load: Load) -> Iterator[Check]:
+    share, gib = exp.runtime.device_for(role).engines.placement.memory_share, exp.runtime.parallelism.device_gib
+    if gib is not None:
+        room = gib * (ENGINE_SHARE if share is None else share)
+        yield Check(
+            what=f"{role}'s memory",
+            found=f"about {load.gib:.0f} GiB a GPU: weights {load.weights_gib:.0f}, longest draft {load.cache_gib:.1f}",
+            wanted=f"at most {room:.0f} GiB",
+            ok=load.gib <= room,
+            advice=f"raise memory_share in runtime.placements.{role}, or give a replica more GPUs",
+        )
+
+
+def _rates(exp: Experiment) -> Check:
+    """Whether `reer plan` has rates of this machine."""
+    found = read_calibration(Path(exp.runtime.root))
+    return Check(
+        what="measured rates",
+        found=f"{found.device}, {found.date}" if found else "none: plans use the table in conf/estimate",
+        wanted="any",
+        ok=True,
+    )
+
+
 def informational(exp: Experiment) -> Iterator[Check]:
-    """Checks that are good to know: packages, benchmark files, tracking."""
+    """Checks that are good to know: memory of the models, packages, benchmark files, tracking."""
+    yield from _start_command(exp)
+    yield from _model_memory(exp)
+    yield from _engines(exp)
+    yield _rates(exp)
     for package in PACKAGES:
         try:
             yield Check(what=package, found=version(package), wanted="installed", ok=True)

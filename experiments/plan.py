@@ -1,70 +1,41 @@
-"""What a command would run and cost, by arithmetic: nothing is sent and no model is loaded.
-
-Lengths and rates are the assumptions of `estimate=`; judge prompts are counted as they would be sent, with an answer of
-the assumed length in each. Stages without a price here (probes, curation, lm-eval) take little beside the others.
-"""
+"""What a command would run and cost, arm by arm: what the store holds, what arms share, what is left to pay."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from evals.benchmark import Benchmark, JudgedBenchmark, Response
-from evals.judging.judge import Judge
-from evals.lm_eval.harness import LmEval
+from evals.benchmark import JudgedBenchmark
 from evals.statistics.power import minimum_detectable_effect
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
-from experiments.stages import evaluation, probes, synthesis, training
-from experiments.store.step import Step, StepName, Steps
+from experiments.planning.alternatives import Alternative, alternatives
+from experiments.planning.costs import Costs, Estimate, StageCost, UsedRate, total, used_rates
+from experiments.store.step import StepName
 from experiments.store.store import Store
 from experiments.sweeps.designs import Arm
 from reer.errors import InputError
-from reer.models.http.client import Endpoint
-from reer.search.cost import CostAssumptions, search_cost
-from reer.text import words
-from reer.training.cost import TrainingCost, TrainingSetSize, training_cost
+from reer.search.cost import CostAssumptions, TemplateTokens
 
-TOKENS_A_WORD = 1.4  # of words as `reer.text.words` cuts them, Chinese characters among them
+T = TypeVar("T")
 Status = Literal["cached", "started", "to run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageCost:
-    """Model calls (training: optimizer steps), tokens read and written, device-hours, money in USD."""
-
-    calls: int = 0
-    tokens: int = 0
-    device_hours: float = 0.0
-    usd: float = 0.0
-
-    def __add__(self, other: StageCost) -> StageCost:
-        return StageCost(
-            calls=self.calls + other.calls,
-            tokens=self.tokens + other.tokens,
-            device_hours=self.device_hours + other.device_hours,
-            usd=self.usd + other.usd,
-        )
-
-
-def total(costs: Sequence[StageCost]) -> StageCost:
-    """The sum; zero for no costs."""
-    return sum(costs, StageCost())
-
-
-@dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """One stage of one arm. `shared_with` is the arm before it that computes the same result; `cost` is None where
-    there is no estimate, and then `note` may say why."""
+    """One stage of one arm. `shared_with` is the arm before it that computes the same result."""
 
     name: str
     fingerprint: str
     status: Status
     shared_with: str | None
-    cost: StageCost | None
-    note: str = ""
+    estimate: Estimate
+
+    @property
+    def cost(self) -> StageCost | None:
+        return self.estimate.cost
 
     @property
     def is_own_work(self) -> bool:
@@ -83,7 +54,7 @@ class ArmPlan:
     @property
     def has_unknown_costs(self) -> bool:
         """True if a stage cannot be estimated, so that every sum is a lower bound."""
-        return any(stage.note for stage in self.stages)
+        return any(stage.estimate.missing for stage in self.stages)
 
     def from_scratch(self) -> StageCost:
         """What the arm would cost with an empty store and no other arm."""
@@ -102,12 +73,18 @@ class Detectable(NamedTuple):
     effect: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All arms of a command, and the assumptions behind the numbers."""
 
     arms: tuple[ArmPlan, ...]
     assumptions: tuple[CostAssumptions, ...]
+    templates: tuple[TemplateTokens, ...]
+    """Lengths of the composed prompts."""
+    rates: Mapping[str, UsedRate]
+    """By model: the rate it is planned with."""
+    alternatives: tuple[Alternative, ...]
+    """What other engines would take for the first arm."""
     detectable: Mapping[str, Detectable]
     """By benchmark: what its items can show."""
     factors: tuple[str, ...] = ()
@@ -137,27 +114,50 @@ class Plan:
 def make_plan(experiments: Sequence[Experiment], design: Sequence[Arm] = (), factors: Sequence[str] = ()) -> Plan:
     """The plan of all jobs of a command: where they are the arms of a design, `design` has one for each."""
     owners: dict[str, str] = {}
-    arms: list[ArmPlan] = []
-    labels = _labels(experiments)
-    for exp, label, arm in zip(experiments, labels, design or [Arm()] * len(experiments), strict=True):
-        store, stages, steps = Store(root=exp.runtime.store, runtime=exp.runtime), [], pipeline(exp)
-        costs = _costs(exp, store, steps)
-        for name, step in steps.items():
-            owner = owners.setdefault(step.fingerprint, label)
-            cost = costs.get(name)
-            stages.append(
-                StagePlan(
-                    name=str(name),
-                    fingerprint=step.fingerprint,
-                    status=store.status(step),
-                    shared_with=None if owner == label else owner,
-                    cost=None if isinstance(cost, str) else cost,
-                    note=cost if isinstance(cost, str) else "",
-                )
+    costs = [Costs.of(exp) for exp in experiments]
+    arms = [
+        ArmPlan(label, _stages(cost, label, owners), arm.lacks)
+        for cost, label, arm in zip(costs, _labels(experiments), design or [Arm()] * len(experiments), strict=True)
+    ]
+    return Plan(
+        arms=tuple(arms),
+        assumptions=_distinct([exp.estimate for exp in experiments]),
+        templates=_distinct([cost.templates for cost in costs]),
+        rates=used_rates(costs),
+        alternatives=tuple(alternatives(costs[0])),
+        detectable={name: found for exp in experiments for name, found in _detectable(exp).items()},
+        factors=tuple(factors),
+    )
+
+
+def _distinct(records: Sequence[T]) -> tuple[T, ...]:
+    return tuple(record for at, record in enumerate(records) if record not in records[:at])
+
+
+def _stages(costs: Costs, label: str, owners: dict[str, str]) -> tuple[StagePlan, ...]:
+    """The stages of one arm; `owners` is the arm that computes each result first, and is added to."""
+    runtime = costs.exp.runtime
+    store, steps = Store(root=runtime.store, runtime=runtime), pipeline(costs.exp)
+    estimates = costs.stages(store, steps)
+    stages: list[StagePlan] = []
+    for name, step in steps.items():
+        owner = owners.setdefault(step.fingerprint, label)
+        stages.append(
+            StagePlan(
+                name=str(name),
+                fingerprint=step.fingerprint,
+                status=store.status(step),
+                shared_with=None if owner == label else owner,
+                estimate=estimates.get(name, Estimate()),
             )
-        arms.append(ArmPlan(label, tuple(stages), arm.lacks))
-    detectable = {name: found for exp in experiments for name, found in _detectable(exp).items()}
-    return Plan(tuple(arms), tuple(dict.fromkeys(exp.estimate for exp in experiments)), detectable, tuple(factors))
+        )
+    return tuple(stages)
+
+
+def stage_costs(exp: Experiment) -> dict[StepName, StageCost]:
+    """What each stage with an estimate would cost by itself. Raises InputError for what the pipeline refuses."""
+    estimates = Costs.of(exp).stages(Store(root=exp.runtime.store, runtime=exp.runtime), pipeline(exp))
+    return {name: estimate.cost for name, estimate in estimates.items() if estimate.cost is not None}
 
 
 def _detectable(exp: Experiment) -> dict[str, Detectable]:
@@ -178,135 +178,3 @@ def _labels(experiments: Sequence[Experiment]) -> list[str]:
         exp.name + (f"/{exp.scale.name}" if len(scales) > 1 else "") + (f" s{exp.seed}" if len(seeds) > 1 else "")
         for exp in experiments
     ]
-
-
-def stage_costs(exp: Experiment) -> dict[StepName, StageCost]:
-    """What each stage with an estimate would cost by itself. Raises InputError for what the pipeline refuses."""
-    costs = _costs(exp, Store(root=exp.runtime.store, runtime=exp.runtime), pipeline(exp))
-    return {name: cost for name, cost in costs.items() if isinstance(cost, StageCost)}
-
-
-def _costs(exp: Experiment, store: Store, steps: Steps) -> dict[StepName, StageCost | str]:
-    """The cost of each stage that has an estimate, or the reason why it cannot be estimated here."""
-    costs: dict[StepName, StageCost | str] = {**_search_costs(exp)}
-    train = training.train.named()
-    estimate = training_cost_of(exp, rendered_size(store, steps[train]))
-    costs[train] = "the student's size is not stated" if estimate is None else _of_training(exp, estimate)
-    for name, benchmark in exp.benchmark.items():
-        if isinstance(benchmark, LmEval):
-            costs[evaluation.harness.named(name)] = "lm-eval counts its own documents"
-            continue
-        try:
-            judging = judge_cost(benchmark, exp)
-        except InputError as error:
-            costs[evaluation.grade.named(name)] = str(error)
-            continue
-        costs[evaluation.generate.named(name)] = _answering(judging.items, exp.estimate)
-        costs[evaluation.grade.named(name)] = judging.grading
-        costs[probes.reliability.named(name)] = judging.reliability + judging.second
-    return costs
-
-
-def _search_costs(exp: Experiment) -> dict[StepName, StageCost]:
-    """Drafts and search apart, because arms may share the first draft only."""
-    assumed, pairs = exp.estimate, exp.scale.pairs or 0
-    if exp.thinking.from_source:
-        return {}
-    read = assumed.edit_template_tokens + assumed.query_tokens + assumed.solution_tokens
-    hours = (
-        read / assumed.generator_reads_per_second + assumed.thinking_tokens / assumed.generator_writes_per_second
-    ) / 3600
-    draft = StageCost(
-        calls=pairs,
-        tokens=pairs * (read + assumed.thinking_tokens),
-        device_hours=pairs * hours,
-        usd=pairs * hours * assumed.usd_per_device_hour,
-    )
-    budget = exp.search.budget()
-    whole = search_cost(budget, pairs, assumed)
-    hours = max(whole.device_hours - draft.device_hours, 0.0)
-    refine = StageCost(
-        calls=whole.score_calls + whole.rewrite_calls + pairs * (budget.starts - 1),
-        tokens=whole.scored_tokens + whole.read_tokens + whole.written_tokens - draft.tokens,
-        device_hours=hours,
-        usd=hours * assumed.usd_per_device_hour,
-    )
-    return {synthesis.draft.named(): draft, synthesis.refine.named(): refine}
-
-
-def training_set_size(exp: Experiment) -> TrainingSetSize:
-    """The rows of a training set, from the scale's sizes and the assumed lengths."""
-    assumed = exp.estimate
-    synthetic_tokens = assumed.query_tokens + assumed.thinking_tokens + assumed.solution_tokens
-    sizes = exp.data.choose(
-        synthetic=(exp.scale.synthetic_rows, synthetic_tokens), public=(exp.scale.public_rows, assumed.public_tokens)
-    )
-    tokens = sum(rows * length for rows, length in sizes.values())
-    return TrainingSetSize(sum(rows for rows, _ in sizes.values()), tokens, exp.scale.train_tokens)
-
-
-def rendered_size(store: Store, train: Step) -> TrainingSetSize | None:
-    """The size of a training set that has been rendered already, else None."""
-    artifact = store.find(train.inputs["rendered"])
-    if artifact is None or not isinstance(artifact.metrics, training.RenderMetrics | training.MatchMetrics):
-        return None
-    metrics = artifact.metrics
-    return TrainingSetSize(metrics.rows, metrics.trained_tokens + metrics.masked_tokens, metrics.longest_row_tokens)
-
-
-def training_cost_of(exp: Experiment, rendered: TrainingSetSize | None = None) -> TrainingCost | None:
-    """The cost of the training; None where the student's size is not stated."""
-    size = exp.student.checkpoint.size
-    if size is None:
-        return None
-    return training_cost(exp.train, exp.runtime.parallelism, size, rendered or training_set_size(exp), exp.estimate)
-
-
-def _of_training(exp: Experiment, cost: TrainingCost) -> StageCost:
-    usd = cost.device_hours * exp.estimate.usd_per_device_hour
-    return StageCost(calls=cost.steps, tokens=cost.tokens, device_hours=cost.device_hours, usd=usd)
-
-
-def _answering(items: int, assumed: CostAssumptions) -> StageCost:
-    """The student's answers, written at the generator's rate (which is the slower of the two where it is larger)."""
-    tokens = items * assumed.answer_tokens
-    hours = tokens / assumed.generator_writes_per_second / 3600
-    return StageCost(calls=items, tokens=tokens, device_hours=hours, usd=hours * assumed.usd_per_device_hour)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeCost:
-    """Judging one benchmark: the grades, the reliability checks by the same judge, and those by the second judge."""
-
-    items: int
-    grading: StageCost
-    reliability: StageCost
-    second: StageCost
-
-
-def judge_cost(benchmark: Benchmark, exp: Experiment) -> JudgeCost:
-    """The cost of one verdict for each call. Replies that have to be asked for again come on top; judgements on record
-    are not paid again. Raises InputError where the benchmark's files are missing."""
-    items, assumed, checks = benchmark.items(), exp.estimate, exp.reliability
-    calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
-    if not calls:
-        nothing = StageCost()
-        return JudgeCost(items=len(items), grading=nothing, reliability=nothing, second=nothing)
-    prompt_words = sum(len(words(message.content)) for call in calls for message in call.prompt.messages)
-    read = prompt_words * TOKENS_A_WORD / len(calls) + assumed.answer_tokens
-    second_calls = round(min(len(items), checks.second_items) * len(calls) / len(items))
-    return JudgeCost(
-        items=len(items),
-        grading=_verdicts(exp.judge, len(calls), read, assumed),
-        reliability=_verdicts(exp.judge, checks.calls(len(items), len(calls)), read, assumed),
-        second=_verdicts(checks.second, second_calls, read, assumed) if checks.second else StageCost(),
-    )
-
-
-def _verdicts(judge: Judge, calls: int, read_tokens: float, assumed: CostAssumptions) -> StageCost:
-    """Verdicts of one judge. A judge behind an address takes money, one in this process device-hours."""
-    read, written = round(calls * read_tokens), calls * assumed.verdict_tokens
-    local = not isinstance(judge.model, Endpoint)
-    hours = calls / assumed.verdicts_per_second / 3600 if local else 0.0
-    usd = judge.usd(read, written) + hours * assumed.usd_per_device_hour
-    return StageCost(calls=calls, tokens=read + written, device_hours=hours, usd=usd)

@@ -86,16 +86,32 @@ def plan(
     multirun: Multirun = False,
     config_dir: ConfigDir = None,
     stages: Annotated[bool, typer.Option("--stages", help="Also the stages of each arm of a sweep.")] = False,
+    actual: Annotated[
+        str | None, typer.Option("--actual", metavar="NAME", help="What a finished run took, beside its plan.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="With --actual: the runtime.root of the run (default outputs).")
+    ] = None,
 ) -> None:
     """Show what a command would run and cost. Nothing runs.
 
-    The arms of a design, then what the store lacks: calls, tokens, device-hours
-    and money, of each arm alone and of what it adds to the others.
+    The arms of a design, then what the store lacks: calls, tokens, device-hours,
+    hours on the clock and money, of each arm alone and of what it adds to the
+    others; and what another engine would take. `reer calibrate` measures the
+    rates of this machine.
 
     \b
       reer plan sweep=ablations scale=paper
       reer plan design=factorial seed=0,1,2
+      reer plan --actual full/laptop/s0
     """
+    if actual is not None:
+        if overrides or multirun or stages or config_dir:
+            raise InputError("--actual: want nothing but --root with it; the plan is the one that the run froze")
+        _actual(actual, root or Path("outputs"))
+        return
+    if root is not None:
+        raise InputError("--root: want it together with --actual; a plan takes runtime.root=FOLDER")
     from experiments.config.compose import compose_jobs
     from experiments.config.parts import experiment_from
     from experiments.doctor import retirements
@@ -110,6 +126,22 @@ def plan(
     for line in dict.fromkeys(line for exp in experiments for line in retirements(exp)):
         console.line(line)
     show_plan(make_plan(experiments, jobs.arms, jobs.design.factors), stages)
+
+
+def _actual(name: str, root: Path) -> None:
+    """The planned and the actual seconds and tokens of a finished run."""
+    from experiments.config.parts import experiment_from
+    from experiments.history.plans import frozen_plan
+    from experiments.planning.actual import planned_and_actual
+    from experiments.report.plan_tables import show_planned_and_actual
+    from experiments.store.runs import find_run, read_result
+
+    folder = find_run(root / "runs", name)
+    result = read_result(folder)
+    if result is None:
+        raise InputError(f"run {name}: has not finished; `reer status` shows what is missing")
+    rows = planned_and_actual(experiment_from(frozen_plan(folder, root)), result)
+    show_planned_and_actual(result.run_name, rows)
 
 
 @app.command(name="import-thinking")

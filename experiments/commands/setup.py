@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,6 +45,28 @@ def doctor(
         [("ok" if row.ok else "FAIL", row.what, row.found, row.wanted, "" if row.ok else row.advice) for row in rows],
     )
     raise typer.Exit(0 if all(row.ok for row in rows) else 1)
+
+
+@app.command()
+def calibrate(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Measure how fast models run on this machine.
+
+    Opens the models that the configuration runs here, in this process or on an
+    engine that it starts: prompts, decoding with 1, 8 and 32 rows, and a few
+    optimizer steps; about a minute with the 135M model on two cores. The rates are
+    written under runtime.root, where plans for the same device use them.
+
+    \b
+      reer calibrate
+      reer calibrate scale=single_gpu
+    """
+    from experiments.planning.calibration import write_calibration
+    from experiments.planning.measuring import calibrate as measure
+    from experiments.report import console as show
+
+    exp = one(overrides, config_dir)
+    path = write_calibration(Path(exp.runtime.root), measure(exp, show.line))
+    show.line(f"rates: {path}")
 
 
 @app.command()

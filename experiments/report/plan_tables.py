@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import fields
 from textwrap import wrap
 
-from experiments.plan import ArmPlan, Plan, StageCost, StagePlan, total
+from experiments.plan import ArmPlan, Plan, StagePlan
+from experiments.planning.actual import PlannedActual
+from experiments.planning.alternatives import Alternative
+from experiments.planning.costs import StageCost, total
 from experiments.report import console as show
 
 ARMS_IN_A_TABLE = 3  # fit 80 columns
-STATUS = {"cached": "cached", "started": "resume", "to run": "will run"}
-COSTS = ("calls", "tokens", "device-h", "USD")
+STATUS = {"cached": "cached", "started": "resume", "to run": "to run"}
+COSTS = ("calls", "tokens", "device-h", "hours", "USD")
 NOTHING = StageCost()
+SCALAR = (int, float, str)
 
 
 def show_plan(plan: Plan, every_stage: bool = False) -> None:
@@ -47,13 +51,13 @@ def _stages(plan: Plan) -> None:
     """The stages that have a price: their different results over all arms, and what those that are missing cost."""
     distinct = list(plan.distinct().values())
     rows: list[Sequence[str]] = []
-    for name in dict.fromkeys(stage.name for stage in distinct if stage.cost or stage.note):
+    for name in dict.fromkeys(stage.name for stage in distinct if stage.cost or stage.estimate.missing):
         here = [stage for stage in distinct if stage.name == name]
         missing = [stage for stage in here if stage.status != "cached"]
         cost = total([stage.cost for stage in missing if stage.cost])
-        calls, _, hours, usd = _numbers(cost, any(stage.note for stage in missing))
-        rows.append((name, str(len(here)), str(len(missing)), calls, hours, usd))
-    show.table("remaining cost by stage", ("stage", "results", "to run", "calls", "device-h", "USD"), rows)
+        calls, _, *spent = _numbers(cost, any(stage.estimate.missing for stage in missing))
+        rows.append((name, str(len(here)), str(len(missing)), calls, *spent))
+    show.table("remaining cost by stage", ("stage", "results", "to run", "calls", *COSTS[2:]), rows)
     cached = sum(stage.status == "cached" for stage in distinct)
     executions = sum(len(arm.stages) for arm in plan.arms)
     show.line(
@@ -80,7 +84,7 @@ def _status(stage: StagePlan) -> str:
 def _arm(arm: ArmPlan) -> None:
     """The stages of one arm, with the cost of those that have an estimate."""
     rows = [
-        (stage.name, _status(stage), *(_numbers(stage.cost) if stage.cost else ("≥" if stage.note else "", "", "", "")))
+        (stage.name, _status(stage), *_numbers(stage.cost or NOTHING, bool(stage.estimate.missing)))
         for stage in arm.stages
     ]
     least = arm.has_unknown_costs
@@ -107,16 +111,76 @@ def _totals(plan: Plan) -> None:
 
 
 def _notes(plan: Plan) -> None:
-    for note in dict.fromkeys(f"{stage.name}: {stage.note}" for arm in plan.arms for stage in arm.stages if stage.note):
-        _paragraph(f"no estimate for {note}; sums marked ≥ leave it out")
+    """What is missing, what the benchmarks can show, what would be cheaper, and all assumptions."""
+    stages = [stage for arm in plan.arms for stage in arm.stages]
+    for note in dict.fromkeys(f"{s.name}: {s.estimate.missing}" for s in stages if s.estimate.missing):
+        _paragraph(f"not all is planned for {note}; sums marked ≥ leave it out")
+    for remark in dict.fromkeys(f"{s.name}: {s.estimate.remark}" for s in stages if s.estimate.remark):
+        _paragraph(remark)
     for name, (items, effect) in plan.detectable.items():
         _paragraph(
             f"{name}: {items} items show a difference between two arms from {effect:.2f} standard deviations of the "
             "paired differences on (80 % power)"
         )
+    for alternative in plan.alternatives:
+        _paragraph(alternative_text(alternative, plan.arms[0].arm))
+    _assumptions(plan)
+
+
+def alternative_text(other: Alternative, arm: str) -> str:
+    """What another engine would change, in one sentence."""
+    where = "in this process" if other.in_process else f"on {other.engine}"
+    eight_bit = " with the generator in FP8 (other texts)" if other.eight_bit else ""
+    replicas = f", {other.generators} generator and {other.scorers} scorer replicas" if not other.in_process else ""
+    change = f"1/{other.ratio:.2g} of the time" if other.is_cheaper else f"{other.ratio:.2g} times as long"
+    return (
+        f"{arm} {where}{eight_bit}{replicas}: {other.hours:.3g} h instead of {other.composed_hours:.3g} h without the "
+        f"training, {change}"
+    )
+
+
+def _assumptions(plan: Plan) -> None:
     for assumed in plan.assumptions:
-        values = ", ".join(f"{item.name}={getattr(assumed, item.name):g}" for item in fields(assumed))
+        values = ", ".join(
+            f"{f.name}={value}" for f in fields(assumed) if isinstance(value := getattr(assumed, f.name), SCALAR)
+        )
         _paragraph(f"assumptions (change one with estimate.NAME=VALUE): {values}")
+    for templates in plan.templates:
+        _paragraph(
+            "prompts without what is filled in, from their characters: "
+            + ", ".join(f"{item.name} {getattr(templates, item.name)}" for item in fields(templates))
+            + " tokens"
+        )
+    for model, (rate, rows) in plan.rates.items():
+        devices = f" on {rate.devices} devices" if rate.devices > 1 else ""
+        at_once = f" with {rows} rows at once" if rows else ""
+        _paragraph(
+            f"{model}, {rate.engine} in {rate.precision}{devices}: reads {rate.reads_per_second:,.0f} and writes "
+            f"{rate.writing(rows):,.0f} tokens/s{at_once}; {rate.source}"
+        )
+
+
+def show_planned_and_actual(run: str, rows: Sequence[PlannedActual]) -> None:
+    """Seconds and tokens of each stage, planned and actual, and how many times as long it took."""
+    cells = [
+        (
+            row.stage,
+            f"{row.planned_seconds:,.0f}",
+            f"{row.seconds:,.0f}",
+            "replayed" if row.replayed else _amount(row.ratio or 0.0),
+            _tokens(row.planned_tokens),
+            "" if row.tokens is None else _tokens(row.tokens),
+        )
+        for row in rows
+    ]
+    planned, actual = sum(row.planned_seconds for row in rows), sum(row.seconds for row in rows)
+    cells.append(("in total", f"{planned:,.0f}", f"{actual:,.0f}", "", "", ""))
+    show.table(
+        f"{run}: planned and actual",
+        ("stage", "planned s", "actual s", "times", "planned tokens", "actual"),
+        cells,
+    )
+    show.line("tokens are those generated or trained on; stages without an estimate are left out")
 
 
 def _paragraph(text: str) -> None:
@@ -124,13 +188,30 @@ def _paragraph(text: str) -> None:
         show.line(line)
 
 
-def _numbers(cost: StageCost, at_least: bool = False) -> tuple[str, str, str, str]:
-    """Calls, tokens, device-hours and USD; `at_least` marks a sum that leaves out a stage without an estimate."""
-    if cost == NOTHING:
-        return ("≥ 0" if at_least else "", "", "", "")
+def _numbers(cost: StageCost, at_least: bool = False) -> tuple[str, str, str, str, str]:
+    """Calls, tokens, device-hours, hours and USD; `at_least` marks a sum that leaves something out."""
     mark = "≥ " if at_least else ""
-    return (f"{mark}{cost.calls:,}", _millions(cost.tokens), f"{cost.device_hours:.3g}", f"{mark}{cost.usd:.3g}")
+    if cost == NOTHING:
+        return ("", "", mark.strip(), "", "")
+    return (
+        f"{cost.calls:,}",
+        _tokens(cost.tokens),
+        f"{mark}{_amount(cost.device_hours)}",
+        _amount(cost.hours),
+        _amount(cost.usd),
+    )
 
 
-def _millions(tokens: int) -> str:
-    return f"{tokens:,}" if tokens < 100_000 else f"{tokens / 1e6:,.1f} M"
+def _tokens(count: int) -> str:
+    """`950`, `89.1 k`, `102 M`, `1.77 B`."""
+    for unit, name in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return str(count)
+
+
+def _amount(value: float) -> str:
+    """`1,157`, `5.79`, `<0.01`; nothing for zero."""
+    if value < 0.01:
+        return "<0.01" if value else ""
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"

@@ -54,8 +54,13 @@ def provenance() -> Provenance:
         packages=_versions(),
         platform=platform.platform(),
         changes=hashlib.sha256(changed.encode()).hexdigest()[:12] if changed else None,
-        hardware=Hardware(_cpu(), _cpus(), _gpus()),
+        hardware=hardware(),
     )
+
+
+def hardware() -> Hardware:
+    """The machine at hand."""
+    return Hardware(_cpu(), _cpus(), _gpus())
 
 
 def servers(values: object) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from reer.models.local.size import Size
-from reer.search.cost import CostAssumptions
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Recipe, steps_of
 
@@ -73,14 +72,19 @@ class TrainingCost:
 
 
 def training_cost(
-    recipe: Recipe, parallelism: Parallelism, size: Size, rows: TrainingSetSize, assumptions: CostAssumptions
+    recipe: Recipe, parallelism: Parallelism, size: Size, rows: TrainingSetSize, train_tflops: float
 ) -> TrainingCost:
-    """The cost of training a model of this size on a training set of this size."""
+    """The cost of training a model of this size on a training set of this size, where a device sustains `train_tflops`
+    (see `CostAssumptions`)."""
     tokens = round(rows.tokens * recipe.epochs)
-    # Forward 2, backward 4 operations for each weight and token; frozen weights need no gradients of their own.
-    operations = (6 if recipe.lora is None else 4) * size.parameters * tokens
-    hours = operations / (assumptions.train_tflops * 1e12) / 3600
+    operations = operations_per_parameter(recipe) * size.parameters * tokens
+    hours = operations / (train_tflops * 1e12) / 3600
     return TrainingCost(steps_of(rows.rows, recipe), tokens, _memory(recipe, parallelism, size, rows.longest), hours)
+
+
+def operations_per_parameter(recipe: Recipe) -> int:
+    """Forward 2, backward 4 operations for each weight and token; frozen weights need no gradients of their own."""
+    return 6 if recipe.lora is None else 4
 
 
 def _memory(recipe: Recipe, parallelism: Parallelism, size: Size, longest: int) -> DeviceMemory:

@@ -12,7 +12,7 @@ from evals.judging.records import Judgements, Question, judgement
 from experiments.config.choices import CONF
 from experiments.doctor import informational, require, required, retirements
 from experiments.pipeline import pipeline
-from experiments.plan import training_cost_of, training_set_size
+from experiments.planning.costs import training_cost_of, training_set_size
 from experiments.run import preflight
 from experiments.store.step import StepName
 from reer.errors import InputError

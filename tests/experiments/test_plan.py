@@ -5,48 +5,24 @@ from pathlib import Path
 import pytest
 
 from experiments.config.names import derived_name
-from experiments.plan import judge_cost, make_plan
-from reer.search.cost import search_cost
+from experiments.plan import make_plan
+from experiments.planning.costs import judge_work
 from tests.fakes.plans import compose as one
 
 
-def test_the_bundled_benchmark_is_counted() -> None:
-    exp = one("benchmark=[writing,everyday]")
-    cost = judge_cost(exp.benchmark["writing"], exp)
-    assert (cost.items, cost.grading.calls, cost.grading.usd) == (14, 14, 0)
-    assert cost.reliability.calls == 6 * 1 + 4 + 5, "null answers to one item, four repeats, five anchors"
-    assert cost.grading.tokens > 14 * 100
-    items, effect = make_plan([exp]).detectable["writing"]
+def test_a_plan_says_what_a_benchmark_can_show() -> None:
+    items, effect = make_plan([one("benchmark=[writing,everyday]")]).detectable["writing"]
     assert (items, effect) == (14, pytest.approx(0.8101, rel=1e-3)), "two-sided t-test of 14, power 80 %"
-
-
-def test_the_second_judges_calls_are_counted_at_its_prices() -> None:
-    exp = one("reliability=two_judges")
-    cost = judge_cost(exp.benchmark["writing"], exp)
-    assert cost.second.calls == 14, "sixty items are wanted, fourteen exist"
-    assert cost.second.usd > 0
-    (arm,) = make_plan([exp]).arms
-    (stage,) = [stage for stage in arm.stages if stage.name == "reliability:writing"]
-    assert stage.cost == cost.reliability + cost.second
-
-
-def test_a_benchmark_without_its_files_has_a_note_and_no_number() -> None:
-    (arm,) = make_plan([one("scale=paper")]).arms
-    missing = [stage for stage in arm.stages if stage.name.startswith("grade:")]
-    assert len(missing) == 3
-    assert [stage.cost for stage in missing] == [None] * 3
-    assert all(stage.note.startswith("benchmark") for stage in missing)
 
 
 def test_writingbench_is_five_thousand_calls(shared: Path) -> None:
     folder = shared / "benchmarks" / "writingbench"
     exp = one("scale=paper", "benchmark=[writingbench]", f"benchmark.writingbench.data.folder={folder}")
     assert exp.name == "full+benchmark=-writingbench", "the folder of its files is no part of its name"
-    cost = judge_cost(exp.benchmark["writingbench"], exp)
-    assert (cost.items, cost.grading.calls) == (1000, 5000)
-    assert cost.reliability.calls == (6 * 4 + 20) * 5 + 5
-    written = 5000 * exp.estimate.verdict_tokens
-    assert cost.grading.usd == pytest.approx(((cost.grading.tokens - written) * 3 + written * 15) / 1e6)
+    work = judge_work(exp.benchmark["writingbench"], exp)
+    assert (work.items, work.grading.calls) == (1000, 5000)
+    assert work.reliability.calls == (6 * 4 + 20) * 5 + 5
+    assert work.grading.written == 5000 * exp.estimate.verdict_tokens
 
 
 def test_arms_share_stages_and_only_the_first_pays_for_them() -> None:
@@ -63,13 +39,10 @@ def test_arms_share_stages_and_only_the_first_pays_for_them() -> None:
     assert plan.total().calls == full.from_scratch().calls + other.remaining().calls
 
 
-def test_draft_and_search_together_are_the_cost_of_the_search() -> None:
-    exp = one("scale=paper")
-    costs = {stage.name: stage.cost for stage in make_plan([exp]).arms[0].stages}
-    whole = search_cost(exp.search.budget(), exp.scale.pairs, exp.estimate)
-    both = costs["draft"] + costs["refine"]
-    assert both.device_hours == pytest.approx(whole.device_hours)
-    assert both.tokens == whole.scored_tokens + whole.read_tokens + whole.written_tokens
+def test_a_plan_names_the_rate_of_every_model_with_its_source() -> None:
+    rates = make_plan([one("scale=paper")]).rates
+    assert set(rates) == {"Qwen/Qwen2.5-32B-Instruct", "Qwen/Qwen3-8B-Base", "the student"}
+    assert all(used.rate.source for used in rates.values())
 
 
 def test_a_folder_is_no_part_of_a_name() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.cli import main
 
-TAKES_OVERRIDES = {"run", "plan", "doctor", "pairwise", "import-thinking"}
+TAKES_OVERRIDES = {"run", "plan", "doctor", "calibrate", "pairwise", "import-thinking"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Done:
 
 def reer(root: Path, *arguments: str) -> Done:
     """`reer ARGUMENTS` with this runtime.root."""
-    place = [f"runtime.root={root}"] if arguments[0] in TAKES_OVERRIDES else ["--root", str(root)]
+    composes = arguments[0] in TAKES_OVERRIDES and "--actual" not in arguments
+    place = [f"runtime.root={root}"] if composes else ["--root", str(root)]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([*arguments, *place])

@@ -1,23 +1,29 @@
-"""The cost assumptions that `scale=paper` plans with."""
+"""The cost assumptions that `scale=paper` plans with, and small rates for tests."""
 
-from reer.search.cost import CostAssumptions
+from __future__ import annotations
 
-ASSUMED = CostAssumptions(
-    query_tokens=250,
-    solution_tokens=2000,
-    thinking_tokens=2200,
-    segments=12,
-    steps=8,
-    rewrite_tokens=500,
-    inference_template_tokens=1150,
-    edit_template_tokens=640,
-    generator_reads_per_second=5500,
-    generator_writes_per_second=1300,
-    scorer_reads_per_second=16000,
-    usd_per_device_hour=2.5,
-    public_tokens=6000,
-    train_tflops=270,
-    answer_tokens=2500,
-    verdict_tokens=250,
-    verdicts_per_second=5,
-)
+from reer.models.rates import Rate
+from reer.search.cost import CostAssumptions, TemplateTokens
+from tests.fakes.plans import compose
+
+
+def assumed() -> CostAssumptions:
+    """What `scale=paper` plans with."""
+    return compose("scale=paper").estimate
+
+
+RELEASED_TEMPLATES = TemplateTokens(draft=640, edit=640, inference=1150, classify=0)
+"""Of the released prompts."""
+
+
+def rate(**changes: object) -> Rate:
+    """A rate of a model of a billion parameters."""
+    values: dict[str, object] = {
+        "engine": "vllm",
+        "precision": "bfloat16",
+        "billions": 1.0,
+        "reads_per_second": 1000.0,
+        "writes_per_second": {1: 10.0, 8: 40.0},
+        "source": "a test",
+    }
+    return Rate(**(values | changes))  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from markupsafe import Markup
 
-from experiments.plan import StageCost, stage_costs, total
+from experiments.plan import stage_costs
+from experiments.planning.costs import StageCost, total
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, PALE, SOFT, TEXT, Row
 from experiments.report.page.origin import records_of

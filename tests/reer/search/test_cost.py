@@ -1,35 +1,35 @@
-"""The cost estimate against sums made by hand."""
+"""The work of a search against sums made by hand."""
 
 import pytest
 
-from experiments.config.compose import compose_plans
-from experiments.config.parts import experiment_from
-from reer.search.cost import search_cost
+from reer.search.cost import Work, calls_of, draft_work, rewrite_work, score_work
 from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
-from tests.fakes.costs import ASSUMED
+from tests.fakes.costs import RELEASED_TEMPLATES, assumed
 from tests.fakes.fields import assert_field_refuses
 
 RELEASED = SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25).budget()
+PAIRS = 20_000
 
 
-def test_twenty_thousand_pairs_cost_what_the_published_arithmetic_says() -> None:
-    cost = search_cost(RELEASED, 20_000, ASSUMED)
-    assert (cost.score_calls, cost.rewrite_calls) == (340_000, 160_000)
-    assert cost.scored_tokens == pytest.approx(1.25e9, rel=0.01)
-    assert cost.read_tokens == pytest.approx(0.44e9, rel=0.05)
-    assert cost.written_tokens == pytest.approx(0.20e9, rel=0.03)
-    assert cost.device_hours == pytest.approx(87, rel=0.03)
-
-
-def test_the_paper_scale_uses_these_assumptions() -> None:
-    (plan,) = compose_plans(["scale=paper"], multirun=False)
-    assert experiment_from(plan).estimate == ASSUMED
+def test_twenty_thousand_pairs_are_the_work_that_the_published_arithmetic_says() -> None:
+    """With the released prompts: 340 k scores, 1.25 B tokens scored (1.91 B if nothing were shared), 0.44 B tokens of
+    rewrite prompts read (0.92 B), 0.20 B written."""
+    scores = score_work(RELEASED, assumed(), RELEASED_TEMPLATES) * PAIRS
+    rewrites = rewrite_work(RELEASED, assumed(), RELEASED_TEMPLATES) * PAIRS
+    drafts = draft_work(assumed(), RELEASED_TEMPLATES) * PAIRS
+    assert (scores.calls, rewrites.calls) == (340_000, 160_000)
+    assert scores.read == pytest.approx(1.25e9, rel=0.01)
+    assert scores.read_unshared == pytest.approx(1.91e9, rel=0.01)
+    assert rewrites.read + drafts.read == pytest.approx(0.44e9, rel=0.05)
+    assert rewrites.read_unshared + drafts.read == pytest.approx(0.92e9, rel=0.05)
+    assert rewrites.written + drafts.written == pytest.approx(0.20e9, rel=0.03)
 
 
 def test_without_edits_a_draft_is_written_and_scored_once() -> None:
-    cost = search_cost(SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25).budget(), 10, ASSUMED)
-    assert (cost.score_calls, cost.rewrite_calls, cost.written_tokens) == (10, 0, 22_000)
-    assert cost.scored_tokens == 10 * 5600
+    budget = SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25).budget()
+    assert rewrite_work(budget, assumed(), RELEASED_TEMPLATES) == Work()
+    scores = score_work(budget, assumed(), RELEASED_TEMPLATES)
+    assert (scores.calls, scores.read) == (1, 5600)
 
 
 def test_the_budget_of_every_search_method() -> None:
@@ -38,11 +38,11 @@ def test_the_budget_of_every_search_method() -> None:
     assert MultiStart(21, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25)).budget() == SearchBudget(21, 0, 2)
 
 
-def test_cost_grows_in_proportion_to_the_starts() -> None:
-    one, three = (search_cost(SearchBudget(starts, 10, 2), 100, ASSUMED) for starts in (1, 3))
-    assert three.device_hours == pytest.approx(3 * one.device_hours)
+def test_work_adds_up() -> None:
+    assert calls_of(2, 10.0, 3.0) + calls_of(1, 5.0) == Work(calls=3, read=25, read_unshared=25, written=6)
+    assert calls_of(2, 10.0, 3.0) * 3 == calls_of(6, 10.0, 3.0)
 
 
-@pytest.mark.parametrize("field", ["segments", "steps", "scorer_reads_per_second", "train_tflops"])
+@pytest.mark.parametrize("field", ["segments", "steps", "train_tflops", "characters_per_token"])
 def test_a_length_or_rate_of_zero_is_refused_with_its_field(field: str) -> None:
-    assert_field_refuses(ASSUMED, field, 0)
+    assert_field_refuses(assumed(), field, 0)

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# What needs a GPU, measured in under 8 minutes on any machine with one GPU and the project's packages; one table at the
+# end. `tests/gpu/run.sh --tiny` goes through the same on a CPU with a tiny model. Exit code 1 if a part failed.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+export OMP_WAIT_POLICY=passive WANDB_MODE=disabled HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH="$PWD"
+rows=$(mktemp) failed=0
+trap 'rm -f "$rows"' EXIT
+
+part() { # NAME SECONDS COMMAND...: a part that fails or takes too long is a line of the table, and the next one runs
+    local name=$1 seconds=$2
+    shift 2
+    echo "== $name" >&2
+    timeout --kill-after=10 "$seconds" "$@" >&2
+    local code=$?
+    if [ "$code" -ne 0 ]; then
+        failed=1
+        printf '{"part": "%s", "measure": "FAILED", "value": "exit code %s", "planned": ""}\n' "$name" "$code" >>"$rows"
+    fi
+}
+
+for name in rates lora full fsdp2 flash_attention; do
+    part "$name" 75 python -m tests.gpu.parts "$name" "$rows" "$@"
+done
+part "tests marked gpu" 90 python -m pytest -q -n0 -m gpu tests/gpu
+python -m tests.gpu.table "$rows"
+exit "$failed"
