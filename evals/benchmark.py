@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -145,6 +145,26 @@ class Measure:
         return self.scored / self.total if self.total else 0.0
 
 
+@dataclass(frozen=True)
+class OfficialScore:
+    """A number of a benchmark's own scripts: the mean over `counted` of `total` items, or criteria where the scripts
+    average criteria."""
+
+    value: float
+    counted: int
+    total: int
+
+    @classmethod
+    def mean(cls, values: Sequence[float | None], unit: Callable[[float], float] = float) -> OfficialScore | None:
+        """The mean of the values that are known, in another unit; None if none is."""
+        known = [value for value in values if value is not None]
+        return cls(unit(math.fsum(known) / len(known)), len(known), len(values)) if known else None
+
+    def rescaled(self, unit: Callable[[float], float]) -> OfficialScore:
+        """The same number in another unit."""
+        return replace(self, value=unit(self.value))
+
+
 def version_of(name: str, sha256: Mapping[str, str]) -> str:
     """A benchmark's name with a hash of its files, given as file name → sha256."""
     digests = "\n".join(f"{file} {digest}" for file, digest in sorted(sha256.items()))
@@ -218,9 +238,15 @@ class Benchmark(Protocol):
         """Metric → score of one item; None if the verdicts leave it unscored."""
         ...
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
-        """The numbers that the benchmark's own scripts compute from these records, with failures handled as those
-        scripts do; empty if there are no such scripts."""
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
+        """The numbers that the benchmark's own scripts compute from these records; empty if there are no such scripts.
+
+        What a script would not count, or would stop at, is left out of the mean and of `counted`. An empty answer has
+        the worst grade: the scripts send it to the judge, this project does not."""
+        ...
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        """The parts of the benchmark that an item belongs to, each of which has scores of its own (`group_measures`)."""
         ...
 
 
@@ -276,8 +302,11 @@ class JudgedBenchmark(ABC):
     @abstractmethod
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]: ...
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         return {}
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        return ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from evals.benchmark import (
     JudgeCall,
     JudgedBenchmark,
     JudgedResponse,
+    OfficialScore,
     Response,
     Verdict,
     View,
@@ -34,6 +35,7 @@ from reer.types import Message
 TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.A)
+TRIES = 3  # of llm_judge.py
 PROMPT, WEIGHTS = "judge_prompt.json", "checklist_weights.json"
 
 Weights = Mapping[str, Sequence[float]]
@@ -156,18 +158,19 @@ class HelloBench(JudgedBenchmark):
         weights = self._weights()[kind]
         return {task: weighted([grades[str(position)] for position in range(len(weights))], weights)}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         """Raw means by task with their average, both also on the scale of the official tables."""
-        weights = self._weights()
-        replies = [(item.category.partition("/"), v.replies) for item in items for v in by_item[item.id].verdicts]
-        grades = [
-            (task, kind, scores)
-            for (task, _, kind), texts in replies
-            if (scores := official_scores(texts, len(weights[kind])))
-        ]
-        raw = official(grades, weights)
+        raw = official([self._official_row(item, by_item[item.id]) for item in items], self._weights())
         named = {column: raw[task] for column, task in self.columns.items() if task in raw}
-        return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}, **named}
+        return {**raw, **{f"{name}_rescaled": score.rescaled(rescaled) for name, score in raw.items()}, **named}
+
+    def _official_row(self, item: Item, judged: JudgedResponse) -> tuple[str, str, Sequence[float]]:
+        """Task, category and grades of an item as llm_judge.py stores them; no grades where it stores none."""
+        task, _, kind = item.category.partition("/")
+        if not self.shown(judged.response).strip():
+            return task, kind, [0.0] * len(item.rubric)
+        replies = judged.verdicts[0].replies if judged.verdicts else ()
+        return task, kind, official_scores(replies, len(item.rubric)) or []
 
 
 def _grade(position: int, entry: object) -> float:
@@ -189,21 +192,28 @@ def _grade(position: int, entry: object) -> float:
 
 
 def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
-    """The grades that llm_judge.py stores for these replies: those of the first list with `count` entries, else of the
-    last list of any length; None if it stores nothing or stops. It deletes code fences, line breaks and backslashes."""
+    """The grades that llm_judge.py stores for these replies: those of the first list with `count` entries within its
+    three tries, else of the last list of any length. None if it stores nothing, and where an entry ends its run: a
+    `checklist_id` or a grade that is missing or no number. It deletes code fences, line breaks and backslashes."""
     stored: Any = []
-    for reply in replies:
+    for reply in replies[:TRIES]:
         text = re.sub(r"```json|```python|```|\n|\\", "", reply)
         try:
             stored = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        if isinstance(stored, list | dict) and len(stored) == count:
+        if isinstance(stored, list | dict | str) and len(stored) == count:
             break
     try:
-        return [upstream_number(entry["evaluation_score"]) for entry in stored] or None
-    except (TypeError, KeyError, ValueError):
+        return [_official_grade(entry) for entry in stored] or None
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
+
+
+def _official_grade(entry: Any) -> float:
+    """The grade of an entry. Raises what llm_judge.py does not catch: it takes the id as an integer first."""
+    int(entry["checklist_id"])
+    return upstream_number(entry["evaluation_score"])
 
 
 def as_words(text: str) -> str:
@@ -235,15 +245,18 @@ def rescaled(score: float) -> float:
     return (score - 75) * 4
 
 
-def official(judged: Iterable[tuple[str, str, Sequence[float]]], weights: Weights) -> dict[str, float]:
+def official(judged: Iterable[tuple[str, str, Sequence[float]]], weights: Weights) -> dict[str, OfficialScore]:
     """Raw task means of (task, category, grades) and, if all five tasks are present, their unweighted `average`.
 
-    As in results/scripts/compute.py, items with the wrong number of grades or a grade outside 0..1 are left out without
-    being counted.
+    As in results/scripts/compute.py, items with the wrong number of grades or a grade outside 0..1 are left out.
     """
-    scored: dict[str, list[float]] = {}
+    columns: dict[str, list[float | None]] = {}
     for task, category, grades in judged:
-        if len(grades) == len(weights[category]) and all(0 <= grade <= 1 for grade in grades):
-            scored.setdefault(task, []).append(weighted(grades, weights[category]))
-    means = {task: math.fsum(values) / len(values) for task, values in scored.items()}
-    return {**means, "average": math.fsum(means.values()) / len(TASKS)} if set(means) == set(TASKS) else means
+        counts = len(grades) == len(weights[category]) and all(0 <= grade <= 1 for grade in grades)
+        columns.setdefault(task, []).append(weighted(grades, weights[category]) if counts else None)
+    means = {task: score for task, column in columns.items() if (score := OfficialScore.mean(column))}
+    if set(means) != set(TASKS):
+        return means
+    average = math.fsum(score.value for score in means.values()) / len(TASKS)
+    counted, total = sum(score.counted for score in means.values()), sum(score.total for score in means.values())
+    return {**means, "average": OfficialScore(average, counted, total)}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
+from evals.benchmark import Benchmark, Measure, OfficialScore, Response, item_scores, judged_by_item, measures
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
@@ -98,6 +98,11 @@ def bounds_text(measure: Measure) -> str:
     return f", {measure.low:.3g}–{measure.high:.3g}"
 
 
+def official_text(name: str, score: OfficialScore) -> str:
+    """`S_q 50.78 (16/20)`: a number of the benchmark's own scripts, with how many of its items they count."""
+    return f"{name} {score.value:.4g} ({score.counted}/{score.total})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreMetrics(StageMetrics):
     """The measures of a benchmark."""
@@ -120,7 +125,7 @@ class GradeMetrics(ScoreMetrics):
 
     unscored: Mapping[str, int]
     asked_again: int
-    official: Mapping[str, float]
+    official: Mapping[str, OfficialScore]
     judgements: int
     judgements_asked_here: int = field(metadata={"identity": False})
     judge_tokens_read: int
@@ -134,7 +139,7 @@ class GradeMetrics(ScoreMetrics):
         totals = {k: v for k, v in self.official.items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
         lines = list(super().summary())
         if totals:
-            lines.append(f"by the benchmark's own scripts: {counts(totals)}")
+            lines.append(f"by the benchmark's own scripts: {', '.join(map(official_text, totals, totals.values()))}")
         if self.judge_usd:
             lines.append(f"{self.judgements} judgements, {self.judge_usd:.4g} USD")
         if self.unscored:
@@ -142,7 +147,7 @@ class GradeMetrics(ScoreMetrics):
         return tuple(lines)
 
 
-@stage(version=5)
+@stage(version=6)
 def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Judge) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
     where the judge was asked in the authors' words."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evals.benchmark import Item, JudgeCall, Response, Verdict, item_scores, measures
+from evals.benchmark import Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, item_scores, measures
 from evals.benchmarks.hellobench import TASKS, HelloBench, as_words, official, official_scores, rescaled
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
@@ -247,8 +247,11 @@ def test_official_means_leave_out_the_same_items_as_upstream() -> None:
     weights = {"music": [60, 40], "rewrite": [100]}
     judged = [("open_ended_qa", "music", grades) for grades in ([1, 0.5], [1], [1, 2], [])]
     judged.append(("chat", "rewrite", [0.25]))
-    assert official(judged, weights) == {"open_ended_qa": 80.0, "chat": 25.0}
-    assert official([(task, "x", [0.5]) for task in TASKS], {"x": [100]})["average"] == 50.0
+    assert official(judged, weights) == {
+        "open_ended_qa": OfficialScore(80.0, 1, 4),
+        "chat": OfficialScore(25.0, 1, 1),
+    }
+    assert official([(task, "x", [0.5]) for task in TASKS], {"x": [100]})["average"] == OfficialScore(50.0, 5, 5)
     assert [rescaled(score) for score in (0, 75, 100)] == [-300, 0, 100]
 
 
@@ -258,7 +261,7 @@ def test_aggregates_equal_those_of_upstream() -> None:
     weights = shared_json(DATA / "checklist_weights.json")
     for model, figures in expected["models"].items():
         means = official([(row["task"], row["category"], row["scores"]) for row in published(model)], weights)
-        got = [means[column] for column in expected["columns"]]
+        got = [means[column].value for column in expected["columns"]]
         assert [round(score, 2) for score in got] == pytest.approx(figures["raw"], rel=0, abs=1e-9)
         assert [round(rescaled(score), 2) for score in got] == pytest.approx(figures["rescaled"], rel=0, abs=1e-9)
 
@@ -317,7 +320,27 @@ def test_official_scores_equal_the_stored_ones_of_upstream() -> None:
 
 @pytest.mark.parametrize("grade", [float("nan"), float("inf"), 10**400, 1e308, "nan"])
 def test_a_grade_that_is_no_finite_number_has_no_official_score(grade: object) -> None:
-    assert official_scores([json.dumps([{"evaluation_score": grade}])], 1) is None
+    assert official_scores([json.dumps([{"checklist_id": 0, "evaluation_score": grade}])], 1) is None
+
+
+@pytest.mark.parametrize("entry_id", ["a", "checklist_0", "0.0", None, [0]])
+def test_an_id_that_is_no_number_ends_the_run_of_the_script(entry_id: object) -> None:
+    assert official_scores([json.dumps([{"checklist_id": entry_id, "evaluation_score": 1}])], 1) is None
+    assert official_scores([json.dumps([{"evaluation_score": 1}])], 1) is None
+    assert official_scores([json.dumps([{"checklist_id": " 7 ", "evaluation_score": 1}])], 1) == [1.0]
+
+
+def test_the_script_reads_three_replies() -> None:
+    assert official_scores(["no", "no", reply(1, 1)], 2) == [1.0, 1.0]
+    assert official_scores(["no", "no", "no", reply(1, 1)], 2) is None
+    assert official_scores(['"ab"', reply(1, 1)], 2) is None, "a text of two characters passes for a list of two"
+
+
+def test_an_empty_answer_has_the_worst_official_grades(folder: Path) -> None:
+    benchmark = bench(folder, ("chat",))
+    (item,) = benchmark.items()
+    judged = {item.id: JudgedResponse(Response.of_text(item.id, "\n"), ())}
+    assert benchmark.official([item], judged)["chat"] == OfficialScore(0.0, 1, 1)
 
 
 def test_cases_where_parsing_differs_from_upstream() -> None:
