@@ -8,15 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import PositiveInt
 
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
-from reer.parts import Share, Temperature
+from reer.parts import Seed, Share, Temperature
 from reer.text import split_thinking
-from reer.types import Language
+from reer.types import Language, item_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +172,20 @@ def version_of(name: str, sha256: Mapping[str, str]) -> str:
 
 
 def interleaved(groups: Sequence[Sequence[Item]]) -> list[Item]:
-    """The items of all groups, one from each group in turn, so that a limit on items shortens all groups alike."""
+    """The items of all groups, one from each group in turn, so that an interrupted run has some of each."""
     return [item for row in zip_longest(*groups) for item in row if item is not None]
+
+
+def sampled(items: Sequence[Item], limit: int | None, seed: int, stratum: Callable[[Item], str]) -> list[Item]:
+    """A stratified random sample in the order of the items; all of them without a limit below their number.
+
+    Each stratum has its share of the sample, to within one item: items are shuffled within their strata, and taken at
+    regular distances from all strata one after another."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    ordered = sorted(items, key=lambda item: (stratum(item), item_seed(seed, item.id)))
+    chosen = {ordered[(2 * place + 1) * len(ordered) // (2 * limit)].id for place in range(limit)}
+    return [item for item in items if item.id in chosen]
 
 
 Frame = Callable[[str], str]
@@ -246,18 +258,20 @@ class Benchmark(Protocol):
         ...
 
     def groups(self, item: Item) -> tuple[str, ...]:
-        """The parts of the benchmark that an item belongs to, each of which has scores of its own (`group_measures`)."""
+        """The parts of the benchmark that an item belongs to; each has scores of its own (`group_measures`)."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedBenchmark(ABC):
-    """Base of the judged benchmarks that an experiment can choose. `items_limit` keeps the first items only;
-    `temperature` is that of the model under test."""
+    """Base of the judged benchmarks that an experiment can choose. `temperature` is that of the model under test."""
 
     temperature: Temperature
     min_coverage: Share
     items_limit: PositiveInt | None = None
+    """The number of items of a stratified random sample (see `sampled`); None: all."""
+    items_seed: Seed = 0
+    """Which sample is drawn."""
 
     @property
     @abstractmethod
@@ -288,7 +302,24 @@ class JudgedBenchmark(ABC):
     def sampling(self, max_tokens: int) -> Sampling: ...
 
     @abstractmethod
-    def items(self) -> list[Item]: ...
+    def all_items(self) -> list[Item]:
+        """The items without the limit."""
+
+    def items(self) -> list[Item]:
+        return sampled(self.all_items(), self.items_limit, self.items_seed, self.stratum)
+
+    def stratum(self, item: Item) -> str:
+        """The stratum of an item, which a sample represents by its share."""
+        return f"{item.category}/{item.language}"
+
+    def at_most(self, limit: int | None) -> Self:
+        """The same benchmark with no more items than a limit."""
+        smaller = limit is not None and (self.items_limit is None or limit < self.items_limit)
+        return replace(self, items_limit=limit) if smaller else self
+
+    def also_needs(self) -> str:
+        """What is missing on this machine besides the benchmark's own files, as a sentence; empty if nothing is."""
+        return ""
 
     def shown(self, response: Response) -> str:
         return response.answer
@@ -346,6 +377,28 @@ def item_scores(
 def measures(benchmark: Benchmark, table: ItemScores) -> list[Measure]:
     """Means over scored items with coverage and bounds; a headline value only if enough items are scored."""
     return [_measure(metric, list(scores.values()), benchmark) for metric, scores in table.items()]
+
+
+@dataclass(frozen=True)
+class GroupMeasure:
+    """A measure over one part of a benchmark, such as a sub-domain or the answers of one language."""
+
+    group: str
+    measure: Measure
+
+
+def group_measures(benchmark: Benchmark, items: Sequence[Item], table: ItemScores) -> list[GroupMeasure]:
+    """The measures of every part of a benchmark, in the order of its items; none of them is a headline."""
+    members: dict[str, list[str]] = {}
+    for item in items:
+        for group in benchmark.groups(item):
+            members.setdefault(group, []).append(item.id)
+    return [
+        GroupMeasure(group, _measure(metric, [column[item_id] for item_id in ids if item_id in column], benchmark))
+        for group, ids in members.items()
+        for metric, column in table.items()
+        if any(item_id in column for item_id in ids)
+    ]
 
 
 def _measure(metric: str, scores: Sequence[float | None], benchmark: Benchmark) -> Measure:

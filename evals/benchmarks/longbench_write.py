@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from evals.benchmark import (
     Frame,
@@ -26,11 +27,14 @@ from evals.benchmark import (
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.length import length_score
 from evals.replies import STRICT, Reader, upstream_number
+from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.text import language_of
 from reer.types import Message
 
 DIMENSIONS = ("Relevance", "Accuracy", "Coherence", "Clarity", "Breadth and Depth", "Reading Experience")
+PREFIXES = {"longbench_write.jsonl": "lbw", "longwrite_ruler.jsonl": "lwr"}  # of item ids, by file
+BUCKETS = (500, 2000, 4000)
 TRIES = 5  # of eval_quality.py
 FENCED = re.compile(r"```json\n(.*?)\n```", re.S)  # as eval_quality.py finds a code fence
 
@@ -44,10 +48,17 @@ class LongBenchWrite(JudgedBenchmark):
     data: DataFiles
     judged: bool
     judge_sees: View = "answer"
+    rows: str = "longbench_write.jsonl"
+    """The file with the prompts: the benchmark's, or its 48 prompts of 1,000 to 30,000 words, `longwrite_ruler.jsonl`,
+    which upstream scores by length alone."""
+
+    def __post_init__(self) -> None:
+        if self.rows not in PREFIXES:
+            raise InputError(f"benchmark.longbench_write.rows: got {self.rows!r}; want {' or '.join(PREFIXES)}")
 
     @property
     def name(self) -> str:
-        return "longbench_write"
+        return self.rows.removesuffix(".jsonl")
 
     @property
     def file_sha256(self) -> Mapping[str, str]:
@@ -65,11 +76,11 @@ class LongBenchWrite(JudgedBenchmark):
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=1.0, max_tokens=min(max_tokens, 32768))
 
-    def items(self) -> list[Item]:
-        rows = [json.loads(line) for line in self.data.lines("longbench_write.jsonl")]
-        items = [
+    def all_items(self) -> list[Item]:
+        rows = [json.loads(line) for line in self.data.lines(self.rows)]
+        return [
             Item(
-                id=f"lbw-{i:03d}",
+                id=f"{PREFIXES[self.rows]}-{i:03d}",
                 prompt=row["prompt"],
                 language=language_of(row["prompt"]),
                 category=row["type"],
@@ -77,7 +88,13 @@ class LongBenchWrite(JudgedBenchmark):
             )
             for i, row in enumerate(rows)
         ]
-        return items[: self.items_limit]
+
+    def stratum(self, item: Item) -> str:
+        return f"{length_bucket(item.length or 0)}/{item.language}"
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        """Length bucket as in the paper's table, language (by the script of the prompt) and type."""
+        return f"length {length_bucket(item.length or 0)}", f"language {item.language}", f"type {item.category}"
 
     def shown(self, response: Response) -> str:
         return response.shown(self.judge_sees)
@@ -121,6 +138,12 @@ class LongBenchWrite(JudgedBenchmark):
         if not self.shown(judged.response).strip():
             return dict.fromkeys(DIMENSIONS, 1.0)
         return official_grades(judged.verdicts[0].replies) if judged.verdicts else None
+
+
+def length_bucket(required: int) -> str:
+    """The bucket of the paper's table that a required length is in; the last one is open here, for longwrite_ruler."""
+    low, high = next((bounds for bounds in pairwise((0, *BUCKETS)) if required < bounds[1]), (BUCKETS[-1], None))
+    return f"{low}-{high}" if high else f"{low}+"
 
 
 def in_percent(grade: float) -> float:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import NonNegativeInt
 
@@ -53,8 +54,7 @@ Requirements = Mapping[
 @dataclass(frozen=True, kw_only=True)
 class WritingBench(JudgedBenchmark):
     """`data` must hold `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is
-    the parsed `answer`, or the full reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
-    turn."""
+    the parsed `answer`, or the full reply cut as upstream cuts it (`official`)."""
 
     data: DataFiles
     judge_sees: View
@@ -91,12 +91,18 @@ class WritingBench(JudgedBenchmark):
             temperature=self.temperature, top_p=self.top_p, max_tokens=min(max_tokens, 16000), top_k=self.top_k
         )
 
-    def items(self) -> list[Item]:
+    def all_items(self) -> list[Item]:
         domains: dict[str, list[Item]] = {domain: [] for domain in DOMAINS}
         for number, line in enumerate(self.data.lines(QUERIES), start=1):
             item = _item(line, f"{QUERIES}:{number}")
             domains[item.category.partition("/")[0]].append(item)
-        return interleaved(list(domains.values()))[: self.items_limit]
+        return interleaved(list(domains.values()))
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        """Sub-domain, language, and the requirements that the query states."""
+        sub = f"{code_of(item.category)}/{item.category.partition('/')[2]}"
+        asked = (f"requirement {kind}" for kind, queries in self._requirements().items() if item.id in queries)
+        return sub, f"language {item.language}", *asked
 
     def shown(self, response: Response) -> str:
         return response.answer if self.judge_sees == "answer" else after_thinking(response.text)
@@ -142,8 +148,13 @@ class WritingBench(JudgedBenchmark):
     def _requirements(self) -> Requirements:
         if REQUIREMENTS not in self.data.sha256:
             return {}
-        index = json.loads(self.data.text(REQUIREMENTS))
-        return {kind: {_item_id(query): names for query, names in rows.items()} for kind, rows in index.items()}
+        return _requirements(self.data.text(REQUIREMENTS))
+
+
+@lru_cache(maxsize=2)
+def _requirements(text: str) -> Requirements:
+    index = json.loads(text)
+    return {kind: {_item_id(query): names for query, names in rows.items()} for kind, rows in index.items()}
 
 
 def _item_id(index: int | str) -> str:

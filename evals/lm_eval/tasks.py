@@ -18,7 +18,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.benchmark import Item, JudgedBenchmark, Measure, OfficialScore, Response, Verdict, item_scores, judged_by_item, measures
+from evals.benchmark import (
+    Item,
+    JudgedBenchmark,
+    Measure,
+    OfficialScore,
+    Response,
+    Verdict,
+    item_scores,
+    judged_by_item,
+    measures,
+)
 from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements
@@ -148,7 +158,7 @@ def _line(scored: Sequence[Measure], official: Mapping[str, OfficialScore], file
         mean = "unscored" if measure.mean_of_scored is None else f"{measure.mean_of_scored:.4g}"
         return f"{measure.name} {mean} ({measure.scored} of {measure.total})"
 
-    upstream = ", ".join(f"{name} {score.value:.4g} ({score.counted}/{score.total})" for name, score in official.items())
+    upstream = ", ".join(f"{name} {s.value:.4g} ({s.counted}/{s.total})" for name, s in official.items())
     scripts = [f"by the benchmark's own scripts: {upstream}"] if upstream else []
     return "; ".join([*map(shown, scored), *scripts, f"see {file}"])
 

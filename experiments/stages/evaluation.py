@@ -8,7 +8,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evals.benchmark import Benchmark, Measure, OfficialScore, Response, item_scores, judged_by_item, measures
+from evals.benchmark import (
+    Benchmark,
+    GroupMeasure,
+    Measure,
+    OfficialScore,
+    Response,
+    group_measures,
+    item_scores,
+    judged_by_item,
+    measures,
+)
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
@@ -39,7 +49,7 @@ class GenerateMetrics(RowMetrics):
         )
 
 
-@stage(version=2)
+@stage(version=3)
 def generate(
     ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
 ) -> GenerateMetrics:
@@ -119,13 +129,15 @@ class ScoreMetrics(StageMetrics):
 @dataclass(frozen=True, kw_only=True)
 class GradeMetrics(ScoreMetrics):
     """The scores that a judge gave: unscored verdicts by reason (an empty answer is scored: it gets the worst value),
-    calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, and what the judgements
+    calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, the measures of the
+    parts of the benchmark, and what the judgements
     cost (`…_here`: in this run; the others: in whichever run asked first). `judge_served` are the models that servers
     say they answered with."""
 
     unscored: Mapping[str, int]
     asked_again: int
     official: Mapping[str, OfficialScore]
+    groups: tuple[GroupMeasure, ...]
     judgements: int
     judgements_asked_here: int = field(metadata={"identity": False})
     judge_tokens_read: int
@@ -169,6 +181,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
         measures=tuple(measures(benchmark, table)),
         unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
+        groups=tuple(group_measures(benchmark, items, table)),
         official={} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts)),
         judgements=len(records),
         judgements_asked_here=session.asked,

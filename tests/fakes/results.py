@@ -47,6 +47,7 @@ def grades(*measures: Measure) -> GradeMetrics:
         unscored={},
         asked_again=0,
         official={},
+        groups=(),
         judgements=3,
         judgements_asked_here=3,
         judge_tokens_read=1,

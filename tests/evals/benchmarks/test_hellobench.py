@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from evals.benchmark import Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, item_scores, measures
-from evals.benchmarks.hellobench import TASKS, HelloBench, as_words, official, official_scores, rescaled
+from evals.benchmarks.hellobench import LENGTHS, TASKS, HelloBench, as_words, official, official_scores, rescaled
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
 from reer.errors import InputError
@@ -78,7 +79,9 @@ MUSIC = JudgeCall("open_ended_qa_0", "music", Prompt(()))
 def test_items_come_from_the_tasks_in_turn(folder: Path) -> None:
     ids = [item.id for item in bench(folder).items()]
     assert ids == ["open_ended_qa_0", "chat_7", "open_ended_qa_1", "open_ended_qa_2"]
-    assert [item.id for item in replace(bench(folder), items_limit=2).items()] == ids[:2]
+    limited = replace(bench(folder), items_limit=2).items()
+    assert len(limited) == 2
+    assert limited[-1] in bench(folder).items()
 
 
 def test_a_reconstructed_file_is_used_if_it_is_the_pinned_one(folder: Path) -> None:
@@ -296,6 +299,32 @@ def test_the_data_is_complete() -> None:
     assert list(counts.values()) == [200, 100, 147, 77, 123]
     assert len({item.id for item in items}) == 647
     assert len({item.category for item in items}) == 38
+
+
+def test_the_length_constrained_sets_are_tasks() -> None:
+    benchmark = real(tuple(LENGTHS))
+    items = benchmark.items()
+    assert [item.id for item in items[:2]] == ["heuristic_text_generation_2k_000", "heuristic_text_generation_4k_000"]
+    assert Counter(item.length for item in items) == dict.fromkeys(LENGTHS.values(), 123)
+    assert "no shorter than 16000 words" in items[3].prompt
+    assert benchmark.sampling(100_000).max_tokens == 24_000
+    (call,) = benchmark.calls(items[0], Response.read(items[0].id, "text", False, 1))
+    assert benchmark.parse(call, reply(1, 1, 1, 1, 1))
+
+
+def test_average_words_are_those_of_the_answers_that_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evals.benchmarks.hellobench.tokens", str.split)
+    benchmark = bench(folder, ("open_ended_qa",), tokenize=True)
+    items = benchmark.items()
+    texts, replies = ["a b c", "d", "e f g h"], [reply(1, 1, 1), reply(1, 1), reply(0, 0, 0)]
+    judged = {
+        item.id: JudgedResponse(
+            Response.of_text(item.id, text),
+            (Verdict(item_id=item.id, criterion="music", scores=None, reply=given, why=None, attempts=1),),
+        )
+        for item, text, given in zip(items, texts, replies, strict=True)
+    }
+    assert benchmark.official(items, judged)["open_ended_qa_avg_words"] == OfficialScore(3.5, 2, 3)
 
 
 def test_judge_prompts_equal_those_of_upstream() -> None:

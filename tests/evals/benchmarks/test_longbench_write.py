@@ -12,7 +12,6 @@ from evals.benchmarks.length import length_score
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite, official_grades
 from tests.conftest import pinned
 
-
 GOOD = json.dumps(dict.fromkeys(DIMENSIONS, 4))
 
 
