@@ -259,7 +259,7 @@ def informational(exp: Experiment) -> Iterator[Check]:
                 ok=False,
                 advice=".requirements/install",
             )
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, JudgedBenchmark):
             yield _benchmark(name, benchmark)
     key = has_key(os.environ)

@@ -85,6 +85,8 @@ class Scale:
     """Prompts on which the share of answers that end by themselves is measured."""
     held_out_texts: NonNegativeInt = 0
     """Texts held out of the source to measure perplexity."""
+    benchmark_items: PositiveInt | None = None
+    """The most items of each benchmark; None: all. A smaller limit of the benchmark's own holds."""
 
     def __post_init__(self) -> None:
         if self.min_words > self.solution_words:
@@ -195,6 +197,11 @@ class Experiment:
     pairwise: Pairwise
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
+
+    @property
+    def benchmarks(self) -> dict[str, LmEval | JudgedBenchmark]:
+        """The benchmarks by name, with no more items than the scale allows."""
+        return {name: benchmark.at_most(self.scale.benchmark_items) for name, benchmark in self.benchmark.items()}
 
     @property
     def run_name(self) -> str:

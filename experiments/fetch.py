@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from evals.benchmark import JudgedBenchmark
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import OnProgress, fetch, file_states
 from experiments.config.choices import CONF, choice_names
@@ -17,7 +18,8 @@ from reer.errors import InputError, near
 
 def run(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Download the named benchmarks, or list all where none is named. Raises InputError for a name without files."""
-    known = benchmarks(overrides)
+    parts = _parts(overrides)
+    known = _files(parts)
     for name in names:
         if name not in known:
             raise InputError(f"fetch: got {name!r}, want one or more of {', '.join(known)}{near(name, known)}")
@@ -25,17 +27,28 @@ def run(names: Sequence[str], overrides: Sequence[str]) -> None:
         listing(known)
     for name in dict.fromkeys(names):
         download(name, known[name])
+        if missing := parts[name].also_needs():
+            show.line(f"  still missing: {missing}")
 
 
 def benchmarks(overrides: Sequence[str]) -> dict[str, DataFiles]:
     """The files of every benchmark that has some, by its name in conf/benchmark."""
+    return _files(_parts(overrides))
+
+
+def _files(parts: Mapping[str, JudgedBenchmark]) -> dict[str, DataFiles]:
+    data = {name: getattr(part, "data", None) for name, part in parts.items()}
+    return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
+
+
+def _parts(overrides: Sequence[str]) -> dict[str, JudgedBenchmark]:
+    """Every judged benchmark, by its name in conf/benchmark."""
     from experiments.config.compose import compose_one
     from experiments.config.parts import experiment_from
 
     every = ",".join(choice_names("benchmark", (CONF,)))
     parts = experiment_from(compose_one([f"benchmark=[{every}]", *overrides])).benchmark
-    data = {name: getattr(part, "data", None) for name, part in parts.items()}
-    return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
+    return {name: part for name, part in parts.items() if isinstance(part, JudgedBenchmark)}
 
 
 def listing(known: dict[str, DataFiles]) -> None:

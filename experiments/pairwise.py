@@ -28,7 +28,7 @@ def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str], config
 
     exp = experiment_from(compose_one(overrides, config_dir))
     arm, baseline = (_result(exp, name) for name in (arm_name, baseline_name))
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         answered = all(run.folder_of(evaluation.generate, name) for run in (arm, baseline))
         if answered and isinstance(benchmark, JudgedBenchmark):
             _compare(exp, name, benchmark, arm, baseline)

@@ -67,8 +67,8 @@ def pipeline(exp: Experiment) -> Steps:
     )
     steps |= by_name([trained, termination, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
-        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmark)])
-    for name, benchmark in exp.benchmark.items():
+        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
+    for name, benchmark in exp.benchmarks.items():
         steps |= by_name(scores(exp, trained, name, benchmark))
     return steps
 

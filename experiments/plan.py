@@ -163,7 +163,7 @@ def make_plan(experiments: Sequence[Experiment], design: Sequence[Arm] = (), fac
 def _detectable(exp: Experiment) -> dict[str, Detectable]:
     """What each judged benchmark can show; those whose files are missing are left out."""
     found: dict[str, Detectable] = {}
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, JudgedBenchmark):
             with suppress(InputError):
                 items = len(benchmark.items())
@@ -192,7 +192,7 @@ def _costs(exp: Experiment, store: Store, steps: Steps) -> dict[StepName, StageC
     train = training.train.named()
     estimate = training_cost_of(exp, rendered_size(store, steps[train]))
     costs[train] = "the student's size is not stated" if estimate is None else _of_training(exp, estimate)
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, LmEval):
             costs[evaluation.harness.named(name)] = "lm-eval counts its own documents"
             continue

@@ -267,7 +267,7 @@ def tokens(text: str) -> list[str]:
         raise InputError(
             f"benchmark.hellobench.tokenize=true needs nltk and its data punkt_tab, got no {missing}; "
             "install nltk and run `python -m nltk.downloader punkt_tab`, or set NLTK_DATA to a folder with the data, "
-            "or set tokenize=false (the judge then sees the answer as written, unlike upstream)"
+            "or set benchmark.hellobench.tokenize=false (the judge then sees the answer as written, unlike upstream)"
         ) from None
 
 

@@ -64,7 +64,7 @@ def preflight(exp: Experiment) -> Steps:
     steps = pipeline(exp)
     check_name(exp, steps)
     judges = [exp.judge] if exp.reliability.second is None else [exp.judge, exp.reliability.second]
-    for benchmark in exp.benchmark.values():
+    for benchmark in exp.benchmarks.values():
         if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
             for judge in judges:

@@ -312,6 +312,15 @@ def test_the_length_constrained_sets_are_tasks() -> None:
     assert benchmark.parse(call, reply(1, 1, 1, 1, 1))
 
 
+def test_what_tokenising_lacks_is_said_where_it_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(text: str) -> list[str]:
+        raise InputError("no punkt_tab")
+
+    monkeypatch.setattr("evals.benchmarks.hellobench.tokens", absent)
+    assert bench(folder, tokenize=True).also_needs() == "no punkt_tab"
+    assert bench(folder, tokenize=False).also_needs() == ""
+
+
 def test_average_words_are_those_of_the_answers_that_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evals.benchmarks.hellobench.tokens", str.split)
     benchmark = bench(folder, ("open_ended_qa",), tokenize=True)
