@@ -388,17 +388,19 @@ class GroupMeasure:
 
 
 def group_measures(benchmark: Benchmark, items: Sequence[Item], table: ItemScores) -> list[GroupMeasure]:
-    """The measures of every part of a benchmark, in the order of its items; none of them is a headline."""
+    """The measures of every part of a benchmark, in the order of its items; none of them is a headline. A part has the
+    metrics that all of its items have, once each: in a domain, the overall score and that of the domain are one."""
     members: dict[str, list[str]] = {}
     for item in items:
         for group in benchmark.groups(item):
             members.setdefault(group, []).append(item.id)
-    return [
-        GroupMeasure(group, _measure(metric, [column[item_id] for item_id in ids if item_id in column], benchmark))
-        for group, ids in members.items()
-        for metric, column in table.items()
-        if any(item_id in column for item_id in ids)
-    ]
+    parts: list[GroupMeasure] = []
+    for group, ids in members.items():
+        complete = {metric: column for metric, column in table.items() if all(item_id in column for item_id in ids)}
+        columns = {metric: tuple(column[item_id] for item_id in ids) for metric, column in complete.items()}
+        once = {scores: metric for metric, scores in reversed(columns.items())}
+        parts += [GroupMeasure(group, _measure(m, s, benchmark)) for m, s in columns.items() if once[s] == m]
+    return parts
 
 
 def _measure(metric: str, scores: Sequence[float | None], benchmark: Benchmark) -> Measure:

@@ -22,7 +22,7 @@ from evals.benchmark import (
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
-from experiments.store.metrics import RowMetrics, StageMetrics, counts, number
+from experiments.store.metrics import Detail, RowMetrics, StageMetrics, counts, number
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_json, write_rows
@@ -147,8 +147,15 @@ class GradeMetrics(ScoreMetrics):
     judge_seconds_median: float | None = field(metadata={"identity": False})
     judge_served: tuple[str, ...]
 
+    def details(self) -> list[Detail]:
+        """The numbers of the benchmark's own scripts, and the measures of its parts, with their coverage."""
+        official = self.official.items()
+        rows = [(f"official {k}", f"{s.value:.4g} ({s.counted}/{s.total})") for k, s in official if not _is_rescaled(k)]
+        rows += [(f"{part.group}: {part.measure.metric}", score_text(part.measure)) for part in self.groups]
+        return [Detail(*row) for row in rows]
+
     def summary(self) -> tuple[str, ...]:
-        totals = {k: v for k, v in self.official.items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
+        totals = {k: v for k, v in self.official.items() if "/" not in k and not _is_rescaled(k)}
         lines = list(super().summary())
         if totals:
             lines.append(f"by the benchmark's own scripts: {', '.join(map(official_text, totals, totals.values()))}")
@@ -157,6 +164,11 @@ class GradeMetrics(ScoreMetrics):
         if self.unscored:
             lines.append(f"unscored: {counts(self.unscored)}")
         return tuple(lines)
+
+
+def _is_rescaled(name: str) -> bool:
+    """Whether an official number is another one in another unit."""
+    return name.endswith(("_x10", "_rescaled"))
 
 
 @stage(version=6)
