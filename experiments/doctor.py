@@ -147,7 +147,7 @@ def _key_state(variable: str) -> tuple[bool, str]:
 def _judges(exp: Experiment) -> dict[str, Judge]:
     """The judges of an experiment by role."""
     second = exp.reliability.second
-    return {"judge": exp.judge} | ({} if second is None else {"second judge": second})
+    return exp.judges | ({} if second is None else {"second judge": second})
 
 
 def _lives(exp: Experiment, today: date) -> Iterator[Check]:

@@ -11,6 +11,7 @@ from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
+from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from reer.curation.filters import Filters
@@ -187,7 +188,7 @@ class Experiment:
     student: LocalModel
     train: Recipe
     benchmark: dict[Name, LmEval | InstanceOf[JudgedBenchmark]]
-    judge: Judge
+    judge: Judge | JudgePerBenchmark
     scale: Scale
     runtime: Runtime
     tracking: Tracking
@@ -202,6 +203,14 @@ class Experiment:
     def benchmarks(self) -> dict[str, LmEval | JudgedBenchmark]:
         """The benchmarks by name, with no more items than the scale allows."""
         return {name: benchmark.at_most(self.scale.benchmark_items) for name, benchmark in self.benchmark.items()}
+
+    @property
+    def judges(self) -> dict[str, Judge]:
+        """The judges that grade, by their role: `judge`, or `judge of hellobench` where each benchmark has one."""
+        if isinstance(self.judge, Judge):
+            return {"judge": self.judge}
+        names = [part.name for part in self.benchmark.values() if isinstance(part, JudgedBenchmark)]
+        return {f"judge of {name}": judge_of(self.judge, name) for name in names}
 
     @property
     def run_name(self) -> str:

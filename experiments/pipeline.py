@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from evals.judging.per_benchmark import judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.stages import data, evaluation, probes, synthesis, training
@@ -166,14 +167,15 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
         seed=exp.seed,
         precision=exp.train.precision,
     )
-    graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=exp.judge)
+    judge = judge_of(exp.judge, benchmark.name)
+    graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=judge)
     hygiene = probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark)
     reliability = probes.reliability(
         label=name,
         answers=answers,
         graded=graded,
         benchmark=benchmark,
-        judge=exp.judge,
+        judge=judge,
         checks=exp.reliability,
     )
     return [answers, graded, hygiene, reliability]

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from evals.benchmark import Benchmark, JudgedBenchmark, Response
 from evals.judging.judge import Judge
+from evals.judging.per_benchmark import judge_of
 from evals.lm_eval.harness import LmEval
 from evals.statistics.power import minimum_detectable_effect
 from experiments.experiment import Experiment
@@ -287,6 +288,7 @@ class JudgeCost:
 def judge_cost(benchmark: Benchmark, exp: Experiment) -> JudgeCost:
     """The cost of one verdict for each call. Replies that have to be asked for again come on top; judgements on record
     are not paid again. Raises InputError where the benchmark's files are missing."""
+    judge = judge_of(exp.judge, benchmark.name)
     items, assumed, checks = benchmark.items(), exp.estimate, exp.reliability
     calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
     if not calls:
@@ -297,8 +299,8 @@ def judge_cost(benchmark: Benchmark, exp: Experiment) -> JudgeCost:
     second_calls = round(min(len(items), checks.second_items) * len(calls) / len(items))
     return JudgeCost(
         items=len(items),
-        grading=_verdicts(exp.judge, len(calls), read, assumed),
-        reliability=_verdicts(exp.judge, checks.calls(len(items), len(calls)), read, assumed),
+        grading=_verdicts(judge, len(calls), read, assumed),
+        reliability=_verdicts(judge, checks.calls(len(items), len(calls)), read, assumed),
         second=_verdicts(checks.second, second_calls, read, assumed) if checks.second else StageCost(),
     )
 

@@ -109,6 +109,8 @@ def plan(
     experiments = [experiment_from(plan) for plan in plans]
     for line in dict.fromkeys(line for exp in experiments for line in retirements(exp)):
         console.line(line)
+    for line in dict.fromkeys(f"{role}: {judge.name}" for exp in experiments for role, judge in exp.judges.items()):
+        console.line(line)
     show_plan(make_plan(experiments, jobs.arms, jobs.design.factors), stages)
 
 

@@ -11,6 +11,7 @@ from evals.benchmarks.longbench_write import LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
 from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
+from evals.judging.per_benchmark import JudgePerBenchmark
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.config.choices import COMPOSED_OF
@@ -71,7 +72,7 @@ PARTS: dict[str, dict[str, type]] = {
         "writingbench": WritingBench,
         "lm_eval": LmEval,
     },
-    "judge": {"judge": Judge},
+    "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark},
     "reliability": {"reliability": ReliabilityChecks},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},

@@ -12,10 +12,10 @@ from experiments.store.metrics import ABSENT, DetailedMetrics, number
 from experiments.store.step import Stage
 
 PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
-    (evaluation.grade, "official numbers and parts (counted/all)"),
     (probes.reliability, "reliability of the judge"),
     (probes.hygiene, "hygiene of the answers"),
     (probes.perplexity, "perplexity of held-out texts"),
+    (evaluation.grade, "judge, official numbers and parts (counted/all)"),
 )
 LONG = 40  # characters: a longer text becomes a note below the table
 

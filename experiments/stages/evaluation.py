@@ -128,12 +128,12 @@ class ScoreMetrics(StageMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class GradeMetrics(ScoreMetrics):
-    """The scores that a judge gave: unscored verdicts by reason (an empty answer is scored: it gets the worst value),
-    calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, the measures of the
-    parts of the benchmark, and what the judgements
-    cost (`…_here`: in this run; the others: in whichever run asked first). `judge_served` are the models that servers
-    say they answered with."""
+    """The scores that the `judge` of this name gave: unscored verdicts by reason (an empty answer is scored: it gets the
+    worst value), calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, the
+    measures of its parts, and what the judgements cost (`…_here`: in this run; the others: in whichever run asked
+    first). `judge_served` are the models that servers say they answered with."""
 
+    judge: str
     unscored: Mapping[str, int]
     asked_again: int
     official: Mapping[str, OfficialScore]
@@ -152,7 +152,7 @@ class GradeMetrics(ScoreMetrics):
         official = self.official.items()
         rows = [(f"official {k}", f"{s.value:.4g} ({s.counted}/{s.total})") for k, s in official if not _is_rescaled(k)]
         rows += [(f"{part.group}: {part.measure.metric}", score_text(part.measure)) for part in self.groups]
-        return [Detail(*row) for row in rows]
+        return [Detail("judge", self.judge), *(Detail(*row) for row in rows)]
 
     def summary(self) -> tuple[str, ...]:
         totals = {k: v for k, v in self.official.items() if "/" not in k and not _is_rescaled(k)}
@@ -191,6 +191,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
     seconds = [record.seconds for record in records if record.seconds is not None]
     return GradeMetrics(
         measures=tuple(measures(benchmark, table)),
+        judge=judge.name,
         unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
         groups=tuple(group_measures(benchmark, items, table)),

@@ -54,7 +54,7 @@ def test_the_default_run_passes_every_check() -> None:
         (["scale=paper", "runtime=gpu"], "memory of a device"),
         (["scale=paper"], "attention kernel"),
         (["scale=paper"], "GPUs"),
-        (["scale=paper"], "judge's key"),
+        (["scale=paper"], "judge of hellobench's key"),
         (["scale=paper", "runtime.parallelism.micro_batch=5"], "optimizer step"),
         (["scale=paper", "train=lora"], "sharding"),
         (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),

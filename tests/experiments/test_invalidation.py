@@ -39,6 +39,7 @@ TABLE = [
     ("benchmark.writing.items_seed=1", "generate:writing", ["train", "perplexity"]),
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
+    ("judge=paper", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
     ("reliability.null_answer_items=2", "reliability:writing", ["grade:writing", "hygiene:writing"]),
     ("judge.usd_per_million_read=3", None, []),

@@ -44,6 +44,7 @@ def rendered() -> RenderMetrics:
 def grades(*measures: Measure) -> GradeMetrics:
     return GradeMetrics(
         measures=measures,
+        judge="a-judge",
         unscored={},
         asked_again=0,
         official={},
