@@ -363,10 +363,15 @@ def item_scores(
     benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response], verdicts: Sequence[Verdict]
 ) -> ItemScores:
     """Metric → item id → score, None if the judge failed. If the model returned nothing, that is its own failure, not
-    the judge's: the item scores the worst value, so that an empty answer never raises a mean."""
+    the judge's: the item scores the worst value, so that an empty answer never raises a mean. An item without a
+    response is unscored."""
     judged = judged_by_item(responses, verdicts)
     table: ItemScores = {}
     for item in items:
+        if item.id not in judged:
+            for metric in benchmark.scores(item, Response.of_text(item.id, "-"), ()):
+                table.setdefault(metric, {})[item.id] = None
+            continue
         response = judged[item.id].response
         for metric, score in benchmark.scores(item, response, judged[item.id].verdicts).items():
             empty = score is None and not benchmark.shown(response).strip()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from evals.answers import AnswerSource
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
@@ -188,6 +189,7 @@ class Experiment:
     student: LocalModel
     train: Recipe
     benchmark: dict[Name, LmEval | InstanceOf[JudgedBenchmark]]
+    answers: AnswerSource
     judge: Judge | JudgePerBenchmark
     scale: Scale
     runtime: Runtime

@@ -189,10 +189,12 @@ def stage_costs(exp: Experiment) -> dict[StepName, StageCost]:
 
 def _costs(exp: Experiment, store: Store, steps: Steps) -> dict[StepName, StageCost | str]:
     """The cost of each stage that has an estimate, or the reason why it cannot be estimated here."""
-    costs: dict[StepName, StageCost | str] = {**_search_costs(exp)}
+    costs: dict[StepName, StageCost | str] = {}
     train = training.train.named()
-    estimate = training_cost_of(exp, rendered_size(store, steps[train]))
-    costs[train] = "the student's size is not stated" if estimate is None else _of_training(exp, estimate)
+    if train in steps:
+        estimate = training_cost_of(exp, rendered_size(store, steps[train]))
+        costs |= _search_costs(exp)
+        costs[train] = "the student's size is not stated" if estimate is None else _of_training(exp, estimate)
     for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, LmEval):
             costs[evaluation.harness.named(name)] = "lm-eval counts its own documents"
@@ -202,9 +204,10 @@ def _costs(exp: Experiment, store: Store, steps: Steps) -> dict[StepName, StageC
         except InputError as error:
             costs[evaluation.grade.named(name)] = str(error)
             continue
-        costs[evaluation.generate.named(name)] = _answering(judging.items, exp.estimate)
         costs[evaluation.grade.named(name)] = judging.grading
-        costs[probes.reliability.named(name)] = judging.reliability + judging.second
+        if train in steps:
+            costs[evaluation.generate.named(name)] = _answering(judging.items, exp.estimate)
+            costs[probes.reliability.named(name)] = judging.reliability + judging.second
     return costs
 
 

@@ -38,6 +38,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.benchmark",
     "evals.benchmarks",
     "evals.hygiene",
+    "evals.answers",
     "evals.judging",
     "evals.lm_eval",
     "experiments.config.names",

@@ -52,7 +52,8 @@ class WritingPrompts(JudgedBenchmark):
         """The items' hash and all settings, the judge prompt even at its default: the bundled files may change."""
         settings = [self.judge_prompt, self.temperature, self.top_p, self.min_coverage, self.items_limit]
         settings += [self.items_seed] if self.items_seed else []
-        return {"data": _digest()[:16], "settings": settings}
+        (digest,) = self.file_sha256.values()
+        return {"data": digest[:16], "settings": settings}
 
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=max_tokens)

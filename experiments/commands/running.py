@@ -161,6 +161,28 @@ def pairwise(
     head_to_head.pairwise(arm, baseline, overrides or (), config_dir)
 
 
+@app.command()
+def judge(
+    file: Annotated[Path, typer.Argument(help="Rows with an answer and the id or prompt of its item.")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Judge answers that were made elsewhere, as a row beside the arms.
+
+    The rows of FILE are {"id" or "prompt", "answer", optionally "thinking"}. The
+    run is called by the file's name, and `reer compare` shows it with the arms of
+    the same judge, benchmark and source.
+
+    \b
+      reer judge answers.jsonl benchmark=[writing] judge=claude_46_sonnet
+      reer judge answers.jsonl benchmark=[rubrics] benchmark.rubrics.path=FILE
+    """
+    from experiments import run as jobs
+
+    given = [f"name={file.stem}", "answers=file", f"answers.path='{file}'", *(overrides or ())]
+    raise typer.Exit(_present(jobs.run(given, False, config_dir)))
+
+
 @app.command(hidden=True)
 def job(
     file: Annotated[Path, typer.Argument(help="A frozen job of a sweep.")],

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from evals.answers import AnswerSource
 from evals.benchmarks.hellobench import HelloBench
 from evals.benchmarks.longbench_write import LongBenchWrite
+from evals.benchmarks.rubrics import Rubrics
 from evals.benchmarks.writing import WritingPrompts
 from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
@@ -70,8 +72,10 @@ PARTS: dict[str, dict[str, type]] = {
         "longbench_write": LongBenchWrite,
         "hellobench": HelloBench,
         "writingbench": WritingBench,
+        "rubrics": Rubrics,
         "lm_eval": LmEval,
     },
+    "answers": {"answers": AnswerSource},
     "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark},
     "reliability": {"reliability": ReliabilityChecks},
     "runtime": {"runtime": Runtime},

@@ -354,7 +354,8 @@ def _seeds_cell(
 def no_op(result: Result, baseline: Result) -> bool:
     """True if an arm that should change the training rows trained on the tokens of the baseline."""
     changed_later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    return not changed_later and training_data(result) == training_data(baseline)
+    trained_on = training_data(result)
+    return not changed_later and trained_on is not None and trained_on == training_data(baseline)
 
 
 def training_data(result: Result) -> str | None:

@@ -172,7 +172,7 @@ def with_step(run: Result, name: StepName, metrics: StageMetrics) -> Result:
 def test_a_probe_is_a_table_of_arms_with_gaps_where_an_arm_lacks_it(tmp_path: Path) -> None:
     full = with_step(result(tmp_path, "full"), RELIABILITY, reliability(HOSTILE))
     arm = with_step(result(tmp_path, "arm"), RELIABILITY, reliability(HOSTILE, alpha=0.25, flagged=True))
-    (probe, _) = probe_tables(compare([full, arm, result(tmp_path, "bare")])[0])
+    (probe,) = probe_tables(compare([full, arm, result(tmp_path, "bare")])[0])
     assert (probe.title, probe.arms) == ("writing: reliability of the judge", ("full", "arm", "bare"))
     rows = dict(probe.rows)
     assert rows["null answer: empty"] == ("9 (3/4)", "9 (3/4)", "–")
