@@ -27,7 +27,7 @@ class AnswerSource:
     path: str | None = field(default=None, metadata={"identity": False})
     """None: the model that is trained here."""
 
-    def identity(self) -> dict[str, object]:
+    def identity(self) -> Mapping[str, object]:
         return {"name": self.name} | ({} if self.path is None else {"sha256": hashlib.sha256(self.read()).hexdigest()})
 
     @property

@@ -58,6 +58,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "experiments.doctor",
     "experiments.sweeps",
     "experiments.run",
+    "experiments.bridge",
     "experiments.pairwise",
     "experiments.fetch",
     "experiments.history",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 from evals.benchmark import (
     Frame,
@@ -186,7 +187,7 @@ def _without_fence(reply: str) -> str:
     return fenced[1]
 
 
-def _as_numbers(stored: Mapping[str, object]) -> dict[str, float] | None:
+def _as_numbers(stored: Any) -> dict[str, float] | None:
     try:
         return {name: upstream_number(stored[name]) for name in DIMENSIONS}
     except (TypeError, ValueError):

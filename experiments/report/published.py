@@ -64,8 +64,11 @@ def source() -> str:
 
 def judge_settings(identity: Mapping[str, Json], benchmark: str) -> Mapping[str, Json]:
     """The settings of the judge of a benchmark, in the identity of a run."""
-    judge = cast("Mapping[str, Mapping[str, Mapping[str, Json]]]", identity)["judge"]
-    return judge["by_benchmark"].get(benchmark, judge["default"]) if "by_benchmark" in judge else judge
+    judge = cast("Mapping[str, Json]", identity["judge"])
+    if "by_benchmark" not in judge:
+        return judge
+    own = cast("Mapping[str, Mapping[str, Json]]", judge["by_benchmark"])
+    return own.get(benchmark, cast("Mapping[str, Json]", judge["default"]))
 
 
 def published(result: Result, measure: Measure) -> Published | None:
