@@ -6,17 +6,17 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import PositiveInt
 
 from evals.replies import STRICT, Reader
 from reer.models.protocols import Prompt, Sampling
-from reer.parts import Share, Temperature
+from reer.parts import Seed, Share, Temperature
 from reer.text import split_thinking
-from reer.types import Language
+from reer.types import Language, item_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +145,26 @@ class Measure:
         return self.scored / self.total if self.total else 0.0
 
 
+@dataclass(frozen=True)
+class OfficialScore:
+    """A number of a benchmark's own scripts: the mean over `counted` of `total` items, or criteria where the scripts
+    average criteria."""
+
+    value: float
+    counted: int
+    total: int
+
+    @classmethod
+    def mean(cls, values: Sequence[float | None], unit: Callable[[float], float] = float) -> OfficialScore | None:
+        """The mean of the values that are known, in another unit; None if none is."""
+        known = [value for value in values if value is not None]
+        return cls(unit(math.fsum(known) / len(known)), len(known), len(values)) if known else None
+
+    def rescaled(self, unit: Callable[[float], float]) -> OfficialScore:
+        """The same number in another unit."""
+        return replace(self, value=unit(self.value))
+
+
 def version_of(name: str, sha256: Mapping[str, str]) -> str:
     """A benchmark's name with a hash of its files, given as file name → sha256."""
     digests = "\n".join(f"{file} {digest}" for file, digest in sorted(sha256.items()))
@@ -152,8 +172,20 @@ def version_of(name: str, sha256: Mapping[str, str]) -> str:
 
 
 def interleaved(groups: Sequence[Sequence[Item]]) -> list[Item]:
-    """The items of all groups, one from each group in turn, so that a limit on items shortens all groups alike."""
+    """The items of all groups, one from each group in turn, so that an interrupted run has some of each."""
     return [item for row in zip_longest(*groups) for item in row if item is not None]
+
+
+def sampled(items: Sequence[Item], limit: int | None, seed: int, stratum: Callable[[Item], str]) -> list[Item]:
+    """A stratified random sample in the order of the items; all of them without a limit below their number.
+
+    Each stratum has its share of the sample, to within one item: items are shuffled within their strata, and taken at
+    regular distances from all strata one after another."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    ordered = sorted(items, key=lambda item: (stratum(item), item_seed(seed, item.id)))
+    chosen = {ordered[(2 * place + 1) * len(ordered) // (2 * limit)].id for place in range(limit)}
+    return [item for item in items if item.id in chosen]
 
 
 Frame = Callable[[str], str]
@@ -218,20 +250,28 @@ class Benchmark(Protocol):
         """Metric → score of one item; None if the verdicts leave it unscored."""
         ...
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
-        """The numbers that the benchmark's own scripts compute from these records, with failures handled as those
-        scripts do; empty if there are no such scripts."""
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
+        """The numbers that the benchmark's own scripts compute from these records; empty if there are no such scripts.
+
+        What a script would not count, or would stop at, is left out of the mean and of `counted`. An empty answer has
+        the worst grade: the scripts send it to the judge, this project does not."""
+        ...
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        """The parts of the benchmark that an item belongs to; each has scores of its own (`group_measures`)."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedBenchmark(ABC):
-    """Base of the judged benchmarks that an experiment can choose. `items_limit` keeps the first items only;
-    `temperature` is that of the model under test."""
+    """Base of the judged benchmarks that an experiment can choose. `temperature` is that of the model under test."""
 
     temperature: Temperature
     min_coverage: Share
     items_limit: PositiveInt | None = None
+    """The number of items of a stratified random sample (see `sampled`); None: all."""
+    items_seed: Seed = 0
+    """Which sample is drawn."""
 
     @property
     @abstractmethod
@@ -262,7 +302,24 @@ class JudgedBenchmark(ABC):
     def sampling(self, max_tokens: int) -> Sampling: ...
 
     @abstractmethod
-    def items(self) -> list[Item]: ...
+    def all_items(self) -> list[Item]:
+        """The items without the limit."""
+
+    def items(self) -> list[Item]:
+        return sampled(self.all_items(), self.items_limit, self.items_seed, self.stratum)
+
+    def stratum(self, item: Item) -> str:
+        """The stratum of an item, which a sample represents by its share."""
+        return f"{item.category}/{item.language}"
+
+    def at_most(self, limit: int | None) -> Self:
+        """The same benchmark with no more items than a limit."""
+        smaller = limit is not None and (self.items_limit is None or limit < self.items_limit)
+        return replace(self, items_limit=limit) if smaller else self
+
+    def also_needs(self) -> str:
+        """What is missing on this machine besides the benchmark's own files, as a sentence; empty if nothing is."""
+        return ""
 
     def shown(self, response: Response) -> str:
         return response.answer
@@ -276,8 +333,11 @@ class JudgedBenchmark(ABC):
     @abstractmethod
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]: ...
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         return {}
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -303,10 +363,15 @@ def item_scores(
     benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response], verdicts: Sequence[Verdict]
 ) -> ItemScores:
     """Metric → item id → score, None if the judge failed. If the model returned nothing, that is its own failure, not
-    the judge's: the item scores the worst value, so that an empty answer never raises a mean."""
+    the judge's: the item scores the worst value, so that an empty answer never raises a mean. An item without a
+    response is unscored."""
     judged = judged_by_item(responses, verdicts)
     table: ItemScores = {}
     for item in items:
+        if item.id not in judged:
+            for metric in benchmark.scores(item, Response.of_text(item.id, "-"), ()):
+                table.setdefault(metric, {})[item.id] = None
+            continue
         response = judged[item.id].response
         for metric, score in benchmark.scores(item, response, judged[item.id].verdicts).items():
             empty = score is None and not benchmark.shown(response).strip()
@@ -317,6 +382,30 @@ def item_scores(
 def measures(benchmark: Benchmark, table: ItemScores) -> list[Measure]:
     """Means over scored items with coverage and bounds; a headline value only if enough items are scored."""
     return [_measure(metric, list(scores.values()), benchmark) for metric, scores in table.items()]
+
+
+@dataclass(frozen=True)
+class GroupMeasure:
+    """A measure over one part of a benchmark, such as a sub-domain or the answers of one language."""
+
+    group: str
+    measure: Measure
+
+
+def group_measures(benchmark: Benchmark, items: Sequence[Item], table: ItemScores) -> list[GroupMeasure]:
+    """The measures of every part of a benchmark, in the order of its items; none of them is a headline. A part has the
+    metrics that all of its items have, once each: in a domain, the overall score and that of the domain are one."""
+    members: dict[str, list[str]] = {}
+    for item in items:
+        for group in benchmark.groups(item):
+            members.setdefault(group, []).append(item.id)
+    parts: list[GroupMeasure] = []
+    for group, ids in members.items():
+        complete = {metric: column for metric, column in table.items() if all(item_id in column for item_id in ids)}
+        columns = {metric: tuple(column[item_id] for item_id in ids) for metric, column in complete.items()}
+        once = {scores: metric for metric, scores in reversed(columns.items())}
+        parts += [GroupMeasure(group, _measure(m, s, benchmark)) for m, s in columns.items() if once[s] == m]
+    return parts
 
 
 def _measure(metric: str, scores: Sequence[float | None], benchmark: Benchmark) -> Measure:

@@ -164,7 +164,7 @@ def _key_state(variable: str) -> tuple[bool, str]:
 def _judges(exp: Experiment) -> dict[str, Judge]:
     """The judges of an experiment by role."""
     second = exp.reliability.second
-    return {"judge": exp.judge} | ({} if second is None else {"second judge": second})
+    return exp.judges | ({} if second is None else {"second judge": second})
 
 
 def _lives(exp: Experiment, today: date) -> Iterator[Check]:
@@ -361,7 +361,7 @@ def informational(exp: Experiment) -> Iterator[Check]:
                 ok=False,
                 advice=".requirements/install",
             )
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, JudgedBenchmark):
             yield _benchmark(name, benchmark)
     key = has_key(os.environ)

@@ -8,9 +8,11 @@ from typing import Literal
 
 from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from evals.answers import AnswerSource
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
+from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from reer.curation.filters import Filters
@@ -91,6 +93,8 @@ class Scale:
     """Prompts on which the share of answers that end by themselves is measured."""
     held_out_texts: NonNegativeInt = 0
     """Texts held out of the source to measure perplexity."""
+    benchmark_items: PositiveInt | None = None
+    """The most items of each benchmark; None: all. A smaller limit of the benchmark's own holds."""
 
     @property
     def selection(self) -> Selection:
@@ -221,7 +225,8 @@ class Experiment:
     student: LocalModel
     train: Recipe
     benchmark: dict[Name, LmEval | InstanceOf[JudgedBenchmark]]
-    judge: Judge
+    answers: AnswerSource
+    judge: Judge | JudgePerBenchmark
     scale: Scale
     runtime: Runtime
     tracking: Tracking
@@ -231,6 +236,19 @@ class Experiment:
     pairwise: Pairwise
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
+
+    @property
+    def benchmarks(self) -> dict[str, LmEval | JudgedBenchmark]:
+        """The benchmarks by name, with no more items than the scale allows."""
+        return {name: benchmark.at_most(self.scale.benchmark_items) for name, benchmark in self.benchmark.items()}
+
+    @property
+    def judges(self) -> dict[str, Judge]:
+        """The judges that grade, by their role: `judge`, or `judge of hellobench` where each benchmark has one."""
+        if isinstance(self.judge, Judge):
+            return {"judge": self.judge}
+        names = [part.name for part in self.benchmark.values() if isinstance(part, JudgedBenchmark)]
+        return {f"judge of {name}": judge_of(self.judge, name) for name in names}
 
     @property
     def run_name(self) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from evals.benchmark import JudgedBenchmark
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.download import OnProgress, fetch, file_states
 from experiments.config.choices import CONF, choice_names
@@ -15,10 +17,14 @@ from experiments.config.released_prompts import ReleasedPrompts
 from experiments.report import console as show
 from reer.errors import InputError, near
 
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
 
 def run(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Download the files of the names, or list all where none is named. Raises InputError for a name without files."""
-    known = available(overrides)
+    exp = _everything(overrides)
+    known = _files(exp)
     for name in names:
         if name not in known:
             raise InputError(f"fetch: got {name!r}, want one or more of {', '.join(known)}{near(name, known)}")
@@ -26,18 +32,29 @@ def run(names: Sequence[str], overrides: Sequence[str]) -> None:
         listing(known)
     for name in dict.fromkeys(names):
         download(name, known[name])
+        part = exp.benchmark.get(name)
+        if isinstance(part, JudgedBenchmark) and (missing := part.also_needs()):
+            show.line(f"  still missing: {missing}")
 
 
 def available(overrides: Sequence[str]) -> dict[str, DataFiles]:
     """The files of every benchmark that has some, by its name in conf/benchmark, and those of the released prompts."""
+    return _files(_everything(overrides))
+
+
+def _files(exp: Experiment) -> dict[str, DataFiles]:
+    data = {name: getattr(part, "data", None) for name, part in exp.benchmark.items()}
+    data |= {exp.prompts.data.name: exp.prompts.data} if isinstance(exp.prompts, ReleasedPrompts) else {}
+    return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
+
+
+def _everything(overrides: Sequence[str]) -> Experiment:
+    """An experiment with every benchmark, by its name in conf/benchmark, and the released prompts."""
     from experiments.config.compose import compose_one
     from experiments.config.parts import experiment_from
 
     every = ",".join(choice_names("benchmark", (CONF,)))
-    exp = experiment_from(compose_one([f"benchmark=[{every}]", "prompts=released", *overrides]))
-    data = {name: getattr(part, "data", None) for name, part in exp.benchmark.items()}
-    data |= {exp.prompts.data.name: exp.prompts.data} if isinstance(exp.prompts, ReleasedPrompts) else {}
-    return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
+    return experiment_from(compose_one([f"benchmark=[{every}]", "prompts=released", *overrides]))
 
 
 def listing(known: dict[str, DataFiles]) -> None:

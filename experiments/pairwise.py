@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark, Response
 from evals.judging.pairwise import PairwiseResult, judge_pairs
+from evals.judging.per_benchmark import judge_of
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
@@ -28,7 +29,7 @@ def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str], config
 
     exp = experiment_from(compose_one(overrides, config_dir))
     arm, baseline = (_result(exp, name) for name in (arm_name, baseline_name))
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         answered = all(run.folder_of(evaluation.generate, name) for run in (arm, baseline))
         if answered and isinstance(benchmark, JudgedBenchmark):
             _compare(exp, name, benchmark, arm, baseline)
@@ -46,10 +47,11 @@ def _result(exp: Experiment, name: str) -> Result:
 
 def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result, baseline: Result) -> None:
     """Judge the answers to one benchmark, write verdicts and result below `pairwise/`, and print the result."""
+    judge = judge_of(exp.judge, benchmark.name)
     items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
     records = Judgements(exp.runtime.judgements_folder)
     with (
-        JudgeSession(exp.judge, records, exp.runtime.device_for("judge"), exp.budget.usd) as session,
+        JudgeSession(judge, records, exp.runtime.device_for("judge"), exp.budget.usd) as session,
         Progress(title, 1) as progress,
     ):
         progress.started()
@@ -63,9 +65,9 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
         )
     folder = Path(exp.runtime.root) / "pairwise" / f"{arm.name}-{baseline.name}-{exp.scale.name}-s{exp.seed}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / f"{exp.judge.name}.jsonl", verdicts)
-    write_json(folder / f"{exp.judge.name}.json", {"judge": exp.judge.name, **plain(result)})
-    _show(f"{title} on {name}, judged by {exp.judge.name}", result, exp.judge.caution)
+    write_rows(folder / f"{judge.name}.jsonl", verdicts)
+    write_json(folder / f"{judge.name}.json", {"judge": judge.name, **plain(result)})
+    _show(f"{title} on {name}, judged by {judge.name}", result, judge.caution)
 
 
 def _show(title: str, result: PairwiseResult, caution: str) -> None:

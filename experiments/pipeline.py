@@ -10,15 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
+from evals.judging.per_benchmark import judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.store.step import Step, Steps
+from reer.errors import InputError
 
 
 def pipeline(exp: Experiment) -> Steps:
     """All steps by name, in order: from pairs to grades (paper.md §1–5)."""
+    if exp.answers.path is not None:
+        return by_name(chain.from_iterable(given(exp, name, benchmark) for name, benchmark in exp.benchmarks.items()))
     steps, arm = training_rows(exp), f"{exp.data.name}-s{exp.seed}"
     mixed, rendered = steps[training.mix.named()], steps[training.render.named()]
     rows = rendered
@@ -67,8 +72,8 @@ def pipeline(exp: Experiment) -> Steps:
     )
     steps |= by_name([trained, termination, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
-        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmark)])
-    for name, benchmark in exp.benchmark.items():
+        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
+    for name, benchmark in exp.benchmarks.items():
         steps |= by_name(scores(exp, trained, name, benchmark))
     return steps
 
@@ -165,17 +170,27 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
         precision=exp.train.precision,
         engine=exp.student.engine,
     )
-    graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=exp.judge)
+    judge = judge_of(exp.judge, benchmark.name)
+    graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=judge)
     hygiene = probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark)
     reliability = probes.reliability(
         label=name,
         answers=answers,
         graded=graded,
         benchmark=benchmark,
-        judge=exp.judge,
+        judge=judge,
         checks=exp.reliability,
     )
     return [answers, graded, hygiene, reliability]
+
+
+def given(exp: Experiment, name: str, benchmark: AnyBenchmark) -> list[Step]:
+    """The scores of answers that were made elsewhere. Raises InputError for a benchmark that takes none."""
+    if isinstance(benchmark, LmEval):
+        raise InputError(f"answers: {name} generates its answers itself; leave it out: benchmark=[writing]")
+    answers = evaluation.given_answers(label=name, answers=exp.answers, benchmark=benchmark)
+    judge = judge_of(exp.judge, benchmark.name)
+    return [answers, evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=judge)]
 
 
 def by_name(steps: Iterable[Step]) -> Steps:

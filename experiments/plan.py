@@ -163,7 +163,7 @@ def stage_costs(exp: Experiment) -> dict[StepName, StageCost]:
 def _detectable(exp: Experiment) -> dict[str, Detectable]:
     """What each judged benchmark can show; those whose files are missing are left out."""
     found: dict[str, Detectable] = {}
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, JudgedBenchmark):
             with suppress(InputError):
                 items = len(benchmark.items())

@@ -19,6 +19,7 @@ from evals.benchmark import (
     JudgeCall,
     JudgedBenchmark,
     JudgedResponse,
+    OfficialScore,
     Response,
     Verdict,
     View,
@@ -32,11 +33,15 @@ from reer.models.protocols import Prompt, Sampling
 from reer.types import Message
 
 TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")
+LENGTHS = {f"heuristic_text_generation_{thousands}k": 1000 * thousands for thousands in (2, 4, 8, 16)}
+"""The length-constrained sets: the prompts of `heuristic_text_generation` with a least number of words."""
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.A)
+TRIES = 3  # of llm_judge.py
 PROMPT, WEIGHTS = "judge_prompt.json", "checklist_weights.json"
 
 Weights = Mapping[str, Sequence[float]]
+OfficialRow = tuple[str, str, Sequence[float]]  # task, category, and the grades that llm_judge.py stores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class HelloBench(JudgedBenchmark):
     `checklist_weights.json` (those of results/scripts/compute.py).
 
     `tokenize` shows the judge the answer as nltk's word tokens, without its line breaks, as upstream does.
-    `items_limit` takes from the tasks in turn. `judge_sees` `official` shows thinking too, as upstream does.
+    `judge_sees` `official` shows thinking too, as upstream does.
     `columns` maps other names, such as those of a paper's table, to tasks."""
 
     data: DataFiles
@@ -55,11 +60,11 @@ class HelloBench(JudgedBenchmark):
     columns: dict[str, str] = field(default_factory=dict, metadata={"identity": False})
 
     def __post_init__(self) -> None:
-        unknown = set(self.columns.values()) - set(TASKS)
+        unknown, known = set(self.columns.values()) - set(TASKS), ", ".join((*TASKS, *LENGTHS))
         if unknown:
             raise InputError(f"benchmark.hellobench.columns: got {sorted(unknown)}; want tasks of {', '.join(TASKS)}")
-        if not self.tasks or set(self.tasks) - set(TASKS) or len(set(self.tasks)) < len(self.tasks):
-            got, known = ", ".join(self.tasks) or "none", ", ".join(TASKS)
+        if not self.tasks or set(self.tasks) - {*TASKS, *LENGTHS} or len(set(self.tasks)) < len(self.tasks):
+            got = ", ".join(self.tasks) or "none"
             raise InputError(f"benchmark.hellobench.tasks: got {got}; want one or more of {known}, each once")
 
     @property
@@ -81,7 +86,8 @@ class HelloBench(JudgedBenchmark):
 
     def _rows_file(self, task: str) -> str:
         """The task's file. The summarization file is only available as a reconstruction."""
-        names = (f"main_data/{task}.jsonl", f"main_data/{task}.reconstructed.jsonl")
+        folder = "length_constrained_data" if task in LENGTHS else "main_data"
+        names = (f"{folder}/{task}.jsonl", f"{folder}/{task}.reconstructed.jsonl")
         pinned = next((name for name in names if name in self.data.sha256), None)
         if pinned is None:
             raise InputError(
@@ -94,13 +100,28 @@ class HelloBench(JudgedBenchmark):
         return weights
 
     def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(temperature=self.temperature, top_p=1.0, max_tokens=min(max_tokens, 16384))
+        upstream = 24000 if "heuristic_text_generation_16k" in self.tasks else 16384
+        return Sampling(temperature=self.temperature, top_p=1.0, max_tokens=min(max_tokens, upstream))
 
-    def items(self) -> list[Item]:
+    def all_items(self) -> list[Item]:
         if self.tokenize:
             as_words("")  # missing nltk data fails here, not after hours of generation
         weights = self._weights()
-        return interleaved([self._items(task, weights) for task in self.tasks])[: self.items_limit]
+        return interleaved([self._items(task, weights) for task in self.tasks])
+
+    def stratum(self, item: Item) -> str:
+        return item.category
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        """Task and sub-category."""
+        return (item.category,)
+
+    def also_needs(self) -> str:
+        try:
+            as_words("")
+        except InputError as error:
+            return str(error) if self.tokenize else ""
+        return ""
 
     def _items(self, task: str, weights: Weights) -> list[Item]:
         items = []
@@ -115,11 +136,11 @@ class HelloBench(JudgedBenchmark):
                 )
             items.append(
                 Item(
-                    id=row["id"],
+                    id=row["id"].replace("heuristic_text_generation", task) if task in LENGTHS else row["id"],
                     prompt=row["instruction"],
                     language="en",
                     category=f"{task}/{kind}",
-                    length=None,
+                    length=LENGTHS.get(task),
                     rubric=checklist,
                 )
             )
@@ -156,18 +177,34 @@ class HelloBench(JudgedBenchmark):
         weights = self._weights()[kind]
         return {task: weighted([grades[str(position)] for position in range(len(weights))], weights)}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         """Raw means by task with their average, both also on the scale of the official tables."""
-        weights = self._weights()
-        replies = [(item.category.partition("/"), v.replies) for item in items for v in by_item[item.id].verdicts]
-        grades = [
-            (task, kind, scores)
-            for (task, _, kind), texts in replies
-            if (scores := official_scores(texts, len(weights[kind])))
-        ]
-        raw = official(grades, weights)
+        rows = [self._official_row(item, by_item[item.id]) for item in items]
+        raw = official(rows, self._weights())
         named = {column: raw[task] for column, task in self.columns.items() if task in raw}
-        return {**raw, **{f"{name}_rescaled": rescaled(value) for name, value in raw.items()}, **named}
+        scaled = {f"{name}_rescaled": score.rescaled(rescaled) for name, score in raw.items()}
+        return {**raw, **scaled, **named, **self._average_words(items, by_item, rows)}
+
+    def _average_words(
+        self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse], rows: Sequence[OfficialRow]
+    ) -> dict[str, OfficialScore]:
+        """The mean number of nltk's word tokens of the texts that count, by task; none where nltk is not used."""
+        if not self.tokenize:
+            return {}
+        columns: dict[str, list[float | None]] = {}
+        for item, row in zip(items, rows, strict=True):
+            task, counts = row[0], counted(row, self._weights())
+            words = float(len(tokens(by_item[item.id].response.text))) if counts else None
+            columns.setdefault(f"{task}_avg_words", []).append(words)
+        return {name: score for name, column in columns.items() if (score := OfficialScore.mean(column))}
+
+    def _official_row(self, item: Item, judged: JudgedResponse) -> OfficialRow:
+        """Task, category and grades of an item as llm_judge.py stores them; no grades where it stores none."""
+        task, _, kind = item.category.partition("/")
+        if not self.shown(judged.response).strip():
+            return task, kind, [0.0] * len(item.rubric)
+        replies = judged.verdicts[0].replies if judged.verdicts else ()
+        return task, kind, official_scores(replies, len(item.rubric)) or []
 
 
 def _grade(position: int, entry: object) -> float:
@@ -189,40 +226,49 @@ def _grade(position: int, entry: object) -> float:
 
 
 def official_scores(replies: Sequence[str], count: int) -> list[float] | None:
-    """The grades that llm_judge.py stores for these replies: those of the first list with `count` entries, else of the
-    last list of any length; None if it stores nothing or stops. It deletes code fences, line breaks and backslashes."""
+    """The grades that llm_judge.py stores for these replies: those of the first list with `count` entries within its
+    three tries, else of the last list of any length. None if it stores nothing, and where an entry ends its run: a
+    `checklist_id` or a grade that is missing or no number. It deletes code fences, line breaks and backslashes."""
     stored: Any = []
-    for reply in replies:
+    for reply in replies[:TRIES]:
         text = re.sub(r"```json|```python|```|\n|\\", "", reply)
         try:
             stored = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        if isinstance(stored, list | dict) and len(stored) == count:
+        if isinstance(stored, list | dict | str) and len(stored) == count:
             break
     try:
-        return [upstream_number(entry["evaluation_score"]) for entry in stored] or None
-    except (TypeError, KeyError, ValueError):
+        return [_official_grade(entry) for entry in stored] or None
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 
-def as_words(text: str) -> str:
-    """The text as llm_judge.py shows it: the first 16,000 of nltk's word tokens, joined by single spaces.
+def _official_grade(entry: Any) -> float:
+    """The grade of an entry. Raises what llm_judge.py does not catch: it takes the id as an integer first."""
+    int(entry["checklist_id"])
+    return upstream_number(entry["evaluation_score"])
 
-    Raises InputError if nltk or its data is missing.
-    """
+
+def as_words(text: str) -> str:
+    """The text as llm_judge.py shows it: the first 16,000 of nltk's word tokens, joined by single spaces. Raises
+    InputError if nltk or its data is missing."""
+    return " ".join(tokens(text)[:16000])
+
+
+def tokens(text: str) -> list[str]:
+    """nltk's word tokens. Raises InputError if nltk or its data is missing."""
     try:
         from nltk import word_tokenize
 
-        words = word_tokenize(text)
+        return word_tokenize(text)
     except (ImportError, LookupError) as error:
         missing = "nltk" if isinstance(error, ImportError) else "punkt_tab"
         raise InputError(
             f"benchmark.hellobench.tokenize=true needs nltk and its data punkt_tab, got no {missing}; "
             "install nltk and run `python -m nltk.downloader punkt_tab`, or set NLTK_DATA to a folder with the data, "
-            "or set tokenize=false (the judge then sees the answer as written, unlike upstream)"
+            "or set benchmark.hellobench.tokenize=false (the judge then sees the answer as written, unlike upstream)"
         ) from None
-    return " ".join(words[:16000])
 
 
 def weighted(scores: Sequence[float], weights: Sequence[float]) -> float:
@@ -235,15 +281,21 @@ def rescaled(score: float) -> float:
     return (score - 75) * 4
 
 
-def official(judged: Iterable[tuple[str, str, Sequence[float]]], weights: Weights) -> dict[str, float]:
-    """Raw task means of (task, category, grades) and, if all five tasks are present, their unweighted `average`.
+def counted(row: OfficialRow, weights: Weights) -> bool:
+    """Whether results/scripts/compute.py counts a row: one with the right number of grades, each within 0..1."""
+    _, category, grades = row
+    return len(grades) == len(weights[category]) and all(0 <= grade <= 1 for grade in grades)
 
-    As in results/scripts/compute.py, items with the wrong number of grades or a grade outside 0..1 are left out without
-    being counted.
-    """
-    scored: dict[str, list[float]] = {}
+
+def official(judged: Iterable[OfficialRow], weights: Weights) -> dict[str, OfficialScore]:
+    """Raw task means over the rows that count and, if all five tasks are present, their unweighted `average`."""
+    columns: dict[str, list[float | None]] = {}
     for task, category, grades in judged:
-        if len(grades) == len(weights[category]) and all(0 <= grade <= 1 for grade in grades):
-            scored.setdefault(task, []).append(weighted(grades, weights[category]))
-    means = {task: math.fsum(values) / len(values) for task, values in scored.items()}
-    return {**means, "average": math.fsum(means.values()) / len(TASKS)} if set(means) == set(TASKS) else means
+        counts = counted((task, category, grades), weights)
+        columns.setdefault(task, []).append(weighted(grades, weights[category]) if counts else None)
+    means = {task: score for task, column in columns.items() if (score := OfficialScore.mean(column))}
+    five = [means[task] for task in TASKS if task in means]
+    if len(five) < len(TASKS):
+        return means
+    average = math.fsum(score.value for score in five) / len(five)
+    return {**means, "average": OfficialScore(average, sum(s.counted for s in five), sum(s.total for s in five))}

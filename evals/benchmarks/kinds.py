@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from evals.benchmarks.hellobench import HelloBench
 from evals.benchmarks.longbench_write import LongBenchWrite
+from evals.benchmarks.rubrics import Rubrics
 from evals.benchmarks.writing import WritingPrompts
 from evals.benchmarks.writingbench import WritingBench
 
@@ -14,4 +15,5 @@ JUDGED_BENCHMARKS: Mapping[str, type] = {
     "longbench_write": LongBenchWrite,
     "hellobench": HelloBench,
     "writingbench": WritingBench,
+    "rubrics": Rubrics,
 }

@@ -51,14 +51,16 @@ class WritingPrompts(JudgedBenchmark):
     def identity(self) -> dict[str, object]:
         """The items' hash and all settings, the judge prompt even at its default: the bundled files may change."""
         settings = [self.judge_prompt, self.temperature, self.top_p, self.min_coverage, self.items_limit]
-        return {"data": _digest()[:16], "settings": settings}
+        settings += [self.items_seed] if self.items_seed else []
+        (digest,) = self.file_sha256.values()
+        return {"data": digest[:16], "settings": settings}
 
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=max_tokens)
 
-    def items(self) -> list[Item]:
+    def all_items(self) -> list[Item]:
         rows = [json.loads(line) for line in _content().decode("utf-8").split("\n") if line]
-        items = [
+        return [
             Item(
                 id=row["id"],
                 prompt=row["prompt"],
@@ -69,7 +71,9 @@ class WritingPrompts(JudgedBenchmark):
             )
             for row in rows
         ]
-        return items[: self.items_limit]
+
+    def stratum(self, item: Item) -> str:
+        return item.language
 
     def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
         rubric = "\n".join(f"- {criterion}" for criterion in item.rubric)

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import NonNegativeInt
 
@@ -18,6 +19,7 @@ from evals.benchmark import (
     JudgeCall,
     JudgedBenchmark,
     JudgedResponse,
+    OfficialScore,
     Response,
     Verdict,
     View,
@@ -42,6 +44,7 @@ DOMAINS = {  # in the order of calculate_scores.py; the paper of REER reports th
 QUERIES = "benchmark_all.jsonl"
 PROMPT = "judge_prompt.json"
 STRIPPED = "json|```"  # upstream strips these characters, in any order, from both ends of a reply
+ROUNDS, TRIES = 3, 5  # of evaluate_benchmark.py: tries in a round
 REQUIREMENTS = "requirement_index.json"
 Requirements = Mapping[
     str, Mapping[str, Sequence[str]]
@@ -51,8 +54,7 @@ Requirements = Mapping[
 @dataclass(frozen=True, kw_only=True)
 class WritingBench(JudgedBenchmark):
     """`data` must hold `benchmark_all.jsonl` and `judge_prompt.json` (the two constants of prompt.py). `judge_sees` is
-    the parsed `answer`, or the full reply cut as upstream cuts it (`official`). `items_limit` takes from the domains in
-    turn."""
+    the parsed `answer`, or the full reply cut as upstream cuts it (`official`)."""
 
     data: DataFiles
     judge_sees: View
@@ -89,12 +91,18 @@ class WritingBench(JudgedBenchmark):
             temperature=self.temperature, top_p=self.top_p, max_tokens=min(max_tokens, 16000), top_k=self.top_k
         )
 
-    def items(self) -> list[Item]:
+    def all_items(self) -> list[Item]:
         domains: dict[str, list[Item]] = {domain: [] for domain in DOMAINS}
         for number, line in enumerate(self.data.lines(QUERIES), start=1):
             item = _item(line, f"{QUERIES}:{number}")
             domains[item.category.partition("/")[0]].append(item)
-        return interleaved(list(domains.values()))[: self.items_limit]
+        return interleaved(list(domains.values()))
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        """Sub-domain, language, and the requirements that the query states."""
+        sub = f"{code_of(item.category)}/{item.category.partition('/')[2]}"
+        asked = (f"requirement {kind}" for kind, queries in self._requirements().items() if item.id in queries)
+        return sub, f"language {item.language}", *asked
 
     def shown(self, response: Response) -> str:
         return response.answer if self.judge_sees == "answer" else after_thinking(response.text)
@@ -121,22 +129,32 @@ class WritingBench(JudgedBenchmark):
         mean = math.fsum(grades) / len(grades) if len(grades) == len(item.rubric) else None
         return {"overall": mean, code_of(item.category): mean}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         """All numbers that calculate_scores.py computes from these replies, on the scale of 1 to 10 and times ten as on
         the leaderboard. A criterion is left out where an upstream script would stop with an error, and the scores by
         requirement are left out without `requirement_index.json`."""
-        parsed = {
-            item.id: {v.criterion: score for v in by_item[item.id].verdicts if (score := official_score(v.replies))}
-            for item in items
-        }
+        parsed = {item.id: self._official_scores(item, by_item[item.id]) for item in items}
         means = official(parsed, {item.id: item.category for item in items}, self._requirements())
-        return {**means, **{f"{name}_x10": value * 10 for name, value in means.items()}}
+        return {**means, **{f"{name}_x10": score.rescaled(lambda value: value * 10) for name, score in means.items()}}
+
+    def _official_scores(self, item: Item, judged: JudgedResponse) -> dict[str, float | None]:
+        """Criterion → score; None where evaluate_benchmark.py would stop."""
+        criteria = [str(json.loads(criterion)["name"]) for criterion in item.rubric]
+        if not self.shown(judged.response).strip():
+            return dict.fromkeys(criteria, 1.0)
+        replies = {verdict.criterion: verdict.replies for verdict in judged.verdicts}
+        return {name: official_score(replies.get(name, ())) for name in criteria}
 
     def _requirements(self) -> Requirements:
         if REQUIREMENTS not in self.data.sha256:
             return {}
-        index = json.loads(self.data.text(REQUIREMENTS))
-        return {kind: {_item_id(query): names for query, names in rows.items()} for kind, rows in index.items()}
+        return _requirements(self.data.text(REQUIREMENTS))
+
+
+@lru_cache(maxsize=2)
+def _requirements(text: str) -> Requirements:
+    index = json.loads(text)
+    return {kind: {_item_id(query): names for query, names in rows.items()} for kind, rows in index.items()}
 
 
 def _item_id(index: int | str) -> str:
@@ -182,11 +200,13 @@ def after_thinking(text: str) -> str:
 def official_score(replies: Sequence[str]) -> float | None:
     """The score in the first reply that evaluate_benchmark.py can parse: a JSON object, once the characters of
     `json|```` are stripped from both ends, with a score of 1 to 10 (true counts as 1) and a reason. None where the
-    upstream run would stop."""
-    for reply in replies:
+    upstream run would stop: after three rounds of five tries, or after a round whose last reply does not parse."""
+    for number, reply in enumerate(replies[: ROUNDS * TRIES], start=1):
         try:
             verdict = json.loads(reply.strip(STRIPPED))
         except (ValueError, RecursionError):
+            if number % TRIES == 0:
+                return None
             continue
         if not isinstance(verdict, dict) or not isinstance(verdict.get("reason"), str):
             continue
@@ -196,23 +216,26 @@ def official_score(replies: Sequence[str]) -> float | None:
 
 
 def official(
-    scores: Mapping[str, Mapping[str, float]], categories: Mapping[str, str], requirements: Requirements
-) -> dict[str, float]:
-    """The means of calculate_scores.py, from scores by query and criterion; a query without scores is left out.
+    scores: Mapping[str, Mapping[str, float | None]], categories: Mapping[str, str], requirements: Requirements
+) -> dict[str, OfficialScore]:
+    """The means of calculate_scores.py, from scores by query and criterion; None is a score that is missing.
 
     `overall` is the mean of all criterion scores; a domain's code, and `code/sub-domain`, is the mean of its queries'
     means; `style_R` is that mean over the queries with a style requirement, `style_C` the mean of all scores on it.
     """
-    scored = {query: values for query, values in scores.items() if values}
-    every = [score for values in scored.values() for score in values.values()]
-    means: dict[str, list[float]] = {}
-    for query, values in scored.items():
-        mean, (domain, _, sub) = math.fsum(values.values()) / len(values), categories[query].partition("/")
+    columns: dict[str, list[float | None]] = {"overall": [score for row in scores.values() for score in row.values()]}
+    for query, row in scores.items():
+        domain, _, sub = categories[query].partition("/")
         for name in (DOMAINS[domain], f"{DOMAINS[domain]}/{sub}"):
-            means.setdefault(name, []).append(mean)
+            columns.setdefault(name, []).append(_mean_of_known(row))
     for kind, names in requirements.items():
-        asked = [query for query in names if query in scored]
-        means[f"{kind}_R"] = [math.fsum(scored[query].values()) / len(scored[query]) for query in asked]
-        means[f"{kind}_C"] = [scored[query][name] for query in asked for name in names[query] if name in scored[query]]
-    overall = {"overall": math.fsum(every) / len(every)} if every else {}
-    return overall | {name: math.fsum(values) / len(values) for name, values in sorted(means.items()) if values}
+        asked = [query for query in names if query in scores]
+        columns[f"{kind}_R"] = [_mean_of_known(scores[query]) for query in asked]
+        columns[f"{kind}_C"] = [scores[query].get(name) for query in asked for name in names[query]]
+    order = ["overall", *sorted(columns.keys() - {"overall"})]
+    return {name: score for name in order if (score := OfficialScore.mean(columns[name]))}
+
+
+def _mean_of_known(scores: Mapping[str, float | None]) -> float | None:
+    known = [score for score in scores.values() if score is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, Response, Verdict, identity_frame
+from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, identity_frame
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
 from evals.replies import STRICT, Malformed, Reader
@@ -101,8 +101,11 @@ class PairwiseBenchmark:
         wins = [verdict.scores["win"] for verdict in verdicts if verdict.scores]
         return {"win": statistics.fmean(wins) if len(wins) == len(POSITIONS) else None}
 
-    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, float]:
+    def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         return {}
+
+    def groups(self, item: Item) -> tuple[str, ...]:
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)

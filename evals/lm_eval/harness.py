@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -66,6 +66,11 @@ class LmEval:
 
     def _folder(self) -> Path:
         return Path(self.folder) if self.folder else BUNDLED
+
+    def at_most(self, limit: int | None) -> LmEval:
+        """The same tasks with no more documents each than a limit."""
+        smaller = limit is not None and (self.limit is None or limit < self.limit)
+        return replace(self, limit=limit) if smaller else self
 
     def identity(self) -> dict[str, Any]:
         files = (file for file in self._folder().rglob("*") if file.is_file() and "__pycache__" not in file.parts)

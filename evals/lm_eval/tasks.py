@@ -18,7 +18,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.benchmark import Item, JudgedBenchmark, Measure, Response, Verdict, item_scores, judged_by_item, measures
+from evals.benchmark import (
+    Item,
+    JudgedBenchmark,
+    Measure,
+    OfficialScore,
+    Response,
+    Verdict,
+    item_scores,
+    judged_by_item,
+    measures,
+)
 from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements
@@ -132,23 +142,23 @@ def _response(item: Item, reply: Sequence[str]) -> Response:
 
 
 def _summary(
-    settings: Settings, scored: Sequence[Measure], official: Mapping[str, float], verdicts: Sequence[Verdict]
+    settings: Settings, scored: Sequence[Measure], official: Mapping[str, OfficialScore], verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
     return {
         "benchmark": settings.benchmark.version,
         "judge": settings.judge.model_name,
-        "official": dict(official),
+        "official": {name: asdict(score) for name, score in official.items()},
         "measures": [{**asdict(measure), "coverage": measure.coverage} for measure in scored],
         "unscored": dict(unscored_reasons(verdicts)),
     }
 
 
-def _line(scored: Sequence[Measure], official: Mapping[str, float], file: Path) -> str:
+def _line(scored: Sequence[Measure], official: Mapping[str, OfficialScore], file: Path) -> str:
     def shown(measure: Measure) -> str:
         mean = "unscored" if measure.mean_of_scored is None else f"{measure.mean_of_scored:.4g}"
         return f"{measure.name} {mean} ({measure.scored} of {measure.total})"
 
-    upstream = ", ".join(f"{name} {value:.4g}" for name, value in official.items())
+    upstream = ", ".join(f"{name} {s.value:.4g} ({s.counted}/{s.total})" for name, s in official.items())
     scripts = [f"by the benchmark's own scripts: {upstream}"] if upstream else []
     return "; ".join([*map(shown, scored), *scripts, f"see {file}"])
 

@@ -129,6 +129,26 @@ def where(
 
 
 @app.command()
+def bridge(
+    old: Annotated[str, typer.Argument(help="A run graded by the old judge.")],
+    new: Annotated[str, typer.Argument(help="The same answers graded by the new judge.")],
+    root: Root = Path("outputs"),
+    published: Annotated[float | None, typer.Option(help="A score of the old judge to place on the new scale.")] = None,
+) -> None:
+    """Put scores of one judge on the scale of another.
+
+    Both graded the same answers. A line with errors in both judges, its 95 %
+    intervals, and their agreement, for each measure.
+
+    \b
+      reer bridge full+judge=gpt_55 full+judge=claude_46_sonnet --published 7.2
+    """
+    from experiments.bridge import show_bridges
+
+    show_bridges(old, new, root, published)
+
+
+@app.command()
 def report(
     root: Root = Path("outputs"),
     scale: Scale = None,

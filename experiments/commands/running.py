@@ -125,6 +125,8 @@ def plan(
     experiments = [experiment_from(plan) for plan in plans]
     for line in dict.fromkeys(line for exp in experiments for line in retirements(exp)):
         console.line(line)
+    for line in dict.fromkeys(f"{role}: {judge.name}" for exp in experiments for role, judge in exp.judges.items()):
+        console.line(line)
     show_plan(make_plan(experiments, jobs.arms, jobs.design.factors), stages)
 
 
@@ -189,6 +191,28 @@ def pairwise(
     from experiments import pairwise as head_to_head
 
     head_to_head.pairwise(arm, baseline, overrides or (), config_dir)
+
+
+@app.command()
+def judge(
+    file: Annotated[Path, typer.Argument(help="Rows with an answer and the id or prompt of its item.")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Judge answers that were made elsewhere, as a row beside the arms.
+
+    The rows of FILE are {"id" or "prompt", "answer", optionally "thinking"}. The
+    run is called by the file's name, and `reer compare` shows it with the arms of
+    the same judge, benchmark and source.
+
+    \b
+      reer judge answers.jsonl benchmark=[writing] judge=claude_46_sonnet
+      reer judge answers.jsonl benchmark=[rubrics] benchmark.rubrics.path=FILE
+    """
+    from experiments import run as jobs
+
+    given = [f"name={file.stem}", "answers=file", f"answers.path='{file}'", *(overrides or ())]
+    raise typer.Exit(_present(jobs.run(given, False, config_dir)))
 
 
 @app.command(hidden=True)

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from evals.answers import AnswerSource
 from evals.benchmarks.hellobench import HelloBench
 from evals.benchmarks.longbench_write import LongBenchWrite
+from evals.benchmarks.rubrics import Rubrics
 from evals.benchmarks.writing import WritingPrompts
 from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
+from evals.judging.per_benchmark import JudgePerBenchmark
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.config.choices import COMPOSED_OF
@@ -71,9 +74,11 @@ PARTS: dict[str, dict[str, type]] = {
         "longbench_write": LongBenchWrite,
         "hellobench": HelloBench,
         "writingbench": WritingBench,
+        "rubrics": Rubrics,
         "lm_eval": LmEval,
     },
-    "judge": {"judge": Judge},
+    "answers": {"answers": AnswerSource},
+    "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark},
     "reliability": {"reliability": ReliabilityChecks},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},

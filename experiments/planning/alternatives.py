@@ -66,7 +66,7 @@ def alternatives(costs: Costs) -> list[Alternative]:
 def serving_hours(costs: Costs) -> float:
     """Hours on the clock of all stages but the training."""
     estimates = {**costs.synthesis(), **costs.probes()}
-    for name, benchmark in costs.exp.benchmark.items():
+    for name, benchmark in costs.exp.benchmarks.items():
         estimates |= costs.benchmark(name, benchmark)
     return sum(estimate.cost.hours for estimate in estimates.values() if estimate.cost)
 

@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple
 
 from evals.benchmark import JudgedBenchmark, Response
 from evals.judging.judge import Judge
+from evals.judging.per_benchmark import default_judge, judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.planning.calibration import calibrated
-from experiments.planning.serving import Serving, Servings, servings
+from experiments.planning.serving import Serving, Servings, judging, servings
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.store.step import Step, StepName, Steps
 from experiments.store.store import Store
@@ -221,17 +222,21 @@ class Costs:
         """Answers, grades and reliability of one benchmark, or the requests of lm-eval where they are bounded."""
         if isinstance(benchmark, LmEval):
             return {evaluation.harness.named(name): self._harness(benchmark)}
-        judging, remark = self.judging[name], ""
-        if isinstance(judging, InputError):
+        work, remark = self.judging[name], ""
+        if isinstance(work, InputError):
             size = self.assumed.benchmark_sizes.get(name)
             if size is None:
-                return {evaluation.grade.named(name): Estimate(missing=str(judging))}
-            judging = assumed_judge_work(size, self.exp)
+                return {evaluation.grade.named(name): Estimate(missing=str(work))}
+            work = assumed_judge_work(size, self.exp, benchmark.name)
             remark = f"its files are not here; planned with {size.items} items and {size.calls} judge calls"
-        answers = self.estimate([Use(self.roles.student, self.answers(judging.items))])
-        grading, reliability = (self._judging(w, self.exp.judge, self.roles.judge) for w in judging.by_own_judge)
+        answers = self.estimate([Use(self.roles.student, self.answers(work.items))])
+        judge = judge_of(self.exp.judge, benchmark.name)
+        role = self.roles.judge
+        if judge != default_judge(self.exp.judge):
+            role = judging(judge, self.exp.runtime.device_for("judge"))
+        grading, reliability = (self._judging(one, judge, role) for one in work.by_own_judge)
         if self.exp.reliability.second is not None:
-            reliability += self._judging(judging.second, self.exp.reliability.second, self.roles.second_judge)
+            reliability += self._judging(work.second, self.exp.reliability.second, self.roles.second_judge)
         return {
             evaluation.generate.named(name): Estimate(answers.cost, answers.missing, remark),
             evaluation.grade.named(name): grading,
@@ -252,12 +257,15 @@ class Costs:
 
     def stages(self, store: Store, steps: Steps) -> dict[StepName, Estimate]:
         """The estimate of each stage that has one, given what the store holds."""
-        return self.all(rendered_size(store, steps[training.train.named()]))
+        train = steps.get(training.train.named())
+        if train is None:  # the answers were made elsewhere
+            return {name: cost for name, cost in self.all().items() if name in steps}
+        return self.all(rendered_size(store, train))
 
     def all(self, rendered: TrainingSetSize | None = None) -> dict[StepName, Estimate]:
         """The estimate of each stage that has one; `rendered` is the size of a training set that exists already."""
         costs = {**self.synthesis(), training.train.named(): self.training(rendered), **self.probes()}
-        for name, benchmark in self.exp.benchmark.items():
+        for name, benchmark in self.exp.benchmarks.items():
             costs |= self.benchmark(name, benchmark)
         return costs
 
@@ -348,13 +356,13 @@ def judge_work(benchmark: JudgedBenchmark, exp: Experiment) -> JudgeWork:
     asked = judge_calls(benchmark)
     if not asked.calls:
         return JudgeWork(items=asked.items)
-    return _judge_work(asked, exp)
+    return _judge_work(asked, exp, benchmark.name)
 
 
 def judge_works(exp: Experiment) -> dict[str, JudgeWork | InputError]:
     """The judge's work for each judged benchmark, or why it cannot be counted."""
     works: dict[str, JudgeWork | InputError] = {}
-    for name, benchmark in exp.benchmark.items():
+    for name, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, JudgedBenchmark):
             try:
                 works[name] = judge_work(benchmark, exp)
@@ -379,12 +387,13 @@ def judge_calls(benchmark: JudgedBenchmark) -> JudgeCalls:
     return JudgeCalls(len(items), len(calls), prompt_words * TOKENS_A_WORD / max(1, len(calls)))
 
 
-def assumed_judge_work(size: BenchmarkSize, exp: Experiment) -> JudgeWork:
+def assumed_judge_work(size: BenchmarkSize, exp: Experiment, benchmark: str) -> JudgeWork:
     """The same for a benchmark whose files are not on this machine."""
-    return _judge_work(JudgeCalls(size.items, size.calls, MISSING_JUDGE_PROMPT), exp)
+    return _judge_work(JudgeCalls(size.items, size.calls, MISSING_JUDGE_PROMPT), exp, benchmark)
 
 
-def _judge_work(asked: JudgeCalls, exp: Experiment) -> JudgeWork:
+def _judge_work(asked: JudgeCalls, exp: Experiment, benchmark: str) -> JudgeWork:
+    judge = judge_of(exp.judge, benchmark)
     assumed, checks, items, calls = exp.estimate, exp.reliability, asked.items, asked.calls
 
     def verdicts(judge: Judge, count: int) -> Work:
@@ -394,8 +403,8 @@ def _judge_work(asked: JudgeCalls, exp: Experiment) -> JudgeWork:
     second_calls = round(min(items, checks.second_items) * calls / items)
     return JudgeWork(
         items=items,
-        grading=verdicts(exp.judge, calls),
-        reliability=verdicts(exp.judge, checks.calls(items, calls)),
+        grading=verdicts(judge, calls),
+        reliability=verdicts(judge, checks.calls(items, calls)),
         second=verdicts(checks.second, second_calls) if checks.second else Work(),
     )
 

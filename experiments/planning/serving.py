@@ -8,6 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from evals.judging.judge import Judge
+from evals.judging.per_benchmark import default_judge
 from experiments.experiment import Experiment
 from reer.models.http.client import Endpoint
 from reer.models.local.model import LocalModel
@@ -95,8 +96,8 @@ def servings(exp: Experiment) -> Servings:
         generator=serving(exp.generator.model, device_for("generator")),
         scorer=serving(exp.scorer.model, device_for("scorer")),
         student=None if student is None else replace(student, model="the student"),
-        judge=_judging(exp.judge, device_for("judge")),
-        second_judge=None if second is None else _judging(second, device_for("judge")),
+        judge=judging(default_judge(exp.judge), device_for("judge")),
+        second_judge=None if second is None else judging(second, device_for("judge")),
     )
 
 
@@ -145,7 +146,7 @@ def _short(checkpoint: str) -> str:
     return checkpoint.partition("@")[0]
 
 
-def _judging(judge: Judge, device: Device) -> Serving | None:
+def judging(judge: Judge, device: Device) -> Serving | None:
     """How a judge is run; one that has a price is billed, wherever it is."""
     found = serving(judge.model, device)
     return replace(found, billed=True) if found and found.engine == "server" and judge.usd(1, 1) else found

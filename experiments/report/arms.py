@@ -11,9 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.report.statistics import Statistics
-from experiments.store.fingerprint import fingerprint
+from experiments.store.fingerprint import Json, fingerprint
 from experiments.store.runs import Result
 from reer.errors import InputError, near
+
+CROSSING = ("judge", "benchmark", "source")
+"""The parts that an arm shares with its baseline: under another judge, on other items or from another source, scores
+differ for that reason alone."""
 
 
 def selected(
@@ -55,6 +59,34 @@ def in_order_of_start(results: Sequence[Result]) -> list[Result]:
 def _started(result: Result) -> int:
     """The time of the oldest of the run's own files, in nanoseconds."""
     return min((file.stat().st_mtime_ns for file in result.folder.glob("*.json")), default=0) if result.folder else 0
+
+
+def crossing_of(identity: Mapping[str, Json]) -> str:
+    """The fingerprint of what scores must share to be compared: judge, benchmarks and source."""
+    return fingerprint({part: identity.get(part) for part in CROSSING})
+
+
+def by_crossing(results: Sequence[Result]) -> list[tuple[str, list[Result]]]:
+    """The runs of one scale in groups with one judge, benchmarks and source each, in order. A group is named after the
+    parts in which groups differ; the name of a single one is empty."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(crossing_of(result.identity), []).append(result)
+    firsts = [group[0].identity for group in groups.values()]
+    differing = [part for part in CROSSING if len({fingerprint(one.get(part)) for one in firsts}) > 1]
+    names: list[str] = []
+    for one in firsts:
+        name = ", ".join(f"{part} {part_name(one.get(part))}" for part in differing)
+        again = sum(other.partition(" (")[0] == name for other in names)
+        names.append(f"{name} ({again + 1})" if again else name)
+    return list(zip(names, groups.values(), strict=True))
+
+
+def part_name(part: Json) -> str:
+    """What a part calls itself; for several parts by name, their names."""
+    if not isinstance(part, dict):
+        return str(part)
+    return str(part["name"]) if "name" in part else "+".join(name for name in part if name != "kind")
 
 
 def arm_names(results: Sequence[Result], first: Sequence[str]) -> dict[str, str]:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from evals.benchmark import Measure
+from evals.benchmark import Measure, OfficialScore
 from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
-from experiments.report.arms import arm_names, baseline_name, baseline_of
+from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
 from experiments.report.measures import Flag, ScoredRun, flags
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
@@ -29,12 +29,14 @@ AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 class Cell:
     """One measure of one arm and its paired difference from the baseline: None for the baseline itself, and where
     either side's score is withheld. `published` is the paper's value where it has one for this very arm. `digest` is
-    the sha256 of the file of item scores that the cell comes from, empty where the measure was not taken."""
+    the sha256 of the file of item scores that the cell comes from, empty where the measure was not taken. `official` is
+    the number of the benchmark's own scripts, where it has such."""
 
     measure: Measure | None
     difference: Difference | None
     published: Published | None = None
     digest: str = ""
+    official: OfficialScore | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,8 @@ class SeedsComparison:
 class Comparison:
     """Arms of one scale and seed, the baseline first and the others as they were given. The comparison of the last seed
     also holds that over seeds; `is_repetition` says that this one is a seed of it. `baseline_note` says how the
-    baseline was found where no run has its name, or what to do where there is none."""
+    baseline was found where no run has its name, or what to do where there is none. `crossing` names the judge,
+    benchmarks or source of these arms where other arms of the scale have others."""
 
     scale: str
     seed: int
@@ -116,6 +119,12 @@ class Comparison:
     over_seeds: SeedsComparison | None = None
     is_repetition: bool = False
     baseline_note: str = ""
+    crossing: str = ""
+
+    @property
+    def setting(self) -> str:
+        """The scale, with the crossing where there are several."""
+        return f"{self.scale}, {self.crossing}" if self.crossing else self.scale
 
     @property
     def baseline(self) -> Arm | None:
@@ -140,9 +149,9 @@ def _tested(differences: Iterable[Difference | None]) -> int:
 
 
 def compare(results: Sequence[Result], baseline: str | None = None) -> list[Comparison]:
-    """One comparison for each scale and seed among the results, whose arms keep their order after the baseline. That is
-    the arm called `baseline`; without it, the arm that is configured like the baseline of the results. Raises
-    InputError without any result."""
+    """One comparison for each scale, crossing (judge, benchmarks, source) and seed among the results, whose arms keep
+    their order after the baseline. That is the arm called `baseline`, whatever its crossing; without it, the arm of the
+    same crossing that is configured like the baseline of the results. Raises InputError without any result."""
     if not results:
         raise InputError("nothing to compare: no run has finished here; start one with `reer run`")
     folder = results[0].folder
@@ -150,7 +159,12 @@ def compare(results: Sequence[Result], baseline: str | None = None) -> list[Comp
     scales: dict[str, list[Result]] = {}
     for result in results:
         scales.setdefault(result.scale, []).append(result)
-    comparisons = [c for of_scale in scales.values() for c in _at_one_scale(of_scale, baseline, statistics)]
+    comparisons = [
+        replace(comparison, crossing=crossing)
+        for of_scale in scales.values()
+        for crossing, group in ([("", of_scale)] if baseline else by_crossing(of_scale))
+        for comparison in _at_one_scale(group, baseline, statistics)
+    ]
     statistics.save()
     return comparisons
 
@@ -206,7 +220,8 @@ def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str 
     if wanted is not None:
         return f"no baseline: {wanted} has no finished run at scale {first.scale}, seed {first.seed}"
     return (
-        f"no baseline: none of these runs is configured like {name}; name one with --baseline NAME, or run it: "
+        f"no baseline: none of these runs is configured like {name}; name one with --baseline NAME, or run it "
+        "with the same judge, benchmarks and source: "
         f"reer run experiment={first.baseline} scale={first.scale} seed={first.seed}"
     )
 
@@ -257,7 +272,7 @@ def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Stat
         )
     if measure is None:
         return Cell(None, None)
-    return Cell(measure, change, published(run.result, measure), run.digests[name])
+    return Cell(measure, change, published(run.result, measure), run.digests[name], run.official.get(name))
 
 
 def _over_seeds(
@@ -339,7 +354,8 @@ def _seeds_cell(
 def no_op(result: Result, baseline: Result) -> bool:
     """True if an arm that should change the training rows trained on the tokens of the baseline."""
     changed_later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    return not changed_later and training_data(result) == training_data(baseline)
+    trained_on = training_data(result)
+    return not changed_later and trained_on is not None and trained_on == training_data(baseline)
 
 
 def training_data(result: Result) -> str | None:

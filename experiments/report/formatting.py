@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from evals.benchmark import Measure
+from evals.benchmark import Measure, OfficialScore
 from evals.statistics.equivalence import MARGIN_SHARE
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA
@@ -91,6 +91,11 @@ def brief_score(measure: Measure | None) -> str:
     if measure.value is not None:
         return f"{plain_score(measure.value)}{cover}"
     return f"withheld{cover}" if measure.scored else f"unscored{cover}"
+
+
+def official_text(score: OfficialScore | None) -> str:
+    """`50.78 (16/20)`: a number of the benchmark's own scripts, with how many of its items they count."""
+    return "" if score is None else f"{plain_score(score.value)} ({score.counted}/{score.total})"
 
 
 def brief_finding(difference: Difference) -> str:

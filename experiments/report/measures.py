@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from evals.benchmark import ItemScores, Measure
+from evals.benchmark import ItemScores, Measure, OfficialScore
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import digest_of, verified
@@ -26,18 +26,19 @@ SCORES = "scores.json"  # of a stage that scores: metric → item → score
 @dataclass(frozen=True)
 class ScoredRun:
     """A run with its confounds, its measures and its scores by item, read once, and for each measure the sha256 of the
-    file with its scores."""
+    file with its scores. `official` are the numbers of the benchmarks' own scripts, by the measure they belong to."""
 
     result: Result
     confounds: Counts
     measures: dict[str, Measure]
     table: ItemScores
     digests: dict[str, str]
+    official: Mapping[str, OfficialScore]
 
     @classmethod
     def read(cls, result: Result) -> ScoredRun:
         """The scores of a run. Raises InputError for a damaged file of scores."""
-        run = cls(result, confounds(result), {}, {}, {})
+        run = cls(result, confounds(result), {}, {}, {}, official_of(result))
         for path, measures in score_files(result).items():
             columns: ItemScores = json.loads(path.read_text(encoding="utf-8"))
             for measure in measures:
@@ -61,6 +62,12 @@ def measures_of(result: Result) -> dict[str, Measure]:
     """The measures of all benchmarks by name, without their scores by item."""
     scored = [metrics for stage in SCORED for metrics in result.all_metrics_of(stage).values()]
     return {str(measure.name): measure for metrics in scored for measure in metrics.measures}
+
+
+def official_of(result: Result) -> dict[str, OfficialScore]:
+    """The numbers of the benchmarks' own scripts that have the name of a measure."""
+    graded = result.all_metrics_of(evaluation.grade).values()
+    return {str(m.name): of.official[m.metric] for of in graded for m in of.measures if m.metric in of.official}
 
 
 def metrics_in(result: Result) -> dict[StepName, StageMetrics]:

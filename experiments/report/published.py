@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from evals.benchmark import Measure
+from experiments.store.fingerprint import Json
 from experiments.store.runs import Result
 from reer.files import adapter
 
@@ -60,6 +62,15 @@ def source() -> str:
     return table().source
 
 
+def judge_settings(identity: Mapping[str, Json], benchmark: str) -> Mapping[str, Json]:
+    """The settings of the judge of a benchmark, in the identity of a run."""
+    judge = cast("Mapping[str, Json]", identity["judge"])
+    if "by_benchmark" not in judge:
+        return judge
+    own = cast("Mapping[str, Mapping[str, Json]]", judge["by_benchmark"])
+    return own.get(benchmark, cast("Mapping[str, Json]", judge["default"]))
+
+
 def published(result: Result, measure: Measure) -> Published | None:
     """The paper's value for this arm and measure. None at another scale, for another arm, and where the measure has
     fewer items than the benchmark."""
@@ -67,13 +78,12 @@ def published(result: Result, measure: Measure) -> Published | None:
     if column is None or measure.total != column.items:
         return None
     value = table().arms.get(result.name, {}).get(column.column)
-    judge = result.identity["judge"]
-    if value is None or not isinstance(judge, dict):
+    if value is None:
         return None
     return Published(
         value=value / column.unit,
         column=column.column,
         judge=column.judge,
-        judge_here=str(judge["name"]),
+        judge_here=str(judge_settings(result.identity, measure.benchmark)["name"]),
         note=column.note,
     )

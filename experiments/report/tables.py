@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from experiments.report.compare import Comparison
-from experiments.stages import probes
+from experiments.stages import evaluation, probes
 from experiments.store.metrics import ABSENT, DetailedMetrics, number
 from experiments.store.step import Stage
 
@@ -15,6 +15,7 @@ PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
     (probes.reliability, "reliability of the judge"),
     (probes.hygiene, "hygiene of the answers"),
     (probes.perplexity, "perplexity of held-out texts"),
+    (evaluation.grade, "judge, official numbers and parts (counted/all)"),
 )
 LONG = 40  # characters: a longer text becomes a note below the table
 
@@ -54,7 +55,7 @@ def probe_tables(comparison: Comparison) -> list[ProbeTable]:
     for stage, title in PROBES:
         labels = dict.fromkeys(label for arm in comparison.arms for label in arm.result.labels_of(stage))
         tables += [_table(comparison, stage, label, f"{label}: {title}" if label else title) for label in labels]
-    return tables
+    return [table for table in tables if table.rows or table.notes]
 
 
 def _table(comparison: Comparison, stage: Stage[DetailedMetrics], label: str, title: str) -> ProbeTable:

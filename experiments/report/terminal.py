@@ -54,7 +54,7 @@ def comparison(compared: Comparison) -> None:
             )
             for row in over.arms
         ]
-        _brief(compared, over, shown, f"{over.scale}, mean ± deviation over seeds {seeds}")
+        _brief(compared, over, shown, f"{compared.setting}, mean ± deviation over seeds {seeds}")
     elif not compared.is_repetition:
         shown = [
             ShownArm(
@@ -64,7 +64,7 @@ def comparison(compared: Comparison) -> None:
             )
             for arm in compared.arms
         ]
-        _brief(compared, compared, shown, f"{compared.scale}, seed {compared.seed}")
+        _brief(compared, compared, shown, f"{compared.setting}, seed {compared.seed}")
 
 
 def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Sequence[ShownArm], title: str) -> None:
@@ -113,8 +113,12 @@ def _width(column: Sequence[str]) -> int:
 
 
 def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
-    """The columns of a measure: a head, then a text for each arm."""
+    """The columns of a measure: a head, then a text for each arm. `official` is the number of the benchmark's own
+    scripts; over seeds, that of the last."""
     yield (folded(name, MEASURE_WIDTH), *(arm.scores[name] for arm in shown))
+    official = [cell.official if (cell := arm.arm.cells.get(name)) else None for arm in shown]
+    if any(official):
+        yield ("official", *(formatting.official_text(score) for score in official))
     published = [cell.published if (cell := arm.arm.cells.get(name)) else None for arm in shown]
     if any(published):
         yield ("paper", *(f"{entry.value:.4g}" if entry else "" for entry in published))
@@ -180,7 +184,7 @@ def details(compared: Comparison) -> None:
         f"{formatting.EQUIVALENCE}"
     )
     confounds = confound_table(compared)
-    table_by_arms(f"confounds, scale {compared.scale}, seed {compared.seed}", confounds.columns[1:], confounds.rows)
+    table_by_arms(f"confounds, scale {compared.setting}, seed {compared.seed}", confounds.columns[1:], confounds.rows)
     for probe in probe_tables(compared):
         _probe(probe)
     for arm in compared.arms:
@@ -196,10 +200,11 @@ def _measure(compared: Comparison, name: str) -> None:
     for arm in compared.arms:
         cell = arm.cells[name]
         score = score_text(cell.measure).replace(" (", "\n(") if cell.measure else "not run"
-        texts = [score, formatting.published_text(cell.published)]
+        official = formatting.official_text(cell.official)
+        texts = [score, official and f"official {official}", formatting.published_text(cell.published)]
         rows.append((arm.name, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
     table(
-        f"{name}, scale {compared.scale}, seed {compared.seed}",
+        f"{name}, scale {compared.setting}, seed {compared.seed}",
         ("arm", "score", "difference", "p", "n", "conclusion"),
         rows,
     )

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
+from evals.answers import AnswerSource
+from evals.benchmark import (
+    Benchmark,
+    GroupMeasure,
+    JudgedBenchmark,
+    Measure,
+    OfficialScore,
+    Response,
+    group_measures,
+    item_scores,
+    judged_by_item,
+    measures,
+)
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
-from experiments.store.metrics import RowMetrics, StageMetrics, counts, number
+from experiments.store.metrics import Detail, RowMetrics, StageMetrics, counts, number
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
+from reer.errors import InputError
 from reer.files import write_json, write_rows
 from reer.models.local.model import DType, saved_precision
 from reer.models.placement import EngineName
 from reer.models.protocols import Prompt, Request, generated
 from reer.types import Message, item_seed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +79,28 @@ def generate(
             ws.curve(_answers_so_far(list(came.values()), time.monotonic() - began))
     responses = [came[at] for at in range(len(items))]
     write_rows(ws.folder / "rows.jsonl", responses)
+    return _metrics(responses)
+
+
+@stage(version=1, name="generate")
+def given_answers(ws: Workspace, *, answers: AnswerSource, benchmark: JudgedBenchmark) -> GenerateMetrics:
+    """The answers of a file in the place of generated ones. Items without an answer are left out, with a warning, and
+    have no score. Raises InputError where no item has one."""
+    found = answers.responses(benchmark.all_items(), benchmark.items())
+    if not found.responses:
+        raise InputError(f"answers: {answers.path} has no answer to an item of {benchmark.name}")
+    if found.missing or found.beside:
+        log.warning(
+            "%s: %d items have no answer and no score; %d answers are to items outside the sample",
+            benchmark.name,
+            found.missing,
+            found.beside,
+        )
+    write_rows(ws.folder / "rows.jsonl", found.responses)
+    return _metrics(found.responses)
+
+
+def _metrics(responses: Sequence[Response]) -> GenerateMetrics:
     return GenerateMetrics(
         rows=len(responses),
         empty_answers=sum(not r.answer.strip() for r in responses),
@@ -101,6 +139,11 @@ def bounds_text(measure: Measure) -> str:
     return f", {measure.low:.3g}–{measure.high:.3g}"
 
 
+def official_text(name: str, score: OfficialScore) -> str:
+    """`S_q 50.78 (16/20)`: a number of the benchmark's own scripts, with how many of its items they count."""
+    return f"{name} {score.value:.4g} ({score.counted}/{score.total})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreMetrics(StageMetrics):
     """The measures of a benchmark."""
@@ -116,14 +159,16 @@ class ScoreMetrics(StageMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class GradeMetrics(ScoreMetrics):
-    """The scores that a judge gave: unscored verdicts by reason (an empty answer is scored: it gets the worst value),
-    calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, and what the judgements
-    cost (`…_here`: in this run; the others: in whichever run asked first). `judge_served` are the models that servers
-    say they answered with."""
+    """The scores that the `judge` of this name gave: unscored verdicts by reason (an empty answer is scored: it gets
+    the worst value), calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, the
+    measures of its parts, and what the judgements cost (`…_here`: in this run; the others: in whichever run asked
+    first). `judge_served` are the models that servers say they answered with."""
 
+    judge: str
     unscored: Mapping[str, int]
     asked_again: int
-    official: Mapping[str, float]
+    official: Mapping[str, OfficialScore]
+    groups: tuple[GroupMeasure, ...]
     judgements: int
     judgements_asked_here: int = field(metadata={"identity": False})
     judge_tokens_read: int
@@ -133,11 +178,18 @@ class GradeMetrics(ScoreMetrics):
     judge_seconds_median: float | None = field(metadata={"identity": False})
     judge_served: tuple[str, ...]
 
+    def details(self) -> list[Detail]:
+        """The numbers of the benchmark's own scripts, and the measures of its parts, with their coverage."""
+        official = self.official.items()
+        rows = [(f"official {k}", f"{s.value:.4g} ({s.counted}/{s.total})") for k, s in official if not _is_rescaled(k)]
+        rows += [(f"{part.group}: {part.measure.metric}", score_text(part.measure)) for part in self.groups]
+        return [Detail("judge", self.judge), *(Detail(*row) for row in rows)] if rows else []
+
     def summary(self) -> tuple[str, ...]:
-        totals = {k: v for k, v in self.official.items() if "/" not in k and not k.endswith(("_x10", "_rescaled"))}
+        totals = {k: v for k, v in self.official.items() if "/" not in k and not _is_rescaled(k)}
         lines = list(super().summary())
         if totals:
-            lines.append(f"by the benchmark's own scripts: {counts(totals)}")
+            lines.append(f"by the benchmark's own scripts: {', '.join(map(official_text, totals, totals.values()))}")
         if self.judge_usd:
             lines.append(f"{self.judgements} judgements, {self.judge_usd:.4g} USD")
         if self.unscored:
@@ -145,11 +197,18 @@ class GradeMetrics(ScoreMetrics):
         return tuple(lines)
 
 
-@stage(version=5)
+def _is_rescaled(name: str) -> bool:
+    """Whether an official number is another one in another unit."""
+    return name.endswith(("_x10", "_rescaled"))
+
+
+@stage(version=6)
 def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Judge) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
     where the judge was asked in the authors' words."""
-    items, responses = benchmark.items(), answers.rows(Response)
+    every, responses = benchmark.items(), answers.rows(Response)
+    answered = {response.item_id for response in responses}
+    items = [item for item in every if item.id in answered]
     calls = sum(len(benchmark.calls(item, response)) for item, response in zip(items, responses, strict=True))
     with ws.judge_session(judge) as session:
 
@@ -159,14 +218,16 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
 
         verdicts = judge_all(benchmark, items, responses, session, on_progress)
         records = [record for v in verdicts for key in v.records if (record := session.records.find(key))]
-    table = item_scores(benchmark, items, responses, verdicts)
+    table = item_scores(benchmark, every, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
     write_json(ws.folder / "scores.json", table)
     seconds = [record.seconds for record in records if record.seconds is not None]
     return GradeMetrics(
         measures=tuple(measures(benchmark, table)),
+        judge=judge.name,
         unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
+        groups=tuple(group_measures(benchmark, every, table)),
         official={} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts)),
         judgements=len(records),
         judgements_asked_here=session.asked,

@@ -183,7 +183,8 @@ def write_result(
     count_confounds: Callable[[Result], Counts],
 ) -> Result:
     """Write the result file of a run, once everything it names is complete."""
-    cautions = (exp.judge.caution, exp.thinking.caution(exp.source.name))
+    judges = dict.fromkeys(judge.caution for judge in exp.judges.values())
+    cautions = (exp.answers.caution, *judges, exp.thinking.caution(exp.source.name))
     result = Result(
         name=exp.name,
         scale=exp.scale.name,

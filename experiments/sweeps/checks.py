@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
+from evals.judging.per_benchmark import judge_of
 from experiments import doctor
 from experiments.config.parts import FrozenPlan, experiment_from
 from experiments.config.sweep import Launcher
@@ -63,11 +64,11 @@ def preflight(exp: Experiment) -> Steps:
     """Every mistake that can be found before any work: names, keys, files, judges, parallelism. Returns the steps."""
     steps = pipeline(exp)
     check_name(exp, steps)
-    judges = [exp.judge] if exp.reliability.second is None else [exp.judge, exp.reliability.second]
-    for benchmark in exp.benchmark.values():
+    second = [] if exp.reliability.second is None else [exp.reliability.second]
+    for benchmark in exp.benchmarks.values():
         if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
-            for judge in judges:
+            for judge in (judge_of(exp.judge, benchmark.name), *second):
                 judge.require_grades_of(benchmark)
                 judge.require_prices(exp.budget.usd)
     if exp.runtime.cluster is not None and find_spec("ray") is None:

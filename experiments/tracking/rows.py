@@ -4,14 +4,16 @@ such as the baseline, arrives."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from experiments.report.arms import crossing_of
 from experiments.report.compare import Arm, Comparison, compare
 from experiments.report.exports.row import Row, summary_row
+from experiments.store.fingerprint import Json
 from experiments.store.runs import Result, all_results
 from experiments.tracking.client import put_row
 from experiments.tracking.ledger import Ledger
@@ -28,9 +30,15 @@ class SentRow:
     sent: bool
 
 
-def comparison_at(runs: Path, scale: str, seed: int) -> Comparison | None:
-    """All current results of a scale and seed beside their baseline, as `reer compare` shows them."""
-    at = [result for result in all_results(runs) if (result.scale, result.seed) == (scale, seed)]
+def comparison_at(runs: Path, scale: str, seed: int, identity: Mapping[str, Json]) -> Comparison | None:
+    """All current results of a scale and seed beside their baseline, as `reer compare` shows them: those with the
+    judge, benchmarks and source of an experiment's identity."""
+    crossing = crossing_of(identity)
+    at = [
+        result
+        for result in all_results(runs)
+        if (result.scale, result.seed, crossing_of(result.identity)) == (scale, seed, crossing)
+    ]
     current = [result for result in at if not result.why_stale()]
     return compare(current)[0] if current else None
 

@@ -58,7 +58,7 @@ def tables_of(exp: Experiment, arm: Arm, baseline: Result | None) -> dict[str, T
     """All tables of a finished run by their key, which is the same in every run, so that W&B joins them."""
     result = arm.result
     found = {"trajectories": trajectories(result), "eval_results": results(arm), "detail/metrics": details(result)}
-    for label, benchmark in exp.benchmark.items():
+    for label, benchmark in exp.benchmarks.items():
         if isinstance(benchmark, JudgedBenchmark):
             found[f"samples/{label}"] = samples(label, benchmark, result, baseline)
     return {key: table for key, table in found.items() if table.rows}

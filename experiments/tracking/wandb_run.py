@@ -25,7 +25,7 @@ from experiments.report.exports.row import summary_row
 from experiments.stages import training
 from experiments.store.failures import Failure
 from experiments.store.fingerprint import Json, fingerprint
-from experiments.store.runs import Result, fingerprints
+from experiments.store.runs import Result, fingerprints, identity_of
 from experiments.store.step import Artifact, StepName, Steps
 from experiments.store.store import Store
 from experiments.tracking.artifacts import Product, artifact_of, products
@@ -116,7 +116,7 @@ class WandbRun:
             self._show(result)
 
     def _show(self, result: Result) -> None:
-        comparison = comparison_at(self.exp.runtime.runs, result.scale, result.seed)
+        comparison = comparison_at(self.exp.runtime.runs, result.scale, result.seed, result.identity)
         if comparison is None:
             return
         arm, first = arm_of(comparison, result), comparison.arms[0]
@@ -171,7 +171,8 @@ class WandbRun:
     def _bring_rows(self) -> None:
         """The rows of all arms, also of those that ended since this run's own row was made."""
         with reported("the rows of the table are not brought up to date"):
-            comparison = comparison_at(self.exp.runtime.runs, self.exp.scale.name, self.exp.seed)
+            exp = self.exp
+            comparison = comparison_at(exp.runtime.runs, exp.scale.name, exp.seed, identity_of(exp))
             if comparison is not None:
                 send_rows(comparison, self.online)
 

@@ -187,7 +187,8 @@ def whole_benchmark(folder: Path) -> None:
         f"WritingBench: {counted}: judged in {seconds:.1f} s, {whole:.1f} s with reading and aggregates; again from "
         f"records {again:.1f} s; at most {peak:.0f} MiB"
     )
-    print(f"  strict overall {found[0].mean_of_scored:.6f} over {found[0].scored}, official {official['overall']:.6f}")
+    strict, of_script = found[0], official["overall"]
+    print(f"  strict overall {strict.mean_of_scored:.6f} over {strict.scored}, official {of_script.value:.6f}")
 
 
 def _judged(bench: WritingBench, items: list[Item], responses: list[Response], work: Path) -> tuple[float, list[Any]]:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,14 @@ from evals.benchmark import (
     MeasureName,
     Response,
     Verdict,
+    group_measures,
     interleaved,
     item_scores,
     measures,
+    sampled,
 )
 from evals.benchmarks.data_files import DataFiles
-from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite
+from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite, length_bucket
 from evals.benchmarks.writing import WritingPrompts
 from evals.replies import STRICT, Malformed, whole_number
 from reer.errors import InputError
@@ -189,7 +192,58 @@ def test_the_bundled_items_are_complete() -> None:
     assert len({i.id for i in items}) == len(items) == 14
     assert all(len(i.rubric) == 3 and i.prompt and (i.length or 0) > 0 for i in items)
     assert {i.language for i in items} == {"en", "zh"}
-    assert replace(WRITING, items_limit=3).items() == items[:3]
+    assert {i.language for i in replace(WRITING, items_limit=3).items()} == {"en", "zh"}
+
+
+def test_a_limit_draws_a_seeded_sample_with_the_shares_of_the_strata() -> None:
+    items = [replace(item(f"i{n:03d}"), category="a" if n < 60 else "b" if n < 90 else "c") for n in range(100)]
+    drawn = sampled(items, 10, 0, lambda i: i.category)
+    assert Counter(i.category for i in drawn) == {"a": 6, "b": 3, "c": 1}
+    assert drawn == sorted(drawn, key=lambda i: i.id), "the order of the items is kept"
+    assert drawn == sampled(items, 10, 0, lambda i: i.category) != sampled(items, 10, 1, lambda i: i.category)
+    assert sampled(items, None, 0, lambda i: i.category) == sampled(items, 100, 0, lambda i: i.category) == items
+    assert {len(sampled(items, limit, 0, lambda i: i.category)) for limit in (1, 7, 99)} == {1, 7, 99}
+
+
+def test_a_smaller_limit_replaces_a_larger_one() -> None:
+    limits = [WRITING.at_most(5).items_limit, replace(WRITING, items_limit=3).at_most(5).items_limit]
+    assert (limits, WRITING.at_most(None)) == ([5, 3], WRITING)
+
+
+def test_a_limit_takes_from_all_lengths_and_languages(shared: Path) -> None:
+    benchmark = LongBenchWrite(
+        data=pinned(shared / "benchmarks" / "longbench_write"),
+        judged=True,
+        temperature=0.5,
+        min_coverage=0.98,
+        items_limit=20,
+    )
+    drawn = Counter(length_bucket(i.length or 0) for i in benchmark.items())
+    assert sorted(drawn.items()) == [("0-500", 4), ("2000-4000", 5), ("4000+", 5), ("500-2000", 6)]
+    assert {i.language for i in benchmark.items()} == {"en", "zh"}
+
+
+def test_parts_of_a_benchmark_have_measures_with_their_coverage(shared: Path) -> None:
+    benchmark = LongBenchWrite(
+        data=pinned(shared / "benchmarks" / "longbench_write"), judged=True, temperature=0.5, min_coverage=0.98
+    )
+    items = benchmark.items()
+    table = {"S_q": {i.id: None if i.language == "zh" else 50.0 for i in items}}
+    found = {part.group: part.measure for part in group_measures(benchmark, items, table)}
+    assert (found["language en"].value, found["language en"].scored) == (50.0, found["language en"].total)
+    assert (found["language zh"].value, found["language zh"].scored) == (None, 0)
+    assert sum(m.total for name, m in found.items() if name.startswith("length ")) == 120
+    assert [found[f"length {name}"].total for name in ("0-500", "500-2000", "2000-4000", "4000+")] == [26, 36, 31, 27]
+
+
+def test_the_length_test_of_longwriter_is_a_benchmark_of_its_own(shared: Path) -> None:
+    folder = pinned(shared / "benchmarks" / "longbench_write")
+    ruler = LongBenchWrite(data=folder, judged=False, temperature=0.5, min_coverage=0.98, rows="longwrite_ruler.jsonl")
+    items = ruler.items()
+    assert (ruler.name, len(items), items[0].id) == ("longwrite_ruler", 48, "lwr-000")
+    assert sorted({i.length or 0 for i in items})[::5] == [1000, 30000]
+    with pytest.raises(InputError, match="longwrite_ruler"):
+        replace(ruler, rows="other.jsonl")
 
 
 def test_slots_in_an_answer_are_not_filled() -> None:
@@ -217,7 +271,15 @@ def test_an_unparsable_verdict_leaves_the_item_unscored(grades: dict[str, float]
 
 
 @pytest.mark.parametrize(
-    "change", [{"judge_prompt": "x"}, {"temperature": 0.8}, {"top_p": 0.9}, {"min_coverage": 0.5}, {"items_limit": 3}]
+    "change",
+    [
+        {"judge_prompt": "x"},
+        {"temperature": 0.8},
+        {"top_p": 0.9},
+        {"min_coverage": 0.5},
+        {"items_limit": 3},
+        {"items_seed": 1},
+    ],
 )
 def test_every_setting_is_part_of_the_identity(change: dict[str, Any]) -> None:
     assert replace(WRITING, **change).identity() != WRITING.identity()

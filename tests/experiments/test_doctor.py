@@ -54,7 +54,7 @@ def test_the_default_run_passes_every_check() -> None:
         (["scale=paper", "runtime=gpu"], "memory of a device"),
         (["scale=paper"], "attention kernel"),
         (["scale=paper"], "GPUs"),
-        (["scale=paper"], "judge's key"),
+        (["scale=paper"], "judge of hellobench's key"),
         (["scale=paper", "runtime.parallelism.micro_batch=5"], "optimizer step"),
         (["scale=paper", "train=lora"], "sharding"),
         (["train.global_batch=3", "runtime.parallelism.micro_batch=2"], "optimizer step"),
@@ -116,7 +116,7 @@ def test_a_retired_judge_fails_a_check_and_one_that_soon_will_be_is_told(
         return
     with pytest.raises(InputError, match="take judge="):
         retirements(exp, lambda: today)
-    record_of(exp.judge.model_name, tmp_path / "store" / "judgements")
+    record_of(exp.judges["judge"].model_name, tmp_path / "store" / "judgements")
     assert "its judgements are on record" in retirements(exp, lambda: today)[0]
 
 
@@ -137,7 +137,7 @@ def test_records_of_a_judge_stand_in_for_no_other_key(tmp_path: Path) -> None:
     settings = ("judge=gpt_55", "model@generator.model=server", f"runtime.root={tmp_path}")
     settings += ("generator.model.model=m", "generator.model.base_url=http://localhost:1/v1")
     settings += ("generator.model.key_variable=A_KEY",)
-    record_of(one(*settings).judge.model_name, tmp_path / "store" / "judgements")
+    record_of(one(*settings).judges["judge"].model_name, tmp_path / "store" / "judgements")
     assert "judge's key" not in failed(*settings)
     assert "generator's key" in failed(*settings)
 
@@ -162,7 +162,7 @@ def test_only_a_judges_own_records_stand_in_for_its_key(tmp_path: Path, monkeypa
     (tmp_path / "a.jsonl").write_text('{"judge": "another judge", "reply": "1"}\n')
     assert failed(*given) == ["judge's key"]
     with (tmp_path / "b.jsonl").open("w") as stream:
-        stream.write(json.dumps({"judge": one(*given).judge.model_name, "reply": "1"}) + "\n")
+        stream.write(json.dumps({"judge": one(*given).judges["judge"].model_name, "reply": "1"}) + "\n")
     assert failed(*given) == []
 
 

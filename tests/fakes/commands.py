@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.cli import main
 
-TAKES_OVERRIDES = {"run", "plan", "doctor", "calibrate", "pairwise", "import-thinking"}
+TAKES_OVERRIDES = {"run", "plan", "doctor", "calibrate", "pairwise", "import-thinking", "judge"}
 
 
 @dataclass(frozen=True)

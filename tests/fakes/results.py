@@ -44,9 +44,11 @@ def rendered() -> RenderMetrics:
 def grades(*measures: Measure) -> GradeMetrics:
     return GradeMetrics(
         measures=measures,
+        judge="a-judge",
         unscored={},
         asked_again=0,
         official={},
+        groups=(),
         judgements=3,
         judgements_asked_here=3,
         judge_tokens_read=1,

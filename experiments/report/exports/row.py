@@ -20,7 +20,8 @@ ABLATIONS = 2  # the fewest arms for which the paper reports a measure that is a
 def summary_row(comparison: Comparison, arm: Arm) -> Row:
     """The columns of one arm; a number that is not known has no column.
 
-    For each headline measure: `score`, `coverage` (share of scored items), `delta` (paired difference from the
+    For each headline measure: `score`, `coverage` (share of scored items), `official` and `official_coverage` (the
+    number of the benchmark's own scripts, and the share of items that it counts), `delta` (paired difference from the
     baseline) with `delta_low`, `delta_high`, `p_holm` and `finding`, and `published` and `published_delta` where the
     paper has a value for this arm. `cost/usd` is what its judgements cost, whichever run paid; `seconds` and
     `cost/device_hours` count all its stages, also those that it shares.
@@ -62,6 +63,9 @@ def _measure_columns(name: str, cell: Cell, baseline: Cell | None) -> dict[str, 
     columns: dict[str, float | str | None] = {}
     if cell.measure:
         columns |= {f"score/{name}": cell.measure.value, f"coverage/{name}": cell.measure.coverage}
+    if cell.official:
+        columns[f"official/{name}"] = cell.official.value
+        columns[f"official_coverage/{name}"] = cell.official.counted / cell.official.total
     if difference := cell.difference:
         columns |= {
             f"delta/{name}": difference.mean,

@@ -48,6 +48,7 @@ class CellRow:
     """
 
     scale: str
+    crossing: str = ""
     seeds: tuple[int, ...]
     arm: str
     is_baseline: bool
@@ -87,6 +88,7 @@ class TableData:
     """The arms of one scale and seed, or over the seeds of a scale; arms and cells are in the order of the table."""
 
     scale: str
+    crossing: str
     seeds: tuple[int, ...]
     baseline: str | None
     baseline_note: str
@@ -97,7 +99,8 @@ class TableData:
 
     @property
     def title(self) -> str:
-        return f"{self.scale}, seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        setting = f"{self.scale}, {self.crossing}" if self.crossing else self.scale
+        return f"{setting}, seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -126,6 +129,7 @@ def _of_seed(compared: Comparison) -> TableData:
         for name, cell in arm.cells.items():
             row = CellRow(
                 scale=compared.scale,
+                crossing=compared.crossing,
                 seeds=(compared.seed,),
                 arm=arm.name,
                 is_baseline=arm.is_baseline,
@@ -148,6 +152,7 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
         for name, cell in arm.cells.items():
             row = CellRow(
                 scale=over.scale,
+                crossing=compared.crossing,
                 seeds=over.seeds,
                 arm=arm.name,
                 is_baseline=arm.is_baseline,
@@ -197,6 +202,7 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
     )
     return TableData(
         scale=compared.scale,
+        crossing=compared.crossing,
         seeds=seeds,
         baseline=next((arm.name for arm in arms if arm.is_baseline), None),
         baseline_note=compared.baseline_note,
@@ -302,8 +308,8 @@ def _latex_change(cell: CellRow) -> str:
 
 def _once(tables: Sequence[TableData]) -> list[TableData]:
     """The tables without those of seeds that a table over seeds holds."""
-    held = {(table.scale, (seed,)) for table in tables if len(table.seeds) > 1 for seed in table.seeds}
-    return [table for table in tables if (table.scale, table.seeds) not in held]
+    held = {(t.scale, t.crossing, (seed,)) for t in tables if len(t.seeds) > 1 for seed in t.seeds}
+    return [table for table in tables if (table.scale, table.crossing, table.seeds) not in held]
 
 
 def _score(cell: CellRow) -> str:

@@ -11,6 +11,7 @@ from evals.benchmark import Measure
 from experiments.report.arms import named
 from experiments.report.exports.tables import DIGEST
 from experiments.report.measures import score_files
+from experiments.report.published import judge_settings
 from experiments.stages import evaluation
 from experiments.store.fingerprint import Json
 from experiments.store.provenance import Provenance
@@ -107,14 +108,14 @@ def _of_digest(files: Sequence[_Scores], digest: str) -> list[_Scores]:
 def _source(scores: _Scores, root: Path) -> Source:
     result = scores.result
     graded = result.metrics_of(evaluation.grade, scores.label)
-    judge = result.identity["judge"] if graded else None
+    judge = judge_settings(result.identity, scores.measures[0].benchmark) if graded else None
     own_root = "" if root == Path("outputs") else f" --root {root}"
     return Source(
         run=result.run_name,
         measures=scores.measures,
         unscored=graded.unscored if graded else {},
         digest=digest_of(scores.path).sha256,
-        judge=judge if isinstance(judge, dict) else {},
+        judge=judge or {},
         judge_served=graded.judge_served if graded else (),
         origins=tuple(_origin(name, step, root) for name, step in _upstream(result, scores.path.parent)),
         files=tuple(_below(path, root) for path in _files(scores)),

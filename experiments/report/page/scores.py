@@ -12,7 +12,7 @@ from markupsafe import Markup
 from evals.benchmark import Measure
 from evals.statistics.paired import Difference
 from experiments.report import formatting
-from experiments.report.compare import Arm, Comparison
+from experiments.report.compare import Arm, Cell, Comparison
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, ROW, SOFT, TEXT, Row
 from experiments.report.page.study import Effect, Study, is_better
@@ -266,7 +266,7 @@ def _aggregated(study: Study, name: str) -> ArmView:
 
 
 def _cell(effect: Effect) -> ScoreView:
-    score, coverage = score_texts(effect.cell.measure)
+    score, coverage = _texts(effect.cell)
     if len(effect.seeds) > 1:
         score = "withheld" if effect.score is None else f"{effect.score:.4g}"
         score += f" ± {effect.spread:.2g}" if effect.spread is not None else ""
@@ -293,8 +293,15 @@ def _at_seed(arm: Arm, comparison: Comparison) -> ArmView:
     for name in comparison.measures:
         cell = arm.cells[name]
         published = formatting.published_text(cell.published)
-        cells.append(_view(name, *score_texts(cell.measure), published, cell.difference))
+        cells.append(_view(name, *_texts(cell), published, cell.difference))
     return ArmView(arm.name, arm.is_baseline, "", tuple(cells))
+
+
+def _texts(cell: Cell) -> tuple[str, str]:
+    """The score and its coverage, with the number of the benchmark's own scripts where there is one."""
+    score, coverage = score_texts(cell.measure)
+    official = formatting.official_text(cell.official)
+    return score, f"{coverage}; official {official}" if official else coverage
 
 
 def score_texts(measure: Measure | None) -> tuple[str, str]:

@@ -49,13 +49,13 @@ class Shared:
 
 @dataclass(frozen=True)
 class Study:
-    """All comparisons of one scale, in the order of their seeds."""
+    """All comparisons of one scale and crossing, in the order of their seeds."""
 
     comparisons: tuple[Comparison, ...]
 
     @property
     def scale(self) -> str:
-        return self.comparisons[0].scale
+        return self.comparisons[0].setting
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -142,10 +142,10 @@ class Study:
 
 
 def studies(comparisons: Sequence[Comparison]) -> list[Study]:
-    """One study for each scale."""
+    """One study for each scale and crossing."""
     scales: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
-        scales.setdefault(comparison.scale, []).append(comparison)
+        scales.setdefault(comparison.setting, []).append(comparison)
     return [Study(tuple(of_scale)) for of_scale in scales.values()]
 
 

@@ -422,8 +422,15 @@ def configured() -> dict[str, DataFiles]:
 
 
 def test_every_pinned_file_has_a_source(configured: dict[str, DataFiles]) -> None:
-    benchmarks = ["hellobench", "longbench_length", "longbench_write", "writingbench"]
-    assert list(configured) == [*benchmarks, "released_prompts"]
+    assert list(configured) == [
+        "hellobench",
+        "hellobench_length",
+        "longbench_length",
+        "longbench_write",
+        "longwrite_ruler",
+        "writingbench",
+        "released_prompts",
+    ]
     for name, data in configured.items():
         assert set(data.sources) == set(data.sha256), name
         assert (data.name, bool(data.licence), bool(data.caution)) == (name, True, True)

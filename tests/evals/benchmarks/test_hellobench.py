@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from evals.benchmark import Item, JudgeCall, Response, Verdict, item_scores, measures
-from evals.benchmarks.hellobench import TASKS, HelloBench, as_words, official, official_scores, rescaled
+from evals.benchmark import Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, item_scores, measures
+from evals.benchmarks.hellobench import LENGTHS, TASKS, HelloBench, as_words, official, official_scores, rescaled
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
 from reer.errors import InputError
@@ -78,7 +79,9 @@ MUSIC = JudgeCall("open_ended_qa_0", "music", Prompt(()))
 def test_items_come_from_the_tasks_in_turn(folder: Path) -> None:
     ids = [item.id for item in bench(folder).items()]
     assert ids == ["open_ended_qa_0", "chat_7", "open_ended_qa_1", "open_ended_qa_2"]
-    assert [item.id for item in replace(bench(folder), items_limit=2).items()] == ids[:2]
+    limited = replace(bench(folder), items_limit=2).items()
+    assert len(limited) == 2
+    assert limited[-1] in bench(folder).items()
 
 
 def test_a_reconstructed_file_is_used_if_it_is_the_pinned_one(folder: Path) -> None:
@@ -247,8 +250,11 @@ def test_official_means_leave_out_the_same_items_as_upstream() -> None:
     weights = {"music": [60, 40], "rewrite": [100]}
     judged = [("open_ended_qa", "music", grades) for grades in ([1, 0.5], [1], [1, 2], [])]
     judged.append(("chat", "rewrite", [0.25]))
-    assert official(judged, weights) == {"open_ended_qa": 80.0, "chat": 25.0}
-    assert official([(task, "x", [0.5]) for task in TASKS], {"x": [100]})["average"] == 50.0
+    assert official(judged, weights) == {
+        "open_ended_qa": OfficialScore(80.0, 1, 4),
+        "chat": OfficialScore(25.0, 1, 1),
+    }
+    assert official([(task, "x", [0.5]) for task in TASKS], {"x": [100]})["average"] == OfficialScore(50.0, 5, 5)
     assert [rescaled(score) for score in (0, 75, 100)] == [-300, 0, 100]
 
 
@@ -258,7 +264,7 @@ def test_aggregates_equal_those_of_upstream() -> None:
     weights = shared_json(DATA / "checklist_weights.json")
     for model, figures in expected["models"].items():
         means = official([(row["task"], row["category"], row["scores"]) for row in published(model)], weights)
-        got = [means[column] for column in expected["columns"]]
+        got = [means[column].value for column in expected["columns"]]
         assert [round(score, 2) for score in got] == pytest.approx(figures["raw"], rel=0, abs=1e-9)
         assert [round(rescaled(score), 2) for score in got] == pytest.approx(figures["rescaled"], rel=0, abs=1e-9)
 
@@ -295,6 +301,41 @@ def test_the_data_is_complete() -> None:
     assert len({item.category for item in items}) == 38
 
 
+def test_the_length_constrained_sets_are_tasks() -> None:
+    benchmark = real(tuple(LENGTHS))
+    items = benchmark.items()
+    assert [item.id for item in items[:2]] == ["heuristic_text_generation_2k_000", "heuristic_text_generation_4k_000"]
+    assert Counter(item.length for item in items) == dict.fromkeys(LENGTHS.values(), 123)
+    assert "no shorter than 16000 words" in items[3].prompt
+    assert benchmark.sampling(100_000).max_tokens == 24_000
+    (call,) = benchmark.calls(items[0], Response.read(items[0].id, "text", False, 1))
+    assert benchmark.parse(call, reply(1, 1, 1, 1, 1))
+
+
+def test_what_tokenising_lacks_is_said_where_it_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(text: str) -> list[str]:
+        raise InputError("no punkt_tab")
+
+    monkeypatch.setattr("evals.benchmarks.hellobench.tokens", absent)
+    assert bench(folder, tokenize=True).also_needs() == "no punkt_tab"
+    assert bench(folder, tokenize=False).also_needs() == ""
+
+
+def test_average_words_are_those_of_the_answers_that_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evals.benchmarks.hellobench.tokens", str.split)
+    benchmark = bench(folder, ("open_ended_qa",), tokenize=True)
+    items = benchmark.items()
+    texts, replies = ["a b c", "d", "e f g h"], [reply(1, 1, 1), reply(1, 1), reply(0, 0, 0)]
+    judged = {
+        item.id: JudgedResponse(
+            Response.of_text(item.id, text),
+            (Verdict(item_id=item.id, criterion="music", scores=None, reply=given, why=None, attempts=1),),
+        )
+        for item, text, given in zip(items, texts, replies, strict=True)
+    }
+    assert benchmark.official(items, judged)["open_ended_qa_avg_words"] == OfficialScore(3.5, 2, 3)
+
+
 def test_judge_prompts_equal_those_of_upstream() -> None:
     if not words_available():
         pytest.skip("no nltk data punkt_tab here; NLTK_DATA names a folder that has it")
@@ -317,7 +358,27 @@ def test_official_scores_equal_the_stored_ones_of_upstream() -> None:
 
 @pytest.mark.parametrize("grade", [float("nan"), float("inf"), 10**400, 1e308, "nan"])
 def test_a_grade_that_is_no_finite_number_has_no_official_score(grade: object) -> None:
-    assert official_scores([json.dumps([{"evaluation_score": grade}])], 1) is None
+    assert official_scores([json.dumps([{"checklist_id": 0, "evaluation_score": grade}])], 1) is None
+
+
+@pytest.mark.parametrize("entry_id", ["a", "checklist_0", "0.0", None, [0]])
+def test_an_id_that_is_no_number_ends_the_run_of_the_script(entry_id: object) -> None:
+    assert official_scores([json.dumps([{"checklist_id": entry_id, "evaluation_score": 1}])], 1) is None
+    assert official_scores([json.dumps([{"evaluation_score": 1}])], 1) is None
+    assert official_scores([json.dumps([{"checklist_id": " 7 ", "evaluation_score": 1}])], 1) == [1.0]
+
+
+def test_the_script_reads_three_replies() -> None:
+    assert official_scores(["no", "no", reply(1, 1)], 2) == [1.0, 1.0]
+    assert official_scores(["no", "no", "no", reply(1, 1)], 2) is None
+    assert official_scores(['"ab"', reply(1, 1)], 2) is None, "a text of two characters passes for a list of two"
+
+
+def test_an_empty_answer_has_the_worst_official_grades(folder: Path) -> None:
+    benchmark = bench(folder, ("chat",))
+    (item,) = benchmark.items()
+    judged = {item.id: JudgedResponse(Response.of_text(item.id, "\n"), ())}
+    assert benchmark.official([item], judged)["chat"] == OfficialScore(0.0, 1, 1)
 
 
 def test_cases_where_parsing_differs_from_upstream() -> None:

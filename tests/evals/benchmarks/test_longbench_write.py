@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from evals.benchmark import JudgedResponse, Response, Verdict, item_scores, judged_by_item
+from evals.benchmark import JudgedResponse, OfficialScore, Response, Verdict, item_scores, judged_by_item
 from evals.benchmarks.length import length_score
 from evals.benchmarks.longbench_write import DIMENSIONS, LongBenchWrite, official_grades
 from tests.conftest import pinned
+
+GOOD = json.dumps(dict.fromkeys(DIMENSIONS, 4))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +63,10 @@ def test_length_means_are_over_all_rows_and_quality_means_over_parsed_rows(
     found = benchmark.official(items, judged_by_item(responses, verdicts))
     read = [row["scores"] for row in rows if row["scores"]]
     means = {name: (math.fsum(float(s[name]) for s in read) / len(read) - 1) * 25 for name in DIMENSIONS}
-    assert found["S_l"] == pytest.approx(math.fsum(row["S_l"] for row in rows) / len(rows), abs=1e-9)
-    assert found["S_q"] == pytest.approx(math.fsum(means.values()) / 6, abs=1e-9)
-    assert {name: found[name] for name in DIMENSIONS} == pytest.approx(means, abs=1e-9)
+    assert found["S_l"].value == pytest.approx(math.fsum(row["S_l"] for row in rows) / len(rows), abs=1e-9)
+    assert (found["S_q"].counted, found["S_q"].total) == (len(read), len(rows))
+    assert found["S_q"].value == pytest.approx(math.fsum(means.values()) / 6, abs=1e-9)
+    assert {name: found[name].value for name in DIMENSIONS} == pytest.approx(means, abs=1e-9)
     strict = item_scores(benchmark, items, responses, verdicts)
     assert all(score is None for score in strict["S_q"].values()), (
         "replies that the strict reader refuses give no strict score"
@@ -83,6 +86,18 @@ def test_length_means_are_over_all_rows_and_quality_means_over_parsed_rows(
         ([json.dumps(dict.fromkeys(DIMENSIONS, None))], False),
         ([json.dumps(dict.fromkeys(DIMENSIONS, 9))], True),
         (["Fine.\n```json\n" + json.dumps(dict.fromkeys(DIMENSIONS, "4"), indent=1) + "\n```\nEnd."], True),
+        ([f"```json\n{GOOD}"], False),  # the fence is not closed
+        ([f"```json {GOOD}\n```"], False),
+        ([json.dumps({**dict.fromkeys(DIMENSIONS, 4), "Analysis": "as ```json shows"})], False),
+        (["5", GOOD], False),  # a number is stored, and ends the aggregation
+        ([json.dumps(dict.fromkeys(DIMENSIONS, "4/5")), GOOD], False),
+        ([json.dumps(list(DIMENSIONS)), GOOD], False),
+        (["null", GOOD], True),
+        (["no", "no", "no", "no", GOOD], True),
+        (["no", "no", "no", "no", "no", GOOD], False),
+        (["{}", "{}", GOOD], True),
+        (["{}", "{}", "{}", GOOD], False),  # each costs two of five tries
+        ([json.dumps(dict.fromkeys(DIMENSIONS[:-1], 4))] * 4 + [GOOD], True),  # each costs one
     ],
 )
 def test_which_replies_the_scripts_can_parse(replies: list[str], parsed: bool) -> None:
@@ -96,4 +111,22 @@ def test_without_verdicts_there_is_only_a_length_score(tmp_path: Path) -> None:
     benchmark = LongBenchWrite(data=pinned(tmp_path), judged=True, temperature=0.5, min_coverage=0.98)
     (item,) = benchmark.items()
     by_item = {item.id: JudgedResponse(Response.read(item.id, "one two three", False, 3), ())}
-    assert benchmark.official([item], by_item) == {"S_l": 100.0}
+    assert benchmark.official([item], by_item) == {"S_l": OfficialScore(100.0, 1, 1)}
+
+
+def test_an_empty_answer_has_the_worst_official_grades(shared: Path) -> None:
+    benchmark = LongBenchWrite(
+        data=pinned(shared / "benchmarks" / "longbench_write"), judged=True, temperature=0.5, min_coverage=0.98
+    )
+    items = benchmark.items()[:2]
+    good = json.dumps(dict.fromkeys(DIMENSIONS, 5))
+    by_item = {
+        items[0].id: JudgedResponse(Response.of_text(items[0].id, "word " * 100), (verdict_on(items[0].id, good),)),
+        items[1].id: JudgedResponse(Response.of_text(items[1].id, " "), (verdict_on(items[1].id, ""),)),
+    }
+    found = benchmark.official(items, by_item)
+    assert (found["S_q"], found["S_l"].counted) == (OfficialScore(50.0, 2, 2), 2), "silence does not raise the mean"
+
+
+def verdict_on(item_id: str, reply: str) -> Verdict:
+    return Verdict(item_id=item_id, criterion="quality", scores=None, reply=reply, why=None, attempts=1)

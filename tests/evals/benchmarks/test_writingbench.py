@@ -13,7 +13,16 @@ from typing import Any, Literal
 
 import pytest
 
-from evals.benchmark import JudgeCall, JudgedResponse, Response, Verdict, item_scores, measures
+from evals.benchmark import (
+    JudgeCall,
+    JudgedResponse,
+    OfficialScore,
+    Response,
+    Verdict,
+    group_measures,
+    item_scores,
+    measures,
+)
 from evals.benchmarks.writingbench import WritingBench, after_thinking, code_of, official, official_score
 from evals.replies import Malformed
 from experiments.store.fingerprint import encode
@@ -88,7 +97,7 @@ def real(judge_sees: Literal["answer", "official"] = "official") -> WritingBench
 def test_items_come_from_the_domains_in_turn(folder: Path) -> None:
     items = bench(folder).items()
     assert [item.id for item in items] == ["wb-0003", "wb-0001", "wb-0002"]
-    assert [item.id for item in replace(bench(folder), items_limit=2).items()] == ["wb-0003", "wb-0001"]
+    assert {item.category for item in replace(bench(folder), items_limit=2).items()} == {i.category for i in items}
     assert (items[0].category, items[0].language, items[0].prompt) == (
         "Finance & Business/Notes",
         "en",
@@ -260,13 +269,19 @@ def test_an_unknown_view_is_refused(folder: Path) -> None:
 
 def test_official_is_micro_overall_and_macro_by_domain() -> None:
     kinds = {"1": "Education/Quiz", "2": "Education/Plan", "3": "Finance & Business/Bid", "4": "Politics & Law/Will"}
-    scores = {"1": {"a": 2.0, "b": 4.0}, "2": {"a": 9.0}, "3": {"a": 10.0}, "4": {}}
+    scores = {"1": {"a": 2.0, "b": 4.0}, "2": {"a": 9.0, "b": None}, "3": {"a": 10.0}, "4": {"a": None}}
     asked = {
         "style": {"1": ["a", "b"], "3": ["a"], "4": ["a"]},
         "format": {"1": ["b"], "2": ["a"]},
         "length": {"4": []},
     }
-    found = official(scores, kinds, asked)
+    scored = official(scores, kinds, asked)
+    found = {name: score.value for name, score in scored.items()}
+    assert {name: (scored[name].counted, scored[name].total) for name in ("overall", "E", "style_R")} == {
+        "overall": (4, 6),
+        "E": (2, 2),
+        "style_R": (2, 3),
+    }
     assert {name: found[name] for name in ("overall", "B", "E")} == {"overall": 6.25, "B": 10.0, "E": 6.0}
     assert (found["E/Quiz"], found["E/Plan"], found["B/Bid"]) == (3.0, 9.0, 10.0)
     assert (found["style_R"], found["style_C"]) == (6.5, 16 / 3), "means of queries, and all scores on the requirement"
@@ -287,6 +302,10 @@ def test_official_is_micro_overall_and_macro_by_domain() -> None:
         (['{"score": 0, "reason": "r"}', "[7]", "7", "null", ""], None),
         (['{"score": 7}'], None),
         (["__import__('os').getpid()", "[" * 100_000], None),
+        (["no"] * 4 + ['{"score": 3, "reason": "r"}'], 3.0),
+        (["no"] * 5 + ['{"score": 3, "reason": "r"}'], None),  # the fifth ends the run
+        (['{"score": 0, "reason": "r"}'] * 14 + ['{"score": 3, "reason": "r"}'], 3.0),
+        (['{"score": 0, "reason": "r"}'] * 15 + ['{"score": 3, "reason": "r"}'], None),
     ],
 )
 def test_official_scores_are_parsed_as_upstream(replies: list[str], score: float | None) -> None:
@@ -343,12 +362,18 @@ def test_means_equal_those_of_upstream() -> None:
     benchmark = real()
     items = [item for item in benchmark.items() if item.id in judged]
     response = Response.read("", "text", False, 1)
-    means = benchmark.official(
-        items, {item_id: JudgedResponse(response, tuple(verdicts)) for item_id, verdicts in judged.items()}
-    )
+    by_item = {item_id: JudgedResponse(response, tuple(verdicts)) for item_id, verdicts in judged.items()}
+    means = {name: score.value for name, score in benchmark.official(items, by_item).items()}
     assert {name: means[name] for name in OFFICIAL} == pytest.approx(OFFICIAL, rel=0, abs=1e-9)
     assert sum("/" in name and not name.endswith("_x10") for name in means) == 20
     assert means["style_C_x10"] == pytest.approx(46.666666666666664, rel=0, abs=1e-9)
+
+
+def test_an_empty_answer_has_the_worst_official_grades(folder: Path) -> None:
+    benchmark = bench(folder)
+    item = benchmark.items()[1]
+    judged = {item.id: JudgedResponse(Response.of_text(item.id, ""), ())}
+    assert benchmark.official([item], judged)["overall"] == OfficialScore(1.0, 2, 2)
 
 
 def test_measures_equal_the_official_means() -> None:
@@ -369,6 +394,20 @@ def test_parsing_agrees_with_upstream_on_its_own_cases() -> None:
     benchmark = real()
     stored = {case["case"]: not case["official_result"].startswith("RAISES") for case in cases}
     assert {case["case"]: first_score(benchmark, case["replies"]) is not None for case in cases} == stored
+
+
+def test_sub_domains_and_requirements_have_strict_measures() -> None:
+    benchmark = real()
+    items = benchmark.items()
+    table = {"overall": {item.id: None if item.language == "zh" else 5.0 for item in items}}
+    found = {part.group: part.measure for part in group_measures(benchmark, items, table)}
+    assert {name: found[f"requirement {name}"].total for name in ("style", "format", "length")} == {
+        "style": 442,
+        "format": 498,
+        "length": 222,
+    }
+    assert sum("/" in name for name in found) == 100
+    assert (found["language en"].scored, found["language zh"].value) == (555, None)
 
 
 def test_the_data_is_complete() -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from evals.benchmark import OfficialScore
 from experiments.config.compose import compose_one
 from experiments.config.parts import experiment_from
 from experiments.report import terminal
 from experiments.report.arms import selected
 from experiments.report.compare import Comparison, compare
+from experiments.report.exports.row import summary_row
 from experiments.report.measures import Flag
+from experiments.report.page.scores import scores_view
+from experiments.report.page.study import studies
 from experiments.store.fingerprint import Json
 from experiments.store.runs import Result, identity_of
 from experiments.store.step import StepName
@@ -120,6 +124,59 @@ def test_overrides_that_all_arms_share_belong_to_the_baseline(tmp_path: Path) ->
     (comparison,) = compare(arms(tmp_path, "other+source=jsonl", "full+source=jsonl"))
     assert names_of(comparison) == ["full+source=jsonl", "other+source=jsonl"]
     assert comparison.baseline_note == ""
+
+
+def with_judge(run: Result, name: str, **settings: Json) -> Result:
+    return replace(run, identity={**run.identity, "judge": {"kind": "Judge", "name": name, **settings}})
+
+
+def test_arms_are_compared_with_the_baseline_of_their_own_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("full", "arm", "full+judge=b", "arm+judge=b")
+    runs = [with_judge(run, "b" if "judge" in run.name else "a") for run in arms(tmp_path, *names)]
+    own, other = compare(runs)
+    assert (names_of(own), names_of(other)) == (["full", "arm"], ["full+judge=b", "arm+judge=b"])
+    assert (own.crossing, other.crossing) == ("judge a", "judge b")
+    alone = compare(runs[2:])[0].arms[1].cells[MEASURE].difference
+    assert other.arms[1].cells[MEASURE].difference == alone, "runs of another judge change nothing"
+    assert "smoke, judge b, seed 0: 2 arms" in printed([own, other], capsys)
+
+
+def test_an_arm_whose_judge_graded_no_baseline_has_no_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, arm = arms(tmp_path, "full", "arm+judge=b")
+    alone = compare([with_judge(full, "a"), with_judge(arm, "b")])[1]
+    assert (alone.baseline, alone.arms[0].cells[MEASURE].difference) == (None, None)
+    assert "no baseline: none of these runs" in printed([alone], capsys)
+    (asked,) = compare([with_judge(full, "a"), with_judge(arm, "b")], baseline="full")
+    assert asked.arms[1].cells[MEASURE].difference is not None, "a baseline that is named is taken"
+
+
+def test_judges_of_one_name_with_other_settings_are_told_apart(tmp_path: Path) -> None:
+    full, arm = arms(tmp_path, "full", "arm")
+    found = compare([with_judge(full, "a"), with_judge(arm, "a", temperature=0.9)])
+    assert [c.crossing for c in found] == ["judge a", "judge a (2)"]
+
+
+def test_official_numbers_are_beside_the_scores_with_what_they_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = arms(tmp_path, "full", "arm")
+    for n, run in enumerate(runs):
+        official = {"quality": {"value": 5.25, "counted": 16, "total": 20}}
+        metrics = {**run.steps[GRADE].metrics, "official": official}
+        runs[n] = replace(run, steps={GRADE: replace(run.steps[GRADE], metrics=metrics)})
+    (comparison,) = compare(runs)
+    assert comparison.arms[1].cells[MEASURE].official == OfficialScore(5.25, 16, 20)
+    assert "5.250 (16/20)" in printed([comparison], capsys)
+    row = summary_row(comparison, comparison.arms[1])
+    assert (row["official/writing_quality"], row["official_coverage/writing_quality"]) == (5.25, 0.8)
+    (study,) = studies([comparison])
+    assert "official 5.250 (16/20)" in scores_view(study).arms[0].cells[0].coverage
+    terminal.details(comparison)
+    assert "official 5.250 (16/20)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_two_names_of_one_experiment_are_one_arm_and_one_test(

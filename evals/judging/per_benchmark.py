@@ -1,0 +1,43 @@
+"""Which judge grades which benchmark: one for all, or one for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evals.benchmarks.kinds import JUDGED_BENCHMARKS
+from evals.judging.judge import Judge
+from reer.errors import InputError, near
+from reer.parts import Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgePerBenchmark:
+    """Judges by the name of the benchmark they grade (`hellobench` for its length-constrained sets, too)."""
+
+    name: Name
+    """The name of the whole in reports."""
+    default: Judge
+    """The judge of every other benchmark."""
+    by_benchmark: dict[Name, Judge]
+
+    def __post_init__(self) -> None:
+        for name in self.by_benchmark:
+            if name not in JUDGED_BENCHMARKS:
+                known = ", ".join(JUDGED_BENCHMARKS)
+                raise InputError(
+                    f"judge.by_benchmark: got {name!r}, want names of judged benchmarks ({known})"
+                    f"{near(name, JUDGED_BENCHMARKS)}"
+                )
+
+
+AnyJudge = Judge | JudgePerBenchmark
+
+
+def default_judge(judge: AnyJudge) -> Judge:
+    """The judge of every benchmark that has none of its own."""
+    return judge if isinstance(judge, Judge) else judge.default
+
+
+def judge_of(judge: AnyJudge, benchmark: str) -> Judge:
+    """The judge that grades the benchmark of a name."""
+    return judge if isinstance(judge, Judge) else judge.by_benchmark.get(benchmark, judge.default)

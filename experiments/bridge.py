@@ -1,0 +1,79 @@
+"""`reer bridge OLD NEW`: the same answers graded by two judges, and a score of the old one on the scale of the new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evals.judging.bridge import Bridge, Interval, bridge, noise_ratio
+from experiments.report import console as show
+from experiments.report.arms import named
+from experiments.report.measures import ScoredRun
+from experiments.stages import evaluation, probes
+from experiments.store.metrics import number
+from experiments.store.runs import Result, all_results
+from reer.errors import InputError
+
+
+@dataclass(frozen=True)
+class MeasureBridge:
+    """The bridge of one measure."""
+
+    measure: str
+    bridge: Bridge
+
+
+def show_bridges(old: str, new: str, root: Path, published: float | None) -> None:
+    """Print the bridge of every measure that two judges gave the same answers, and where it puts a published score."""
+    results = all_results(root / "runs")
+    found = list(bridges(*(_only(results, name) for name in (old, new))))
+    if not found:
+        raise InputError(
+            f"bridge: {old} and {new} have no measure of the same answers by two judges; grade one arm with both, e.g. "
+            "reer run judge=A name=a and reer run judge=B name=b"
+        )
+    heads = ("measure", "answers", "slope", "intercept", "correlation", "alpha", "same grade")
+    show.table(f"{new} on {old}, 95 % intervals", heads, [_row(one) for one in found])
+    for one in found if published is not None else ():
+        placed = one.bridge.placed(published or 0.0)
+        show.line(f"{one.measure}: {published:g} by the old judge is {_interval(placed)} by the new one")
+
+
+def bridges(old: Result, new: Result) -> Iterator[MeasureBridge]:
+    """The bridge of each measure that depends on the judge, of benchmarks whose answers are the same in both runs."""
+    before, after = ScoredRun.read(old), ScoredRun.read(new)
+    for label in old.labels_of(evaluation.grade):
+        answers = evaluation.generate.named(label)
+        if new.steps.get(answers) is None or new.steps[answers].build != old.steps[answers].build:
+            continue
+        grades, ratio = old.metrics_of(evaluation.grade, label), noise_ratio(_noise(old, label), _noise(new, label))
+        for name in map(str, (measure.name for measure in (grades.measures if grades else ()))):
+            columns = [{i: s for i, s in run.column(name).items() if s is not None} for run in (before, after)]
+            if columns[0] != columns[1]:
+                yield MeasureBridge(name, bridge(*columns, ratio))
+
+
+def _noise(result: Result, label: str) -> float | None:
+    """The standard deviation of one repeated verdict of a run's judge."""
+    measured = result.metrics_of(probes.reliability, label)
+    return measured.repeat.noise_sd if measured and measured.repeat else None
+
+
+def _only(results: Sequence[Result], name: str) -> Result:
+    """The run of a name. Raises InputError where several runs have it."""
+    found = named(results, name)
+    if len(found) > 1:
+        names = ", ".join(result.run_name for result in found)
+        raise InputError(f"bridge: {name} is the name of several runs, want one of {names}")
+    return found[0]
+
+
+def _row(one: MeasureBridge) -> tuple[str, ...]:
+    made, agreed = one.bridge, one.bridge.agreement
+    lines = (_interval(made.slope), _interval(made.intercept), f"{made.correlation:.2f}")
+    return (one.measure, str(made.items), *lines, number(agreed.alpha), number(agreed.exact_agreement))
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"

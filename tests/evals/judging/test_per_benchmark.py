@@ -1,0 +1,65 @@
+"""A judge for each benchmark: who grades what, and what of it identifies a result."""
+
+from pathlib import Path
+
+import pytest
+
+from evals.judging.judge import Judge
+from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
+from experiments.pipeline import pipeline
+from experiments.report.published import judge_settings
+from experiments.store.runs import identity_of
+from experiments.store.step import StepName
+from reer.errors import InputError
+from tests.fakes.commands import finished
+from tests.fakes.plans import compose
+
+ALL = "benchmark=[writing,writingbench,hellobench,hellobench_length]"
+
+
+def test_the_judges_of_the_paper_grade_the_benchmarks_of_the_paper() -> None:
+    exp = compose("scale=smoke", ALL, "judge=paper")
+    names = {role: judge.name for role, judge in exp.judges.items()}
+    assert names == {
+        "judge of writing": "claude-sonnet-4-6",
+        "judge of writingbench": "claude-sonnet-4-6",
+        "judge of hellobench": "gpt-5.5",
+    }
+    record = compose("scale=smoke", ALL, "judge=paper_record")
+    assert (judge_of(record.judge, "hellobench").name, judge_of(record.judge, "writingbench").name) == (
+        "gpt-4o-2024-05-13",
+        "claude-3-7-sonnet-20250219",
+    )
+
+
+def test_the_judge_of_one_benchmark_identifies_its_own_grades_only() -> None:
+    before, after = (
+        pipeline(compose("scale=smoke", ALL, "judge=paper", *more))
+        for more in ((), ("judge.by_benchmark.hellobench.attempts=2",))
+    )
+    changed = {str(name) for name in before if before[name].fingerprint != after[name].fingerprint}
+    assert {"grade:hellobench", "grade:hellobench_length"} <= changed
+    assert not any(name.endswith((":writing", ":writingbench")) for name in changed)
+    alone = pipeline(compose("scale=smoke", ALL, "judge=claude_46_sonnet"))
+    grade = StepName("grade", "writing")
+    assert alone[grade].fingerprint == before[grade].fingerprint, "the same judge alone gives the same grades"
+
+
+def test_a_benchmark_that_does_not_exist_is_refused_with_the_nearest() -> None:
+    judge = compose("scale=smoke").judge
+    assert isinstance(judge, Judge)
+    with pytest.raises(InputError, match="did you mean hellobench"):
+        JudgePerBenchmark(name="x", default=judge, by_benchmark={"helobench": judge})
+
+
+def test_the_judge_of_a_number_is_that_of_its_benchmark() -> None:
+    identity = identity_of(compose("scale=smoke", ALL, "judge=paper"))
+    assert judge_settings(identity, "hellobench")["name"] == "gpt-5.5"
+    assert judge_settings(identity, "writing")["name"] == "claude-sonnet-4-6"
+    alone = identity_of(compose("scale=smoke"))
+    assert judge_settings(alone, "hellobench")["name"] == "scripted"
+
+
+def test_a_plan_names_each_judge(tmp_path: Path) -> None:
+    shown = finished(tmp_path, "plan", "scale=smoke", "judge=paper").text
+    assert "judge of writing: claude-sonnet-4-6" in shown
