@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
-from experiments.stages import data, evaluation, probes, synthesis, training
+from experiments.stages import controls, data, evaluation, probes, synthesis, training
 from experiments.store.step import Step, Steps
+from reer.curation.controls import ThinkingControl
 
 
 def pipeline(exp: Experiment) -> Steps:
@@ -101,7 +102,8 @@ def training_rows(exp: Experiment) -> Steps:
 
 
 def synthetic_rows(exp: Experiment) -> list[Step]:
-    """From pairs to curated thinking, which is the last step; some steps before it may be unused (paper.md §1–3)."""
+    """From pairs to the thinking that is trained on, which is the last step; some before it may be unused (paper.md
+    §1–3)."""
     pairs = data.pairs(
         hint=exp.source.name,
         source=exp.source,
@@ -139,7 +141,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
     from_source = synthesis.source_thinking(hint=exp.source.name, pairs=pairs)
     thinking = exp.thinking.choose(searched=refined, from_source=from_source)
     filtered = synthesis.filter_trajectories(
-        hint=exp.thinking.name, pairs=pairs, thinking=thinking, filters=exp.filters
+        hint=exp.thinking.origin, pairs=pairs, thinking=thinking, filters=exp.filters
     )
     curated = synthesis.curate(
         hint=f"{exp.reflection.name}-{exp.trajectory.name}-{exp.categories.name}",
@@ -151,7 +153,19 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         taxonomy=exp.taxonomy,
         filters=exp.filters,
     )
-    return [pairs, drafts, refined, from_source, filtered, curated]
+    steps: list[Step] = [pairs, drafts, refined, from_source, filtered, curated]
+    if isinstance(exp.thinking, ThinkingControl):
+        controlled = controls.control(
+            hint=exp.thinking.name,
+            curated=curated,
+            control=exp.thinking,
+            student=exp.student.checkpoint,
+            markers=exp.reflection.markers,
+            rows=exp.scale.synthetic_rows,
+            seed=exp.data.seed,
+        )
+        steps.append(controlled)
+    return steps
 
 
 def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> list[Step]:

@@ -17,6 +17,7 @@ from experiments.config.choices import COMPOSED_OF
 from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
 from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Design
+from reer.curation.controls import FillerThinking, MismatchedThinking, ShuffledThinking
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
@@ -54,7 +55,12 @@ PARTS: dict[str, dict[str, type]] = {
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource, "several": SeveralSources},
     "prompts": {"prompts": Prompts},
     "scorer": {"scorer": ScorerRole},
-    "thinking": {"thinking": ThinkingSource},
+    "thinking": {
+        "thinking": ThinkingSource,
+        "mismatched": MismatchedThinking,
+        "shuffled": ShuffledThinking,
+        "filler": FillerThinking,
+    },
     "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},
     "reflection": {"reflection": Reflection},
     "filters": {"filters": Filters},

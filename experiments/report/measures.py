@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from evals.benchmark import ItemScores, Measure
-from experiments.stages import data, evaluation, probes, synthesis, training
+from experiments.stages import controls, data, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 from experiments.store.step import Stage, StepName
 
 M = TypeVar("M", bound=StageMetrics)
-MODULES = (data, synthesis, training, probes, evaluation)
+MODULES = (data, synthesis, controls, training, probes, evaluation)
 STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
 SCORED = (evaluation.grade, evaluation.harness)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score
@@ -155,6 +155,15 @@ def _of(stage: Stage[M], count: Callable[[M], float | None]) -> Callable[[Result
     return read
 
 
+def _first(*reads: Callable[[Result], float | None]) -> Callable[[Result], float | None]:
+    """The number of the first of these stages that a run has."""
+
+    def read(run: Result) -> float | None:
+        return next((value for of_stage in reads if (value := of_stage(run)) is not None), None)
+
+    return read
+
+
 def _sum(stage: Stage[M], count: Callable[[M], int]) -> Callable[[Result], int | None]:
     """The sum over all steps of a stage, which are those of each benchmark."""
 
@@ -179,8 +188,18 @@ QUANTITIES = (
     Quantity("rows", _of(training.train, lambda m: m.rows), HALF_TO_TWICE),
     Quantity("trained tokens", _of(training.train, lambda m: m.trained_tokens), HALF_TO_TWICE),
     Quantity("optimizer steps", _of(training.train, lambda m: m.steps), HALF_TO_TWICE),
-    Quantity("thinking words", _of(synthesis.curate, lambda m: m.mean_words), HALF_TO_TWICE),
-    Quantity("reflection markers", _of(synthesis.curate, lambda m: m.reflection_markers), HALF_TO_TWICE),
+    Quantity(
+        "thinking words",
+        _first(_of(controls.control, lambda m: m.mean_words), _of(synthesis.curate, lambda m: m.mean_words)),
+        HALF_TO_TWICE,
+    ),
+    Quantity(
+        "reflection markers",
+        _first(
+            _of(controls.control, lambda m: m.reflection_markers), _of(synthesis.curate, lambda m: m.reflection_markers)
+        ),
+        HALF_TO_TWICE,
+    ),
     Quantity("literature/arts rows", _of(synthesis.curate, lambda m: m.literature_arts_rows), HALF_TO_TWICE),
     _counted("truncated answers", evaluation.generate, lambda m: m.truncated),
     _counted("answers with unclosed thinking", evaluation.generate, lambda m: m.unclosed_thinking),

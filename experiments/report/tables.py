@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from experiments.report.compare import Comparison
-from experiments.stages import probes
+from experiments.stages import controls, probes
 from experiments.store.metrics import ABSENT, DetailedMetrics, number
 from experiments.store.step import Stage
 
 PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
     (probes.reliability, "reliability of the judge"),
     (probes.hygiene, "hygiene of the answers"),
+    (controls.control, "control of the thinking"),
     (probes.perplexity, "perplexity of held-out texts"),
 )
 LONG = 40  # characters: a longer text becomes a note below the table

@@ -38,6 +38,11 @@ class Mixture:
         return {name: part for name, part in parts.items() if getattr(self, name)}
 
 
+def member_order(seed: int, row_id: str) -> str:
+    """The place of a row among those of its part: the first ones are taken."""
+    return content_id(str(seed), "member", row_id)
+
+
 def mix(
     parts: Mapping[str, Sequence[Sample]], sizes: Mapping[str, int], seed: int, without_thinking: Sequence[str] = ()
 ) -> list[Sample]:
@@ -52,6 +57,6 @@ def mix(
             raise InputError(
                 f"mixture: the part {name!r} has no rows; look at its drop reasons, or choose another data="
             )
-        members = sorted(rows, key=lambda row: content_id(str(seed), "member", row.id))[: sizes[name]]
+        members = sorted(rows, key=lambda row: member_order(seed, row.id))[: sizes[name]]
         chosen += [replace(row, without_thinking=True) for row in members] if name in without_thinking else members
     return sorted(chosen, key=lambda row: content_id(str(seed), "order", row.id))
