@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from evals.answering import BY_ITSELF, Answering
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
@@ -193,6 +194,7 @@ class Experiment:
     reliability: ReliabilityChecks
     budget: Budget
     pairwise: Pairwise
+    answering: Answering = BY_ITSELF
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
+from evals.benchmark import Benchmark
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.stages import controls, data, evaluation, probes, synthesis, training
-from experiments.store.step import Step, Steps
+from experiments.stages.evaluation import GenerateMetrics
+from experiments.store.step import Step, StepName, Steps
 from reer.curation.controls import ThinkingControl
 
 
@@ -172,14 +175,7 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
     """The scores of the trained model on one benchmark, and the probes that show how far they can be trusted."""
     if isinstance(benchmark, LmEval):
         return [evaluation.harness(label=name, trained=trained, benchmark=benchmark)]
-    answers = evaluation.generate(
-        label=name,
-        trained=trained,
-        benchmark=benchmark,
-        max_tokens=exp.scale.answer_tokens,
-        seed=exp.seed,
-        precision=exp.train.precision,
-    )
+    *own, answers = answers_of(exp, trained, name, benchmark)
     graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=exp.judge)
     hygiene = probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark)
     reliability = probes.reliability(
@@ -190,7 +186,26 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
         judge=exp.judge,
         checks=exp.reliability,
     )
-    return [answers, graded, hygiene, reliability]
+    return [*own, answers, graded, hygiene, reliability]
+
+
+def answers_of(exp: Experiment, trained: Step, name: str, benchmark: Benchmark) -> list[Step[GenerateMetrics]]:
+    """The answers of the trained model to a benchmark, which are the last step, after those whose thinking they use.
+    The latter are those of the arm that answers by itself, under another name, so that no report takes them for the
+    answers of this arm."""
+    ask = partial(
+        evaluation.generate,
+        label=name,
+        trained=trained,
+        benchmark=benchmark,
+        max_tokens=exp.scale.answer_tokens,
+        seed=exp.seed,
+        precision=exp.train.precision,
+    )
+    if not exp.answering.needs_own:
+        return [ask(answering=exp.answering)]
+    own = ask()
+    return [replace(own, name=StepName("own_answers", name)), ask(answering=exp.answering, own=own)]
 
 
 def by_name(steps: Iterable[Step]) -> Steps:

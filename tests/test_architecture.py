@@ -36,6 +36,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.near_json",
     "evals.replies",
     "evals.benchmark",
+    "evals.answering",
     "evals.benchmarks",
     "evals.hygiene",
     "evals.judging",

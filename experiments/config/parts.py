@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from evals.answering import Answering, BudgetedThinking, SwappedThinking, TruncatedThinking, WithoutThinking
 from evals.benchmarks.hellobench import HelloBench
 from evals.benchmarks.longbench_write import LongBenchWrite
 from evals.benchmarks.writing import WritingPrompts
@@ -76,6 +77,13 @@ PARTS: dict[str, dict[str, type]] = {
         "hellobench": HelloBench,
         "writingbench": WritingBench,
         "lm_eval": LmEval,
+    },
+    "answering": {
+        "answering": Answering,
+        "without": WithoutThinking,
+        "truncated": TruncatedThinking,
+        "swapped": SwappedThinking,
+        "budgeted": BudgetedThinking,
     },
     "judge": {"judge": Judge},
     "reliability": {"reliability": ReliabilityChecks},

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evals.benchmark import Benchmark, Measure, Response, item_scores, judged_by_item, measures
+from evals.answering import BY_ITSELF, Answering, Turn
+from evals.benchmark import Benchmark, Item, Measure, Response, item_scores, judged_by_item, measures
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
@@ -17,48 +18,63 @@ from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_json, write_rows
 from reer.models.local.model import DType
-from reer.models.protocols import Prompt, Request, in_order
+from reer.models.protocols import Completion, Prompt, Request, Sampling, in_order
 from reer.types import Message, item_seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateMetrics(RowMetrics):
     """The answers of the trained model to a benchmark: how many are empty, cut by the token limit, have an unclosed
-    or any thinking, and their mean length in tokens."""
+    or any thinking, and their mean length in tokens. `given_thinking` are those whose turn was begun for the model."""
 
     empty_answers: int
     truncated: int
     unclosed_thinking: int
     with_thinking: int
     mean_tokens: float
+    given_thinking: int = 0
 
     def headline(self) -> str:
+        given = f", {self.given_thinking} begun for the model" if self.given_thinking else ""
         return (
             f"{self.rows} answers, {number(self.mean_tokens)} tokens on average; {self.empty_answers} empty, "
-            f"{self.truncated} truncated, {self.with_thinking} with thinking"
+            f"{self.truncated} truncated, {self.with_thinking} with thinking{given}"
         )
 
 
 @stage(version=2)
 def generate(
-    ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
+    ws: Workspace,
+    *,
+    trained: Artifact,
+    benchmark: Benchmark,
+    max_tokens: int,
+    seed: int,
+    precision: DType,
+    answering: Answering = BY_ITSELF,
+    own: Artifact[GenerateMetrics] | None = None,
 ) -> GenerateMetrics:
-    """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
+    """The trained model's response to every item of a benchmark, with the benchmark's own settings. `own` are its
+    answers by itself, where `answering` needs them. A thinking that is given does not count for `max_tokens`."""
     sampling = benchmark.sampling(max_tokens)
-    items, responses = benchmark.items(), list[Response]()
-    began = time.monotonic()
+    items, began = benchmark.items(), time.monotonic()
     with ws.replayed(ws.trained_model(trained, precision)) as session:
-        for start in range(0, len(items), ws.runtime.width):
-            batch = items[start : start + ws.runtime.width]
-            requests = [
-                Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in batch
-            ]
-            replies = in_order(session.generate(requests), len(requests))
-            for item, reply in zip(batch, replies, strict=True):
-                cut = reply.stopped != "stop"
-                responses.append(Response.read(item.id, reply.text, cut, reply.tokens, reply.stopped))
-            ws.progress("answers", len(responses), len(items))
-            ws.curve(_answers_so_far(responses, time.monotonic() - began))
+
+        def ask(turns: Sequence[Turn], sampling: Sampling, seeded: str = "thinking") -> Iterator[Completion]:
+            for start in range(0, len(items), ws.runtime.width):
+                part = slice(start, start + ws.runtime.width)
+                begun = zip(items[part], turns[part], strict=True)
+                requests = [_request(item, turn, sampling, item_seed(seed, item.id, seeded)) for item, turn in begun]
+                yield from in_order(session.generate(requests), len(requests))
+
+        turns = answering.turns(items, own.rows(Response) if own else [], ask, sampling)
+        responses = list[Response]()
+        for item, turn, reply in zip(items, turns, ask(turns, sampling, "answer"), strict=True):
+            text, tokens = turn.prefill + reply.text, turn.tokens + reply.tokens
+            responses.append(Response.read(item.id, text, reply.stopped != "stop", tokens, reply.stopped))
+            if len(responses) % ws.runtime.width == 0 or len(responses) == len(items):
+                ws.progress("answers", len(responses), len(items))
+                ws.curve(_answers_so_far(responses, time.monotonic() - began))
     write_rows(ws.folder / "rows.jsonl", responses)
     return GenerateMetrics(
         rows=len(responses),
@@ -67,7 +83,12 @@ def generate(
         unclosed_thinking=sum(not r.closed for r in responses),
         with_thinking=sum(bool(r.thinking) for r in responses),
         mean_tokens=statistics.fmean(r.tokens for r in responses),
+        given_thinking=sum(bool(turn.prefill) for turn in turns),
     )
+
+
+def _request(item: Item, turn: Turn, sampling: Sampling, seed: int) -> Request:
+    return Request(Prompt((Message("user", item.prompt),), turn.prefill), sampling, seed)
 
 
 def _answers_so_far(responses: Sequence[Response], seconds: float) -> dict[str, float]:

@@ -114,7 +114,8 @@ class Stage(Generic[M]):
 
     def __call__(self, *, label: str = "", hint: str = "", **arguments: object) -> Step[M]:
         """A step of this stage. Arguments annotated `Artifact[...]` want the step that provides them, and the function
-        receives its artifact; all others identify the result. Raises TypeError for arguments that do not fit."""
+        receives its artifact; all others identify the result, unless they are at the function's default. Raises
+        TypeError for arguments that do not fit."""
         self._check_names(arguments)
         inputs: dict[str, Step] = {}
         values: dict[str, object] = {}
@@ -124,7 +125,7 @@ class Stage(Generic[M]):
                     inputs[name] = self._checked_input(name, value)
             elif isinstance(value, Step):
                 raise TypeError(f"stage {self.name}: {name} wants a value, got the step {value.name}")
-            else:
+            elif value != self.parameters[name].default:
                 values[name] = value
         return Step(stage=self, name=self.named(label), hint=hint, inputs=inputs, values=values)
 

@@ -39,6 +39,8 @@ TABLE = [
     ("train.chat_format.answer_tags=true", "render", ["mix"]),
     ("scale.answer_tokens=8", "generate:writing", ["train", "perplexity"]),
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
+    ("answering=no_thinking", "generate:writing", ["train", "termination"]),
+    ("answering=budget", "generate:writing", ["train", "termination"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
     ("reliability.null_answer_items=2", "reliability:writing", ["grade:writing", "hygiene:writing"]),
@@ -79,6 +81,14 @@ def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str,
     after = ["curate", "mix", "render", "train", "termination", "perplexity", "generate:writing", "grade:writing"]
     after += ["hygiene:writing", "reliability:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
+
+
+def test_a_given_thinking_is_that_of_the_answers_the_baseline_gave(baseline: dict[str, str]) -> None:
+    for answering in ("truncated_50", "swapped"):
+        changed = steps(f"answering={answering}")
+        assert changed["own_answers:writing"] == baseline["generate:writing"]
+        assert changed["train"] == baseline["train"]
+        assert changed["generate:writing"] != baseline["generate:writing"]
 
 
 def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:
