@@ -15,7 +15,7 @@ from functools import partial
 from evals.benchmark import Benchmark
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
-from experiments.stages import controls, data, evaluation, probes, synthesis, training
+from experiments.stages import controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.step import Step, StepName, Steps
 from reer.curation.controls import ThinkingControl
@@ -54,6 +54,7 @@ def pipeline(exp: Experiment) -> Steps:
         seed=exp.seed,
         precision=exp.train.precision,
     )
+    template = degeneration.template(hint=arm, trained=trained, mixed=mixed, rendered=rendered)
     held_out = probes.held_out(
         hint=exp.source.name,
         source=exp.source,
@@ -69,7 +70,7 @@ def pipeline(exp: Experiment) -> Steps:
         chat_format=exp.train.chat_format,
         precision=exp.train.precision,
     )
-    steps |= by_name([trained, termination, held_out, perplexity])
+    steps |= by_name([trained, termination, template, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
         steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmark)])
     for name, benchmark in exp.benchmark.items():

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from evals.benchmark import ItemScores, Measure
-from experiments.stages import controls, data, evaluation, probes, synthesis, training
+from evals.hygiene import Symptoms
+from experiments.stages import controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 from experiments.store.step import Stage, StepName
 
 M = TypeVar("M", bound=StageMetrics)
-MODULES = (data, synthesis, controls, training, probes, evaluation)
+MODULES = (data, synthesis, controls, training, degeneration, probes, evaluation)
 STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
 SCORED = (evaluation.grade, evaluation.harness)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score
@@ -143,6 +144,21 @@ def flags(run: ScoredRun, baseline: ScoredRun) -> tuple[Flag, ...]:
     """The confounds by which a run differs too much from its baseline to be compared without a word."""
     flagged = (quantity.flag(run, baseline) for quantity in QUANTITIES)
     return tuple(flag for flag in flagged if flag is not None)
+
+
+def degenerate(run: Result) -> tuple[str, ...]:
+    """Why a run's model is degenerate, so that its scores say little about its data; empty where it is not."""
+    answers = run.all_metrics_of(probes.hygiene).values()
+    count = sum(metrics.rows for metrics in answers)
+    termination, template = run.metrics_of(probes.termination), run.metrics_of(degeneration.template)
+    symptoms = Symptoms(
+        loops=sum(metrics.loops for metrics in answers) / count if count else None,
+        unfinished=sum(max(metrics.truncated, metrics.unclosed) for metrics in answers) / count if count else None,
+        ended=termination.share_ended if termination else None,
+        asked_otherwise=template.asked_otherwise / template.rows if template else None,
+        without_end=template.without_end / template.rows if template else None,
+    )
+    return tuple(symptoms.reasons())
 
 
 def _of(stage: Stage[M], count: Callable[[M], float | None]) -> Callable[[Result], float | None]:

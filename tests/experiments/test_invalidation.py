@@ -37,6 +37,7 @@ TABLE = [
     ("seed=1", "train", ["draft", "refine", "mix", "render"]),
     ("train=tiny_lora", "train", ["render"]),
     ("train.chat_format.answer_tags=true", "render", ["mix"]),
+    ("experiment=foreign_template", "render", ["mix"]),
     ("scale.answer_tokens=8", "generate:writing", ["train", "perplexity"]),
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
     ("answering=no_thinking", "generate:writing", ["train", "termination"]),
@@ -78,8 +79,8 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "termination", "perplexity", "generate:writing", "grade:writing"]
-    after += ["hygiene:writing", "reliability:writing"]
+    after = ["curate", "mix", "render", "train", "termination", "template", "perplexity"]
+    after += ["generate:writing", "grade:writing", "hygiene:writing", "reliability:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 
 

@@ -51,7 +51,7 @@ def a_student(ws: Workspace, *, spec: TinyModel) -> ModelMetrics:
 def own_answers(ws: Workspace, *, benchmark: Benchmark) -> GenerateMetrics:
     """Answers with a thinking of two sentences, each naming its item."""
     responses = [
-        Response.read(i.id, f"<think>\nThis is {i.id}. It ends.\n</think>\n\nDone.", False, 3)
+        Response.read(i.id, f"<think>\nThis is {i.id}. It ends there then.\n</think>\n\nDone.", False, 3)
         for i in benchmark.items()
     ]
     write_rows(ws.folder / "rows.jsonl", responses)
@@ -93,7 +93,7 @@ def test_a_student_continues_a_turn_that_was_begun_for_it(
 ) -> None:
     metrics, rows = answered(tmp_path, *choice.split())
     assert (metrics.given_thinking, metrics.rows) == (given, 3)
-    assert all(re.fullmatch(thinking, str(row.thinking)) for row in rows)
+    assert [t for row in rows if not re.fullmatch(thinking, t := str(row.thinking))] == []
     assert all(row.tokens <= 12 for row in rows), "what is given is not counted, what was thought is"
     named = [row.item_id in str(row.thinking) for row in rows]
     assert named == [choice == "truncated_50"] * 3, "swapped: another item's"
