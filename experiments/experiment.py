@@ -86,6 +86,8 @@ class Scale:
     """Prompts on which the share of answers that end by themselves is measured."""
     held_out_texts: NonNegativeInt = 0
     """Texts held out of the source to measure perplexity."""
+    anchoring_samples: NonNegativeInt = 0
+    """Rows whose thinking is scored to measure how far it leans on its solution."""
 
     def __post_init__(self) -> None:
         if self.min_words > self.solution_words:

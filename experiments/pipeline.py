@@ -15,7 +15,7 @@ from functools import partial
 from evals.benchmark import Benchmark
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
-from experiments.stages import controls, data, degeneration, evaluation, probes, synthesis, training
+from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.step import Step, StepName, Steps
 from reer.curation.controls import ThinkingControl
@@ -73,6 +73,8 @@ def pipeline(exp: Experiment) -> Steps:
     steps |= by_name([trained, termination, template, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
         steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmark)])
+    if (thinking := mixed.inputs.get("synthetic")) is not None:
+        steps |= by_name([anchoring_of(exp, thinking)])
     for name, benchmark in exp.benchmark.items():
         steps |= by_name(scores(exp, trained, name, benchmark))
     return steps
@@ -103,6 +105,20 @@ def training_rows(exp: Experiment) -> Steps:
     )
     used = {step.fingerprint for step in rendered.upstream()}
     return by_name(step for step in [*synthetic, public, mixed, rendered] if step.fingerprint in used)
+
+
+def anchoring_of(exp: Experiment, thinking: Step) -> Step:
+    """How far the thinking that is trained on leans on the solutions."""
+    return anchoring.anchoring(
+        hint=exp.thinking.name,
+        trained_on=thinking,
+        generator=exp.generator,
+        scorer=exp.scorer,
+        prompts=exp.prompts,
+        triggers=exp.reflection.triggers,
+        samples=exp.scale.anchoring_samples,
+        blind_tokens=exp.scale.draft_tokens,
+    )
 
 
 def synthetic_rows(exp: Experiment) -> list[Step]:

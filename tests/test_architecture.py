@@ -37,6 +37,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.replies",
     "evals.benchmark",
     "evals.answering",
+    "evals.anchoring",
     "evals.benchmarks",
     "evals.hygiene",
     "evals.judging",

@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from evals.benchmark import ItemScores, Measure
 from evals.hygiene import Symptoms
-from experiments.stages import controls, data, degeneration, evaluation, probes, synthesis, training
+from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 from experiments.store.step import Stage, StepName
 
 M = TypeVar("M", bound=StageMetrics)
-MODULES = (data, synthesis, controls, training, degeneration, probes, evaluation)
+MODULES = (data, synthesis, controls, anchoring, training, degeneration, probes, evaluation)
 STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
 SCORED = (evaluation.grade, evaluation.harness)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score

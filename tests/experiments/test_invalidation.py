@@ -42,6 +42,7 @@ TABLE = [
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
     ("answering=no_thinking", "generate:writing", ["train", "termination"]),
     ("answering=budget", "generate:writing", ["train", "termination"]),
+    ("scale.anchoring_samples=1", "anchoring", ["train", "perplexity"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
     ("reliability.null_answer_items=2", "reliability:writing", ["grade:writing", "hygiene:writing"]),
@@ -79,7 +80,7 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "termination", "template", "perplexity"]
+    after = ["curate", "mix", "render", "train", "termination", "template", "perplexity", "anchoring"]
     after += ["generate:writing", "grade:writing", "hygiene:writing", "reliability:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 
@@ -93,7 +94,9 @@ def test_a_given_thinking_is_that_of_the_answers_the_baseline_gave(baseline: dic
 
 
 def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:
-    assert not {"pairs", "draft", "refine", "filter", "curate", "overlap"} & set(steps("experiment=no_synthetic_data"))
+    assert not {"pairs", "draft", "refine", "filter", "curate", "overlap", "anchoring"} & set(
+        steps("experiment=no_synthetic_data")
+    )
 
 
 def test_arms_share_what_they_can() -> None:

@@ -9,37 +9,21 @@ import pytest
 from experiments.pipeline import pipeline
 from experiments.stages import controls
 from experiments.stages.controls import ControlMetrics
-from experiments.store.metrics import RowMetrics
-from experiments.store.step import Step, stage
-from experiments.store.workspace import Workspace
+from experiments.store.step import Step
 from reer.curation.controls import Controlled, ThinkingControl, TokenCount
 from reer.curation.transforms import Curated
-from reer.data.pairs import Selection, Source, complete, select
-from reer.data.rows import Problems
-from reer.files import write_rows
 from reer.models.local.checkpoints import TinyModel
-from reer.prompts import Prompts
 from reer.search.methods import MultiStart
-from reer.taxonomy import Taxonomy
 from reer.text import split_segments
+from tests.fakes.curated import curated_texts
 from tests.fakes.plans import compose
 from tests.fakes.stages import a_store
-
-
-@stage(version=1)
-def curated(ws: Workspace, *, source: Source, taxonomy: Taxonomy, prompts: Prompts, pairs: int) -> RowMetrics:
-    """Bundled texts whose thinking is the text itself."""
-    chosen = select(source.rows(Problems("error")), Selection(pairs, 20, 400), Problems("error"))
-    done = complete(chosen, taxonomy, prompts, lambda: pytest.fail("no model is needed"))
-    rows = [Curated(pair, tuple(split_segments(pair.solution))) for pair in done.pairs]
-    write_rows(ws.folder / "rows.jsonl", rows)
-    return RowMetrics(rows=len(rows))
 
 
 def controlled(choice: str, rows: int = 8) -> Step[ControlMetrics]:
     exp = compose("scale=smoke", f"thinking={choice}")
     assert isinstance(exp.thinking, ThinkingControl)
-    before = curated(source=exp.source, taxonomy=exp.taxonomy, prompts=exp.prompts, pairs=12)
+    before = curated_texts(exp, pairs=12)
     return controls.control(
         curated=before,
         control=exp.thinking,
