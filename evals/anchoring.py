@@ -2,7 +2,8 @@
 
 A thinking that was written with the solution in view may encode it instead of leading to it. The measures follow SSR
 (arXiv 2602.14469), which names lexical, trajectory and probabilistic anchoring; a search by perplexity maximises the
-last one. Each is read beside a thinking written without the solution (blind), and beside the solution as its own thinking.
+last one. Each is read beside a thinking written without the solution (blind), and beside the solution as its own
+thinking.
 """
 
 from __future__ import annotations

@@ -22,17 +22,21 @@ from reer.data.pairs import Source
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
-from reer.models.protocols import Device, Model, Sampling, ScoringModel
+from reer.models.protocols import Device, Model, Sampling, Scorer, ScoringModel
 from reer.models.services.service import ChatService
 from reer.parts import Name, Seed, Temperature, TopP
 from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
+from reer.search.graded import GradingScorer, ThinkingGrades
 from reer.search.methods import SearchMethod
 from reer.search.score import ScoreMetric
 from reer.taxonomy import Taxonomy
 from reer.training.matching import Match
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Recipe
+
+GRADED = ScoreMetric(metric="nll", clip=None, skip_first_segment=False, wrap_in_instruction=False)
+"""The only score of a grade: it is one number, under the query alone."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,25 @@ class ScorerRole:
                 f"scorer: {self.model.model} is behind a chat server, which returns no log-probabilities of a prompt; "
                 "choose a model that scores, e.g. model@scorer_model=smollm2 (or sglang, vllm) with scorer=as_released"
             )
+
+    def scoring(self, loaded: Scorer) -> Scorer:
+        """What scores, given the loaded model."""
+        return loaded
+
+
+@dataclass(frozen=True)
+class JudgingScorerRole(ScorerRole):
+    """The model that grades thinkings; what its grade lacks of the best one takes the place of nats."""
+
+    grades: ThinkingGrades
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.score != GRADED:
+            raise InputError(f"scorer.score: a grade has no tokens, so {self.score} has no effect; want {GRADED}")
+
+    def scoring(self, loaded: Scorer) -> Scorer:
+        return GradingScorer(loaded, self.grades)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,13 +85,14 @@ def training_rows(exp: Experiment) -> Steps:
     synthetic = synthetic_rows(exp)
     public = data.public(hint=exp.public.name, source=exp.public)
     parts = exp.data.choose(synthetic=synthetic[-1], public=public)
+    sizes = exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows)
     mixed = training.mix(
         hint=exp.data.name,
         synthetic=parts.get("synthetic"),
         public=parts.get("public"),
         seed=exp.data.seed,
-        synthetic_rows=exp.scale.synthetic_rows,
-        public_rows=exp.scale.public_rows,
+        synthetic_rows=sizes.synthetic,
+        public_rows=sizes.public,
         without_thinking=exp.data.without_thinking,
         markers=exp.reflection.markers,
         strip_public=exp.reflection.public == "strip",
@@ -181,7 +182,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
             control=exp.thinking,
             student=exp.student.checkpoint,
             markers=exp.reflection.markers,
-            rows=exp.scale.synthetic_rows,
+            rows=exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows).synthetic,
             seed=exp.data.seed,
         )
         steps.append(controlled)

@@ -15,7 +15,7 @@ from evals.judging.judge import Judge
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.config.choices import COMPOSED_OF
-from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
+from experiments.experiment import Experiment, JudgingScorerRole, Runtime, ScorerRole, Tracking
 from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Design
 from reer.curation.controls import FillerThinking, MismatchedThinking, ShuffledThinking
@@ -55,7 +55,7 @@ PARTS: dict[str, dict[str, type]] = {
     },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource, "several": SeveralSources},
     "prompts": {"prompts": Prompts},
-    "scorer": {"scorer": ScorerRole},
+    "scorer": {"scorer": ScorerRole, "judge": JudgingScorerRole},
     "thinking": {
         "thinking": ThinkingSource,
         "mismatched": MismatchedThinking,

@@ -49,6 +49,7 @@ class SearchJob:
                 scorer: Scorer = generator
             else:
                 scorer = stack.enter_context(self.scorer.model.open(scorer_device))
+            scorer = self.scorer.scoring(scorer)
             replayed_generator = ReplayedGenerator(generator, journal_for(self.replay, generator.name))
             replayed_scorer = ReplayedScorer(scorer, journal_for(self.replay, scorer.name))
             yield OpenSearch(self, replayed_generator, replayed_scorer, scorer)
