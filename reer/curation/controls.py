@@ -156,10 +156,10 @@ class ShuffledThinking(ThinkingControl):
             draw = Random(item_seed(self.seed, "shuffle", row.pair.id))
             segments = _permuted(row.segments, draw)
             if segments is None:
-                order = _permuted(tuple(sentences(join_segments(row.segments))), draw)
-                by_sentence += order is not None
-                unchangeable += order is None
-                segments = row.segments if order is None else ((" " if row.pair.language == "en" else "").join(order),)
+                text = _sentences_permuted(join_segments(row.segments), draw)
+                by_sentence += text is not None
+                unchangeable += text is None
+                segments = row.segments if text is None else (text,)
             shuffled.append(replace(row, segments=segments))
         return Controlled(tuple(shuffled), {"by_sentence": by_sentence} if by_sentence else {}, unchangeable)
 
@@ -171,6 +171,21 @@ def _permuted(parts: Segments, draw: Random) -> Segments | None:
         return None
     order = draw.sample(stripped, len(stripped))
     return tuple(order if order != stripped else [*stripped[1:], stripped[0]])
+
+
+def _sentences_permuted(text: str, draw: Random) -> str | None:
+    """The sentences in another order, with the spaces and line breaks between them where they were; None if there is
+    no other order."""
+    old = sentences(text)
+    order = _permuted(tuple(old), draw)
+    if order is None:
+        return None
+    pieces, position = list[str](), 0
+    for before, after in zip(old, order, strict=True):
+        start = text.index(before, position)
+        pieces += [text[position:start], after]
+        position = start + len(before)
+    return "".join([*pieces, text[position:]])
 
 
 @dataclass(frozen=True, kw_only=True)
