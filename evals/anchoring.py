@@ -43,8 +43,9 @@ def lexical_recall(thinking: str, query: str, solution: str, weights: WordWeight
 
 def surprisal_removed(without: Nats, given: Nats) -> float:
     """The share of a text's surprisal that a context removes, from the nats of its tokens without and with it: 0 where
-    it does not help, 1 where nothing is left to learn, below 0 where it misleads."""
-    return 1 - math.fsum(given) / math.fsum(without)
+    it does not help (or nothing was surprising), 1 where nothing is left to learn, below 0 where it misleads."""
+    before = math.fsum(without)
+    return 1 - math.fsum(given) / before if before else 0.0
 
 
 def surprisal_gap(without: Nats, given: Nats) -> float:

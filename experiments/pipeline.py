@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
 from evals.benchmark import Benchmark
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
 from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.stages.evaluation import GenerateMetrics
-from experiments.store.step import Step, StepName, Steps
+from experiments.store.step import Step, Steps
 from reer.curation.controls import ThinkingControl
 
 
@@ -175,18 +174,20 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         filters=exp.filters,
     )
     steps: list[Step] = [pairs, drafts, refined, from_source, filtered, curated]
-    if isinstance(exp.thinking, ThinkingControl):
-        controlled = controls.control(
-            hint=exp.thinking.name,
-            curated=curated,
-            control=exp.thinking,
-            student=exp.student.checkpoint,
-            markers=exp.reflection.markers,
-            rows=exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows).synthetic,
-            seed=exp.data.seed,
-        )
-        steps.append(controlled)
-    return steps
+    return [*steps, control_of(exp, exp.thinking, curated)] if isinstance(exp.thinking, ThinkingControl) else steps
+
+
+def control_of(exp: Experiment, control: ThinkingControl, curated: Step) -> Step:
+    """Other thinking in place of the curated one, for the rows that the mixture takes."""
+    return controls.control(
+        hint=control.name,
+        curated=curated,
+        control=control,
+        student=exp.student.checkpoint,
+        markers=exp.reflection.markers,
+        rows=exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows).synthetic,
+        seed=exp.data.seed,
+    )
 
 
 def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> list[Step]:
@@ -208,22 +209,18 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
 
 
 def answers_of(exp: Experiment, trained: Step, name: str, benchmark: Benchmark) -> list[Step[GenerateMetrics]]:
-    """The answers of the trained model to a benchmark, which are the last step, after those whose thinking they use.
-    The latter are those of the arm that answers by itself, under another name, so that no report takes them for the
-    answers of this arm."""
-    ask = partial(
-        evaluation.generate,
-        label=name,
-        trained=trained,
-        benchmark=benchmark,
-        max_tokens=exp.scale.answer_tokens,
-        seed=exp.seed,
-        precision=exp.train.precision,
-    )
+    """The answers of the trained model to a benchmark, which are the last step, after those whose thinking they use."""
+    asked = {
+        "trained": trained,
+        "benchmark": benchmark,
+        "max_tokens": exp.scale.answer_tokens,
+        "seed": exp.seed,
+        "precision": exp.train.precision,
+    }
     if not exp.answering.needs_own:
-        return [ask(answering=exp.answering)]
-    own = ask()
-    return [replace(own, name=StepName("own_answers", name)), ask(answering=exp.answering, own=own)]
+        return [evaluation.generate(label=name, answering=exp.answering, **asked)]
+    own = evaluation.own_answers(label=name, **asked)
+    return [own, evaluation.generate(label=name, answering=exp.answering, own=own, **asked)]
 
 
 def by_name(steps: Iterable[Step]) -> Steps:

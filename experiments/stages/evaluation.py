@@ -17,7 +17,7 @@ from experiments.store.metrics import RowMetrics, StageMetrics, counts, number
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_json, write_rows
-from reer.models.local.model import DType
+from reer.models.local.model import DType, LocalModel
 from reer.models.protocols import Completion, Prompt, Request, Sampling, in_order
 from reer.types import Message, item_seed
 
@@ -42,6 +42,15 @@ class GenerateMetrics(RowMetrics):
         )
 
 
+@stage(version=1)
+def own_answers(
+    ws: Workspace, *, trained: Artifact, benchmark: Benchmark, max_tokens: int, seed: int, precision: DType
+) -> GenerateMetrics:
+    """The responses of `generate` by itself, for an arm whose student is given what it thought in them. They are a
+    stage of their own, so that no report takes them for the answers of that arm; stored calls are replayed."""
+    return _answered(ws, ws.trained_model(trained, precision), benchmark, max_tokens, seed, BY_ITSELF, [])
+
+
 @stage(version=2)
 def generate(
     ws: Workspace,
@@ -56,9 +65,22 @@ def generate(
 ) -> GenerateMetrics:
     """The trained model's response to every item of a benchmark, with the benchmark's own settings. `own` are its
     answers by itself, where `answering` needs them. A thinking that is given does not count for `max_tokens`."""
-    sampling = benchmark.sampling(max_tokens)
-    items, began = benchmark.items(), time.monotonic()
-    with ws.replayed(ws.trained_model(trained, precision)) as session:
+    model, before = ws.trained_model(trained, precision), own.rows(Response) if own else []
+    return _answered(ws, model, benchmark, max_tokens, seed, answering, before)
+
+
+def _answered(
+    ws: Workspace,
+    model: LocalModel,
+    benchmark: Benchmark,
+    max_tokens: int,
+    seed: int,
+    answering: Answering,
+    own: Sequence[Response],
+) -> GenerateMetrics:
+    """Write the model's responses, and count them."""
+    items, sampling, began = benchmark.items(), benchmark.sampling(max_tokens), time.monotonic()
+    with ws.replayed(model) as session:
 
         def ask(turns: Sequence[Turn], sampling: Sampling, seeded: str = "thinking") -> Iterator[Completion]:
             for start in range(0, len(items), ws.runtime.width):
@@ -67,7 +89,7 @@ def generate(
                 requests = [_request(item, turn, sampling, item_seed(seed, item.id, seeded)) for item, turn in begun]
                 yield from in_order(session.generate(requests), len(requests))
 
-        turns = answering.turns(items, own.rows(Response) if own else [], ask, sampling)
+        turns = answering.turns(items, own, ask, sampling)
         responses = list[Response]()
         for item, turn, reply in zip(items, turns, ask(turns, sampling, "answer"), strict=True):
             text, tokens = turn.prefill + reply.text, turn.tokens + reply.tokens
@@ -76,6 +98,10 @@ def generate(
                 ws.progress("answers", len(responses), len(items))
                 ws.curve(_answers_so_far(responses, time.monotonic() - began))
     write_rows(ws.folder / "rows.jsonl", responses)
+    return _generate_metrics(responses, given=sum(bool(turn.prefill) for turn in turns))
+
+
+def _generate_metrics(responses: Sequence[Response], given: int) -> GenerateMetrics:
     return GenerateMetrics(
         rows=len(responses),
         empty_answers=sum(not r.answer.strip() for r in responses),
@@ -83,7 +109,7 @@ def generate(
         unclosed_thinking=sum(not r.closed for r in responses),
         with_thinking=sum(bool(r.thinking) for r in responses),
         mean_tokens=statistics.fmean(r.tokens for r in responses),
-        given_thinking=sum(bool(turn.prefill) for turn in turns),
+        given_thinking=given,
     )
 
 

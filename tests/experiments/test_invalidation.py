@@ -88,12 +88,16 @@ def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str,
     assert [name for name in changed if changed[name] != baseline[name]] == after
 
 
-def test_a_given_thinking_is_that_of_the_answers_the_baseline_gave(baseline: dict[str, str]) -> None:
+def test_a_given_thinking_is_that_of_the_same_student(baseline: dict[str, str]) -> None:
+    own = set[str]()
     for answering in ("truncated_50", "swapped"):
         changed = steps(f"answering={answering}")
-        assert changed["own_answers:writing"] == baseline["generate:writing"]
-        assert changed["train"] == baseline["train"]
-        assert changed["generate:writing"] != baseline["generate:writing"]
+        assert [name for name in changed if changed[name] != baseline.get(name)][:2] == [
+            "own_answers:writing",
+            "generate:writing",
+        ]
+        own.add(changed["own_answers:writing"])
+    assert len(own) == 1, "both use the same answers"
 
 
 def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:

@@ -99,6 +99,15 @@ def test_a_student_continues_a_turn_that_was_begun_for_it(
     assert named == [choice == "truncated_50"] * 3, "swapped: another item's"
 
 
+def test_the_answers_that_give_their_thinking_are_those_of_the_student_by_itself(tmp_path: Path) -> None:
+    _, alone = answered(tmp_path, "thinking")
+    (benchmark,) = compose("scale=smoke", "benchmark.writing.items_limit=3").benchmark.values()
+    step = evaluation.own_answers(
+        trained=a_student(spec=TinyModel()), benchmark=benchmark, max_tokens=8, seed=0, precision="float32"
+    )
+    assert a_store(tmp_path).build(step).rows(Response) == alone
+
+
 def graded(root: Path, judge: Judge | None = None) -> GradeMetrics:
     exp = compose("scale=smoke")
     (benchmark,) = exp.benchmark.values()
