@@ -101,8 +101,8 @@ class MismatchedThinking(ThinkingControl):
 
     def _groups(self, rows: Sequence[Curated], places: Sequence[Place]) -> list[tuple[list[int], int]]:
         """The rows that exchange their thinkings, in the order in which they do, and by how many places."""
-        groups: dict[Place, list[int]] = {}
-        for index in sorted(range(len(rows)), key=lambda i: content_id(str(self.seed), "mismatch", rows[i].pair.id)):
+        order, groups = self._order(rows), dict[Place, list[int]]()
+        for index in sorted(order, key=order.__getitem__):
             groups.setdefault(places[index], []).append(index)
         shifts: dict[Place, int] = {}
         waiting = sorted(groups, key=lambda place: (len(groups[place]), place))
@@ -118,9 +118,16 @@ class MismatchedThinking(ThinkingControl):
                     "raise scale.pairs, or choose a source with more queries"
                 )
             nearest = min(groups.keys() - {place}, key=lambda other: (place.distance(other), other))
-            groups[nearest] += groups.pop(place)
+            groups[nearest] = sorted([*groups.pop(place), *groups[nearest]], key=order.__getitem__)
             waiting = [nearest, *(other for other in waiting if other != nearest)]
         return [(members, shifts[place]) for place, members in groups.items()]
+
+    def _order(self, rows: Sequence[Curated]) -> dict[int, tuple[str, ...]]:
+        """A random order in which rows of one query are neighbours, so that a shift past them all meets none of it."""
+        return {
+            index: tuple(content_id(str(self.seed), "mismatch", *by) for by in (_query(row), (row.pair.id,)))
+            for index, row in enumerate(rows)
+        }
 
     def _places(self, rows: Sequence[Curated]) -> list[Place]:
         sizes = [len(words(join_segments(row.segments))) for row in rows]

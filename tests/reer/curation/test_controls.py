@@ -80,6 +80,12 @@ def test_a_group_of_one_joins_the_nearest_and_is_counted() -> None:
     assert replace(MISMATCHED, bins=4).applied(lone_length, tokens).exceptions.keys() == {"other_length_bin"}
 
 
+def test_several_texts_of_each_query_are_no_obstacle() -> None:
+    rows = [row(n, query=f"tale {n // 3}") for n in range(12)]
+    out = replace(MISMATCHED, bins=1).applied(rows, tokens)
+    assert (true_pairs(rows, out.rows), out.exceptions) == (0, {})
+
+
 def test_another_row_of_the_same_query_does_not_count_as_another_query() -> None:
     rows = [row(n, query=f"tale {n // 2}") for n in range(6)]
     assert true_pairs(rows, MISMATCHED.applied(rows, tokens).rows) == 0
