@@ -252,6 +252,35 @@ def summary(rows: Sequence[Hygiene]) -> HygieneSummary:
     )
 
 
+MANY_LOOPS, MANY_UNFINISHED, FEW_ENDED = 0.2, 0.5, 0.5  # shares; ours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symptoms:
+    """Signs that a trained model is degenerate, as shares of its answers or training rows; None where not measured."""
+
+    loops: float | None
+    """Answers that loop."""
+    unfinished: float | None
+    """Answers that are cut by their limit or do not end their thinking."""
+    ended: float | None
+    """Answers to training prompts that end by themselves."""
+    asked_otherwise: float | None
+    """Training rows in another template than the model is asked in."""
+    without_end: float | None
+    """Training rows without a token that ends the model's answers."""
+
+    def reasons(self) -> list[str]:
+        """Why the model is degenerate, the cause before what it causes; none where it is not."""
+        causes = {
+            "trained in another template than it is asked in": bool(self.asked_otherwise),
+            "no end token learned": bool(self.without_end) or (self.ended is not None and self.ended < FEW_ENDED),
+        }
+        shares = [("answers loop", self.loops, MANY_LOOPS), ("answers unfinished", self.unfinished, MANY_UNFINISHED)]
+        named = [cause for cause, holds in causes.items() if holds]
+        return [*named, *(f"{share:.0%} of {text}" for text, share, least in shares if share and share >= least)]
+
+
 def _share(count: int, total: int) -> float | None:
     return count / total if total else None
 

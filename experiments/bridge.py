@@ -51,7 +51,7 @@ def bridges(old: Result, new: Result) -> Iterator[MeasureBridge]:
         for name in map(str, (measure.name for measure in (grades.measures if grades else ()))):
             columns = [{i: s for i, s in run.column(name).items() if s is not None} for run in (before, after)]
             if columns[0] != columns[1]:
-                yield MeasureBridge(name, bridge(*columns, ratio))
+                yield MeasureBridge(name, bridge(columns[0], columns[1], ratio))
 
 
 def _noise(result: Result, label: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from evals.answering import BY_ITSELF, Answering
 from evals.answers import AnswerSource
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
@@ -24,16 +25,20 @@ from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
 from reer.models.placement import Placement
-from reer.models.protocols import Device, Model, Sampling, ScoringModel
+from reer.models.protocols import Device, Model, Sampling, Scorer, ScoringModel
 from reer.parts import Name, Seed, Temperature, TopP
 from reer.prompts import PromptChoice
 from reer.search.cost import CostAssumptions
+from reer.search.graded import GradingScorer, ThinkingGrades
 from reer.search.methods import SearchMethod
 from reer.search.score import ScoreMetric
 from reer.taxonomy import Taxonomy
 from reer.training.matching import Match
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Recipe
+
+GRADED = ScoreMetric(metric="nll", clip=None, skip_first_segment=False, wrap_in_instruction=False)
+"""The only score of a grade: it is one number, under the query alone."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,25 @@ class ScorerRole:
                 "choose a model that scores, e.g. model@scorer_model=smollm2 (or sglang, vllm) with scorer=as_released"
             )
 
+    def scoring(self, loaded: Scorer) -> Scorer:
+        """What scores, given the loaded model."""
+        return loaded
+
+
+@dataclass(frozen=True)
+class JudgingScorerRole(ScorerRole):
+    """The model that grades thinkings; what its grade lacks of the best one takes the place of nats."""
+
+    grades: ThinkingGrades
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.score != GRADED:
+            raise InputError(f"scorer.score: a grade has no tokens, so {self.score} has no effect; want {GRADED}")
+
+    def scoring(self, loaded: Scorer) -> Scorer:
+        return GradingScorer(loaded, self.grades)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -95,6 +119,8 @@ class Scale:
     """Texts held out of the source to measure perplexity."""
     benchmark_items: PositiveInt | None = None
     """The most items of each benchmark; None: all. A smaller limit of the benchmark's own holds."""
+    anchoring_samples: NonNegativeInt = 0
+    """Rows whose thinking is scored to measure how far it leans on its solution."""
 
     @property
     def selection(self) -> Selection:
@@ -234,6 +260,7 @@ class Experiment:
     reliability: ReliabilityChecks
     budget: Budget
     pairwise: Pairwise
+    answering: Answering = BY_ITSELF
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
 

@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 
+from evals.benchmark import Benchmark
 from evals.judging.per_benchmark import judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
-from experiments.stages import data, evaluation, probes, synthesis, training
+from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
+from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.step import Step, Steps
+from reer.curation.controls import ThinkingControl
 from reer.errors import InputError
 
 
@@ -56,6 +59,7 @@ def pipeline(exp: Experiment) -> Steps:
         precision=exp.train.precision,
         engine=exp.student.engine,
     )
+    template = degeneration.template(hint=arm, trained=trained, mixed=mixed, rendered=rendered)
     held_out = probes.held_out(
         hint=exp.source.name,
         source=exp.source,
@@ -70,9 +74,11 @@ def pipeline(exp: Experiment) -> Steps:
         precision=exp.train.precision,
         engine=exp.student.engine,
     )
-    steps |= by_name([trained, termination, held_out, perplexity])
+    steps |= by_name([trained, termination, template, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
         steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
+    if (thinking := mixed.inputs.get("synthetic")) is not None:
+        steps |= by_name([anchoring_of(exp, thinking)])
     for name, benchmark in exp.benchmarks.items():
         steps |= by_name(scores(exp, trained, name, benchmark))
     return steps
@@ -83,13 +89,14 @@ def training_rows(exp: Experiment) -> Steps:
     synthetic = synthetic_rows(exp)
     public = data.public(hint=exp.public.name, source=exp.public)
     parts = exp.data.choose(synthetic=synthetic[-1], public=public)
+    sizes = exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows)
     mixed = training.mix(
         hint=exp.data.name,
         synthetic=parts.get("synthetic"),
         public=parts.get("public"),
         seed=exp.data.seed,
-        synthetic_rows=exp.scale.synthetic_rows,
-        public_rows=exp.scale.public_rows,
+        synthetic_rows=sizes.synthetic,
+        public_rows=sizes.public,
         without_thinking=exp.data.without_thinking,
         markers=exp.reflection.markers,
         strip_public=exp.reflection.public == "strip",
@@ -105,8 +112,23 @@ def training_rows(exp: Experiment) -> Steps:
     return by_name(step for step in [*synthetic, public, mixed, rendered] if step.fingerprint in used)
 
 
+def anchoring_of(exp: Experiment, thinking: Step) -> Step:
+    """How far the thinking that is trained on leans on the solutions."""
+    return anchoring.anchoring(
+        hint=exp.thinking.name,
+        trained_on=thinking,
+        generator=exp.generator,
+        scorer=exp.scorer,
+        prompts=exp.prompts,
+        triggers=exp.reflection.triggers,
+        samples=exp.scale.anchoring_samples,
+        blind_tokens=exp.scale.draft_tokens,
+    )
+
+
 def synthetic_rows(exp: Experiment) -> list[Step]:
-    """From pairs to curated thinking, which is the last step; some steps before it may be unused (paper.md §1–3)."""
+    """From pairs to the thinking that is trained on, which is the last step; some before it may be unused (paper.md
+    §1–3)."""
     pairs = data.pairs(
         hint=exp.source.name,
         source=exp.source,
@@ -142,7 +164,7 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
     from_source = synthesis.source_thinking(hint=exp.source.name, pairs=pairs)
     thinking = exp.thinking.choose(searched=refined, from_source=from_source)
     filtered = synthesis.filter_trajectories(
-        hint=exp.thinking.name, pairs=pairs, thinking=thinking, filters=exp.filters
+        hint=exp.thinking.origin, pairs=pairs, thinking=thinking, filters=exp.filters
     )
     curated = synthesis.curate(
         hint=f"{exp.reflection.name}-{exp.trajectory.name}-{exp.categories.name}",
@@ -154,22 +176,28 @@ def synthetic_rows(exp: Experiment) -> list[Step]:
         taxonomy=exp.taxonomy,
         filters=exp.filters,
     )
-    return [pairs, drafts, refined, from_source, filtered, curated]
+    steps: list[Step] = [pairs, drafts, refined, from_source, filtered, curated]
+    return [*steps, control_of(exp, exp.thinking, curated)] if isinstance(exp.thinking, ThinkingControl) else steps
+
+
+def control_of(exp: Experiment, control: ThinkingControl, curated: Step) -> Step:
+    """Other thinking in place of the curated one, for the rows that the mixture takes."""
+    return controls.control(
+        hint=control.name,
+        curated=curated,
+        control=control,
+        student=exp.student.checkpoint,
+        markers=exp.reflection.markers,
+        rows=exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows).synthetic,
+        seed=exp.data.seed,
+    )
 
 
 def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -> list[Step]:
     """The scores of the trained model on one benchmark, and the probes that show how far they can be trusted."""
     if isinstance(benchmark, LmEval):
         return [evaluation.harness(label=name, trained=trained, benchmark=benchmark, engine=exp.student.engine)]
-    answers = evaluation.generate(
-        label=name,
-        trained=trained,
-        benchmark=benchmark,
-        max_tokens=exp.scale.answer_tokens,
-        seed=exp.seed,
-        precision=exp.train.precision,
-        engine=exp.student.engine,
-    )
+    *own, answers = answers_of(exp, trained, name, benchmark)
     judge = judge_of(exp.judge, benchmark.name)
     graded = evaluation.grade(label=name, answers=answers, benchmark=benchmark, judge=judge)
     hygiene = probes.hygiene(label=name, answers=answers, graded=graded, benchmark=benchmark)
@@ -181,7 +209,23 @@ def scores(exp: Experiment, trained: Step, name: str, benchmark: AnyBenchmark) -
         judge=judge,
         checks=exp.reliability,
     )
-    return [answers, graded, hygiene, reliability]
+    return [*own, answers, graded, hygiene, reliability]
+
+
+def answers_of(exp: Experiment, trained: Step, name: str, benchmark: Benchmark) -> list[Step[GenerateMetrics]]:
+    """The answers of the trained model to a benchmark, which are the last step, after those whose thinking they use."""
+    asked = {
+        "trained": trained,
+        "benchmark": benchmark,
+        "max_tokens": exp.scale.answer_tokens,
+        "seed": exp.seed,
+        "precision": exp.train.precision,
+        "engine": exp.student.engine,
+    }
+    if not exp.answering.needs_own:
+        return [evaluation.generate(label=name, answering=exp.answering, **asked)]
+    own = evaluation.own_answers(label=name, **asked)
+    return [own, evaluation.generate(label=name, answering=exp.answering, own=own, **asked)]
 
 
 def given(exp: Experiment, name: str, benchmark: AnyBenchmark) -> list[Step]:

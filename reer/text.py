@@ -121,6 +121,12 @@ def whole_sentences(text: str) -> str:
     return text[: ends[-1]].rstrip() if ends else ""
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, stripped; an unfinished last one counts."""
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    return [part for start, end in pairwise(ends) if (part := text[start:end].strip())]
+
+
 def _untag(text: str) -> str:
     return text.strip().removeprefix("<answer>").removesuffix("</answer>").strip()
 

@@ -42,6 +42,8 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.near_json",
     "evals.replies",
     "evals.benchmark",
+    "evals.answering",
+    "evals.anchoring",
     "evals.benchmarks",
     "evals.hygiene",
     "evals.answers",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from evals.answering import Answering, BudgetedThinking, SwappedThinking, TruncatedThinking, WithoutThinking
 from evals.answers import AnswerSource
 from evals.benchmarks.hellobench import HelloBench
 from evals.benchmarks.longbench_write import LongBenchWrite
@@ -18,9 +19,10 @@ from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.config.choices import COMPOSED_OF
 from experiments.config.released_prompts import ReleasedPrompts
-from experiments.experiment import Experiment, Runtime, ScorerRole, Tracking
+from experiments.experiment import Experiment, JudgingScorerRole, Runtime, ScorerRole, Tracking
 from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Design
+from reer.curation.controls import FillerThinking, MismatchedThinking, ShuffledThinking
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
@@ -58,8 +60,13 @@ PARTS: dict[str, dict[str, type]] = {
     },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource, "several": SeveralSources},
     "prompts": {"prompts": Prompts, "released": ReleasedPrompts},
-    "scorer": {"scorer": ScorerRole},
-    "thinking": {"thinking": ThinkingSource},
+    "scorer": {"scorer": ScorerRole, "judge": JudgingScorerRole},
+    "thinking": {
+        "thinking": ThinkingSource,
+        "mismatched": MismatchedThinking,
+        "shuffled": ShuffledThinking,
+        "filler": FillerThinking,
+    },
     "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},
     "reflection": {"reflection": Reflection},
     "filters": {"filters": Filters},
@@ -78,6 +85,13 @@ PARTS: dict[str, dict[str, type]] = {
         "lm_eval": LmEval,
     },
     "answers": {"answers": AnswerSource},
+    "answering": {
+        "answering": Answering,
+        "without": WithoutThinking,
+        "truncated": TruncatedThinking,
+        "swapped": SwappedThinking,
+        "budgeted": BudgetedThinking,
+    },
     "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark},
     "reliability": {"reliability": ReliabilityChecks},
     "runtime": {"runtime": Runtime},

@@ -309,8 +309,9 @@ def training_set_size(exp: Experiment) -> TrainingSetSize:
     """The rows of a training set, from the scale's sizes and the assumed lengths."""
     assumed = exp.estimate
     synthetic_tokens = assumed.query_tokens + assumed.thinking_tokens + assumed.solution_tokens
+    wanted = exp.data.sizes(exp.scale.synthetic_rows, exp.scale.public_rows)
     sizes = exp.data.choose(
-        synthetic=(exp.scale.synthetic_rows, synthetic_tokens), public=(exp.scale.public_rows, assumed.public_tokens)
+        synthetic=(wanted.synthetic, synthetic_tokens), public=(wanted.public, assumed.public_tokens)
     )
     tokens = sum(rows * length for rows, length in sizes.values())
     return TrainingSetSize(sum(rows for rows, _ in sizes.values()), tokens, exp.scale.train_tokens)

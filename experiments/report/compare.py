@@ -13,7 +13,7 @@ from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
-from experiments.report.measures import Flag, ScoredRun, flags
+from experiments.report.measures import Flag, ScoredRun, degenerate, flags
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training
@@ -43,7 +43,7 @@ class Cell:
 class Arm:
     """One row of the comparison: the changed configuration, confounds and scores. `no_op` means that the arm should
     change the training rows and trained on the tokens of the baseline. `flags` are the confounds too far from the
-    baseline's; `aliases` are other names of runs of this very experiment."""
+    baseline's; `aliases` are other names of runs of this very experiment; `degenerate` says why the model is."""
 
     result: Result
     is_baseline: bool
@@ -53,6 +53,7 @@ class Arm:
     no_op: bool
     flags: tuple[Flag, ...] = ()
     aliases: tuple[str, ...] = ()
+    degenerate: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -252,6 +253,7 @@ def _arm(
         cells={name: _cell(name, run, against, statistics) for name in measures},
         no_op=against is not None and no_op(result, against.result),
         flags=flags(run, against) if against else (),
+        degenerate=degenerate(result),
         aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )
 

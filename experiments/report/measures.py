@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from evals.benchmark import ItemScores, Measure, OfficialScore
-from experiments.stages import data, evaluation, probes, synthesis, training
+from evals.hygiene import Symptoms
+from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 from experiments.store.step import Stage, StepName
 
 M = TypeVar("M", bound=StageMetrics)
-MODULES = (data, synthesis, training, probes, evaluation)
+MODULES = (data, synthesis, controls, anchoring, training, degeneration, probes, evaluation)
 STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
 SCORED = (evaluation.grade, evaluation.harness)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score
@@ -152,12 +153,36 @@ def flags(run: ScoredRun, baseline: ScoredRun) -> tuple[Flag, ...]:
     return tuple(flag for flag in flagged if flag is not None)
 
 
+def degenerate(run: Result) -> tuple[str, ...]:
+    """Why a run's model is degenerate, so that its scores say little about its data; empty where it is not."""
+    answers = run.all_metrics_of(probes.hygiene).values()
+    count = sum(metrics.rows for metrics in answers)
+    termination, template = run.metrics_of(probes.termination), run.metrics_of(degeneration.template)
+    symptoms = Symptoms(
+        loops=sum(metrics.loops for metrics in answers) / count if count else None,
+        unfinished=sum(max(metrics.truncated, metrics.unclosed) for metrics in answers) / count if count else None,
+        ended=termination.share_ended if termination else None,
+        asked_otherwise=template.asked_otherwise / template.rows if template else None,
+        without_end=template.without_end / template.rows if template else None,
+    )
+    return tuple(symptoms.reasons())
+
+
 def _of(stage: Stage[M], count: Callable[[M], float | None]) -> Callable[[Result], float | None]:
     """A number from the metrics of a stage."""
 
     def read(run: Result) -> float | None:
         metrics = run.metrics_of(stage)
         return None if metrics is None else count(metrics)
+
+    return read
+
+
+def _first(*reads: Callable[[Result], float | None]) -> Callable[[Result], float | None]:
+    """The number of the first of these stages that a run has."""
+
+    def read(run: Result) -> float | None:
+        return next((value for of_stage in reads if (value := of_stage(run)) is not None), None)
 
     return read
 
@@ -194,8 +219,18 @@ QUANTITIES = (
     ),
     Quantity("trained tokens", _of(training.train, lambda m: m.trained_tokens), HALF_TO_TWICE),
     Quantity("optimizer steps", _of(training.train, lambda m: m.steps), HALF_TO_TWICE),
-    Quantity("thinking words", _of(synthesis.curate, lambda m: m.mean_words), HALF_TO_TWICE),
-    Quantity("reflection markers", _of(synthesis.curate, lambda m: m.reflection_markers), HALF_TO_TWICE),
+    Quantity(
+        "thinking words",
+        _first(_of(controls.control, lambda m: m.mean_words), _of(synthesis.curate, lambda m: m.mean_words)),
+        HALF_TO_TWICE,
+    ),
+    Quantity(
+        "reflection markers",
+        _first(
+            _of(controls.control, lambda m: m.reflection_markers), _of(synthesis.curate, lambda m: m.reflection_markers)
+        ),
+        HALF_TO_TWICE,
+    ),
     Quantity("literature/arts rows", _of(synthesis.curate, lambda m: m.literature_arts_rows), HALF_TO_TWICE),
     _counted("truncated answers", evaluation.generate, lambda m: m.truncated),
     _counted("answers with unclosed thinking", evaluation.generate, lambda m: m.unclosed_thinking),

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from experiments.report.compare import Comparison
-from experiments.stages import evaluation, probes
+from experiments.stages import anchoring, controls, degeneration, evaluation, probes
 from experiments.store.metrics import ABSENT, DetailedMetrics, number
 from experiments.store.step import Stage
 
 PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
     (probes.reliability, "reliability of the judge"),
     (probes.hygiene, "hygiene of the answers"),
+    (degeneration.template, "template of training and answers"),
+    (anchoring.anchoring, "anchoring of the thinking"),
+    (controls.control, "control of the thinking"),
     (probes.perplexity, "perplexity of held-out texts"),
     (evaluation.grade, "judge, official numbers and parts (counted/all)"),
 )

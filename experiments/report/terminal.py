@@ -134,6 +134,7 @@ def _about(shown: ShownArm, measures: Sequence[str], base: str) -> None:
     details = {
         "changed": formatting.brief_changes(arm.changed),
         "without effect": f"trained on the same tokens as {base}: this ablation changed nothing" if arm.no_op else "",
+        "degenerate": ", ".join(arm.degenerate),
         "confounds": ", ".join(map(formatting.flag_text, arm.flags)),
         "also called": ", ".join(arm.aliases),
     }

@@ -6,13 +6,15 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from evals.answering import BY_ITSELF, Answering, Turn
 from evals.answers import AnswerSource
 from evals.benchmark import (
     Benchmark,
     GroupMeasure,
+    Item,
     JudgedBenchmark,
     Measure,
     OfficialScore,
@@ -30,9 +32,9 @@ from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
 from reer.files import write_json, write_rows
-from reer.models.local.model import DType, saved_precision
+from reer.models.local.model import DType, LocalModel, saved_precision
 from reer.models.placement import EngineName
-from reer.models.protocols import Prompt, Request, generated
+from reer.models.protocols import Completion, Prompt, Request, Sampling, generated, in_order
 from reer.types import Message, item_seed
 
 log = logging.getLogger(__name__)
@@ -41,19 +43,37 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class GenerateMetrics(RowMetrics):
     """The answers of the trained model to a benchmark: how many are empty, cut by the token limit, have an unclosed
-    or any thinking, and their mean length in tokens."""
+    or any thinking, and their mean length in tokens. `given_thinking` are those whose turn was begun for the model."""
 
     empty_answers: int
     truncated: int
     unclosed_thinking: int
     with_thinking: int
     mean_tokens: float
+    given_thinking: int = 0
 
     def headline(self) -> str:
+        given = f", {self.given_thinking} begun for the model" if self.given_thinking else ""
         return (
             f"{self.rows} answers, {number(self.mean_tokens)} tokens on average; {self.empty_answers} empty, "
-            f"{self.truncated} truncated, {self.with_thinking} with thinking"
+            f"{self.truncated} truncated, {self.with_thinking} with thinking{given}"
         )
+
+
+@stage(version=1)
+def own_answers(
+    ws: Workspace,
+    *,
+    trained: Artifact,
+    benchmark: Benchmark,
+    max_tokens: int,
+    seed: int,
+    precision: DType,
+    engine: EngineName = "transformers",
+) -> GenerateMetrics:
+    """The responses of `generate` by itself, for an arm whose student is given what it thought in them. They are a
+    stage of their own, so that no report takes them for the answers of that arm; stored calls are replayed."""
+    return _answered(ws, ws.trained_model(trained, precision, engine), benchmark, max_tokens, seed, BY_ITSELF, [])
 
 
 @stage(version=3)
@@ -66,20 +86,45 @@ def generate(
     seed: int,
     precision: DType,
     engine: EngineName = "transformers",
+    answering: Answering = BY_ITSELF,
+    own: Artifact[GenerateMetrics] | None = None,
 ) -> GenerateMetrics:
-    """The trained model's response to every item of a benchmark, with the benchmark's own settings."""
-    sampling = benchmark.sampling(max_tokens)
-    items, came, began = benchmark.items(), dict[int, Response](), time.monotonic()
-    requests = [Request(Prompt((Message("user", i.prompt),)), sampling, item_seed(seed, i.id, "answer")) for i in items]
-    with ws.replayed(ws.trained_model(trained, precision, engine), "student") as session:
-        for at, reply in generated(session, requests, ws.runtime.width):
-            cut = reply.stopped != "stop"
-            came[at] = Response.read(items[at].id, reply.text, cut, reply.tokens, reply.stopped)
+    """The trained model's response to every item of a benchmark, with the benchmark's own settings. `own` are its
+    answers by itself, where `answering` needs them. A thinking that is given does not count for `max_tokens`."""
+    model, before = ws.trained_model(trained, precision, engine), own.rows(Response) if own else []
+    return _answered(ws, model, benchmark, max_tokens, seed, answering, before)
+
+
+def _answered(
+    ws: Workspace,
+    model: LocalModel,
+    benchmark: Benchmark,
+    max_tokens: int,
+    seed: int,
+    answering: Answering,
+    own: Sequence[Response],
+) -> GenerateMetrics:
+    """Write the model's responses, and count them."""
+    items, sampling, began = benchmark.items(), benchmark.sampling(max_tokens), time.monotonic()
+    with ws.replayed(model, "student") as session:
+
+        def arriving(turns: Sequence[Turn], sampling: Sampling, seeded: str) -> Iterator[tuple[int, Completion]]:
+            begun = zip(items, turns, strict=True)
+            requests = [_request(item, turn, sampling, item_seed(seed, item.id, seeded)) for item, turn in begun]
+            return generated(session, requests, ws.runtime.width)
+
+        def ask(turns: Sequence[Turn], sampling: Sampling) -> Sequence[Completion]:
+            return in_order(arriving(turns, sampling, "thinking"), len(items))
+
+        turns, came = answering.turns(items, own, ask, sampling), dict[int, Response]()
+        for at, reply in arriving(turns, sampling, "answer"):
+            text, tokens = turns[at].prefill + reply.text, turns[at].tokens + reply.tokens
+            came[at] = Response.read(items[at].id, text, reply.stopped != "stop", tokens, reply.stopped)
             ws.progress("answers", len(came), len(items))
             ws.curve(_answers_so_far(list(came.values()), time.monotonic() - began))
     responses = [came[at] for at in range(len(items))]
     write_rows(ws.folder / "rows.jsonl", responses)
-    return _metrics(responses)
+    return _metrics(responses, given=sum(bool(turn.prefill) for turn in turns))
 
 
 @stage(version=1, name="generate")
@@ -97,10 +142,10 @@ def given_answers(ws: Workspace, *, answers: AnswerSource, benchmark: JudgedBenc
             found.beside,
         )
     write_rows(ws.folder / "rows.jsonl", found.responses)
-    return _metrics(found.responses)
+    return _metrics(found.responses, given=0)
 
 
-def _metrics(responses: Sequence[Response]) -> GenerateMetrics:
+def _metrics(responses: Sequence[Response], given: int) -> GenerateMetrics:
     return GenerateMetrics(
         rows=len(responses),
         empty_answers=sum(not r.answer.strip() for r in responses),
@@ -108,7 +153,12 @@ def _metrics(responses: Sequence[Response]) -> GenerateMetrics:
         unclosed_thinking=sum(not r.closed for r in responses),
         with_thinking=sum(bool(r.thinking) for r in responses),
         mean_tokens=statistics.fmean(r.tokens for r in responses),
+        given_thinking=given,
     )
+
+
+def _request(item: Item, turn: Turn, sampling: Sampling, seed: int) -> Request:
+    return Request(Prompt((Message("user", item.prompt),), turn.prefill), sampling, seed)
 
 
 def _answers_so_far(responses: Sequence[Response], seconds: float) -> dict[str, float]:

@@ -57,6 +57,7 @@ class SearchJob:
                 scorer: Scorer = generator
             else:
                 scorer = stack.enter_context(self.scorer.model.open(self.runtime.device_for("scorer")))
+            scorer = self.scorer.scoring(scorer)
             generating = replayed_generator(generator, journal_for(self.replay, generator.name))
             scoring = replayed_scorer(scorer, journal_for(self.replay, scorer.name))
             yield OpenSearch(self, generating, scoring, scorer)

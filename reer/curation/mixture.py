@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from reer.errors import InputError
-from reer.parts import Name
+from reer.parts import Name, Share
 from reer.types import Sample, content_id
 
 Part = TypeVar("Part")
+
+
+class Sizes(NamedTuple):
+    """The most rows of each part."""
+
+    synthetic: int
+    public: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +33,32 @@ class Mixture:
     """Together with a row's content it decides membership and order."""
     without_thinking: tuple[Literal["synthetic", "public"], ...] = ()
     """Parts whose rows are trained on as answers without thinking."""
+    synthetic_share: Share = 1.0
+    """The share of the scale's synthetic rows that is used."""
+    public_share: Share = 1.0
+    """The share of the scale's public rows that is used; 0 trains on none."""
 
     def __post_init__(self) -> None:
-        if not (self.synthetic or self.public):
+        if not self.choose(synthetic=True, public=True):
             raise InputError(
-                "data: a mixture needs at least one part, got synthetic=false and public=false; set one to true"
+                "data: a mixture needs at least one part, got none; set data.synthetic or data.public to true, and its "
+                "share above 0"
             )
 
     def choose(self, **parts: Part) -> dict[str, Part]:
         """The named parts that this mixture uses; the others are never computed."""
-        return {name: part for name, part in parts.items() if getattr(self, name)}
+        used = {"synthetic": self.synthetic and self.synthetic_share, "public": self.public and self.public_share}
+        return {name: part for name, part in parts.items() if used[name]}
+
+    def sizes(self, synthetic: int, public: int) -> Sizes:
+        """The rows of both parts, given the scale's; at least one where the share is not 0."""
+        shares = ((synthetic, self.synthetic_share), (public, self.public_share))
+        return Sizes(*(max(round(rows * share), min(rows, 1)) if share else 0 for rows, share in shares))
+
+
+def member_order(seed: int, row_id: str) -> str:
+    """The place of a row among those of its part: the first ones are taken."""
+    return content_id(str(seed), "member", row_id)
 
 
 def mix(
@@ -52,6 +75,6 @@ def mix(
             raise InputError(
                 f"mixture: the part {name!r} has no rows; look at its drop reasons, or choose another data="
             )
-        members = sorted(rows, key=lambda row: content_id(str(seed), "member", row.id))[: sizes[name]]
+        members = sorted(rows, key=lambda row: member_order(seed, row.id))[: sizes[name]]
         chosen += [replace(row, without_thinking=True) for row in members] if name in without_thinking else members
     return sorted(chosen, key=lambda row: content_id(str(seed), "order", row.id))

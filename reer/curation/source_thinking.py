@@ -25,6 +25,11 @@ class ThinkingSource:
         """The chosen one; the other is never computed."""
         return from_source if self.from_source else searched
 
+    @property
+    def origin(self) -> str:
+        """Where the thinking comes from, in a word or two."""
+        return "from_source" if self.from_source else "searched"
+
     def caution(self, source: str) -> str:
         """The note that every table of results must show; empty for a search."""
         return f"the thinking is that of {source}, unchanged: no search was made here" if self.from_source else ""

@@ -53,6 +53,14 @@ def template(end: str) -> str:
     )
 
 
+FOREIGN_END = "\n### end\n"
+FOREIGN_TEMPLATE = (
+    "{% for message in messages %}{{ '### ' + message['role'] + '\n' + message['content'] + '\n### end\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
+)
+"""A template in plain text, whose turns end with no special token."""
+
+
 @dataclass(frozen=True)
 class ChatFormat:
     """How thinking and answer form the assistant's turn, and what happens to rows that are too long."""
@@ -67,6 +75,14 @@ class ChatFormat:
     end: Literal["turn", "text"] = "turn"
     """The end of the assistant's turn: ChatML's token, or the token that ends a text in the tokenizer. A base model
     knows only the latter, and adapters cannot teach it the former, whose embedding they leave untrained."""
+
+    template: Literal["chatml", "foreign"] = "chatml"
+    """The template of the training rows. The trained model is always saved with, and asked in, ChatML: `foreign`
+    reproduces the failure of training in one template and asking in another."""
+
+    def row_template(self, end: str) -> tuple[str, str]:
+        """The template of the training rows, and what ends an assistant's turn in them; `end` is ChatML's end."""
+        return (FOREIGN_TEMPLATE, FOREIGN_END) if self.template == "foreign" else (template(end), end)
 
     def end_token(self, tokenizer: Tokenizer) -> str:
         """The token that ends an assistant's turn. Raises InputError if the tokenizer has no such token."""
@@ -163,11 +179,12 @@ def _texts(turn: Message) -> tuple[str, ...]:
 def _render_one(sample: Sample, tokenizer: Tokenizer, chat_format: ChatFormat, end: str) -> Rendered | None:
     """The row of a sample, or None if the tokenizer normalises its text to a different one."""
     turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages[:-1]]
+    turn_template, turn_end = chat_format.row_template(end)
     prompt = tokenizer.apply_chat_template(
-        turns, chat_template=template(end), tokenize=False, add_generation_prompt=True
+        turns, chat_template=turn_template, tokenize=False, add_generation_prompt=True
     )
     context = _tokens(prompt, tokenizer, sample.id)
-    target = _tokens(chat_format.completion(sample.thinking, sample.answer) + end, tokenizer, sample.id)
+    target = _tokens(chat_format.completion(sample.thinking, sample.answer) + turn_end, tokenizer, sample.id)
     if context is None or target is None:
         return None
     return Rendered(sample.id, sample.source, (*context, *target), (*(MASKED for _ in context), *target))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import yaml
 
 from experiments.config.choices import COMPOSED_OF, CONF
 from experiments.config.compose import compose_plans
@@ -91,6 +92,18 @@ def test_every_yaml_begins_with_its_schema_or_another_of_its_group(group: str, c
     parent = first.removeprefix("defaults: [").split(",")[0].split("@")[0]
     schemas = {f"{name}_schema" for name in PARTS[group]}
     assert parent in schemas or (CONF / group / f"{parent}.yaml").exists()
+
+
+def test_every_sweep_varies_keys_that_exist() -> None:
+    """The last value of every sweep, composed together; arms are composed by themselves above."""
+    last: dict[str, str] = {}
+    for file in sorted((CONF / "sweep").glob("*.yaml")):
+        content = yaml.safe_load(file.read_text())
+        params = content["hydra"]["sweeper"]["params"] if content else {}
+        last |= {key: str(values).split(",")[-1] for key, values in params.items()}
+        assert set(str(params.get("experiment", "full")).split(",")) <= set(ARMS), file.name
+    del last["experiment"], last["scorer"]  # scorer=judge scores no tokens, so it refuses what other sweeps vary
+    assert pipeline(one("scale=smoke", *(f"{key}={value}" for key, value in last.items())))
 
 
 def test_a_chat_server_cannot_be_the_scorer() -> None:

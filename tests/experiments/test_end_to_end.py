@@ -134,7 +134,17 @@ def test_a_matched_arm_shares_the_baselines_stages_and_takes_its_steps(arms: Pat
     )
     assert matched["confounds"]["thinking words"]["here"] is None, "the baseline's curated rows are not this arm's"
     new = sorted(name.split("/")[0] for name in builds(arms).keys() - before.keys())
-    assert new == ["generate", "grade", "hygiene", "match", "perplexity", "reliability", "termination", "train"]
+    assert new == [
+        "generate",
+        "grade",
+        "hygiene",
+        "match",
+        "perplexity",
+        "reliability",
+        "template",
+        "termination",
+        "train",
+    ]
 
 
 def test_imported_thinking_is_trained_on_and_every_table_says_so(tmp_path: Path) -> None:

@@ -25,19 +25,29 @@ TABLE = [
     ("filters=paper", "draft", ["pairs"]),
     ("filters.max_leak=0.2", "filter", ["draft", "refine"]),
     ("scorer=as_written", "refine", ["draft"]),
+    ("scorer=judge", "refine", ["draft"]),
+    ("data.synthetic_share=0.5", "mix", ["curate", "public"]),
+    ("trajectory=quarter_1", "curate", ["refine"]),
     ("prompts=reer", "pairs", ["public"]),
     ("generator.seed=1", "draft", ["pairs"]),
     ("data=answer_only", "mix", ["refine", "curate", "public"]),
     ("thinking=from_source", "source_thinking", ["pairs", "public"]),
+    ("thinking=mismatched", "control", ["curate", "public"]),
+    ("thinking=shuffled", "control", ["curate", "public"]),
+    ("thinking=filler", "control", ["curate", "public"]),
     ("match=steps match.to=no_synthetic_data", "match", ["mix", "render"]),
     ("data.seed=1", "mix", ["refine", "curate", "public"]),
     ("seed=1", "train", ["draft", "refine", "mix", "render"]),
     ("train=tiny_lora", "train", ["render"]),
     ("train.chat_format.answer_tags=true", "render", ["mix"]),
+    ("experiment=foreign_template", "render", ["mix"]),
     ("scale.answer_tokens=8", "generate:writing", ["train", "perplexity"]),
     ("scale.benchmark_items=5", "generate:writing", ["train", "perplexity"]),
     ("benchmark.writing.items_seed=1", "generate:writing", ["train", "perplexity"]),
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
+    ("answering=no_thinking", "generate:writing", ["train", "termination"]),
+    ("answering=budget", "generate:writing", ["train", "termination"]),
+    ("scale.anchoring_samples=1", "anchoring", ["train", "perplexity"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge=paper", "grade:writing", ["train", "generate:writing"]),
     ("judge.attempts=3", "grade:writing", ["generate:writing"]),
@@ -79,13 +89,27 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "termination", "perplexity", "generate:writing", "grade:writing"]
-    after += ["hygiene:writing", "reliability:writing"]
+    after = ["curate", "mix", "render", "train", "termination", "template", "perplexity", "anchoring"]
+    after += ["generate:writing", "grade:writing", "hygiene:writing", "reliability:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 
 
+def test_a_given_thinking_is_that_of_the_same_student(baseline: dict[str, str]) -> None:
+    own = set[str]()
+    for answering in ("truncated_50", "swapped"):
+        changed = steps(f"answering={answering}")
+        assert [name for name in changed if changed[name] != baseline.get(name)][:2] == [
+            "own_answers:writing",
+            "generate:writing",
+        ]
+        own.add(changed["own_answers:writing"])
+    assert len(own) == 1, "both use the same answers"
+
+
 def test_an_arm_without_synthetic_data_asks_for_no_search() -> None:
-    assert not {"pairs", "draft", "refine", "filter", "curate", "overlap"} & set(steps("experiment=no_synthetic_data"))
+    assert not {"pairs", "draft", "refine", "filter", "curate", "overlap", "anchoring"} & set(
+        steps("experiment=no_synthetic_data")
+    )
 
 
 def test_arms_share_what_they_can() -> None:

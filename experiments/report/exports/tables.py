@@ -72,7 +72,8 @@ class CellRow:
 @dataclass(frozen=True, kw_only=True)
 class ArmRow:
     """One arm: other names of its runs, what it changed (`key: old -> new`), its confounds, and those among them that
-    are further from the baseline's than their bound allows. `no_op` means that it trained on the baseline's tokens."""
+    are further from the baseline's than their bound allows. `no_op` means that it trained on the baseline's tokens;
+    `degenerate` says why its model is."""
 
     arm: str
     is_baseline: bool
@@ -81,6 +82,7 @@ class ArmRow:
     no_op: bool
     confounds: Counts
     flags: tuple[Flag, ...]
+    degenerate: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,7 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
             no_op=arm.no_op,
             confounds=arm.confounds,
             flags=arm.flags,
+            degenerate=arm.degenerate,
         )
         for arm in arms
     )
@@ -256,6 +259,7 @@ def _card(table: TableData) -> Iterator[str]:
 def _about(arm: ArmRow) -> tuple[str, ...]:
     return (
         formatting.brief_changes(arm.changed),
+        f"degenerate: {', '.join(arm.degenerate)}" if arm.degenerate else "",
         f"confounds: {', '.join(map(formatting.flag_text, arm.flags))}" if arm.flags else "",
         "trained on the tokens of the baseline" if arm.no_op else "",
         f"also called {', '.join(arm.aliases)}" if arm.aliases else "",

@@ -1,16 +1,22 @@
 """Answers and their grades: what counts as scored."""
 
-from dataclasses import replace
+import re
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pytest
 
 from evals.benchmark import Benchmark, Response
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER
 from experiments.stages import evaluation
 from experiments.stages.evaluation import GenerateMetrics, GradeMetrics
+from experiments.store.metrics import StageMetrics
 from experiments.store.step import stage
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
+from reer.models.local.checkpoints import TinyModel
 from tests.fakes.plans import compose
 from tests.fakes.stages import a_store
 
@@ -26,6 +32,80 @@ def some_empty(ws: Workspace, *, benchmark: Benchmark) -> GenerateMetrics:
     return GenerateMetrics(
         rows=len(responses), empty_answers=EMPTY, truncated=0, unclosed_thinking=EMPTY, with_thinking=0, mean_tokens=3.0
     )
+
+
+@dataclass(frozen=True)
+class ModelMetrics(StageMetrics):
+    def headline(self) -> str:
+        return "a model"
+
+
+@stage(version=1)
+def a_student(ws: Workspace, *, spec: TinyModel) -> ModelMetrics:
+    """A folder as a training leaves it."""
+    shutil.copytree(spec.fetch(), ws.folder / "model")
+    return ModelMetrics()
+
+
+@stage(version=1)
+def own_answers(ws: Workspace, *, benchmark: Benchmark) -> GenerateMetrics:
+    """Answers with a thinking of two sentences, each naming its item."""
+    responses = [
+        Response.read(i.id, f"<think>\nThis is {i.id}. It ends there then.\n</think>\n\nDone.", False, 3)
+        for i in benchmark.items()
+    ]
+    write_rows(ws.folder / "rows.jsonl", responses)
+    return GenerateMetrics(
+        rows=3, empty_answers=0, truncated=0, unclosed_thinking=0, with_thinking=3, mean_tokens=3.0, given_thinking=0
+    )
+
+
+def answered(root: Path, choice: str, *overrides: str) -> tuple[GenerateMetrics, list[Response]]:
+    """Three answers of a student that knows nothing."""
+    exp = compose("scale=smoke", "benchmark.writing.items_limit=3", f"answering={choice}", *overrides)
+    (benchmark,) = exp.benchmark.values()
+    step = evaluation.generate(
+        label="writing",
+        trained=a_student(spec=TinyModel()),
+        benchmark=benchmark,
+        max_tokens=8,
+        seed=0,
+        precision="float32",
+        answering=exp.answering,
+        own=own_answers(benchmark=benchmark) if exp.answering.needs_own else None,
+    )
+    artifact = a_store(root).build(step)
+    return artifact.metrics, artifact.rows(Response)
+
+
+@pytest.mark.parametrize(
+    ("choice", "given", "thinking"),
+    [
+        ("thinking", 0, r"None"),
+        ("no_thinking", 3, r""),
+        ("truncated_50", 3, r"This is \S+\."),
+        ("swapped", 3, r"This is \S+\. It ends there then\."),
+        ("budget answering.tokens=4", 3, r"(?s).{0,4}"),
+    ],
+)
+def test_a_student_continues_a_turn_that_was_begun_for_it(
+    tmp_path: Path, choice: str, given: int, thinking: str
+) -> None:
+    metrics, rows = answered(tmp_path, *choice.split())
+    assert (metrics.given_thinking, metrics.rows) == (given, 3)
+    assert [t for row in rows if not re.fullmatch(thinking, t := str(row.thinking))] == []
+    assert all(row.tokens <= 12 for row in rows), "what is given is not counted, what was thought is"
+    named = [row.item_id in str(row.thinking) for row in rows]
+    assert named == [choice == "truncated_50"] * 3, "swapped: another item's"
+
+
+def test_the_answers_that_give_their_thinking_are_those_of_the_student_by_itself(tmp_path: Path) -> None:
+    _, alone = answered(tmp_path, "thinking")
+    (benchmark,) = compose("scale=smoke", "benchmark.writing.items_limit=3").benchmark.values()
+    step = evaluation.own_answers(
+        trained=a_student(spec=TinyModel()), benchmark=benchmark, max_tokens=8, seed=0, precision="float32"
+    )
+    assert a_store(tmp_path).build(step).rows(Response) == alone
 
 
 def graded(root: Path, judge: Judge | None = None) -> GradeMetrics:

@@ -1,5 +1,7 @@
 """Mixtures have the given sizes, and do not depend on the order of arrival."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,3 +73,12 @@ def test_a_mixture_without_parts_is_refused() -> None:
 )
 def test_what_a_mixture_does_not_use_is_left_out(synthetic: bool, public: bool, chosen: dict[str, int]) -> None:
     assert Mixture(name="m", synthetic=synthetic, public=public).choose(synthetic=1, public=2) == chosen
+
+
+def test_shares_give_doses_of_each_part_and_none_leaves_it_out() -> None:
+    half = Mixture(name="m", synthetic=True, public=True, synthetic_share=0.5, public_share=0)
+    assert half.sizes(9, 4) == (4, 0)
+    assert half.choose(synthetic="s", public="p") == {"synthetic": "s"}, "no stage is computed for it"
+    assert replace(half, synthetic_share=0.01, public_share=1).sizes(9, 4) == (1, 4)
+    with pytest.raises(InputError, match="needs at least one part"):
+        replace(half, synthetic_share=0)

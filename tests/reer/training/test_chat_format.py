@@ -58,6 +58,13 @@ def trained_text(tokenizer: Any, row: Rendered) -> str:
     return tokenizer.decode([label for label in row.labels if label != MASKED])
 
 
+def test_rows_of_a_foreign_template_have_other_turns_and_no_end_token(tokenizer: Any) -> None:
+    row = one(tokenizer, sample(), replace(PLAIN, template="foreign"))
+    assert trained_text(tokenizer, row) == "<think>\nA thought.\n</think>\n\nAn answer.\n### end\n"
+    assert tokenizer.decode(row.input_ids).startswith("### user\nA query?\n### end\n### assistant\n")
+    assert not set(row.input_ids) & set(tokenizer.all_special_ids)
+
+
 def read(tokenizer: Any, row: Rendered) -> str:
     return tokenizer.decode(row.input_ids)
 

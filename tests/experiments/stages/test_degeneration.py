@@ -1,0 +1,69 @@
+"""A model that is asked in another template than it was trained in is named, with the reason."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evals.hygiene import Symptoms
+from experiments.pipeline import pipeline
+from experiments.report import terminal
+from experiments.report.compare import compare
+from experiments.stages import degeneration, probes
+from experiments.stages.degeneration import TemplateMetrics
+from experiments.store.runs import Result
+from tests.fakes.plans import compose
+from tests.fakes.results import result, step
+from tests.fakes.stages import a_store
+
+
+def measured(root: Path, arm: str) -> TemplateMetrics:
+    """The probe of a real training at smoke scale, on public rows."""
+    steps = pipeline(compose("scale=smoke", f"experiment={arm}", "data=public_only", "train.epochs=1"))
+    metrics = a_store(root).build(steps[degeneration.template.named()]).metrics
+    assert isinstance(metrics, TemplateMetrics)
+    return metrics
+
+
+def test_the_arm_with_a_foreign_template_is_found_and_the_baseline_is_sound(tmp_path: Path) -> None:
+    sound, foreign = measured(tmp_path, "full"), measured(tmp_path, "foreign_template")
+    assert (sound.rows, sound.asked_otherwise, sound.without_end) == (4, 0, 0)
+    assert (foreign.rows, foreign.asked_otherwise, foreign.without_end) == (4, 4, 4)
+
+
+HEALTHY = Symptoms(loops=0.1, unfinished=0.4, ended=0.6, asked_otherwise=0.0, without_end=0.0)
+
+
+@pytest.mark.parametrize(
+    ("symptoms", "reasons"),
+    [
+        (HEALTHY, []),
+        (Symptoms(loops=None, unfinished=None, ended=None, asked_otherwise=None, without_end=None), []),
+        (
+            Symptoms(loops=0.2, unfinished=0.5, ended=0.4, asked_otherwise=0.0, without_end=0.0),
+            ["no end token learned", "20% of answers loop", "50% of answers unfinished"],
+        ),
+        (
+            Symptoms(loops=0.0, unfinished=0.0, ended=1.0, asked_otherwise=1.0, without_end=1.0),
+            ["trained in another template than it is asked in", "no end token learned"],
+        ),
+    ],
+)
+def test_each_sign_is_a_reason(symptoms: Symptoms, reasons: list[str]) -> None:
+    assert symptoms.reasons() == reasons
+
+
+def test_compare_says_which_arm_is_degenerate_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = list[Result]()
+    for name, share in (("full", 1.0), ("foreign_template", 0.0)):
+        ended = probes.TerminationMetrics(rows=8, ended=int(8 * share), share_ended=share, cap_tokens=9)
+        mismatch = TemplateMetrics(rows=8, asked_otherwise=0 if share else 8, without_end=0)
+        added = {probes.termination.named(): step(ended), degeneration.template.named(): step(mismatch)}
+        run = result(tmp_path, name)
+        runs.append(replace(run, steps={**run.steps, **added}))
+    (comparison,) = compare(runs)
+    terminal.comparison(comparison)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "degenerate: trained in another template than it is asked in, no end token learned" in printed
+    assert printed.count("degenerate:") == 1
+    assert [bool(arm.degenerate) for arm in comparison.arms] == [False, True]
