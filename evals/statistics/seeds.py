@@ -67,7 +67,11 @@ class MeanError:
         smallest = 1e-12
         if self.half_width(smallest) <= distance:
             return smallest
-        return float(brentq(lambda alpha: self.half_width(alpha) - distance, smallest, 1.0)) if distance > 0 else 1.0
+        return (
+            float(brentq(lambda alpha: self.half_width(alpha) - distance, smallest, 1.0, full_output=False))
+            if distance > 0
+            else 1.0
+        )
 
     def minimum_detectable(self) -> float:
         """The true difference that is found with 80 % probability."""

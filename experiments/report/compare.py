@@ -132,7 +132,6 @@ class Comparison:
 
 
 AnyArm = TypeVar("AnyArm", Arm, SeedsArm)
-AnyCell = TypeVar("AnyCell", Cell, SeedsCell)
 Key = TypeVar("Key")
 
 
@@ -218,25 +217,25 @@ def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str 
 def _corrected(arms: Sequence[AnyArm], parts: Set[str]) -> tuple[AnyArm, ...]:
     """The arms with their p-values corrected for all arms and measures. Measures that are only parts of another one are
     exploratory: a family of their own, and estimated together for each arm and benchmark."""
-    rows = [dict(arm.cells) for arm in arms]
+    rows: list[dict[str, Cell | SeedsCell]] = [dict(arm.cells) for arm in arms]
     for row in rows:
         for benchmark in dict.fromkeys(name.partition("/")[0] for name in row):
-            _put(row, [name for name in row if name in parts and name.partition("/")[0] == benchmark], explore)
+            own = {name: row[name] for name in row if name in parts and name.partition("/")[0] == benchmark}
+            row |= _with_differences(own, explore)
     for exploratory in (False, True):
         tests = {(n, name): row[name] for n, row in enumerate(rows) for name in row if (name in parts) is exploratory}
-        _put(tests, list(tests), correct_family)
-        for (n, name), cell in tests.items():
+        for (n, name), cell in _with_differences(tests, correct_family).items():
             rows[n][name] = cell
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
 
 
-def _put(
-    cells: dict[Key, AnyCell], keys: Sequence[Key], change: Callable[[Sequence[Difference]], Sequence[Difference]]
-) -> None:
-    """Replace the differences of cells by what is computed from all of them."""
-    compared = {key: d for key in keys if (d := cells[key].difference) is not None}
-    for key, changed in zip(compared, change(list(compared.values())), strict=True):
-        cells[key] = replace(cells[key], difference=changed)
+def _with_differences(
+    cells: Mapping[Key, Cell | SeedsCell], change: Callable[[Sequence[Difference]], Sequence[Difference]]
+) -> dict[Key, Cell | SeedsCell]:
+    """The cells that have a difference, with what is computed from all of them."""
+    compared = {key: d for key, cell in cells.items() if (d := cell.difference) is not None}
+    changed = zip(compared, change(list(compared.values())), strict=True)
+    return {key: replace(cells[key], difference=d) for key, d in changed}
 
 
 def _arm(

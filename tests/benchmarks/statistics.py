@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -195,16 +195,16 @@ def _power(draw: Draw, items: int, effect: float, count: int, random: Random) ->
 
 def _peers(samples: Sequence[Floats], total: int) -> Rates:
     """How often other tests reject, on the same samples."""
-    student = sum(int((stats.ttest_1samp(sample, 0, axis=1).pvalue < ALPHA).sum()) for sample in samples)
-    rates = {"t": student / total, "wilcoxon": sum(map(_wilcoxon, samples)) / total}
+    student: Callable[[Floats], Any] = partial(stats.ttest_1samp, popmean=0, axis=1)
+    wilcoxon: Callable[[Floats], Any] = partial(stats.wilcoxon, axis=1, method="asymptotic")
+    rates = {
+        name: sum(int((np.asarray(test(sample).pvalue) < ALPHA).sum()) for sample in samples) / total
+        for name, test in (("t", student), ("wilcoxon", wilcoxon))
+    }
     if find_spec("errorbars") is None:
         return rates
     rows = np.concatenate(samples)[:ERRORBARS_TRIES]
     return {**rates, "errorbars": float(np.mean([_errorbars(row) < ALPHA for row in rows]))}
-
-
-def _wilcoxon(sample: Floats) -> int:
-    return int((np.asarray(stats.wilcoxon(sample, axis=1, method="asymptotic").pvalue) < ALPHA).sum())
 
 
 def _errorbars(row: Floats) -> float:

@@ -337,11 +337,12 @@ def _change(cell: CellRow) -> str:
 
 def _notes(table: TableData) -> Iterator[str]:
     """How to read a table: what is compared, by which tests, and what speaks against its numbers."""
-    families = sorted({cell.family for cell in table.cells if cell.family})
+    sizes = sorted({cell.family for cell in table.cells if cell.family})
+    families = " or ".join(formatting.count_text(size, "test") for size in sizes) or "no test"
     if table.baseline:
         yield (
             f"Differences from {table.baseline}: mean over paired items with its 95 % interval; p-values are corrected "
-            f"by Holm's method for {' or '.join(formatting.count_text(size, 'test') for size in families) or 'no test'}."
+            f"by Holm's method for {families}."
         )
     if any(cell.finding == "exploratory" for cell in table.cells):
         yield "~ marks an exploratory difference, estimated together with those of the other parts of its benchmark."

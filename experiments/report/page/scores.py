@@ -170,9 +170,10 @@ def _fooled(study: Study) -> list[str]:
         found = [m for _, arm in study.runs() if (m := arm.result.metrics_of(probes.reliability, label))]
         fooled = sum(bool(metrics.fooled_by) for metrics in found)
         if fooled:
+            runs = formatting.count_text(len(found), "run")
             lines.append(
-                f"In {fooled} of {formatting.count_text(len(found), 'run')} the judge of {label} grades answers without content, such "
-                "as an empty one, no lower than the model’s own: it cannot rank these arms."
+                f"In {fooled} of {runs} the judge of {label} grades answers without "
+                "content, such as an empty one, no lower than the model’s own: it cannot rank these arms."
             )
     return lines
 

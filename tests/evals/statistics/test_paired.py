@@ -67,8 +67,8 @@ def test_below_three_items_there_is_no_interval(items: int) -> None:
 
 @pytest.mark.parametrize(("worst", "fragile"), [(None, False), (1.0, False), (-40.0, True), (40.0, True)])
 def test_a_difference_that_one_more_failure_would_undo_is_fragile(worst: float | None, fragile: bool) -> None:
-    """The arm's scores are higher by 2 on 12 items with scores of 0 to 4. A failure of the arm with a score of -40 takes
-    3 from the difference, and so does one of the baseline with 40 where low scores are better."""
+    """The arm's scores are higher by 2 on 12 items with scores of 0 to 4. A failure of the arm with a score of -40
+    takes 3 from the difference, and so does one of the baseline with 40 where low scores are better."""
     difference = paired_difference(shifted(1.0, 2.0, 3.0), BASELINE, worst=worst)
     assert difference is not None
     assert difference.fragile is fragile
