@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from evals.statistics.power import ALPHA
 
 if TYPE_CHECKING:
+    from numpy import bool_
+    from numpy.typing import NDArray
+
     from evals.statistics.bootstrap import Floats, Means
 
 MIN_ITEMS = 3
@@ -141,7 +144,7 @@ def failure_shifts(arms: Floats, baselines: Floats, worst: float | None) -> Shif
     return np.minimum(0.0, np.minimum(*moves)), np.maximum(0.0, np.maximum(*moves))
 
 
-def fragile(ends: tuple[Floats, Floats], shifts: Shifts) -> Floats:
+def fragile(ends: tuple[Floats, Floats], shifts: Shifts) -> NDArray[bool_]:
     """Whether intervals would contain zero after one more item: see `Difference.fragile`."""
     return (ends[0] + shifts[0] <= 0) & (ends[1] + shifts[1] >= 0)
 

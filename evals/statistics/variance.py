@@ -28,7 +28,7 @@ class Components:
     """Of the true difference between items."""
     answers: float
     """Of the difference between answers to one item, sampled or by another training. With one answer to an item these
-    two cannot be told apart, and more answers may then help less than this says."""
+    two cannot be distinguished, and more answers may then help less than this says."""
     judgements: float
     """Of the difference between judgements of the same answers."""
 
