@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evals.statistics.paired import MIN_ITEMS, Difference, Scores, failure_shifts
 from evals.statistics.power import ALPHA, minimum_detectable_effect
@@ -67,11 +67,10 @@ class MeanError:
         smallest = 1e-12
         if self.half_width(smallest) <= distance:
             return smallest
-        return (
-            float(brentq(lambda alpha: self.half_width(alpha) - distance, smallest, 1.0, full_output=False))
-            if distance > 0
-            else 1.0
-        )
+        if distance <= 0:
+            return 1.0
+        root: Any = brentq(lambda alpha: self.half_width(alpha) - distance, smallest, 1.0)
+        return float(root)
 
     def minimum_detectable(self) -> float:
         """The true difference that is found with 80 % probability."""
