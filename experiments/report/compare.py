@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from evals.benchmark import Measure, OfficialScore
-from evals.statistics.equivalence import equivalence_margin
-from evals.statistics.multiplicity import correct_family
+from evals.statistics.multiplicity import correct_family, explore
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
-from experiments.report.measures import Flag, ScoredRun, degenerate, flags
+from experiments.report.measures import Flag, ScoredRun, degenerate, flags, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.stages import training
@@ -101,8 +100,8 @@ class SeedsComparison:
     left_out: tuple[str, ...]
 
     def family(self, measure: str) -> int:
-        """The number of arms whose p-values for this measure are corrected together."""
-        return _tested(arm.cells[measure].difference for arm in self.arms)
+        """The number of tests whose p-values are corrected together with those of this measure."""
+        return _family(self.arms, measure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +132,8 @@ class Comparison:
         return self.arms[0] if self.arms[0].is_baseline else None
 
     def family(self, measure: str) -> int:
-        """The number of arms whose p-values for this measure are corrected together."""
-        return _tested(arm.cells[measure].difference for arm in self.arms)
+        """The number of tests whose p-values are corrected together with those of this measure."""
+        return _family(self.arms, measure)
 
     def reported_confounds(self) -> list[str]:
         """The confounds that any arm reports."""
@@ -143,10 +142,14 @@ class Comparison:
 
 
 AnyArm = TypeVar("AnyArm", Arm, SeedsArm)
+Key = TypeVar("Key")
 
 
-def _tested(differences: Iterable[Difference | None]) -> int:
-    return sum(difference is not None and difference.p is not None for difference in differences)
+def _family(arms: Sequence[Arm] | Sequence[SeedsArm], measure: str) -> int:
+    """The number of tests of all arms, on all headline measures or on all exploratory ones."""
+    own = [d.exploratory for arm in arms if (d := arm.cells[measure].difference)]
+    differences = (cell.difference for arm in arms for cell in arm.cells.values())
+    return sum(d is not None and d.p is not None and [d.exploratory] == own[:1] for d in differences)
 
 
 def compare(results: Sequence[Result], baseline: str | None = None) -> list[Comparison]:
@@ -199,7 +202,7 @@ def _comparison(
     ordered = sorted(runs, key=lambda run: run.result is not found)
     baseline = ordered[0] if found else None
     measures = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
-    arms = _corrected([_arm(run, baseline, names, measures, statistics) for run in ordered], measures, statistics)
+    arms = _corrected([_arm(run, baseline, names, measures, statistics) for run in ordered], partial_measures(runs))
     cautions = [run.result.caution for run in ordered if run.result.caution]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
     return Comparison(
@@ -227,14 +230,28 @@ def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str 
     )
 
 
-def _corrected(arms: Sequence[AnyArm], names: Sequence[str], statistics: Statistics) -> tuple[AnyArm, ...]:
-    """The arms with the p-values of each measure corrected for the number of arms."""
-    rows = [dict(arm.cells) for arm in arms]
-    for name in names:
-        family = [(row, d) for row in rows if (d := row[name].difference) is not None]
-        for (row, _), d in zip(family, correct_family([d for _, d in family]), strict=True):
-            row[name] = replace(row[name], difference=d)
+def _corrected(arms: Sequence[AnyArm], parts: Set[str]) -> tuple[AnyArm, ...]:
+    """The arms with their p-values corrected for all arms and measures. Measures that are only parts of another one are
+    exploratory: a family of their own, and estimated together for each arm and benchmark."""
+    rows: list[dict[str, Cell | SeedsCell]] = [dict(arm.cells) for arm in arms]
+    for row in rows:
+        for benchmark in dict.fromkeys(name.partition("/")[0] for name in row):
+            own = {name: row[name] for name in row if name in parts and name.partition("/")[0] == benchmark}
+            row |= _with_differences(own, explore)
+    for exploratory in (False, True):
+        tests = {(n, name): row[name] for n, row in enumerate(rows) for name in row if (name in parts) is exploratory}
+        for (n, name), cell in _with_differences(tests, correct_family).items():
+            rows[n][name] = cell
     return tuple(replace(arm, cells=row) for arm, row in zip(arms, rows, strict=True))
+
+
+def _with_differences(
+    cells: Mapping[Key, Cell | SeedsCell], change: Callable[[Sequence[Difference]], Sequence[Difference]]
+) -> dict[Key, Cell | SeedsCell]:
+    """The cells that have a difference, with what is computed from all of them."""
+    compared = {key: d for key, cell in cells.items() if (d := cell.difference) is not None}
+    changed = zip(compared, change(list(compared.values())), strict=True)
+    return {key: replace(cells[key], difference=d) for key, d in changed}
 
 
 def _arm(
@@ -269,9 +286,7 @@ def _changed(baseline: Mapping[str, Json], identity: Mapping[str, Json]) -> tupl
 def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Statistics) -> Cell:
     measure, change = run.measures.get(name), None
     if measure and against and run.score(name) is not None and against.score(name) is not None:
-        change = statistics.paired(
-            run.column(name), against.column(name), equivalence_margin(measure.worst, measure.best)
-        )
+        change = statistics.paired(run.column(name), against.column(name), measure)
     if measure is None:
         return Cell(None, None)
     return Cell(measure, change, published(run.result, measure), run.digests[name], run.official.get(name))
@@ -314,7 +329,7 @@ def _over_seeds(
         scale=comparisons[0].scale,
         seeds=tuple(sorted(runs[base])),
         measures=measures,
-        arms=_corrected(arms, measures, statistics),
+        arms=_corrected(arms, partial_measures([run for name in order for run in kept[name].values()])),
         left_out=tuple(left_out),
     )
 
@@ -348,9 +363,8 @@ def _seeds_cell(
     if not both:
         return SeedsCell(tuple(scores.values()), None, digests)
     columns = [{seed: side[seed].column(name) for seed in both} for side in (runs, against)]
-    measure = runs[both[0]].measures[name]
-    margin = equivalence_margin(measure.worst, measure.best)
-    return SeedsCell(tuple(scores.values()), statistics.over_seeds(columns[0], columns[1], margin), digests)
+    change = statistics.over_seeds(columns[0], columns[1], runs[both[0]].measures[name])
+    return SeedsCell(tuple(scores.values()), change, digests)
 
 
 def no_op(result: Result, baseline: Result) -> bool:

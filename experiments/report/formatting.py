@@ -30,8 +30,10 @@ def difference_text(difference: Difference | None) -> str:
 
 
 def change_text(difference: Difference) -> str:
-    """`+0.40 [-0.10, +0.90]`: the mean difference and its interval, where there is one."""
-    return interval_text(difference.mean, difference.low, difference.high)
+    """`+0.40 [-0.10, +0.90]`: the mean difference and its interval, where there is one; `~+0.40 [-0.10, +0.90]` where
+    it is estimated together with those of the other parts of its benchmark."""
+    shown = difference.shrunk or difference
+    return f"{'~' if difference.shrunk else ''}{interval_text(shown.mean, shown.low, shown.high)}"
 
 
 def interval_text(mean: float, low: float | None, high: float | None) -> str:
@@ -40,13 +42,18 @@ def interval_text(mean: float, low: float | None, high: float | None) -> str:
     return f"{first} [{', '.join(ends)}]" if len(ends) == 2 else first
 
 
+def count_text(count: int, noun: str) -> str:
+    """`1 test`, `3 tests`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def plain_score(value: float) -> str:
     """`6.214`, `6.000`: a score in four digits, so that those of a column are equally precise."""
     return f"{value:#.4g}".rstrip(".")
 
 
 def p_text(difference: Difference, prefix: str = "") -> str:
-    """`0.12 (0.36)`: p, and in brackets p by Holm's correction for all arms; over seeds also p for items alone."""
+    """`0.12 (0.36)`: p, and in brackets p by Holm's correction; over seeds also p for items alone."""
     if difference.p is None:
         return ""
     holm = "" if difference.p_holm is None else f" ({difference.p_holm:.2g})"
@@ -80,7 +87,9 @@ def finding_text(difference: Difference | None) -> str:
     if difference.finding == "different":
         small = difference.p_equivalent_holm is not None and difference.p_equivalent_holm < ALPHA
         return f"different, but {within}" if small else "different"
-    return f"equivalent {within}" if difference.finding == "equivalent" else "undecided"
+    if difference.finding == "equivalent":
+        return f"equivalent {within}"
+    return "undecided: fragile" if difference.undone_by_one else difference.finding
 
 
 def brief_score(measure: Measure | None) -> str:
@@ -100,17 +109,23 @@ def official_text(score: OfficialScore | None) -> str:
 
 def brief_finding(difference: Difference) -> str:
     """`different`, `undecided`, `not tested`: the conclusion, also where there is none."""
-    return finding_text(difference) or "not tested"
+    return "undecided" if difference.finding == "undecided" else finding_text(difference) or "not tested"
 
 
 def brief_reason(difference: Difference) -> str:
     """`p 0.004`, `p 0.58, detects ≥ 1.8`, `2 items`: the corrected p-value that the conclusion rests on, and where it
-    is open the difference that this many items would show."""
+    is open the difference that this many items would show. `p 0.004, fragile, detects ≥ 1.8`: see
+    `Difference.fragile`."""
     if difference.finding is None:
         return f"{difference.items} items"
     p = difference.p_equivalent_holm if difference.finding == "equivalent" else difference.p_holm
     least = difference.minimum_detectable if difference.finding == "undecided" else None
-    return ", ".join(filter(None, ("" if p is None else brief_p(p), "" if least is None else f"detects ≥ {least:.2g}")))
+    texts = (
+        "" if p is None else brief_p(p),
+        "fragile" if difference.undone_by_one else "",
+        "" if least is None else f"detects ≥ {least:.2g}",
+    )
+    return ", ".join(filter(None, texts))
 
 
 def brief_p(p: float) -> str:

@@ -4,7 +4,7 @@ confounds, which are quantities that differ between arms without being the ablat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -57,6 +57,18 @@ class ScoredRun:
     def column(self, name: str) -> Mapping[str, float | None]:
         """item → score of a measure."""
         return self.table.get(name, {})
+
+
+def partial_measures(runs: Sequence[ScoredRun]) -> frozenset[str]:
+    """The measures that cover only a part of the items of another measure of their benchmark, such as one domain of
+    WritingBench: comparisons of them are exploratory. All others are headlines."""
+    return frozenset(
+        name
+        for run in runs
+        for name, measure in run.measures.items()
+        for other, whole in run.measures.items()
+        if measure.benchmark == whole.benchmark and run.column(name).keys() < run.column(other).keys()
+    )
 
 
 def measures_of(result: Result) -> dict[str, Measure]:

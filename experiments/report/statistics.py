@@ -13,6 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 import evals.statistics
+from evals.benchmark import Measure
+from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.paired import Difference, Scores, paired_difference
 from evals.statistics.seeds import SeedsDifference, difference_over_seeds
 from reer.files import adapter, write_json
@@ -31,21 +33,23 @@ class Statistics:
             self.kept = _kept(path)
         self.changed = False
 
-    def paired(self, arm: Scores, baseline: Scores, margin: float | None) -> Difference | None:
+    def paired(self, arm: Scores, baseline: Scores, measure: Measure) -> Difference | None:
         """See `paired_difference`."""
-        key = _key("paired", [arm, baseline, margin])
+        key = _key("paired", [arm, baseline, measure.worst, measure.best])
         if key not in self.kept:
-            difference = paired_difference(arm, baseline, margin=margin)
+            margin = equivalence_margin(measure.worst, measure.best)
+            difference = paired_difference(arm, baseline, margin=margin, worst=measure.worst)
             self._keep(key, [difference] if difference else [])
         return next((Difference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
 
     def over_seeds(
-        self, arm: Mapping[int, Scores], baseline: Mapping[int, Scores], margin: float | None
+        self, arm: Mapping[int, Scores], baseline: Mapping[int, Scores], measure: Measure
     ) -> SeedsDifference | None:
         """See `difference_over_seeds`."""
-        key = _key("seeds", [arm, baseline, margin])
+        key = _key("seeds", [arm, baseline, measure.worst, measure.best])
         if key not in self.kept:
-            difference = difference_over_seeds(arm, baseline, margin=margin)
+            margin = equivalence_margin(measure.worst, measure.best)
+            difference = difference_over_seeds(arm, baseline, margin=margin, worst=measure.worst)
             self._keep(key, [difference] if difference else [])
         return next((SeedsDifference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
 

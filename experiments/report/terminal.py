@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evals.statistics.paired import Difference
 from experiments.report import formatting
-from experiments.report.compare import Arm, Comparison, SeedsComparison
+from experiments.report.compare import Arm, Cell, Comparison, SeedsCell, SeedsComparison
 from experiments.report.console import (
     NAME_WIDTH,
     PADDING,
@@ -163,14 +163,34 @@ def _one_finding(difference: Difference) -> str:
 
 
 def _legend(base: str, measures: Sequence[str], family: Comparison | SeedsComparison) -> str:
-    sizes = {name: family.family(name) for name in measures}
-    arms = ", ".join(f"{count} ({name})" for name, count in sizes.items())
     over = "new seeds and items" if isinstance(family, SeedsComparison) else "paired items"
-    return (
-        f"difference: from {base}, mean and 95 % interval over {over}; p: corrected by Holm for the number of arms, "
-        f"{arms if len(set(sizes.values())) > 1 else sizes[measures[0]]}; detects: what this many items show in four "
-        "of five cases"
+    differences = [d for name in measures for arm in family.arms if (d := arm.cells[name].difference)]
+    notes = [
+        f"difference: from {base}, mean and 95 % interval over {over}",
+        f"p: corrected by Holm for {family_text(family, measures)}",
+        "detects: what this many items show in four of five cases",
+        "fragile: one more item that the better side fails would undo it" * any(d.undone_by_one for d in differences),
+        "~, exploratory: a part of another measure's items, estimated together with the other parts"
+        * any(d.exploratory for d in differences),
+    ]
+    return "; ".join(filter(None, notes))
+
+
+def family_text(family: Comparison | SeedsComparison, measures: Sequence[str]) -> str:
+    """`10 tests (5 arms, 2 headline measures)`: which p-values are corrected together."""
+    headlines = [name for name in measures if not any(_is_exploratory(arm.cells[name]) for arm in family.arms)]
+    counted = {"headline": headlines, "exploratory": [name for name in measures if name not in headlines]}
+    count = formatting.count_text
+    return " and apart from them ".join(
+        f"{count(family.family(names[0]), 'test')} ({count(len(family.arms) - 1, 'arm')}, "
+        f"{count(len(names), f'{kind} measure')})"
+        for kind, names in counted.items()
+        if names
     )
+
+
+def _is_exploratory(cell: Cell | SeedsCell) -> bool:
+    return cell.difference is not None and cell.difference.exploratory
 
 
 def details(compared: Comparison) -> None:
@@ -181,8 +201,8 @@ def details(compared: Comparison) -> None:
         _measure(compared, name)
     paragraph(
         f"score: value (scored/all items, and its bounds where some are missing); difference: paired with {base}, 95 % "
-        "interval; p (corrected by Holm for all arms); n: items, ≥ the difference they can detect; equivalent: within "
-        f"{formatting.EQUIVALENCE}"
+        "interval; p (corrected by Holm for all arms and measures); n: items, ≥ the difference they can detect; "
+        f"equivalent: within {formatting.EQUIVALENCE}"
     )
     confounds = confound_table(compared)
     table_by_arms(f"confounds, scale {compared.setting}, seed {compared.seed}", confounds.columns[1:], confounds.rows)

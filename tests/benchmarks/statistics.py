@@ -1,196 +1,386 @@
 """Error rates of the statistics, by simulation: `python -m tests.benchmarks.statistics [SHARE_OF_TRIES]`.
 
-True differences are known here, so rates can be counted: false positives, coverage of intervals, power at the minimum
-detectable effect, and false findings of equivalence. The figures are in evals/statistics/README.md.
+True differences are known here, so rates can be counted: coverage of intervals, false findings, and power at the
+minimum detectable difference, on all items, seeds, families and looks that README.md of evals/statistics lists. Peers
+are measured on the same draws: Student's and Wilcoxon's tests of scipy, and errorbars where it is installed.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from math import sqrt
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from evals.statistics.equivalence import equivalence_margin, equivalence_p
-from evals.statistics.multiplicity import correct_family
-from evals.statistics.paired import Difference, paired_difference
+from evals.statistics.bootstrap import Means, means
+from evals.statistics.equivalence import equivalence_margin
+from evals.statistics.multiplicity import Z, holm, shrink
+from evals.statistics.paired import (
+    failure_shifts,
+    fragile,
+    minimum_detectable,
+    p_equivalent,
+    paired_difference,
+)
 from evals.statistics.power import ALPHA
-from evals.statistics.seeds import difference_over_seeds
+from evals.statistics.seeds import two_way_mean_error
+from evals.statistics.sequential import FALSE_ALARMS, confidence_sequence
 
-Table = dict[str, float | None]
+Floats = NDArray[np.float64]
+Random = np.random.Generator
 Rates = dict[str, float]
-KINDS = ("normal", "skewed", "tied")
-TRIES = {14: 600, 60: 250, 120: 150, 500: 60}  # by number of items
-MARGIN = 0.225  # equivalence_margin(1, 10)
+WORST, BEST = 1.0, 10.0
+BLOCK = 200  # samples at once
+SIZES = (12, 14, 40, 60, 123, 500)
+ERRORBARS_TRIES = 400  # one comparison takes it milliseconds
 
 
-@dataclass
-class Counts:
-    """The number of tries in which each named event occurred."""
-
-    true: dict[str, int] = field(default_factory=dict)
-    tries: int = 0
-
-    def add(self, **events: bool) -> None:
-        self.tries += 1
-        for name, occurred in events.items():
-            self.true[name] = self.true.get(name, 0) + occurred
-
-    def rates(self) -> Rates:
-        return {name: count / self.tries for name, count in self.true.items()}
+Draw = Callable[[Random, tuple[int, int], float], tuple[Floats, Floats]]  # arm and baseline, rows are samples
 
 
-def scores(kind: str, items: int, effect: float, random: np.random.Generator) -> tuple[Table, Table]:
-    """An arm and its baseline on the same items. The true mean difference is `effect`. Tied scores are integer grades
-    of 1 to 10, rarely near an end of the scale: their true difference is `effect` except for rounding and clipping."""
-    base = random.normal(5.5, 1.2, items)
-    if kind == "tied":
-        arm = np.clip(np.round(base + effect + random.normal(0, 1, items)), 1, 10)
-        base = np.clip(np.round(base + random.normal(0, 1, items)), 1, 10)
-    elif kind == "skewed":
-        arm = base + effect + random.exponential(1, items) - 1
-    else:
-        arm = base + effect + random.normal(0, 1, items)
-    return by_item(arm), by_item(base)
+def normal(random: Random, shape: tuple[int, int], effect: float) -> tuple[Floats, Floats]:
+    base = random.normal(5.5, 1.2, shape)
+    return base + effect + random.normal(0, 1, shape), base
 
 
-def by_item(values: Any) -> Table:
-    return {f"i{n:04d}": float(value) for n, value in enumerate(values)}
+def skewed(random: Random, shape: tuple[int, int], effect: float) -> tuple[Floats, Floats]:
+    base = random.normal(5.5, 1.2, shape)
+    return base + effect + random.exponential(1, shape) - 1, base
 
 
-def covers_zero(difference: Difference) -> bool:
-    return difference.low is not None and difference.high is not None and difference.low <= 0 <= difference.high
+def rounded(values: Floats) -> Floats:
+    """Integer grades of 1 to 10."""
+    return np.clip(np.round(values), WORST, BEST)
 
 
-def differences(arm: Table, base: Table) -> Any:
-    return np.array([arm[item] - base[item] for item in arm])  # type: ignore[operator]  # all are scored
+@dataclass(frozen=True)
+class Graded:
+    """One grade of each answer: a latent quality of the item and a deviation of the answer, rounded. An effect lowers
+    the latent quality of one side, by as much as moves the mean grade by the effect."""
+
+    mean: float
+    item_sd: float
+    noise: float
+
+    def __call__(self, random: Random, shape: tuple[int, int], effect: float) -> tuple[Floats, Floats]:
+        item = random.normal(self.mean, self.item_sd, shape)
+        lowered, other = latent_of(self, abs(effect)), item + random.normal(0, self.noise, shape)
+        own = rounded(item + random.normal(0, self.noise, shape) - lowered)
+        return (rounded(other), own) if effect > 0 else (own, rounded(other))
 
 
-def one_seed(kind: str, items: int, tries: int) -> Rates:
-    """Without an effect: rejections and coverage of two intervals. At the minimum detectable effect: the power."""
-    random, null, alternative = np.random.default_rng(items), Counts(), Counts()
-    minimum_detectable = 0.0
-    for _ in range(tries):
-        arm, base = scores(kind, items, 0.0, random)
-        d = paired_difference(arm, base)
-        assert d is not None
-        assert None not in (d.p, d.low, d.high, d.minimum_detectable)
-        minimum_detectable += (d.minimum_detectable or 0.0) / tries
-        sample = (differences(arm, base),)
-        percentile = stats.bootstrap(sample, np.mean, method="percentile", n_resamples=1000, rng=random)
-        low, high = percentile.confidence_interval
-        null.add(rejected=(d.p or 0.0) < ALPHA, covered=covers_zero(d), percentile_covered=bool(low <= 0 <= high))
-    for _ in range(tries // 2):
-        d = paired_difference(*scores(kind, items, minimum_detectable, random))
-        alternative.add(power=d is not None and d.p is not None and d.p < ALPHA)
-    return null.rates() | alternative.rates()
+@cache
+def latent_of(kind: Graded, effect: float) -> float:
+    values = np.random.default_rng(0).normal(kind.mean, (kind.item_sd**2 + kind.noise**2) ** 0.5, 200_000)
+    low, high, mean = 0.0, 10.0, rounded(values).mean()
+    for _ in range(30 if effect else 0):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean - rounded(values - middle).mean() < effect else (low, middle)
+    return low
 
 
-def equivalence(kind: str, items: int, tries: int) -> Rates:
-    """How often two arms are found equivalent that differ by just the margin, and that do not differ at all."""
-    random, counts = np.random.default_rng(items + 1), Counts()
-    effects = {"false_at_plus_margin": MARGIN, "false_at_minus_margin": -MARGIN, "true": 0.0}
-    for _ in range(tries):
-        samples = {name: differences(*scores(kind, items, effect, random)) for name, effect in effects.items()}
-        counts.add(**{name: equivalence_p(sample, MARGIN) < ALPHA for name, sample in samples.items()})
-    return counts.rates()
+def ties(random: Random, shape: tuple[int, int], effect: float) -> tuple[Floats, Floats]:
+    """85 % of the items have equal grades in both without an effect, which moves some items by one grade."""
+    base, moved = np.full(shape, 6.0), (random.random(shape) < abs(effect)) * np.sign(effect)
+    return base + (random.random(shape) < 0.075) - (random.random(shape) < 0.075) + moved, base
 
 
-def family(arms: int, items: int, tries: int) -> Rates:
-    """Arms without any effect: how often at least one is found different, with and without the correction."""
-    random, counts = np.random.default_rng(arms), Counts()
-    for _ in range(tries):
-        base = by_item(random.normal(5, 1, items))  # shared, so the arms' differences are dependent
-        compared = [paired_difference(by_item(random.normal(5, 1, items)), base) for _ in range(arms)]
-        corrected = correct_family([d for d in compared if d is not None])
-        counts.add(
-            any_p=any((d.p or 1) < ALPHA for d in corrected),
-            any_p_holm=any((d.p_holm or 1) < ALPHA for d in corrected),
-        )
-    return counts.rates()
+def criteria(random: Random, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The mean of five grades of each answer."""
+    item = random.normal(6.5, 0.8, (*shape, 1))
+    return tuple(rounded(item + random.normal(0, 1.1, (*shape, 5))).mean(axis=2) for _ in range(2))  # pyright: ignore[reportReturnType]
 
 
-def seeds_grid(seeds: int, items: int, between: float, random: np.random.Generator) -> Any:
-    """Differences by seed and item without any effect. Standard deviations: items 0.5, residual 1, seeds `between`."""
-    effects = random.normal(0, between, (seeds, 1)) + random.normal(0, 0.5, (1, items))
-    return effects + random.normal(0, 1, (seeds, items))
+@cache
+def mean_of_criteria() -> float:
+    return float(criteria(np.random.default_rng(0), (1000, 500))[0].mean())
 
 
-def several_seeds(seeds: int, items: int, between: float, tries: int) -> Rates:
-    """Without an effect: coverage of three intervals, rejections of two tests. At the margin: false equivalence."""
-    random, counts = np.random.default_rng(seeds * items), Counts()
-    zeros = {s: by_item(np.zeros(items)) for s in range(seeds)}
-    for _ in range(tries):
-        grid = seeds_grid(seeds, items, between, random)
-        d = difference_over_seeds({s: by_item(row) for s, row in enumerate(grid)}, zeros)
-        at_margin = difference_over_seeds({s: by_item(row + 0.5) for s, row in enumerate(grid)}, zeros, margin=0.5)
-        assert d is not None
-        assert at_margin is not None
-        items_alone = stats.ttest_1samp(grid.mean(axis=0), 0).confidence_interval()
-        low, high = two_level_bootstrap(grid, random)
-        counts.add(
-            items_alone_covered=bool(items_alone.low <= 0 <= items_alone.high),
-            bootstrap_covered=low <= 0 <= high,
-            covered=covers_zero(d),
-            flip_rejected=(d.p_items or 1) < ALPHA,
-            rejected=(d.p or 1) < ALPHA,
-            false_equivalent=(at_margin.p_equivalent or 1) < ALPHA,
-        )
-    return counts.rates()
+@dataclass(frozen=True)
+class Failing:
+    """The arm fails, with the worst grade, on a share of the items, and is a little better on all others."""
+
+    rate: float
+
+    def __call__(self, random: Random, shape: tuple[int, int], effect: float) -> tuple[Floats, Floats]:
+        arm, base = criteria(random, shape)
+        better = self.rate * (mean_of_criteria() - WORST) / (1 - self.rate)
+        return np.where(random.random(shape) < self.rate, WORST, arm + better) + effect, base
 
 
-def two_level_bootstrap(grid: Any, random: np.random.Generator, resamples: int = 500) -> tuple[float, float]:
-    """The percentile interval of a bootstrap over seeds and items: measured for comparison, not used."""
-    seed_weights, item_weights = (random.multinomial(n, [1 / n] * n, resamples) / n for n in grid.shape)
-    means = ((seed_weights @ grid) * item_weights).sum(axis=1)
-    return float(np.quantile(means, ALPHA / 2)), float(np.quantile(means, 1 - ALPHA / 2))
+KINDS: Mapping[str, Draw] = {
+    "normal": normal,
+    "skewed": skewed,
+    "grades": Graded(5.5, 1.2, 1.0),
+    "ceiling": Graded(9.0, 1.0, 0.7),
+    "ties": ties,
+    "collapse 3 %": Failing(0.03),
+    "collapse 0.5 %": Failing(0.005),
+}
 
 
-Row = tuple[Callable[..., Rates], tuple[Any, ...]]
+def varied(pair: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """The samples whose differences are not all equal: the others have no test."""
+    kept = (pair[0] - pair[1]).std(axis=1) > 1e-9
+    return pair[0][kept], pair[1][kept]
 
 
-def computed(row: Row) -> Rates:
-    simulate, arguments = row
-    return simulate(*arguments)
+@dataclass(frozen=True)
+class Block:
+    """Some samples with what a comparison makes of them."""
+
+    pair: tuple[Floats, Floats]
+    found: Means
+    shifts: tuple[Floats, Floats]
+
+    @classmethod
+    def of(cls, pair: tuple[Floats, Floats], seed: int) -> Block:
+        arm, base = varied(pair)
+        return cls((arm, base), means(arm - base, seed), failure_shifts(arm, base, WORST))
+
+    def different(self) -> NDArray[np.bool_]:
+        return (self.found.p() < ALPHA) & ~fragile(self.found.interval(), self.shifts).astype(bool)
+
+    def detectable(self) -> Floats:
+        return minimum_detectable(self.pair[0] - self.pair[1], self.found, self.shifts)
+
+    def equivalent_at(self, margin: float) -> NDArray[np.bool_]:
+        """Whether the arms would be found equivalent if they differed by just the margin."""
+        return p_equivalent(replace(self.found, mean=self.found.mean + margin), abs(margin), self.shifts) < ALPHA
 
 
-def rows(share: float) -> dict[str, list[Row]]:
-    """The tables by title. Each line is a simulation with its arguments; the last one is the number of tries."""
-
-    def scaled(tries: int) -> int:
-        return max(20, round(tries * share))
-
+def one_seed(name: str, items: int, tries: int) -> Rates:
+    """Without an effect: coverage, rejections and findings; at the margin: false equivalence; at the minimum
+    detectable difference: power, in the less favourable direction."""
+    draw, random = KINDS[name], np.random.default_rng([items, len(name)])
+    count = max(1, round(tries / BLOCK))
+    blocks = [Block.of(draw(random, (BLOCK, items), 0.0), seed) for seed in range(count)]
+    total = count * BLOCK
+    deviation = float(np.concatenate([b.found.standard_error for b in blocks]).mean())
+    margin = max(equivalence_margin(WORST, BEST) or 0.0, 4 * deviation)
+    effect = float(np.concatenate([b.detectable() for b in blocks]).mean())
+    tested = sum(len(b.found.mean) for b in blocks)
+    rejected = sum(int((b.found.p() < ALPHA).sum()) for b in blocks)
     return {
-        "one seed: kind, items": [(one_seed, (kind, n, scaled(TRIES[n]))) for kind in KINDS for n in TRIES],
-        f"equivalence, margin {MARGIN}: kind, items": [
-            (equivalence, (kind, n, scaled(2000))) for kind in ("normal", "skewed") for n in (14, 120, 350)
-        ],
-        "family of arms with one baseline: arms, items": [(family, (5, 40, scaled(400)))],
-        "seeds: seeds, items, standard deviation between seeds (residual 1, items 0.5)": [
-            (several_seeds, (s, 60, b, scaled(200))) for s in (2, 3, 5) for b in (0.0, 0.1, 0.3)
-        ],
+        "tested": tested / total,
+        "coverage": sum(int(_covers(b.found).sum()) for b in blocks) / tested,
+        "rejected": rejected / total,
+        "different": sum(int(b.different().sum()) for b in blocks) / total,
+        "equivalent": max(sum(int(b.equivalent_at(m).sum()) for b in blocks) / total for m in (margin, -margin)),
+        "power": min(_power(draw, items, sign * effect, max(1, count // 2), random) for sign in (1, -1)),
+        "detectable": effect,
+        **_peers([b.pair[0] - b.pair[1] for b in blocks], total),
     }
 
 
+def _covers(found: Means) -> NDArray[np.bool_]:
+    low, high = found.interval()
+    return (low <= 0) & (high >= 0)
+
+
+def _power(draw: Draw, items: int, effect: float, count: int, random: Random) -> float:
+    pairs = (draw(random, (BLOCK, items), effect) for _ in range(count))
+    return sum(int(Block.of(pair, seed).different().sum()) for seed, pair in enumerate(pairs)) / (count * BLOCK)
+
+
+def _peers(samples: Sequence[Floats], total: int) -> Rates:
+    """How often other tests reject, on the same samples."""
+    student: Callable[[Floats], Any] = partial(stats.ttest_1samp, popmean=0, axis=1)
+    wilcoxon: Callable[[Floats], Any] = partial(stats.wilcoxon, axis=1, method="asymptotic")
+    rates = {
+        name: sum(int((np.asarray(test(sample).pvalue) < ALPHA).sum()) for sample in samples) / total
+        for name, test in (("t", student), ("wilcoxon", wilcoxon))
+    }
+    if find_spec("errorbars") is None:
+        return rates
+    rows = np.concatenate(samples)[:ERRORBARS_TRIES]
+    return {**rates, "errorbars": float(np.mean([_errorbars(row) < ALPHA for row in rows]))}
+
+
+def _errorbars(row: Floats) -> float:
+    from errorbars.compare import paired_compare  # pyright: ignore[reportMissingImports]
+
+    return float(paired_compare(list(row), [0.0] * len(row)).p_value)
+
+
+def several_seeds(seeds: int, items: int, between: float, tries: int) -> Rates:
+    """Without an effect: coverage for new seeds and items. Standard deviations: items 0.5, residual 1, seeds `between`.
+    At a margin of four standard errors: false equivalence. `items_alone` is an interval that leaves the seeds out."""
+    random, counts = np.random.default_rng([seeds, items]), np.zeros(3)
+    ends, margin = stats.t.ppf(1 - ALPHA / 2, items - 1), 4 * (between**2 / seeds + 1.25 / items) ** 0.5
+    for _ in range(tries):
+        effects = random.normal(0, between, (seeds, 1)) + random.normal(0, 0.5, (1, items))
+        grid = effects + random.normal(0, 1, (seeds, items))
+        error, mean, by_item = two_way_mean_error(grid), float(grid.mean()), grid.mean(axis=0)
+        counts += (
+            abs(mean) <= error.half_width(),
+            error.half_width(2 * ALPHA) < min(2 * margin + mean, -mean),
+            abs(mean) <= ends * by_item.std(ddof=1) / items**0.5,
+        )
+    return dict(zip(("coverage", "equivalent", "items_alone"), (counts / tries).tolist(), strict=True))
+
+
+def families(arms: int, measures: int, tries: int) -> Rates:
+    """Arms without any effect on measures that correlate, 40 items: how often any test finds a difference."""
+    random, counts = np.random.default_rng(arms), np.zeros(3)
+    for _ in range(tries):
+        scores = random.normal(0, 0.7, (arms + 1, 40, 1)) + random.normal(0, 0.7, (arms + 1, 40, measures))
+        differences = (scores[1:] - scores[0]).transpose(2, 0, 1)  # measure, arm, item
+        p = means(differences.reshape(-1, 40)).p().reshape(measures, arms)
+        by_measure = [min(holm(row.tolist())) for row in p]
+        counts += p.min() < ALPHA, min(by_measure) < ALPHA, min(holm(p.ravel().tolist())) < ALPHA
+    return dict(zip(("uncorrected", "by_measure", "corrected"), (counts / tries).tolist(), strict=True))
+
+
+def enumerate_items(values: Floats) -> list[tuple[str, float]]:
+    return [(f"i{n:04d}", float(value)) for n, value in enumerate(values)]
+
+
+def parts(true_sd: float, tries: int) -> Rates:
+    """Six parts of a benchmark, 20 items each: how often an estimate's interval contains its true value, and how often
+    any of the six excludes zero, with and without shrinkage. True effects vary around zero with `true_sd`."""
+    random, counts = np.random.default_rng(6), np.zeros(3)
+    for _ in range(tries):
+        truth = random.normal(0, true_sd, 6)
+        found = means(truth[:, None] + random.normal(0, 1, (6, 20)))
+        low, high = found.interval()
+        shrunk = shrink(list(found.mean), list((high - low) / (2 * Z)))
+        inside = [s.low <= t <= s.high for s, t in zip(shrunk, truth, strict=True) if s]
+        counts += (
+            np.mean(inside),
+            any(s.low > 0 or s.high < 0 for s in shrunk if s),
+            bool(((low > 0) | (high < 0)).any()),
+        )
+    return dict(zip(("shrunk_coverage", "any_shrunk", "any_unshrunk"), (counts / tries).tolist(), strict=True))
+
+
+def peeking(name: str, tries: int) -> Rates:
+    """No effect, 1,000 items, a look after every 50: how often any look excludes zero. An effect of 0.3 standard
+    deviations: how many items are needed in half of the samples."""
+    random, alarms, ordinary, needed = np.random.default_rng(50), 0, 0, []
+    counts = np.arange(50, 1001, 50)
+    for _ in range(max(1, tries // BLOCK)):
+        sample = np.subtract(*KINDS[name](random, (BLOCK, 1000), 0.0))
+        low, high = confidence_sequence(sample)
+        alarms += int(((low > 0) | (high < 0)).any(axis=1).sum())
+        mean, spread = sample.cumsum(axis=1)[:, counts - 1] / counts, sample.std()
+        ordinary += int((abs(mean) > Z * spread / counts**0.5).any(axis=1).sum())
+        decided = confidence_sequence(sample + 0.3 * spread)[0] > 0
+        needed += [*np.where(decided.any(axis=1), counts[decided.argmax(axis=1)], 1000)]
+    total = max(1, tries // BLOCK) * BLOCK
+    return {"alarms": alarms / total, "ordinary": ordinary / total, "items": float(np.median(needed))}
+
+
+def seconds(items: int) -> Rates:
+    """Milliseconds of processor time of one comparison: the first of its number of items, which draws the resamples,
+    and the next."""
+    arm, base = (dict(enumerate_items(side[0])) for side in normal(np.random.default_rng(0), (1, items), 0.0))
+    took = []
+    paired_difference(dict(list(arm.items())[:9]), base, margin=0.2, worst=1.0)  # imports
+    for _ in range(20):
+        began = time.process_time()
+        paired_difference(arm, base, margin=0.2, worst=1.0)
+        took.append(1000 * (time.process_time() - began))
+    return {"first": took[0], "next": float(np.median(took[1:]))}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of simulations: a row for each tuple of parameters, whose last one is the number of tries. `wanted` are
+    the bounds of a rate, in which a row is not marked."""
+
+    title: str
+    heads: tuple[str, ...]
+    simulate: Callable[..., Rates]
+    rows: Sequence[tuple[Any, ...]]
+    wanted: Mapping[str, tuple[float, float]]
+
+
+def tables(share: float) -> list[Table]:
+    def scaled(tries: int) -> int:
+        return max(BLOCK, round(tries * share))
+
+    near = {"coverage": (0.94, 0.96), "rejected": (0.04, 0.06), "different": (0, 0.06), "equivalent": (0, 0.05)}
+    return [
+        Table(
+            "One seed",
+            ("differences", "items"),
+            one_seed,
+            [(kind, n, scaled(4000)) for kind in KINDS for n in SIZES],
+            {**near, "power": (0.78, 1)},
+        ),
+        Table(
+            "Several seeds",
+            ("seeds", "items", "SD between seeds"),
+            several_seeds,
+            [(s, n, sd, scaled(5000)) for s in (2, 3, 5) for n in (60, 500, 1000) for sd in (0.0, 0.1, 0.2, 0.3)],
+            {"coverage": (0.935, 0.965), "equivalent": (0, 0.05)},
+        ),
+        Table(
+            "Families: any difference found, without one",
+            ("arms", "measures"),
+            families,
+            [(5, 1, scaled(2000)), (1, 7, scaled(2000)), (5, 2, scaled(2000))],
+            {"corrected": (0, 0.06)},
+        ),
+        Table(
+            "Six exploratory parts, residual 1",
+            ("SD of true effects",),
+            parts,
+            [(sd, scaled(4000)) for sd in (0.0, 0.1, 0.3)],
+            {"shrunk_coverage": (0.94, 1)},
+        ),
+        Table(
+            "A look after every 50 of 1,000 items",
+            ("differences",),
+            peeking,
+            [(kind, scaled(8000)) for kind in KINDS],
+            {"alarms": (0, FALSE_ALARMS)},
+        ),
+        Table("Milliseconds of one comparison", ("items",), seconds, [(14,), (123,), (500,), (1000,)], {}),
+    ]
+
+
+Job = tuple[Callable[..., Rates], tuple[Any, ...]]
+
+
+def computed(job: Job) -> Rates:
+    simulate, arguments = job
+    return simulate(*arguments)
+
+
+def text(name: str, rate: float, wanted: Mapping[str, tuple[float, float]]) -> str:
+    """A rate in percent, in bold where it is out of its bounds; other numbers as they are."""
+    if name in ("detectable", "first", "next", "items"):
+        return f"{rate:.3g}"
+    low, high = wanted.get(name, (0.0, 1.0))
+    shown = f"{100 * rate:.1f}"
+    return shown if low <= rate <= high else f"**{shown}**"
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Print every table with the standard error of its rates."""
-    assert equivalence_margin(1, 10) == MARGIN
-    began = time.monotonic()
-    with ProcessPoolExecutor() as pool:
-        for title, lines in rows(float(arguments[0]) if arguments else 1.0).items():
-            print(f"\n{title}, tries")
-            for (_, parameters), rates in zip(lines, pool.map(computed, lines), strict=True):
-                error = sqrt(0.05 * 0.95 / parameters[-1])
-                shown = "  ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
-                print(
-                    f"  {' '.join(str(value) for value in parameters):<22} {shown}  (±{error:.3f} at 0.05)", flush=True
-                )
+    """Print every table in Markdown; rates are in percent, and those out of their bounds in bold."""
+    began, share = time.monotonic(), float(arguments[0]) if arguments else 1.0
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the processes that are started here
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        for table in tables(share):
+            jobs: list[Job] = [(table.simulate, row) for row in table.rows]
+            for n, (row, rates) in enumerate(zip(table.rows, pool.map(computed, jobs), strict=True)):
+                if n == 0:
+                    heads = (*table.heads, *(name.replace("_", " ") for name in rates))
+                    print(f"\n### {table.title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+                cells = [*map(str, row[: len(table.heads)]), *(text(k, v, table.wanted) for k, v in rates.items())]
+                print(f"| {' | '.join(cells)} |", flush=True)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

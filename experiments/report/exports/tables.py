@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
-from evals.statistics.paired import Difference, Finding
+from evals.statistics.paired import Difference, Finding, Shrunk
 from experiments.report import formatting
 from experiments.report.compare import Arm, Cell, Comparison, SeedsComparison
 from experiments.report.measures import Flag
@@ -38,12 +38,15 @@ class CellRow:
     """One measure of one arm, of a run or of the mean over several seeds. None is what was not measured.
 
     scored, total: items with a score, and all items; None over seeds.
-    family: the number of arms whose p-values for this measure were corrected together.
+    family: the number of tests whose p-values were corrected together: all arms and all headline measures.
     published: the paper's value for this arm and measure.
     digests: the first hex digits of the sha256 of the files of scores, one for each seed (`reer where DIGEST`).
     delta, delta_low, delta_high: paired difference from the baseline with its 95 % interval.
     p, p_holm: p-value of the difference, and the same corrected by Holm's method.
-    finding: `different`, `equivalent` or `undecided`; a large p-value is never called equal.
+    finding: `different`, `equivalent` or `undecided`; a large p-value is never called equal. `exploratory` where the
+        measure covers a part of another one's items.
+    shrunk, shrunk_low, shrunk_high: an exploratory difference, estimated together with those of the other parts.
+    fragile: whether one more item that the better side fails would take zero into the interval.
     detectable: the true difference that so many items show in four of five cases.
     """
 
@@ -66,6 +69,10 @@ class CellRow:
     p: float | None = None
     p_holm: float | None = None
     finding: Finding | None = None
+    shrunk: float | None = None
+    shrunk_low: float | None = None
+    shrunk_high: float | None = None
+    fragile: bool | None = None
     detectable: float | None = None
 
 
@@ -184,8 +191,16 @@ def _with_difference(row: CellRow, difference: Difference | None) -> CellRow:
         p=difference.p,
         p_holm=difference.p_holm,
         finding=difference.finding,
+        **_shrunk(difference.shrunk),
+        fragile=difference.fragile,
         detectable=difference.minimum_detectable,
     )
+
+
+def _shrunk(estimate: Shrunk | None) -> dict[str, float]:
+    if estimate is None:
+        return {}
+    return {"shrunk": estimate.mean, "shrunk_low": estimate.low, "shrunk_high": estimate.high}
 
 
 def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cells: Sequence[CellRow]) -> TableData:
@@ -325,17 +340,22 @@ def _score(cell: CellRow) -> str:
 def _change(cell: CellRow) -> str:
     if cell.delta is None:
         return ""
+    if cell.shrunk is not None:
+        return f"~{formatting.interval_text(cell.shrunk, cell.shrunk_low, cell.shrunk_high)}"
     return formatting.interval_text(cell.delta, cell.delta_low, cell.delta_high)
 
 
 def _notes(table: TableData) -> Iterator[str]:
     """How to read a table: what is compared, by which tests, and what speaks against its numbers."""
-    families = sorted({cell.family for cell in table.cells if cell.family})
+    sizes = sorted({cell.family for cell in table.cells if cell.family})
+    families = " or ".join(formatting.count_text(size, "test") for size in sizes) or "no test"
     if table.baseline:
         yield (
             f"Differences from {table.baseline}: mean over paired items with its 95 % interval; p-values are corrected "
-            f"by Holm's method for {' or '.join(map(str, families)) or 'no'} arms."
+            f"by Holm's method for {families}."
         )
+    if any(cell.finding == "exploratory" for cell in table.cells):
+        yield "~ marks an exploratory difference, estimated together with those of the other parts of its benchmark."
     if len(table.seeds) > 1:
         yield "Scores: mean ± standard deviation between seeds; intervals are for new seeds and items."
     yield from filter(None, [table.baseline_note, *table.left_out, *table.cautions])

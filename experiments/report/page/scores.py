@@ -122,7 +122,7 @@ def _finding(effect: Effect) -> str | None:
 
 def _outcome(effects: Sequence[Effect]) -> Outcome:
     """An arm differs if one of its measures does, and is equivalent if all are that were tested."""
-    findings = {finding for effect in effects if (finding := _finding(effect))}
+    findings = {finding for effect in effects if (finding := _finding(effect))} - {"exploratory"}
     if "different" in findings:
         return "different"
     return "not tested" if not findings else "equivalent" if findings == {"equivalent"} else "undecided"
@@ -142,10 +142,6 @@ def _sentence(baseline: str | None, found: Mapping[str, Outcome]) -> str:
     left = [f"{count} {'is' if count == 1 else 'are'} {outcome}" for outcome, count in sorted(counted.items())]
     rest = f"; {_listed(left)}" if left else ""
     return f"{differing or 'None'} of {len(found)} arms {verb} from {baseline}{rest}."
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -174,9 +170,10 @@ def _fooled(study: Study) -> list[str]:
         found = [m for _, arm in study.runs() if (m := arm.result.metrics_of(probes.reliability, label))]
         fooled = sum(bool(metrics.fooled_by) for metrics in found)
         if fooled:
+            runs = formatting.count_text(len(found), "run")
             lines.append(
-                f"In {fooled} of {_count(len(found), 'run')} the judge of {label} grades answers without content, such "
-                "as an empty one, no lower than the model’s own: it cannot rank these arms."
+                f"In {fooled} of {runs} the judge of {label} grades answers without "
+                "content, such as an empty one, no lower than the model’s own: it cannot rank these arms."
             )
     return lines
 
@@ -220,8 +217,8 @@ def forest_row(effect: Effect) -> Row:
     """What is plotted of one arm: its difference, the interval, the margin around zero, the paper's difference."""
     change = effect.difference
     assert change is not None, "only effects with a difference are plotted"
-    decided = change.finding or "not tested"
-    row = {"arm": effect.arm, "mean": change.mean, "low": change.low, "high": change.high, "finding": decided}
+    decided, shown = change.finding or "not tested", change.shrunk or change
+    row = {"arm": effect.arm, "mean": shown.mean, "low": shown.low, "high": shown.high, "finding": decided}
     below = None if change.margin is None else -change.margin
     return {**row, "published": effect.published, "from": below, "to": change.margin}
 
@@ -243,8 +240,8 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
         "finding:N",
         legend=None,
         scale=alt.Scale(
-            domain=["different", "equivalent", "undecided", "not tested"],
-            range=[ACCENT.light, TEXT.light, SOFT.light, SOFT.light],
+            domain=["different", "equivalent", "undecided", "exploratory", "not tested"],
+            range=[ACCENT.light, TEXT.light, SOFT.light, SOFT.light, SOFT.light],
         ),
     )
     x = alt.X("mean:Q", title=unit, axis=charts.change_axis())

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from evals.statistics.multiplicity import correct_family, holm
+from evals.statistics.multiplicity import correct_family, explore, holm, shrink
 from evals.statistics.paired import Difference
 
 
@@ -31,3 +31,20 @@ def test_both_p_values_are_corrected_and_untested_differences_do_not_count() -> 
     corrected = correct_family(family)
     assert [d.p_holm for d in corrected] == [pytest.approx(0.04), None, pytest.approx(0.04)]
     assert [d.p_equivalent_holm for d in corrected] == [pytest.approx(0.03), None, None]
+
+
+def test_effects_that_differ_by_no_more_than_their_errors_are_drawn_to_their_mean() -> None:
+    shrunk = shrink([0.1, 0.2, 0.3, 0.2], [0.5] * 4)
+    assert all(estimate is not None and abs(estimate.mean - 0.2) < 0.05 for estimate in shrunk)
+    apart = shrink([0.0, 10.0, 20.0, 30.0], [0.5] * 4)
+    assert [estimate.mean for estimate in apart if estimate] == pytest.approx([0.0, 10.0, 20.0, 30.0], abs=0.1)
+
+
+def test_parts_are_exploratory_and_two_are_too_few_to_be_shrunk() -> None:
+    parts = [Difference(mean=mean, items=20, low=mean - 1, high=mean + 1, p=0.01) for mean in (1.5, 2.0, 2.5)]
+    explored = explore([*parts, Difference(mean=1.0, items=2)])
+    assert [part.finding for part in explored] == ["exploratory"] * 3 + [None]
+    assert [part.shrunk is not None for part in explored] == [True, True, True, False]
+    assert explored[0].shrunk is not None
+    assert 1.5 < explored[0].shrunk.mean < 2.0
+    assert all(part.shrunk is None for part in explore(parts[:2]))

@@ -65,6 +65,17 @@ def test_below_three_items_there_is_no_interval(items: int) -> None:
     assert paired_difference(arm, dict.fromkeys(arm, 0.0)) == expected
 
 
+@pytest.mark.parametrize(("worst", "fragile"), [(None, False), (1.0, False), (-40.0, True), (40.0, True)])
+def test_a_difference_that_one_more_failure_would_undo_is_fragile(worst: float | None, fragile: bool) -> None:
+    """The arm's scores are higher by 2 on 12 items with scores of 0 to 4. A failure of the arm with a score of -40
+    takes 3 from the difference, and so does one of the baseline with 40 where low scores are better."""
+    difference = paired_difference(shifted(1.0, 2.0, 3.0), BASELINE, worst=worst)
+    assert difference is not None
+    assert difference.fragile is fragile
+    assert difference.undone_by_one is fragile
+    assert difference.significant
+
+
 @pytest.mark.parametrize("by", [0.0, 1.0])
 def test_without_variation_there_is_no_interval(by: float) -> None:
     assert paired_difference(shifted(by), BASELINE) == Difference(mean=by, items=12)
@@ -87,6 +98,8 @@ def test_the_interval_contains_the_mean_and_p_is_a_probability(differences: list
     [
         (Difference(mean=0.1, items=20, p=0.01), "different"),
         (Difference(mean=0.1, items=20, p=0.01, p_holm=0.06), "undecided"),
+        (Difference(mean=0.1, items=20, p=0.01, fragile=True), "undecided"),
+        (Difference(mean=0.1, items=20, p=0.01, exploratory=True), "exploratory"),
         (Difference(mean=0.1, items=20, p=0.9), "undecided"),
         (Difference(mean=0.1, items=20, p=0.9, margin=0.2, p_equivalent=0.06), "undecided"),
         (Difference(mean=0.1, items=20, p=0.9, margin=0.2, p_equivalent=0.04), "equivalent"),

@@ -28,5 +28,20 @@ def test_fewer_than_two_items_detect_nothing() -> None:
 def test_the_minimum_detectable_difference_is_in_the_unit_of_the_scores() -> None:
     difference = paired_difference(shifted(1.0, 2.0, 3.0), BASELINE)
     assert difference is not None
+    assert difference.minimum_detectable is not None
     deviation = float(np.std([1.0, 2.0, 3.0] * 4, ddof=1))
-    assert difference.minimum_detectable == pytest.approx(deviation * minimum_detectable_effect(12))
+    assert 0.9 < difference.minimum_detectable / (deviation * minimum_detectable_effect(12)) < 1.2
+
+
+def test_tied_items_and_a_known_worst_score_raise_the_minimum_detectable_difference() -> None:
+    """An effect of less than one step moves some of the tied items by a whole one; and one failure has to leave it."""
+    tied = [1.0, -1.0, 1.0, -1.0] + [0.0] * 36
+    arm = {f"i{n}": 5.0 + by for n, by in enumerate(tied)}
+    base = dict.fromkeys(arm, 5.0)
+    loose, strict = paired_difference(arm, base), paired_difference(arm, base, worst=1.0)
+    assert loose is not None
+    assert strict is not None
+    assert loose.minimum_detectable is not None
+    assert strict.minimum_detectable is not None
+    assert loose.minimum_detectable > 1.3 * float(np.std(tied, ddof=1)) * minimum_detectable_effect(40)
+    assert strict.minimum_detectable > loose.minimum_detectable + 4 / 41

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evals.statistics.paired import paired_difference
-from evals.statistics.seeds import difference_over_seeds, two_way_mean_error
+from evals.statistics.seeds import MeanError, difference_over_seeds, two_way_mean_error
 from tests.fakes.scores import BASELINE, shifted
 
 ARMS = {seed: shifted(1.0 + seed, 2.0 + seed, 3.0 + seed) for seed in range(3)}
@@ -63,5 +64,20 @@ def test_the_residual_is_the_lower_bound_of_the_variance_between_seeds() -> None
     grid = np.array([[1.0, -1.0, 2.0, -2.0], [-1.0, 1.0, -2.0, 2.0]])
     error = two_way_mean_error(grid)
     residual = float((grid**2).sum()) / 3
-    assert error.standard_error == pytest.approx((residual / grid.size) ** 0.5)
-    assert error.degrees_of_freedom == pytest.approx(1.0)
+    assert (error.by_seed, error.by_item) == (0, 0)
+    t = float(stats.t.ppf(0.975, grid.shape[1] - 1))
+    assert error.half_width() == pytest.approx(t * (residual / grid.size) ** 0.5)
+
+
+def test_each_part_of_the_error_has_its_own_degrees_of_freedom() -> None:
+    seeds_alone = MeanError(seeds=2, items=100, by_seed=1.0, by_item=0.0, residual=0.0)
+    items_alone = MeanError(seeds=2, items=100, by_seed=0.0, by_item=1.0, residual=0.0)
+    assert seeds_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 1))
+    assert items_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 99))
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 0.01, 0.05, 0.5])
+def test_p_is_the_level_at_which_the_interval_reaches_zero(alpha: float) -> None:
+    error = MeanError(seeds=3, items=40, by_seed=0.2, by_item=0.1, residual=0.05)
+    assert error.p(error.half_width(alpha)) == pytest.approx(alpha, rel=1e-3)
+    assert error.p(0.0) == 1.0

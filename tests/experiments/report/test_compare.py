@@ -196,7 +196,7 @@ def test_two_names_of_one_experiment_are_one_arm_and_one_test(
     assert alone == together, "an alias does not enlarge the family of the correction"
     text = printed([comparison], capsys)
     assert "also called: full+search=single_pass" in text
-    assert "corrected by Holm for the number of arms, 2;" in " ".join(text.split())
+    assert "corrected by Holm for 2 tests (2 arms, 1 headline measure);" in " ".join(text.split())
 
 
 def test_a_name_that_exists_at_one_seed_only_is_still_an_alias_over_seeds(tmp_path: Path) -> None:
@@ -284,9 +284,49 @@ def test_findings_are_in_words_with_the_corrected_p_and_what_could_be_detected(
 ) -> None:
     scores = {"full": varied(0), "worse": varied(-1, 0.5), "noisy": varied(0.1, 1.5), "same": varied(0, 0.1)}
     text = printed(compare([graded(tmp_path, name, s) for name, s in scores.items()]), capsys)
-    assert "worse: -1.01 [-1.15, -0.868], different (p 0.003)" in text
-    assert "noisy: undecided (p 1, detects ≥ 0.57)" in text
-    assert "same: equivalent within ±0.225 (p < 0.0001)" in text
+    assert "worse: -1.01 [-1.15, -0.878], different (p 0.0012)" in text
+    assert "noisy: undecided (p 1, detects ≥ 0.72)" in text
+    assert "same: equivalent within ±0.225 (p 0.0006)" in text
+
+
+def test_a_difference_that_one_failure_would_undo_is_fragile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {"full": varied(0, items=12), "ahead": varied(0.4, 0.2, items=12)}
+    text = printed(compare([graded(tmp_path, name, s) for name, s in scores.items()]), capsys)
+    assert "ahead: +0.400 [" not in text
+    assert "fragile, detects ≥" in " ".join(text.split())
+    assert "fragile: one more item that the better side fails would undo it" in " ".join(text.split())
+
+
+def test_parts_of_a_measure_are_exploratory_shrunk_and_a_family_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four domains of ten items each: an effect in one of them is no finding."""
+    runs = []
+    for name, gains in (("full", (0, 0, 0, 0)), ("arm", (0.1, 0, 1, 0))):
+        scores = {f"i{n:02d}": 5.0 + n % 3 + gains[n % 4] + 0.2 * (n % 7) * bool(gains[2]) for n in range(40)}
+        by_part = {f"D{part}": {k: v for k, v in scores.items() if int(k[1:]) % 4 == part} for part in range(4)}
+        run = graded(tmp_path, name, scores, of="bench/overall")
+        folder = run.steps[GRADE].path
+        (folder / "scores.json").write_text(json.dumps({"overall": scores, **by_part}))
+        recorded(folder)
+        sizes = {"overall": 40, **dict.fromkeys(by_part, 10)}
+        of_range = {"worst": 1.0, "best": 10.0}
+        measures = [measure(6.0, f"bench/{m}", scored=size, total=size, **of_range) for m, size in sizes.items()]
+        runs.append(replace(run, steps={**run.steps, GRADE: step(grades(*measures), folder)}))
+    (comparison,) = compare(runs)
+    cells = comparison.arms[1].cells
+    found = {name: d.finding for name, cell in cells.items() if (d := cell.difference)}
+    assert found == {"bench/overall": "different", **{f"bench/D{part}": "exploratory" for part in range(4)}}
+    part = cells["bench/D2"].difference
+    assert part is not None
+    assert part.shrunk is not None
+    assert part.shrunk.mean < part.mean
+    assert [comparison.family(name) for name in ("bench/overall", "bench/D1")] == [1, 4]
+    text = " ".join(printed([comparison], capsys).split())
+    assert "1 test (1 arm, 1 headline measure) and apart from them 4 tests (1 arm, 4 exploratory measures)" in text
+    assert "~, exploratory:" in text
 
 
 def test_seeds_are_shown_once_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,8 +364,8 @@ def test_the_short_form_fits_the_terminal_also_with_many_measures_and_long_names
     wide = printed(compare([with_measures(run, tmp_path, 4) for run in runs]), capsys)
     assert max(map(len, wide.splitlines())) <= columns
     assert wide.count("smoke, seed 0: 3 arms") == {60: 5, 80: 5, 140: 3}[columns]
-    assert columns < 80 or "[+0.352, +0.632]" in wide, "intervals stay whole"
-    assert "short_trajectories: different: writing/quality (p 0.002)," in " ".join(wide.split())
+    assert columns < 80 or "[+0.352, +0.622]" in wide, "intervals stay whole"
+    assert "short_trajectories: different: writing/quality (p 0.004)," in " ".join(wide.split())
     text = printed(compare(runs), capsys)
     assert max(map(len, text.splitlines())) <= columns
     assert text.splitlines()[1].startswith("smoke, seed 0: 3 arms"), "the table comes first"

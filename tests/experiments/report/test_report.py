@@ -8,6 +8,7 @@ import pytest
 
 from evals.judging.reliability import AnchorScores, NullAnswerScore
 from evals.statistics.agreement import Agreement
+from evals.statistics.paired import Difference
 from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
@@ -74,8 +75,13 @@ def test_a_difference_is_different_equivalent_or_undecided_and_never_no_effect(t
         "worse": "different",
         "same": "equivalent within ±0.225",
         "noisy": "undecided",
-        "close": "different, but within ±0.225",
+        "close": "equivalent within ±0.225",
     }
+
+
+def test_a_difference_can_be_found_and_be_negligible() -> None:
+    found = Difference(mean=0.05, items=900, p=0.001, margin=0.225, p_equivalent=0.001, p_equivalent_holm=0.001)
+    assert formatting.finding_text(found) == "different, but within ±0.225"
 
 
 def test_a_measure_whose_range_is_unknown_is_never_called_equivalent(tmp_path: Path) -> None:

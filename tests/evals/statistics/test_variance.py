@@ -1,0 +1,52 @@
+"""Variance components and what to buy, from tables with known components."""
+
+import numpy as np
+import pytest
+
+from evals.statistics.power import minimum_detectable_effect
+from evals.statistics.variance import Components, Design, Prices, components, detectable, purchases
+
+TRUE = Components(seeds=0.09, items=0.25, answers=1.0, judgements=0.49)
+PRICES = Prices(training=50, answer=0.01, judgement=0.02)
+
+
+def table(seeds: int, items: int, answers: int, judgements: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    shapes = ((seeds, 1, 1, 1), (1, items, 1, 1), (seeds, items, answers, 1), (seeds, items, answers, judgements))
+    parts = (TRUE.seeds, TRUE.items, TRUE.answers, TRUE.judgements)
+    return sum((random.normal(0, part**0.5, shape) for part, shape in zip(parts, shapes, strict=True)), np.zeros(1))
+
+
+def test_the_components_of_a_table_are_found() -> None:
+    found = components(table(40, 400, 2, 2))
+    assert found.seeds == pytest.approx(TRUE.seeds, rel=0.4)
+    assert found.items == pytest.approx(TRUE.items, rel=0.2)
+    assert found.answers == pytest.approx(TRUE.answers, rel=0.05)
+    assert found.judgements == pytest.approx(TRUE.judgements, rel=0.05)
+
+
+def test_what_an_axis_of_length_one_hides_counts_towards_the_next() -> None:
+    found = components(table(1, 2000, 1, 1))
+    assert (found.seeds, found.answers, found.judgements) == (0, 0, 0)
+    assert found.items == pytest.approx(TRUE.items + TRUE.answers + TRUE.judgements, rel=0.1)
+
+
+def test_the_detectable_difference_of_one_seed_is_that_of_a_paired_test() -> None:
+    spread = (TRUE.items + TRUE.answers / 2 + TRUE.judgements / 6) ** 0.5
+    design = Design(items=100, answers=2, judgements=3)
+    assert detectable(TRUE, design) == pytest.approx(minimum_detectable_effect(100) * spread)
+    assert detectable(TRUE, Design(seeds=2, items=100)) > detectable(TRUE, Design(items=100))
+
+
+def test_the_cheapest_single_enlargement_comes_first_and_is_just_enough() -> None:
+    bought = purchases(TRUE, Design(items=123), PRICES, 0.3)
+    assert [purchase.respect for purchase in bought] == ["items", "answers", "judgements"]
+    least = bought[0].design.items
+    assert detectable(TRUE, Design(items=least)) <= 0.3 < detectable(TRUE, Design(items=least - 1))
+    assert bought[0].price == pytest.approx((least - 123) * 0.03)
+
+
+def test_more_items_do_not_replace_seeds() -> None:
+    (bought,) = purchases(TRUE, Design(seeds=3, items=123), PRICES, 0.3)
+    assert bought.respect == "seeds"
+    assert purchases(TRUE, Design(items=123), PRICES, 0.5)[0].price == 0
