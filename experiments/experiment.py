@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
+from experiments.contracts.terms import Contract
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
@@ -195,6 +196,8 @@ class Experiment:
     pairwise: Pairwise
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
+    contract: Contract = field(default_factory=Contract)
+    """What the arm states about itself."""
 
     @property
     def run_name(self) -> str:

@@ -34,6 +34,8 @@ def schema(cls: type) -> type:
 def _default(item: Field[object], nested: type | None) -> object:
     if nested is not None:
         return field(default_factory=nested)
+    if item.default_factory is not MISSING:
+        return field(default_factory=item.default_factory)
     if item.default is MISSING:
         return "???"
     value = list(item.default) if isinstance(item.default, tuple) else item.default

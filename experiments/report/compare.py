@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from evals.benchmark import Measure
@@ -12,17 +12,15 @@ from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.multiplicity import correct_family
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
+from experiments.contracts.check import ContractReport, changed_between, report_of
+from experiments.contracts.confounds import Flag, flags, seconds_from_training
 from experiments.report.arms import arm_names, baseline_name, baseline_of
-from experiments.report.measures import Flag, ScoredRun, flags
+from experiments.report.measures import ScoredRun
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
-from experiments.stages import training
-from experiments.store.fingerprint import Json, difference
-from experiments.store.records import digest_of
+from experiments.store.fingerprint import difference
 from experiments.store.runs import Counts, Result
 from reer.errors import InputError
-
-AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 
 
 @dataclass(frozen=True)
@@ -39,22 +37,29 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One row of the comparison: the changed configuration, confounds and scores. `no_op` means that the arm should
-    change the training rows and trained on the tokens of the baseline. `flags` are the confounds too far from the
-    baseline's; `aliases` are other names of runs of this very experiment."""
+    """One row of the comparison: the changed configuration, confounds and scores. `contract` says whether the arm can
+    be compared with the baseline, `flags` are the confounds too far from the baseline's, and `aliases` are other names
+    of runs of this very experiment. `control_seconds` is what the baseline took from its training on, as a matched arm
+    would."""
 
     result: Result
     is_baseline: bool
     changed: tuple[str, ...]
     confounds: Counts
     cells: Mapping[str, Cell]
-    no_op: bool
+    contract: ContractReport = field(default_factory=ContractReport)
     flags: tuple[Flag, ...] = ()
+    control_seconds: float | None = None
     aliases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.result.name
+
+    @property
+    def contract_word(self) -> str:
+        """Whether the arm kept its contract, in words."""
+        return "baseline" if self.is_baseline else self.contract.word
 
 
 @dataclass(frozen=True)
@@ -229,24 +234,18 @@ def _arm(
     statistics: Statistics,
 ) -> Arm:
     against, result = None if baseline is run else baseline, run.result
+    changed = changed_between(against.result.identity, result.identity) if against else ()
     return Arm(
         result=result,
         is_baseline=run is baseline,
-        changed=_changed(against.result.identity, result.identity) if against else (),
+        changed=changed,
         confounds=run.confounds,
         cells={name: _cell(name, run, against, statistics) for name in measures},
-        no_op=against is not None and no_op(result, against.result),
-        flags=flags(run, against) if against else (),
+        contract=report_of(result, against.result, changed) if against else ContractReport(),
+        flags=flags(result, against.result, changed) if against else (),
+        control_seconds=seconds_from_training(against.result) if against else None,
         aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )
-
-
-def _changed(baseline: Mapping[str, Json], identity: Mapping[str, Json]) -> tuple[str, ...]:
-    """The differences of an identity from the baseline's, without that of the name. Equal parts are left out first,
-    because comparing them field by field takes most of the time."""
-    parts = {k for k in baseline.keys() | identity.keys() if repr(baseline.get(k)) != repr(identity.get(k))} - {"name"}
-    old, new = ({part: side[part] for part in parts if part in side} for side in (baseline, identity))
-    return tuple(difference(old, new))
 
 
 def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Statistics) -> Cell:
@@ -334,15 +333,3 @@ def _seeds_cell(
     measure = runs[both[0]].measures[name]
     margin = equivalence_margin(measure.worst, measure.best)
     return SeedsCell(tuple(scores.values()), statistics.over_seeds(columns[0], columns[1], margin), digests)
-
-
-def no_op(result: Result, baseline: Result) -> bool:
-    """True if an arm that should change the training rows trained on the tokens of the baseline."""
-    changed_later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    return not changed_later and training_data(result) == training_data(baseline)
-
-
-def training_data(result: Result) -> str | None:
-    """sha256 of the rows a run trained on."""
-    folder = result.folder_of(training.match) or result.folder_of(training.render)
-    return digest_of(folder / "rows.jsonl").sha256 if folder else None

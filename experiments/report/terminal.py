@@ -78,7 +78,7 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
         paragraph(f"the same in every arm, not shown: {values}")
     line("")
     for arm in shown:
-        _about(arm, measures, shown[0].arm.name)
+        _about(arm, measures)
     line("")
     if shown[0].arm.is_baseline and measures:
         paragraph(_legend(shown[0].arm.name, measures, family))
@@ -123,14 +123,16 @@ def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
         yield ("difference", *(formatting.change_text(change) if change else "" for change in changes))
 
 
-def _about(shown: ShownArm, measures: Sequence[str], base: str) -> None:
+def _about(shown: ShownArm, measures: Sequence[str]) -> None:
     """What was found of an arm, what was changed, and what else differs."""
     arm = shown.arm
     found = _found(shown, measures)
     details = {
         "changed": formatting.brief_changes(arm.changed),
-        "without effect": f"trained on the same tokens as {base}: this ablation changed nothing" if arm.no_op else "",
-        "confounds": ", ".join(map(formatting.flag_text, arm.flags)),
+        "not comparable": "; ".join(arm.contract.broken),
+        "confounded by": ", ".join(map(formatting.flag_text, arm.flags)),
+        "control": formatting.controls_text(arm),
+        "made differently": "; ".join(arm.contract.moved),
         "also called": ", ".join(arm.aliases),
     }
     if found or any(details.values()):

@@ -28,18 +28,19 @@ from reer.types import Message, Sample, count_reasons
 
 @dataclass(frozen=True, kw_only=True)
 class MixMetrics(RowMetrics):
-    """The mixture by source, how many of its rows are trained with their thinking, and the reflection markers in the
-    thinking of each source."""
+    """The mixture by source and by category, how many of its rows are trained with their thinking, and the reflection
+    markers in the thinking of each source."""
 
     by_source: Mapping[str, int]
     with_thinking: int
     reflection_markers: Mapping[str, int]
+    categories: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def headline(self) -> str:
         return f"{self.rows} rows ({counts(self.by_source)}), {self.with_thinking} with thinking"
 
 
-@stage(version=3)
+@stage(version=4)
 def mix(
     ws: Workspace,
     *,
@@ -68,6 +69,7 @@ def mix(
         rows=len(rows),
         by_source=dict(Counter(map(_part, rows))),
         reflection_markers=dict(found),
+        categories=dict(Counter(row.category for row in rows)),
         with_thinking=sum(bool(row.thinking) and not row.without_thinking for row in rows),
     )
 

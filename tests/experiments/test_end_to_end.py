@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from experiments.report.compare import compare
 from experiments.report.summary import screen, stage_table
-from experiments.store.runs import Result, read_result
+from experiments.store.runs import Result, all_results, read_result
 from tests.conftest import ARMS, REPOSITORY
 from tests.fakes.commands import finished, reer
 
@@ -395,3 +396,14 @@ def test_two_arms_are_compared_pairwise(arms: Path) -> None:
     finished(arms, "pairwise", "no_iterative_search", "full", "scale=smoke")
     found = json.loads((arms / "pairwise/no_iterative_search-full-smoke-s0-writing/scripted.json").read_text())
     assert found["pairs"] == 14 == found["wins"] + found["losses"] + found["ties"]
+
+
+def test_the_contract_of_every_arm_holds(sweep: Path) -> None:
+    (compared,) = compare(all_results(sweep / "runs"))
+    assert {arm.name: arm.contract_word for arm in compared.arms} == {
+        arm: "baseline" if arm == "full" else "kept" for arm in ARMS
+    }
+    terms = [term for arm in compared.arms for term in arm.contract.terms]
+    assert len(terms) >= 2 * (len(ARMS) - 1)
+    assert all(term.holds for term in terms)
+    assert not [moved for arm in compared.arms for moved in arm.contract.moved]

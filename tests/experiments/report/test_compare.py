@@ -11,10 +11,10 @@ import pytest
 
 from experiments.config.compose import compose_one
 from experiments.config.parts import experiment_from
+from experiments.contracts.confounds import Flag
 from experiments.report import terminal
 from experiments.report.arms import selected
 from experiments.report.compare import Comparison, compare
-from experiments.report.measures import Flag
 from experiments.store.fingerprint import Json
 from experiments.store.runs import Result, identity_of
 from experiments.store.step import StepName
@@ -216,7 +216,7 @@ def test_the_short_form_shows_flags_changes_and_findings_but_no_constant_measure
     text = " ".join(printed(compare([*runs, same]), capsys).split())
     assert "arm: different (p" not in text
     assert 'changed: search "x" → "y"' in text
-    assert "confounds: truncated answers 9 vs 0, empty answers 9 vs 0" in text
+    assert "confounded by: truncated answers 9 vs 0, empty answers 9 vs 0" in text
     assert "looping" not in text
     (constant,) = compare([graded(tmp_path / "c", name, varied(0)) for name in ("full", "arm")])
     assert f"the same in every arm, not shown: {MEASURE} 6.500" in printed([constant], capsys)
