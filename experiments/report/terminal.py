@@ -186,10 +186,17 @@ def details(compared: Comparison) -> None:
     for probe in probe_tables(compared):
         _probe(probe)
     for arm in compared.arms:
-        for changed in arm.changed:
-            paragraph(f"{arm.name}: {changed}")
+        for text in (*arm.changed, *_contract(arm)):
+            paragraph(f"{arm.name}: {text}")
     if compared.over_seeds:
         _over_seeds(compared.over_seeds)
+
+
+def _contract(arm: Arm) -> list[str]:
+    """Whether an arm kept its contract, and each statement of it beside what was measured."""
+    report = arm.contract
+    held = [str(term) for term in report.terms if term.holds]
+    return [] if arm.is_baseline else [f"contract: {text}" for text in (report.word, *held)]
 
 
 def _measure(compared: Comparison, name: str) -> None:

@@ -407,3 +407,15 @@ def test_the_contract_of_every_arm_holds(sweep: Path) -> None:
     assert len(terms) >= 2 * (len(ARMS) - 1)
     assert all(term.holds for term in terms)
     assert not [moved for arm in compared.arms for moved in arm.contract.moved]
+
+
+def test_the_claims_of_the_paper_are_judged_on_the_sweep(sweep: Path) -> None:
+    verdicts = {v["claim"]: v for v in json.loads(finished(sweep, "claims", "--json").out)["smoke"]}
+    assert len(verdicts) >= 7
+    (searched,) = verdicts["search_lowers_perplexity"]["parts"]
+    assert searched["mean"] < 0
+    assert searched["items"] > 0
+    assert "trained tokens" in verdicts["synthetic_data_matters_most"]["parts"][0]["confounded_by"]
+    shown = finished(sweep, "claims").out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"of {len(verdicts)} claims supported" in shown
