@@ -42,7 +42,8 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class StudyView:
-    """One study as the template lays it out. `anchor` begins the anchors of its sections."""
+    """One study as the template lays it out. `anchor` begins the anchors of its sections; there are no `claims` where
+    nothing was compared."""
 
     anchor: str
     scale: str
@@ -66,8 +67,9 @@ class StudyView:
             ("training", "training", self.training.rows),
             ("prompts", "every prompt", self.browsers),
         ]
+        claims = [("claims", "claims")] if self.claims else []
         head = [
-            ("claims", "claims"),
+            *claims,
             ("arms", "arms"),
             ("conditions", "what differs"),
             ("origin", "origin"),
@@ -126,7 +128,7 @@ def _view(study: Study, anchor: str) -> StudyView:
         scale=study.scale,
         seeds=study.seeds,
         arms=study.arms,
-        claims=judge_claims(read_claims(conf_folders()), Evidence(study.comparisons)),
+        claims=_claims(study),
         scores=scores_view(study),
         conditions=conditions_view(study),
         origin=origin_view(study),
@@ -136,3 +138,10 @@ def _view(study: Study, anchor: str) -> StudyView:
         browsers=tuple(browsers(study)),
         judge=judge_view(study),
     )
+
+
+def _claims(study: Study) -> tuple[ClaimVerdict, ...]:
+    """The verdicts on the claims; none where nothing was compared."""
+    if study.baseline is None or len(study.arms) < 2:
+        return ()
+    return judge_claims(read_claims(conf_folders()), Evidence(study.comparisons))
