@@ -160,24 +160,21 @@ def _confounds(atom: Atom, evidence: Evidence) -> tuple[str, ...]:
 def _compared(atom: Comparison, difference: Difference, family: int, evidence: Evidence) -> ComparisonVerdict:
     outcome = decided(atom.relation, difference)
     factor = _quantile(ALPHA / 2 / max(1, family)) / _quantile(ALPHA / 2)
-    ends = [None if end is None else difference.mean + factor * (end - difference.mean) for end in _ends(difference)]
+    mean, ends = difference.mean, (difference.low, difference.high)
+    low, high = (None if end is None else mean + factor * (end - mean) for end in ends)
     untested = "" if difference.p is not None else f"{atom.measure}: too few items, or the same difference in all"
     return ComparisonVerdict(
         asked=atom,
         outcome=outcome,
-        mean=difference.mean,
-        low=ends[0],
-        high=ends[1],
+        mean=mean,
+        low=low,
+        high=high,
         p=difference.p_holm,
         p_equivalent=difference.p_equivalent_holm,
         items=difference.items,
         why=untested if outcome == "undecided" else "",
         needed=_needed(atom, difference, family, evidence) if outcome == "undecided" else None,
     )
-
-
-def _ends(difference: Difference) -> tuple[float | None, float | None]:
-    return difference.low, difference.high
 
 
 def decided(relation: Relation, difference: Difference) -> Outcome:
