@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from evals.judging.pairwise import Pairwise
 from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
+from experiments.contracts.terms import Contract
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
 from reer.curation.source_thinking import ThinkingSource
@@ -263,6 +264,8 @@ class Experiment:
     answering: Answering = BY_ITSELF
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
+    contract: Contract = field(default_factory=Contract)
+    """What the arm states about itself."""
 
     @property
     def benchmarks(self) -> dict[str, LmEval | JudgedBenchmark]:

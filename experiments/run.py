@@ -21,12 +21,14 @@ from experiments.config.compose import compose_jobs, search_path_override
 from experiments.config.parts import experiment_from
 from experiments.config.schema import register
 from experiments.config.sweep import BASIC, Launcher
+from experiments.contracts.check import require_before_training
+from experiments.contracts.confounds import confounds
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show
-from experiments.report.measures import confounds
 from experiments.report.progress import Progress
 from experiments.report.summary import summary
+from experiments.stages import training
 from experiments.store.failures import Attempt, Failure, reason_of
 from experiments.store.fingerprint import Json
 from experiments.store.runs import (
@@ -156,6 +158,8 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
         artifacts: dict[StepName, Artifact] = {}
         for name, step in steps.items():
             attempt.stage = str(name)
+            if name == training.train.named():
+                require_before_training(exp, artifacts)
             try:
                 artifacts[name] = store.build(step)
             except SystemExit as stop:  # a library may not end a run as if it had succeeded

@@ -15,7 +15,7 @@ from tests.fakes.commands import finished
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "reer").rglob("README.md"))]
 PAGES += [*sorted((REPOSITORY / "evals").rglob("README.md")), *sorted((REPOSITORY / "experiments").rglob("README.md"))]
 COMPOSES = {"run", "plan", "doctor", "calibrate", "pairwise"}  # verbs that take overrides
-READS = {"status", "compare", "report", "rerun", "explain", "diff", "gc", "table", "where"}  # that read finished runs
+READS = {"status", "compare", "report", "rerun", "explain", "diff", "gc", "table", "where", "claims"}  # finished runs
 ADVISORY = {"doctor"}  # ends with 1 where this machine lacks something
 
 

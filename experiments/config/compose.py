@@ -23,9 +23,12 @@ from experiments.config.names import ARMS, derived_name, group_of, refuse_keys, 
 from experiments.config.parts import FrozenPlan, experiment_from
 from experiments.config.schema import plan_of, register
 from experiments.config.sweep import Launcher, Sweep, sweep_of
+from experiments.contracts.terms import Contract
+from experiments.contracts.written import contract_of
 from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Arm, Design
 from reer.errors import InputError, near
+from reer.files import adapter
 
 VALUE = re.compile(r"(?!hydra\b)[A-Za-z]\w*(\.\w+)*=")  # how an override begins that sets the value of a key
 MOST_ARMS = 64  # composed configurations that are kept; one takes about 1 MB
@@ -71,6 +74,7 @@ def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | No
     """Compose and check every job of a command before any work. `config_dir` adds a folder of the user's to the
     project's `conf/`. Raises InputError with the nearest names."""
     refuse_keys_in(overrides)
+    _refuse_contracts(overrides)
     register()
     folders = conf_folders(config_dir)
     given = [*overrides, *search_path_override(folders)]
@@ -85,6 +89,14 @@ def compose_jobs(overrides: Sequence[str], multirun: bool, config_dir: Path | No
         _compare_with_first_arm(plans, sweep)
     _refuse_unknown_baselines(plans, folders)
     return Jobs(plans, tuple(arm for arm, _ in arms), sweep.design, sweep.several, sweep.launcher)
+
+
+def _refuse_contracts(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if group_of(override) == "contract":
+            raise InputError(
+                f"{override}: a contract belongs to the YAML of an arm; write it there, or leave the override out"
+            )
 
 
 def _compare_with_first_arm(plans: Sequence[FrozenPlan], sweep: Sweep) -> None:
@@ -116,6 +128,9 @@ def _checked(arm: Arm, crossed: Sequence[str], folders: Sequence[Path]) -> Froze
     job = [*crossed, *arm.overrides]
     plan = _composed(job, folders)
     plan["name"] = derived_name(arm.named(plan["name"], plan["baseline"]), crossed)
+    choices = plan[COMPOSED_OF]["choices"]
+    contract = contract_of(choices["experiment"], choices, folders)
+    plan["contract"] = adapter(Contract).dump_python(contract, mode="json")
     if plan["match"]["by"] != "none":
         plan = _matched(plan, job, folders)
     refuse_keys(plan)
@@ -129,7 +144,7 @@ def _matched(plan: FrozenPlan, job: Sequence[str], folders: Sequence[Path]) -> F
     settings = without(job, *ARMS)
     target = _composed([*settings, f"experiment={plan['match']['to'] or plan['baseline']}"], folders)
     alone = _composed(without(job, "match"), folders)
-    unnamed = {"name": "", COMPOSED_OF: None}
+    unnamed = {"name": "", COMPOSED_OF: None, "contract": None}
     if {**alone, **unnamed} == {**target, **unnamed}:
         return {**alone, "name": derived_name(alone["name"], without(job, "match"))}
     del target[COMPOSED_OF]

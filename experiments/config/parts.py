@@ -100,7 +100,7 @@ PARTS: dict[str, dict[str, type]] = {
     DESIGN: {"design": Design},
 }
 
-OF_ONE_CLASS = ("generator", "scale", "budget", "pairwise", "taxonomy")
+OF_ONE_CLASS = ("generator", "scale", "budget", "pairwise", "taxonomy", "contract")
 """Keys of config.yaml whose part always has the same class."""
 
 

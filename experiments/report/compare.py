@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from evals.benchmark import Measure, OfficialScore
 from evals.statistics.multiplicity import correct_family, explore
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
+from experiments.contracts.check import ContractReport, changed_between, report_of
+from experiments.contracts.confounds import Flag, flags, seconds_from_training
 from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
-from experiments.report.measures import Flag, ScoredRun, degenerate, flags, partial_measures
+from experiments.report.measures import ScoredRun, degenerate, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
-from experiments.stages import training
-from experiments.store.fingerprint import Json, difference
-from experiments.store.records import digest_of
+from experiments.store.fingerprint import difference
 from experiments.store.runs import Counts, Result
 from reer.errors import InputError
-
-AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
 
 
 @dataclass(frozen=True)
@@ -40,23 +38,30 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One row of the comparison: the changed configuration, confounds and scores. `no_op` means that the arm should
-    change the training rows and trained on the tokens of the baseline. `flags` are the confounds too far from the
-    baseline's; `aliases` are other names of runs of this very experiment; `degenerate` says why the model is."""
+    """One row of the comparison: the changed configuration, confounds and scores. `contract` says whether the arm can
+    be compared with the baseline, `flags` are the confounds too far from the baseline's, and `aliases` are other names
+    of runs of this very experiment. `control_seconds` is what the baseline took from its training on, as a matched arm
+    would. `degenerate` says why the model is."""
 
     result: Result
     is_baseline: bool
     changed: tuple[str, ...]
     confounds: Counts
     cells: Mapping[str, Cell]
-    no_op: bool
+    contract: ContractReport = field(default_factory=ContractReport)
     flags: tuple[Flag, ...] = ()
+    control_seconds: float | None = None
     aliases: tuple[str, ...] = ()
     degenerate: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.result.name
+
+    @property
+    def contract_word(self) -> str:
+        """Whether the arm kept its contract, in words."""
+        return "baseline" if self.is_baseline else self.contract.word
 
 
 @dataclass(frozen=True)
@@ -262,25 +267,19 @@ def _arm(
     statistics: Statistics,
 ) -> Arm:
     against, result = None if baseline is run else baseline, run.result
+    changed = changed_between(against.result.identity, result.identity) if against else ()
     return Arm(
         result=result,
         is_baseline=run is baseline,
-        changed=_changed(against.result.identity, result.identity) if against else (),
+        changed=changed,
         confounds=run.confounds,
         cells={name: _cell(name, run, against, statistics) for name in measures},
-        no_op=against is not None and no_op(result, against.result),
-        flags=flags(run, against) if against else (),
+        contract=report_of(result, against.result, changed) if against else ContractReport(),
+        flags=flags(result, against.result, changed) if against else (),
         degenerate=degenerate(result),
+        control_seconds=seconds_from_training(against.result) if against else None,
         aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )
-
-
-def _changed(baseline: Mapping[str, Json], identity: Mapping[str, Json]) -> tuple[str, ...]:
-    """The differences of an identity from the baseline's, without that of the name. Equal parts are left out first,
-    because comparing them field by field takes most of the time."""
-    parts = {k for k in baseline.keys() | identity.keys() if repr(baseline.get(k)) != repr(identity.get(k))} - {"name"}
-    old, new = ({part: side[part] for part in parts if part in side} for side in (baseline, identity))
-    return tuple(difference(old, new))
 
 
 def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Statistics) -> Cell:
@@ -365,16 +364,3 @@ def _seeds_cell(
     columns = [{seed: side[seed].column(name) for seed in both} for side in (runs, against)]
     change = statistics.over_seeds(columns[0], columns[1], runs[both[0]].measures[name])
     return SeedsCell(tuple(scores.values()), change, digests)
-
-
-def no_op(result: Result, baseline: Result) -> bool:
-    """True if an arm that should change the training rows trained on the tokens of the baseline."""
-    changed_later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    trained_on = training_data(result)
-    return not changed_later and trained_on is not None and trained_on == training_data(baseline)
-
-
-def training_data(result: Result) -> str | None:
-    """sha256 of the rows a run trained on."""
-    folder = result.folder_of(training.match) or result.folder_of(training.render)
-    return digest_of(folder / "rows.jsonl").sha256 if folder else None

@@ -10,8 +10,8 @@ from evals.statistics.equivalence import MARGIN_SHARE
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA
 from evals.statistics.seeds import SeedsDifference
-from experiments.report.compare import SeedsCell
-from experiments.report.measures import Flag
+from experiments.contracts.confounds import Flag
+from experiments.report.compare import Arm, SeedsCell
 from experiments.report.published import Published
 from experiments.store.fingerprint import Json
 from experiments.store.metrics import number
@@ -150,9 +150,29 @@ def settings(identity: Mapping[str, Json], path: str = "") -> Iterator[str]:
 
 
 def flag_text(flag: Flag) -> str:
-    """`rows 4 vs 10 (0.4×)`: a flagged confound of an arm beside the baseline's."""
-    ratio = "" if flag.ratio is None else f" ({flag.ratio:.2g}×)"
+    """`rows 4 vs 10 (0.4 ×)`: a flagged confound of an arm beside the baseline's."""
+    ratio = "" if flag.ratio is None else f" ({ratio_text(flag)})"
     return f"{flag.label} {number(flag.here)} vs {number(flag.baseline)}{ratio}"
+
+
+def ratio_text(flag: Flag) -> str:
+    """`0.4 ×`: a flagged confound as a multiple of the baseline's; `from 0` where that is zero."""
+    return "from 0" if flag.ratio is None else f"{flag.ratio:.2g} ×"
+
+
+def controls_text(arm: Arm) -> str:
+    """The matched arm that would tell a finding from its confounds, and what the baseline took from its training on."""
+    controls = list(dict.fromkeys(flag.control for flag in arm.flags if flag.control))
+    took = "" if arm.control_seconds is None else f", about {duration(arm.control_seconds)}"
+    return f"the same arm with {' or '.join(controls)}{took}" if controls else ""
+
+
+def duration(seconds: float) -> str:
+    """`4 min 8 s`, or hours and minutes from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def seeds_text(cell: SeedsCell) -> str:

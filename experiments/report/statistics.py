@@ -33,23 +33,23 @@ class Statistics:
             self.kept = _kept(path)
         self.changed = False
 
-    def paired(self, arm: Scores, baseline: Scores, measure: Measure) -> Difference | None:
-        """See `paired_difference`."""
-        key = _key("paired", [arm, baseline, measure.worst, measure.best])
+    def paired(self, arm: Scores, baseline: Scores, measure: Measure | None) -> Difference | None:
+        """See `paired_difference`. None for `measure`: the range of the scores is unknown."""
+        worst, best = _range(measure)
+        key = _key("paired", [arm, baseline, worst, best])
         if key not in self.kept:
-            margin = equivalence_margin(measure.worst, measure.best)
-            difference = paired_difference(arm, baseline, margin=margin, worst=measure.worst)
+            difference = paired_difference(arm, baseline, margin=equivalence_margin(worst, best), worst=worst)
             self._keep(key, [difference] if difference else [])
         return next((Difference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
 
     def over_seeds(
-        self, arm: Mapping[int, Scores], baseline: Mapping[int, Scores], measure: Measure
+        self, arm: Mapping[int, Scores], baseline: Mapping[int, Scores], measure: Measure | None
     ) -> SeedsDifference | None:
         """See `difference_over_seeds`."""
-        key = _key("seeds", [arm, baseline, measure.worst, measure.best])
+        worst, best = _range(measure)
+        key = _key("seeds", [arm, baseline, worst, best])
         if key not in self.kept:
-            margin = equivalence_margin(measure.worst, measure.best)
-            difference = difference_over_seeds(arm, baseline, margin=margin, worst=measure.worst)
+            difference = difference_over_seeds(arm, baseline, margin=equivalence_margin(worst, best), worst=worst)
             self._keep(key, [difference] if difference else [])
         return next((SeedsDifference(**fields) for fields in self.kept[key]), None)  # pyright: ignore[reportArgumentType]
 
@@ -90,3 +90,8 @@ def _code() -> str:
     (folder,) = evals.statistics.__path__
     sources = [file.read_bytes() for file in sorted(Path(folder).glob("*.py"))]
     return hashlib.sha256(b"\x1e".join(sources)).hexdigest()
+
+
+def _range(measure: Measure | None) -> tuple[float | None, float | None]:
+    """The worst and the best possible score; None where they are unknown."""
+    return (measure.worst, measure.best) if measure else (None, None)

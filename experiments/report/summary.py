@@ -7,8 +7,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from experiments.contracts.measured import metrics_in
 from experiments.report.console import NAME_WIDTH, folded, line, table
-from experiments.report.measures import measures_of, metrics_in
+from experiments.report.formatting import duration
+from experiments.report.measures import measures_of
 from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.stages.evaluation import GenerateMetrics, score_text
 from experiments.stages.synthesis import RefineMetrics
@@ -39,14 +41,6 @@ def screen(result: Result) -> list[str]:
 def height(texts: Sequence[str]) -> int:
     """How many lines of a terminal these texts take."""
     return sum(max(1, math.ceil(len(text) / WIDTH)) for text in texts)
-
-
-def duration(seconds: float) -> str:
-    """`4 min 8 s`, or hours and minutes from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _seconds(result: Result) -> float:

@@ -78,7 +78,7 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
         paragraph(f"the same in every arm, not shown: {values}")
     line("")
     for arm in shown:
-        _about(arm, measures, shown[0].arm.name)
+        _about(arm, measures)
     line("")
     if shown[0].arm.is_baseline and measures:
         paragraph(_legend(shown[0].arm.name, measures, family))
@@ -127,15 +127,17 @@ def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
         yield ("difference", *(formatting.change_text(change) if change else "" for change in changes))
 
 
-def _about(shown: ShownArm, measures: Sequence[str], base: str) -> None:
+def _about(shown: ShownArm, measures: Sequence[str]) -> None:
     """What was found of an arm, what was changed, and what else differs."""
     arm = shown.arm
     found = _found(shown, measures)
     details = {
         "changed": formatting.brief_changes(arm.changed),
-        "without effect": f"trained on the same tokens as {base}: this ablation changed nothing" if arm.no_op else "",
+        "not comparable": "; ".join(arm.contract.broken),
         "degenerate": ", ".join(arm.degenerate),
-        "confounds": ", ".join(map(formatting.flag_text, arm.flags)),
+        "confounded by": ", ".join(map(formatting.flag_text, arm.flags)),
+        "control": formatting.controls_text(arm),
+        "made differently": "; ".join(arm.contract.moved),
         "also called": ", ".join(arm.aliases),
     }
     if found or any(details.values()):
@@ -209,10 +211,17 @@ def details(compared: Comparison) -> None:
     for probe in probe_tables(compared):
         _probe(probe)
     for arm in compared.arms:
-        for changed in arm.changed:
-            paragraph(f"{arm.name}: {changed}")
+        for text in (*arm.changed, *_contract(arm)):
+            paragraph(f"{arm.name}: {text}")
     if compared.over_seeds:
         _over_seeds(compared.over_seeds)
+
+
+def _contract(arm: Arm) -> list[str]:
+    """Whether an arm kept its contract, and each statement of it beside what was measured."""
+    report = arm.contract
+    held = [str(term) for term in report.terms if term.holds]
+    return [] if arm.is_baseline else [f"contract: {text}" for text in (report.word, *held)]
 
 
 def _measure(compared: Comparison, name: str) -> None:

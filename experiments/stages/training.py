@@ -29,13 +29,14 @@ from reer.types import Message, Sample, count_reasons
 
 @dataclass(frozen=True, kw_only=True)
 class MixMetrics(RowMetrics):
-    """The mixture by source, how many of its rows are trained with their thinking, and the reflection markers in the
-    thinking of each source. `short` is how many rows each part lacks of its stated size."""
+    """The mixture by source and by category, how many of its rows are trained with their thinking, and the reflection
+    markers in the thinking of each source. `short` is how many rows each part lacks of its stated size."""
 
     by_source: Mapping[str, int]
     with_thinking: int
     reflection_markers: Mapping[str, int]
     short: Mapping[str, int] = field(default_factory=dict[str, int])
+    categories: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def headline(self) -> str:
         lacking = f"; fewer than stated: {counts(self.short)}" if self.short else ""
@@ -72,6 +73,7 @@ def mix(
         rows=len(rows),
         by_source=dict(Counter(map(_part, rows))),
         reflection_markers=dict(found),
+        categories=dict(Counter(row.category for row in rows)),
         with_thinking=sum(bool(row.thinking) and not row.without_thinking for row in rows),
         short={part: sizes[part] - len(have) for part, have in samples.items() if len(have) < sizes[part]},
     )

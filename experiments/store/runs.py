@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
 log = logging.getLogger(__name__)
-OUTSIDE_IDENTITY = {"runtime", "tracking", "estimate", "budget", "pairwise", "replace", "baseline", "matched_to"}
+OUTSIDE_IDENTITY = {
+    "runtime",
+    "tracking",
+    "estimate",
+    "budget",
+    "pairwise",
+    "replace",
+    "baseline",
+    "matched_to",
+    "contract",
+}
 M = TypeVar("M", bound=StageMetrics)
 Counts = Mapping[str, float | None]  # confound -> value, None where the run has no such stage
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from evals.benchmark import JudgedBenchmark, Measure, Response, Verdict
+from experiments.contracts.measured import metrics_in
 from experiments.experiment import Experiment
 from experiments.report.compare import Arm
-from experiments.report.measures import ScoredRun, metrics_in
+from experiments.report.measures import ScoredRun
 from experiments.stages import data, evaluation, synthesis
 from experiments.stages.evaluation import ScoreMetrics
 from experiments.store.metrics import StageMetrics

@@ -1,6 +1,6 @@
 """Late and cheap transformations of finished trajectories: reflection phrases, length, categories.
 
-Each part has promises: what must be true of the curated set if the transformation took effect.
+What the set measures afterwards is returned with it: the contract of an arm states what it must be.
 """
 
 from __future__ import annotations
@@ -46,18 +46,6 @@ class CurationMeasures:
 
 
 @dataclass(frozen=True)
-class Promise:
-    """A measurement of the curated set and its upper bound."""
-
-    metric: Literal["reflection_markers", "words_over_bound", "excluded_rows"]
-    at_most: float
-
-    def value(self, measured: CurationMeasures) -> int:
-        """The measurement."""
-        return getattr(measured, self.metric)
-
-
-@dataclass(frozen=True)
 class Reflection:
     """Whether the prompts ask for reflection, and whether it stays in the finished trajectories."""
 
@@ -78,9 +66,6 @@ class Reflection:
         stripped = (self.markers.cut(segment) for segment in segments)
         return tuple(segment for segment in stripped if segment)
 
-    def promises(self) -> tuple[Promise, ...]:
-        return (Promise("reflection_markers", 0),) if self.strip else ()
-
 
 @dataclass(frozen=True)
 class TrajectoryLength:
@@ -94,9 +79,6 @@ class TrajectoryLength:
     """Longer trajectories are dropped."""
     drop_below: Quantile | None
     """Shorter trajectories are dropped."""
-
-    def promises(self) -> tuple[Promise, ...]:
-        return (Promise("words_over_bound", 0),) if self.cut_quantile is not None or self.drop_above is not None else ()
 
     def bound(self, quantile: float | None, lengths: Sequence[int]) -> int | None:
         """The quantile of the lengths in whole words (nearest rank); None if the rule is disabled."""
@@ -114,13 +96,10 @@ class Categories:
     exclude: Literal["none", "literature_arts"]
     """The side of the taxonomy whose rows are dropped."""
 
-    def promises(self) -> tuple[Promise, ...]:
-        return (Promise("excluded_rows", 0),) if self.exclude != "none" else ()
-
 
 @dataclass(frozen=True)
 class Curation:
-    """The curated rows, what was dropped, and the measurements that the promises refer to."""
+    """The curated rows, what was dropped, and what the rows measure."""
 
     kept: tuple[Curated, ...]
     dropped: tuple[Drop, ...]

@@ -37,7 +37,7 @@ SCORES_ONLY = {("model", "sglang"), ("model", "vllm")}
 CHOICES = [
     (folder.name, file.stem)
     for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name not in ("experiment", "scale", "sweep", "design")
+    if folder.is_dir() and folder.name not in ("experiment", "scale", "sweep", "design", "claims")
     for file in sorted(folder.glob("*.yaml"))
 ]
 

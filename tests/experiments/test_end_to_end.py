@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from experiments.report.compare import compare
 from experiments.report.summary import screen, stage_table
-from experiments.store.runs import Result, read_result
+from experiments.store.runs import Result, all_results, read_result
 from tests.conftest import ARMS, REPOSITORY
 from tests.fakes.commands import finished, reer
 
@@ -406,3 +407,26 @@ def test_two_arms_are_compared_pairwise(arms: Path) -> None:
     finished(arms, "pairwise", "no_iterative_search", "full", "scale=smoke")
     found = json.loads((arms / "pairwise/no_iterative_search-full-smoke-s0-writing/scripted.json").read_text())
     assert found["pairs"] == 14 == found["wins"] + found["losses"] + found["ties"]
+
+
+def test_the_contract_of_every_arm_holds(sweep: Path) -> None:
+    (compared,) = compare(all_results(sweep / "runs"))
+    assert {arm.name: arm.contract_word for arm in compared.arms} == {
+        arm: "baseline" if arm == "full" else "kept" for arm in ARMS
+    }
+    terms = [term for arm in compared.arms for term in arm.contract.terms]
+    assert len(terms) >= 2 * (len(ARMS) - 1)
+    assert all(term.holds for term in terms)
+    assert not [moved for arm in compared.arms for moved in arm.contract.moved]
+
+
+def test_the_claims_of_the_paper_are_judged_on_the_sweep(sweep: Path) -> None:
+    verdicts = {v["claim"]: v for v in json.loads(finished(sweep, "claims", "--json").out)["smoke"]}
+    assert len(verdicts) >= 7
+    (searched,) = verdicts["search_lowers_perplexity"]["parts"]
+    assert searched["mean"] < 0
+    assert searched["items"] > 0
+    assert "trained tokens" in verdicts["synthetic_data_matters_most"]["parts"][0]["confounded_by"]
+    shown = finished(sweep, "claims").out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"of {len(verdicts)} claims supported" in shown

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 from evals.statistics.paired import Difference, Finding, Shrunk
+from experiments.contracts.confounds import Flag
 from experiments.report import formatting
 from experiments.report.compare import Arm, Cell, Comparison, SeedsComparison
-from experiments.report.measures import Flag
 from experiments.store.runs import Counts
 
 Form = Literal["json", "csv", "markdown", "latex"]
@@ -79,14 +79,15 @@ class CellRow:
 @dataclass(frozen=True, kw_only=True)
 class ArmRow:
     """One arm: other names of its runs, what it changed (`key: old -> new`), its confounds, and those among them that
-    are further from the baseline's than their bound allows. `no_op` means that it trained on the baseline's tokens;
-    `degenerate` says why its model is."""
+    are further from the baseline's than their bound allows. `contract` says in words whether it kept its contract,
+    `degenerate` why its model is."""
 
     arm: str
     is_baseline: bool
     aliases: tuple[str, ...]
     changed: tuple[str, ...]
-    no_op: bool
+    comparable: bool
+    contract: str
     confounds: Counts
     flags: tuple[Flag, ...]
     degenerate: tuple[str, ...]
@@ -211,7 +212,8 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
             is_baseline=arm.is_baseline,
             aliases=arm.aliases,
             changed=arm.changed,
-            no_op=arm.no_op,
+            comparable=not arm.contract.broken,
+            contract=arm.contract_word,
             confounds=arm.confounds,
             flags=arm.flags,
             degenerate=arm.degenerate,
@@ -275,8 +277,8 @@ def _about(arm: ArmRow) -> tuple[str, ...]:
     return (
         formatting.brief_changes(arm.changed),
         f"degenerate: {', '.join(arm.degenerate)}" if arm.degenerate else "",
-        f"confounds: {', '.join(map(formatting.flag_text, arm.flags))}" if arm.flags else "",
-        "trained on the tokens of the baseline" if arm.no_op else "",
+        "" if arm.comparable else arm.contract,
+        f"confounded by {', '.join(map(formatting.flag_text, arm.flags))}" if arm.flags else "",
         f"also called {', '.join(arm.aliases)}" if arm.aliases else "",
     )
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from experiments.contracts.check import CheckedTerm
+from experiments.report import formatting
+from experiments.report.compare import Arm
 from experiments.report.page.study import Study
 from experiments.store.metrics import number
-
-MATERIAL = 2.0  # a quantity that differs by this factor from the baseline's is flagged
 
 
 @dataclass(frozen=True)
 class ChangeView:
-    """What an arm changed against the baseline. `no_op`: it trained on the tokens of the baseline."""
+    """What an arm changed against the baseline, each statement of its contract beside what was measured, why it is not
+    comparable, and what else made it differently."""
 
     name: str
     changed: tuple[str, ...]
-    no_op: bool
+    contract: str
+    terms: tuple[CheckedTerm, ...]
+    broken: tuple[str, ...]
+    moved: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One confound of one arm; `ratio` to the baseline's where it is large enough to flag, else empty."""
+    """One confound of one arm; `ratio` to the baseline's where it is flagged, else empty."""
 
     text: str
     ratio: str
@@ -52,39 +57,41 @@ def conditions_view(study: Study) -> ConditionsView:
     arms = [study.first(name) for name in study.arms]
     labels = dict.fromkeys(label for comparison in study.comparisons for label in comparison.reported_confounds())
     values = {label: [arm.confounds.get(label) for arm in arms] for label in labels}
-    baseline = study.first(study.baseline).confounds if study.baseline else {}
     rows = {
-        label: tuple(_quantity(value, baseline.get(label)) for value in of_arms)
+        label: tuple(_quantity(arm, label) for arm in arms)
         for label, of_arms in values.items()
         if len(set(of_arms)) > 1
     }
     return ConditionsView(
-        changes=tuple(ChangeView(arm.name, arm.changed, arm.no_op) for arm in arms if not arm.is_baseline),
+        changes=tuple(_change(arm) for arm in arms if not arm.is_baseline),
         arms=study.arms,
         confounds=tuple(ConfoundView(label, cells) for label, cells in rows.items()),
         equal=tuple(f"{label} {number(of_arms[0])}" for label, of_arms in values.items() if label not in rows),
-        flagged=tuple(_flagged(study.arms, rows)),
+        flagged=tuple(_flagged(arms)),
     )
 
 
-def _flagged(arms: Sequence[str], rows: Mapping[str, Sequence[Quantity]]) -> Iterator[str]:
-    """One line for each arm with a flag: `no_search: rows 0.4 ×, trained tokens 0.2 ×`."""
-    for place, arm in enumerate(arms):
-        flags = [f"{label} {cells[place].ratio}" for label, cells in rows.items() if cells[place].ratio]
-        if flags:
-            yield f"{arm}: {', '.join(flags)}"
+def _change(arm: Arm) -> ChangeView:
+    report = arm.contract
+    return ChangeView(
+        name=arm.name,
+        changed=arm.changed,
+        contract=report.word,
+        terms=report.terms,
+        broken=report.broken,
+        moved=report.moved,
+    )
 
 
-def _quantity(value: float | None, baseline: float | None) -> Quantity:
-    return Quantity(number(value), material_ratio(value, baseline))
+def _flagged(arms: Sequence[Arm]) -> Iterator[str]:
+    """One line for each arm with a flag: `no_search: rows 4 vs 10 (0.4 ×); control: …`."""
+    for arm in arms:
+        if arm.flags:
+            control = formatting.controls_text(arm)
+            texts = ", ".join(map(formatting.flag_text, arm.flags))
+            yield f"{arm.name}: {texts}" + (f"; control: {control}" if control else "")
 
 
-def material_ratio(value: float | None, baseline: float | None) -> str:
-    """`0.43 ×` where a quantity is at most half or at least twice the baseline's, `from 0` where that is zero; else
-    empty."""
-    if value is None or baseline is None or value == baseline:
-        return ""
-    low, high = sorted((abs(value), abs(baseline)))
-    if low * MATERIAL > high:
-        return ""
-    return f"{value / baseline:.2g} ×" if baseline else "from 0"
+def _quantity(arm: Arm, label: str) -> Quantity:
+    flag = next((flag for flag in arm.flags if flag.label == label), None)
+    return Quantity(number(arm.confounds.get(label)), formatting.ratio_text(flag) if flag else "")

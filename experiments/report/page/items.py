@@ -7,21 +7,19 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from evals.benchmark import Item, JudgedBenchmark, Response, Verdict
-from evals.benchmarks.kinds import JUDGED_BENCHMARKS
+from evals.benchmark import Item, Response, Verdict
+from experiments.report.claims.evidence import items_in
 from experiments.report.page import charts
 from experiments.report.page.charts import ROW, TEXT, Row
 from experiments.report.page.study import Study
 from experiments.stages import evaluation
 from experiments.store.metrics import counts
 from experiments.store.records import RECORD, verified
-from experiments.store.runs import Result, read_plan
-from reer.errors import InputError
-from reer.parts import build, kinds_of
+from experiments.store.runs import Result
 
 if TYPE_CHECKING:
     import altair as alt
@@ -146,7 +144,7 @@ def first_scores(table: Mapping[str, Scores]) -> tuple[list[str], Scores]:
 
 
 def _browser(study: Study, label: str, runs: Sequence[Answered], space: Space) -> BrowserView:
-    items, missing = items_of(study, label)
+    items, missing = items_in(study.first(study.arms[0]).result, label)
     ids = dict.fromkeys(item_id for run in runs for item_id in run.responses)
     baseline = [run for run in runs if run.arm == study.baseline]
     views = [
@@ -166,22 +164,6 @@ def _browser(study: Study, label: str, runs: Sequence[Answered], space: Space) -
 def _order(view: ItemView) -> float:
     known = [change for change in view.changes if change is not None]
     return statistics.fmean(known) if known else 0.0
-
-
-def items_of(study: Study, label: str) -> tuple[dict[str, Item], str]:
-    """The items of a benchmark by id, from the frozen plan of a run; none, and the reason, where its files are not
-    here."""
-    folder = study.first(study.arms[0]).result.folder
-    if folder is None or not (folder / "plan.json").is_file():
-        return {}, "the plan of these runs is not here"
-    parts = cast("Mapping[str, Mapping[str, object]]", read_plan(folder / "plan.json")["benchmark"])
-    kinds = kinds_of(list(JUDGED_BENCHMARKS.values()))
-    try:
-        benchmark = build(parts[label], kinds, f"benchmark.{label}", JudgedBenchmark)
-        return {item.id: item for item in benchmark.items()}, ""
-    except InputError as error:
-        log.warning("the prompts of %s are left out: %s", label, error)
-        return {}, str(error)
 
 
 def _item(

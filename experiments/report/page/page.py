@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from experiments.config.choices import conf_folders
+from experiments.report.claims.evidence import Evidence
+from experiments.report.claims.expressions import read_claims
+from experiments.report.claims.table import counted, reasons
+from experiments.report.claims.verdicts import ClaimVerdict, judge_claims
 from experiments.report.compare import Comparison
 from experiments.report.formatting import EQUIVALENCE
 from experiments.report.page import charts
@@ -37,12 +42,14 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class StudyView:
-    """One study as the template lays it out. `anchor` begins the anchors of its sections."""
+    """One study as the template lays it out. `anchor` begins the anchors of its sections; there are no `claims` where
+    nothing was compared."""
 
     anchor: str
     scale: str
     seeds: tuple[int, ...]
     arms: tuple[str, ...]
+    claims: tuple[ClaimVerdict, ...]
     scores: ScoresView
     conditions: ConditionsView
     origin: OriginView
@@ -60,7 +67,14 @@ class StudyView:
             ("training", "training", self.training.rows),
             ("prompts", "every prompt", self.browsers),
         ]
-        head = [("arms", "arms"), ("conditions", "what differs"), ("origin", "origin"), ("stages", "time and cost")]
+        claims = [("claims", "claims")] if self.claims else []
+        head = [
+            *claims,
+            ("arms", "arms"),
+            ("conditions", "what differs"),
+            ("origin", "origin"),
+            ("stages", "time and cost"),
+        ]
         return [*head, *((anchor, name) for anchor, name, content in optional if content), ("judge", "judge")]
 
 
@@ -98,7 +112,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=charts.visible,
     )
-    environment.globals["colours"] = len(charts.ARMS)
+    environment.globals |= {"colours": len(charts.ARMS), "counted": counted, "reasons": reasons}
     return environment
 
 
@@ -114,6 +128,7 @@ def _view(study: Study, anchor: str) -> StudyView:
         scale=study.scale,
         seeds=study.seeds,
         arms=study.arms,
+        claims=_claims(study),
         scores=scores_view(study),
         conditions=conditions_view(study),
         origin=origin_view(study),
@@ -123,3 +138,10 @@ def _view(study: Study, anchor: str) -> StudyView:
         browsers=tuple(browsers(study)),
         judge=judge_view(study),
     )
+
+
+def _claims(study: Study) -> tuple[ClaimVerdict, ...]:
+    """The verdicts on the claims; none where nothing was compared."""
+    if study.baseline is None or len(study.arms) < 2:
+        return ()
+    return judge_claims(read_claims(conf_folders()), Evidence(study.comparisons))

@@ -12,11 +12,11 @@ import pytest
 from evals.benchmark import OfficialScore
 from experiments.config.compose import compose_one
 from experiments.config.parts import experiment_from
+from experiments.contracts.confounds import Flag
 from experiments.report import terminal
 from experiments.report.arms import selected
 from experiments.report.compare import Comparison, compare
 from experiments.report.exports.row import summary_row
-from experiments.report.measures import Flag
 from experiments.report.page.scores import scores_view
 from experiments.report.page.study import studies
 from experiments.store.fingerprint import Json
@@ -273,7 +273,7 @@ def test_the_short_form_shows_flags_changes_and_findings_but_no_constant_measure
     text = " ".join(printed(compare([*runs, same]), capsys).split())
     assert "arm: different (p" not in text
     assert 'changed: search "x" → "y"' in text
-    assert "confounds: truncated answers 9 vs 0, empty answers 9 vs 0" in text
+    assert "confounded by: truncated answers 9 vs 0, empty answers 9 vs 0" in text
     assert "looping" not in text
     (constant,) = compare([graded(tmp_path / "c", name, varied(0)) for name in ("full", "arm")])
     assert f"the same in every arm, not shown: {MEASURE} 6.500" in printed([constant], capsys)

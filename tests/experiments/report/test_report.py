@@ -32,12 +32,12 @@ def test_an_arm_that_trained_on_the_tokens_of_the_baseline_is_reported(tmp_path:
         result(tmp_path, "bit", rows="other"),
     ]
     (comparison,) = compare(runs)
-    assert [arm.no_op for arm in comparison.arms] == [False, True, False]
+    assert [arm.contract.no_op for arm in comparison.arms] == [False, True, False]
 
 
 def test_another_student_on_the_same_tokens_is_no_arm_without_effect(tmp_path: Path) -> None:
     (comparison,) = compare([result(tmp_path, "full"), result(tmp_path, "trained", student="k")])
-    assert [arm.no_op for arm in comparison.arms] == [False, False]
+    assert [arm.contract.no_op for arm in comparison.arms] == [False, False]
 
 
 def test_truncated_answers_are_a_confound_summed_over_benchmarks(tmp_path: Path) -> None:

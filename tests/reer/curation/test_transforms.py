@@ -1,4 +1,4 @@
-"""Late transformations: their promises are measured, and every dropped row has a reason."""
+"""Late transformations: what they leave is measured, and every dropped row has a reason."""
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +8,6 @@ from reer.curation.markers import Markers
 from reer.curation.transforms import (
     Categories,
     Curation,
-    Promise,
     Reflection,
     TrajectoryLength,
     curate,
@@ -129,14 +128,6 @@ def test_excluded_rows_are_counted_also_where_they_stay() -> None:
     rows = [row("a", "x"), row("b", "x", category="poetry")]
     assert run(rows).measured.excluded_rows == 1
     assert run(rows, categories=Categories("c", "literature_arts")).measured.excluded_rows == 0
-
-
-def test_each_promise_is_of_a_measurement() -> None:
-    promised = (*STRIP.promises(), *TrajectoryLength("s", 0.5, None, None).promises())
-    promised += Categories("c", "literature_arts").promises()
-    assert promised == (Promise("reflection_markers", 0), Promise("words_over_bound", 0), Promise("excluded_rows", 0))
-    assert KEEP.promises() == FULL.promises() == ALL.promises() == ()
-    assert [promise.value(run([row("a", "x")]).measured) for promise in promised] == [0, 0, 0]
 
 
 def test_an_empty_set_has_measurements_of_zero() -> None:

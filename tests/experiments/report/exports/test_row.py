@@ -7,6 +7,8 @@ import pytest
 
 from evals.benchmark import Measure
 from evals.statistics.paired import Difference
+from experiments.contracts.check import ContractReport
+from experiments.contracts.confounds import Flag
 from experiments.report.compare import Arm, Cell, Comparison
 from experiments.report.exports.row import headline_measures, slug, summary_row
 from experiments.report.published import Published
@@ -44,7 +46,7 @@ def arm(name: str, cells: dict[str, Cell], baseline: bool = False, path: Path | 
         name=name, scale="paper", seed=0, baseline="full", caution="", identity={}, steps=steps, tracked=None
     )
     labels: dict[str, float | None] = dict.fromkeys(LABELS, 1.0)
-    return Arm(result=result, is_baseline=baseline, changed=(), confounds=labels, cells=cells, no_op=False)
+    return Arm(result=result, is_baseline=baseline, changed=(), confounds=labels, cells=cells)
 
 
 def comparison(names: tuple[str, ...], path: Path | None = None) -> Comparison:
@@ -69,7 +71,8 @@ def test_a_row_holds_the_difference_the_finding_and_what_the_paper_reports() -> 
         "published/writingbench_a": 6.5,
         "published_delta/writingbench_a": -0.5,
     }
-    assert row["contract"] == "kept"
+    assert row["contract"] == "no contract stated"
+    assert row["confounded_by"] == "nothing"
 
 
 def test_the_row_of_the_baseline_has_no_difference() -> None:
@@ -79,10 +82,18 @@ def test_the_row_of_the_baseline_has_no_difference() -> None:
     assert not [name for name in row if "delta" in name or "finding" in name]
 
 
-def test_an_arm_without_effect_says_so() -> None:
+def test_an_arm_whose_contract_is_broken_and_one_that_keeps_it_say_so() -> None:
     shown = comparison(("writingbench/A",))
-    row = summary_row(shown, replace(shown.arms[1], no_op=True))
-    assert str(row["contract"]).startswith("no effect")
+    row = summary_row(shown, replace(shown.arms[1], contract=ContractReport(no_op=True, stated=True)))
+    assert str(row["contract"]).startswith("not comparable: trained on the tokens of the baseline")
+    row = summary_row(shown, replace(shown.arms[1], contract=ContractReport(stated=True)))
+    assert row["contract"] == "kept"
+
+
+def test_a_row_names_its_confounds() -> None:
+    shown = comparison(("writingbench/A",))
+    row = summary_row(shown, replace(shown.arms[1], flags=(Flag("rows", 4, 9), Flag("trained tokens", 1, 9))))
+    assert row["confounded_by"] == "rows, trained tokens"
 
 
 def test_the_measures_of_the_paper_need_at_most_60_columns(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_section_is_there_and_every_link_leads_to_one(parsed: Page) -> Non
     links = {attributes["href"] for attributes in parsed.all("a")}
     assert links == {
         f"#study-0-{name}"
-        for name in ("arms", "conditions", "origin", "stages", "search", "training", "prompts", "judge")
+        for name in ("claims", "arms", "conditions", "origin", "stages", "search", "training", "prompts", "judge")
     }
     assert {link.removeprefix("#") for link in links} <= anchors
 
@@ -71,7 +71,14 @@ def test_every_section_is_there_and_every_link_leads_to_one(parsed: Page) -> Non
 def test_the_page_opens_with_the_finding_and_its_limits(parsed: Page) -> None:
     assert "of 5 arms differ" in parsed.text
     assert "Scripted grades: they mean nothing." in parsed.text
-    assert parsed.text.index("of 5 arms differ") < parsed.text.index("How much this means") < parsed.text.index("Arms")
+    lead = ("claims supported", "of 5 arms differ", "How much this means", "Claims", "Arms")
+    assert sorted(lead, key=parsed.text.index) == list(lead)
+
+
+def test_the_contract_of_every_arm_is_shown_with_what_was_measured(parsed: Page) -> None:
+    assert parsed.text.count("Contract: kept") == len(ARMS) - 1
+    assert "refine.edits_accepted = 0 (measured: 0)" in parsed.text
+    assert "control: the same arm with match=steps or match=tokens" in parsed.text
 
 
 def test_every_chart_says_in_words_what_it_shows(parsed: Page) -> None:

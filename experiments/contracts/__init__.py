@@ -1,0 +1,1 @@
+"""What an arm states about itself, and whether it holds."""

@@ -1,0 +1,157 @@
+"""Dead switches, leaking switches and baselines without an object are each named."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.contracts.check import ContractReport, report_of, require_before_training
+from experiments.contracts.check import changed_between as changed
+from experiments.experiment import Experiment
+from experiments.stages.synthesis import CurateMetrics, RefineMetrics, search_metrics
+from experiments.stages.training import MixMetrics
+from experiments.store.metrics import StageMetrics
+from experiments.store.records import read_record, write_record
+from experiments.store.runs import Result, write_result
+from experiments.store.step import Artifact, StepName
+from reer.errors import InputError
+from tests.fakes.plans import compose
+from tests.fakes.results import result, step
+from tests.fakes.stages import recorded
+
+SEARCH = {"touches": ["search"], "arm": {"refine.edits_accepted": 0}, "baseline": {"refine.edits_accepted": "> 0"}}
+
+
+def refined(accepted: int) -> RefineMetrics:
+    return replace(search_metrics([], [], calls=0, noise=0.0), edits=9, edits_accepted=accepted)
+
+
+def curated(markers: int) -> CurateMetrics:
+    return CurateMetrics(
+        rows=3,
+        dropped={},
+        mean_words=9.0,
+        max_words=9,
+        reflection_markers=markers,
+        words_over_bound=0,
+        literature_arts_rows=1,
+        excluded_rows=1,
+    )
+
+
+def mixed(synthetic: int) -> MixMetrics:
+    return MixMetrics(rows=9, by_source={"public": 9, "synthetic": synthetic}, with_thinking=9, reflection_markers={})
+
+
+def run(root: Path, name: str, accepted: int, contract: Mapping[str, Any] | None = None, **parts: Any) -> Result:
+    """A finished run with its frozen plan, whose training rows are its own."""
+    made = result(root, name, rows=name, **parts)
+    folder = root / "runs" / name
+    folder.mkdir(parents=True)
+    overrides = [f"experiment={name}", "scale=smoke", *([f"match={parts['match']}"] if "match" in parts else [])]
+    plan = {"contract": contract, "composed_of": {"choices": {}, "overrides": overrides}}
+    (folder / "plan.json").write_text(json.dumps(plan if contract is not None else {}))
+    return replace(made, folder=folder, steps={**made.steps, StepName("refine"): step(refined(accepted))})
+
+
+def beside(arm: Result, baseline: Result) -> ContractReport:
+    return report_of(arm, baseline, changed(baseline.identity, arm.identity))
+
+
+def test_a_switch_that_acts_keeps_its_contract(tmp_path: Path) -> None:
+    report = beside(run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 5, {"touches": []}))
+    assert (report.word, report.broken, len(report.terms)) == ("kept", (), 2)
+
+
+def test_a_dead_switch_is_named(tmp_path: Path) -> None:
+    report = beside(run(tmp_path, "arm", 4, SEARCH, search="y"), run(tmp_path, "full", 5))
+    assert report.broken == ("refine.edits_accepted = 0 (measured: 4)",)
+    assert report.word.startswith("not comparable: ")
+
+
+def test_a_baseline_that_gives_the_switch_nothing_to_act_on_is_named(tmp_path: Path) -> None:
+    report = beside(run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 0))
+    assert report.broken == ("baseline refine.edits_accepted > 0 (measured: 0)",)
+    without = replace(run(tmp_path, "other", 0), steps={})
+    report = beside(run(tmp_path, "again", 0, SEARCH, search="y"), without)
+    assert report.broken == ("baseline refine.edits_accepted > 0 (measured: –)",)
+
+
+def test_a_leaking_switch_is_named_with_its_key(tmp_path: Path) -> None:
+    arm = run(tmp_path, "arm", 0, SEARCH, search="y", filters={"leak": 1})
+    report = beside(arm, run(tmp_path, "full", 5, filters={"leak": 2}))
+    assert report.broken == ("also changed filters.leak",)
+
+
+def test_what_the_command_overrides_is_no_leak(tmp_path: Path) -> None:
+    arm = run(tmp_path, "arm", 0, SEARCH, search="y", match="tokens")
+    assert beside(arm, run(tmp_path, "full", 5)).leaked == ()
+
+
+def test_an_arm_that_states_nothing_is_not_said_to_keep_anything(tmp_path: Path) -> None:
+    report = beside(run(tmp_path, "arm", 3, search="y", filters="z"), run(tmp_path, "full", 5))
+    assert (report.word, report.leaked) == ("no contract stated", ())
+
+
+def test_other_hardware_and_code_are_named_and_break_nothing(tmp_path: Path) -> None:
+    arm, full = run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 5)
+    name = StepName("grade", "writing")
+    folder = arm.steps[name].path
+    record = read_record(folder)
+    write_record(folder, replace(record, provenance=replace(record.provenance, git="other", changes=None)))
+    arm = replace(arm, steps={**arm.steps, name: replace(arm.steps[name], fingerprint="g")})
+    report = beside(arm, full)
+    assert report.word == "kept"
+    assert [line.partition(":")[0] for line in report.moved] == ["code"]
+
+
+def artifacts(**metrics: StageMetrics) -> dict[StepName, Artifact]:
+    return {
+        StepName(name): Artifact(stage=name, path=Path("none"), fingerprint="f", build="b", metrics=of)
+        for name, of in metrics.items()
+    }
+
+
+def experiment(root: Path, *overrides: str) -> Experiment:
+    return compose("scale=smoke", f"runtime.root={root}", *overrides)
+
+
+def finished(exp: Experiment, **metrics: StageMetrics) -> None:
+    """A finished run of an experiment that measured this."""
+    made = artifacts(**metrics)
+    for name, artifact in made.items():
+        path = Path(exp.runtime.root) / "store" / name.stage
+        path.mkdir(parents=True)
+        recorded(path)
+        made[name] = replace(artifact, path=path)
+    exp.folder.mkdir(parents=True)
+    write_result(exp, made, None, lambda _: {})
+
+
+def test_an_arm_whose_switch_did_not_act_is_not_trained(tmp_path: Path) -> None:
+    arm = experiment(tmp_path, "experiment=no_synthetic_data")
+    require_before_training(arm, artifacts(mix=mixed(synthetic=0)))
+    with pytest.raises(InputError, match=r"is not trained.*mix\.by_source\.synthetic = 0 \(measured: 3\).*did not act"):
+        require_before_training(arm, artifacts(mix=mixed(synthetic=3)))
+
+
+def test_a_mislabelled_arm_is_not_trained(tmp_path: Path) -> None:
+    arm = experiment(tmp_path, "experiment=no_iterative_search", "search=iterative")
+    with pytest.raises(InputError, match=r"refine\.edits_accepted = 0 \(measured: 3\)"):
+        require_before_training(arm, artifacts(refine=refined(3)))
+
+
+def test_an_arm_is_not_trained_beside_a_baseline_that_gives_it_nothing_to_act_on(tmp_path: Path) -> None:
+    arm = experiment(tmp_path, "experiment=no_reflection_tokens")
+    require_before_training(arm, artifacts(curate=curated(0)))
+    finished(experiment(tmp_path, "experiment=full"), curate=curated(0))
+    with pytest.raises(InputError, match=r"baseline curate\.reflection_markers > 0 \(measured: 0\).*nothing to act on"):
+        require_before_training(arm, artifacts(curate=curated(0)))
+
+
+def test_a_run_with_other_settings_is_not_taken_for_the_baseline(tmp_path: Path) -> None:
+    finished(experiment(tmp_path, "experiment=full", "search.max_edits=3", "name=full"), curate=curated(0))
+    require_before_training(experiment(tmp_path, "experiment=no_reflection_tokens"), artifacts(curate=curated(0)))
