@@ -29,85 +29,91 @@ def engine_model(session: EngineSession) -> Any:
 
 @cache
 def model_class() -> Any:
-    """The class is defined on first use, since its base class is slow to import."""
-    from lm_eval import utils
+    """The class that lm-eval makes the model of."""
     from lm_eval.api.model import TemplateLM
-    from lm_eval.models.utils import has_bos_prefix, normalize_gen_kwargs, postprocess_generated_text
 
-    class EngineModel(cast(Any, TemplateLM)):
-        """The arguments are those of `HFLM` that a thinking model is made with."""
+    return type("EngineModel", (EngineModel, cast(Any, TemplateLM)), {})
 
-        def __init__(self, *, pretrained: EngineSession, think_end_token: str | None = None, **settings: Any) -> None:
-            super().__init__()
-            self.model, self.tokenizer, self.max_length = pretrained, pretrained.tokens.tokenizer, pretrained.limit
-            self.think_end_token = think_end_token
-            thinks = settings.get("enable_thinking")
-            self.chat_template_args = {} if thinks is None else {"enable_thinking": thinks}
 
-        @property
-        def eot_token_id(self) -> int:
-            return self.tokenizer.eos_token_id
+class EngineModel:
+    """What lm-eval asks a model for; `model_class` adds its base class, which is slow to import. The arguments are
+    those of `HFLM` that a thinking model is made with."""
 
-        @property
-        def prefix_token_id(self) -> int:
-            return self.eot_token_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
+    def __init__(self, *, pretrained: EngineSession, think_end_token: str | None = None, **settings: Any) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.max_length = pretrained, pretrained.tokens.tokenizer, pretrained.limit
+        self.think_end_token = think_end_token
+        thinks = settings.get("enable_thinking")
+        self.chat_template_args = {} if thinks is None else {"enable_thinking": thinks}
 
-        @property
-        def tokenizer_name(self) -> str:
-            return self.model.name
+    @property
+    def eot_token_id(self) -> int:
+        return self.tokenizer.eos_token_id
 
-        def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> Ids:
-            if add_special_tokens is None and has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id)):
-                add_special_tokens = False
-            given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-            return self.tokenizer.encode(string, **given)
+    @property
+    def prefix_token_id(self) -> int:
+        return self.eot_token_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
 
-        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            return self.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-                **self.chat_template_args,
+    @property
+    def tokenizer_name(self) -> str:
+        return self.model.name
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> Ids:
+        from lm_eval.models.utils import has_bos_prefix
+
+        if add_special_tokens is None and has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id)):
+            add_special_tokens = False
+        given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return self.tokenizer.encode(string, **given)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+            **self.chat_template_args,
+        )
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
+        pairs = [(context[len(answer) + 1 - self.max_length :], answer) for _, context, answer in requests]
+        rated = in_order(self.model.rate(pairs), len(pairs))
+        return [(-sum(each.nats), each.is_greedy) for each in rated]
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        from lm_eval import utils
+
+        sums: list[float] = []
+        for request in requests:
+            windows = utils.get_rolling_token_windows(
+                token_list=self.tok_encode(request.args[0]),
+                prefix_token=self.prefix_token_id,
+                max_seq_len=self.max_length - 1,
+                context_len=1,
             )
+            parts = [(None, *utils.make_disjoint_window(window)) for window in windows]
+            sums.append(sum(value for value, _ in self._loglikelihood_tokens(parts)))
+        return sums
 
-        def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
-            pairs = [(context[len(answer) + 1 - self.max_length :], answer) for _, context, answer in requests]
-            rated = in_order(self.model.rate(pairs), len(pairs))
-            return [(-sum(each.nats), each.is_greedy) for each in rated]
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-        def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-            sums: list[float] = []
-            for request in requests:
-                windows = utils.get_rolling_token_windows(
-                    token_list=self.tok_encode(request.args[0]),
-                    prefix_token=self.prefix_token_id,
-                    max_seq_len=self.max_length - 1,
-                    context_len=1,
-                )
-                parts = [(None, *utils.make_disjoint_window(window)) for window in windows]
-                sums.append(sum(value for value, _ in self._loglikelihood_tokens(parts)))
-            return sums
+        settings = [normalize_gen_kwargs(request.args[1], DEFAULT_TOKENS) for request in requests]
+        asked = [self._writing(request, each) for request, each in zip(requests, settings, strict=True)]
+        written = in_order(self.model.write(asked, [""] * len(asked)), len(asked))
+        texts = [self.model.tokens.completion(each.ids, ()) for each in written]
+        stops = [each.get("until", []) for each in settings]
+        return [postprocess_generated_text(text, until, None) for text, until in zip(texts, stops, strict=True)]
 
-        def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-            settings = [normalize_gen_kwargs(request.args[1], DEFAULT_TOKENS) for request in requests]
-            asked = [self._writing(request, each) for request, each in zip(requests, settings, strict=True)]
-            written = in_order(self.model.write(asked, [""] * len(asked)), len(asked))
-            texts = [self.model.tokens.completion(each.ids, ()) for each in written]
-            stops = [each.get("until", []) for each in settings]
-            return [postprocess_generated_text(text, until, None) for text, until in zip(texts, stops, strict=True)]
-
-        def _writing(self, request: Any, settings: Mapping[str, Any]) -> Writing:
-            limit = int(settings["max_gen_toks"])
-            return Writing(
-                context=self.tok_encode(request.args[0])[limit - self.max_length :],
-                sampling=_sampling(settings, limit),
-                seed=item_seed(request.task_name, request.doc_id, request.idx),
-                limit=limit,
-                ends=self.model.ends,
-            )
-
-    return EngineModel
+    def _writing(self, request: Any, settings: Mapping[str, Any]) -> Writing:
+        limit = int(settings["max_gen_toks"])
+        return Writing(
+            context=self.tok_encode(request.args[0])[limit - self.max_length :],
+            sampling=_sampling(settings, limit),
+            seed=item_seed(request.task_name, request.doc_id, request.idx),
+            limit=limit,
+            ends=self.model.ends,
+        )
 
 
 def _sampling(settings: Mapping[str, Any], limit: int) -> Sampling:

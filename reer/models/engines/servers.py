@@ -54,7 +54,7 @@ class Server:
         if not self.is_alive:
             raise Incomplete(
                 f"engine at {self.url}: it died more often than runtime.device.engines.restarts allows; {self.log} "
-                "says why. What is answered is kept; the same command goes on from there"
+                "says why. What is answered is kept; the same command resumes"
             )
 
     def let_go(self) -> None:

@@ -41,7 +41,8 @@ def supervise(command: Sequence[str], restarts: int, pipe: int) -> int:
         if not is_ready or restarts == 0:
             return child.wait()
         restarts -= 1
-        print(f"the server ended with code {child.wait()}; it is started again ({restarts} left)", flush=True)
+        sys.stdout.write(f"the server ended with code {child.wait()}; it is started again ({restarts} left)\n")
+        sys.stdout.flush()
         time.sleep(POLL_SECONDS)
 
 
