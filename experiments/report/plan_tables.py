@@ -180,7 +180,7 @@ def show_planned_and_actual(run: str, rows: Sequence[PlannedActual]) -> None:
         ("stage", "planned s", "actual s", "times", "planned tokens", "actual"),
         cells,
     )
-    show.line("tokens are those generated or trained on; stages without an estimate are left out")
+    show.line("tokens are generated or trained on; stages without an estimate are left out")
 
 
 def _paragraph(text: str) -> None:

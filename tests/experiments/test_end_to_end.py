@@ -188,7 +188,7 @@ def test_the_screen_says_what_ran_what_it_found_how_much_that_means_and_what_is_
     for words in (
         "8 pairs",
         "edits accepted",
-        "rows (public 4, synthetic",
+        "rows (synthetic 7, public 4)",
         "loss",
         "14 of 14 hold a text",
         "fooled by",
@@ -220,7 +220,7 @@ def test_compare_is_one_screen_in_the_order_of_the_sweep(sweep: Path) -> None:
     assert len(lines) <= 45
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines[4:10]] == list(ARMS)
-    assert re.search(r"trained tokens \d+ vs \d+ \(0\.\d+×\)", " ".join(" ".join(lines).split()))
+    assert re.search(r"trained tokens \d+ vs \d+ \(0\.\d+ ×\)", " ".join(" ".join(lines).split()))
     everything = finished(sweep, "compare", "--all").text
     for words in ("looping answers", "repeated verdicts", "perplexity"):
         assert words in everything, words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -66,10 +67,11 @@ def _context_tokens(weights: Path, stated: int | None) -> int:
 
 def end_tokens(weights: Path, tokenizer: Any) -> tuple[int, ...]:
     """The ids that end a completion: the tokenizer's end token, and those that the checkpoint names."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import AutoConfig
 
-    if (weights / "generation_config.json").exists():
-        stops = GenerationConfig.from_pretrained(weights).eos_token_id
+    stated = weights / "generation_config.json"
+    if stated.exists():
+        stops = json.loads(stated.read_text(encoding="utf-8")).get("eos_token_id")
     else:
         stops = AutoConfig.from_pretrained(weights, trust_remote_code=False).eos_token_id
     ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}

@@ -47,7 +47,7 @@ def made(found: dict[str, Any], origin: str) -> list[str]:
 def test_a_finished_run_is_repeated_from_the_store_with_its_digests_verified(arms: Path) -> None:
     done = finished(arms, "rerun", FULL)
     assert "same plan yes" in done.text
-    assert "same bytes yes: 17 of 17 stages (17 from the store, digests verified)" in done.text
+    assert "same bytes yes: 19 of 19 stages (19 from the store, digests verified)" in done.text
     assert "same scores yes: 2 of 2 measures (by same bytes)" in done.text
     assert "recomputed" not in done.out
     assert max(map(len, done.out[done.out.index("verdict") :].split("\n"))) <= 80
@@ -87,7 +87,7 @@ def test_a_stage_that_was_removed_is_recomputed_and_the_verdict_says_so(arms: Pa
     assert found["same_bytes"]
     shutil.rmtree(stage_folder(arms, FULL, "hygiene:writing"))
     text = finished(arms, "rerun", FULL).text
-    assert "(recomputed with the model calls that are stored: hygiene:writing; 16 from the store" in text
+    assert "(recomputed with the model calls that are stored: hygiene:writing; 18 from the store" in text
 
 
 def test_fresh_computes_a_stage_and_all_after_it_again_and_keeps_the_old_attempt(arms: Path) -> None:
@@ -117,7 +117,7 @@ def test_scores_of_other_bytes_are_the_same_within_the_noise_of_the_judge(
     earlier(arms, "grade:writing", quality)
     done = reer(arms, "rerun", FULL, "--fresh", "grade")
     assert done.code == code, done.text
-    assert "same bytes no: 16 of 17 stages" in done.text
+    assert "same bytes no: 18 of 19 stages" in done.text
     assert "the earlier files are gone" in done.text
     assert f"writing/quality: {quality} -> 6, {words}, the noise of the judge" in done.text
     assert "writing/length: 0 -> 0, equal" in done.text

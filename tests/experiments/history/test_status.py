@@ -91,7 +91,7 @@ def test_six_arms_take_a_line_each_and_are_the_same_as_json(sweep: Path) -> None
     lines = [line for line in done.out.split("\n") if "/smoke/s0" in line]
     assert len(lines) == 6
     assert max(map(len, done.out.split("\n"))) <= 80
-    assert lines[0].split() == ["●" * 17, "full/smoke/s0", "finished"]
+    assert lines[0].split() == ["●" * 19, "full/smoke/s0", "finished"]
     found: list[dict[str, Any]] = json.loads(finished(sweep, "status", "--json").out)
     assert [run["state"] for run in found] == ["finished"] * 6
     assert found[0]["steps"][0] == {"step": "pairs", "mark": "done", "where": None}

@@ -173,7 +173,7 @@ def test_a_benchmark_without_its_files_is_planned_with_the_size_of_the_official_
     assert "its files are not here" in answers.remark
     unknown = Costs.of(paper("estimate=two_cores", "train=full")).all()[evaluation.grade.named("writingbench")]
     assert unknown.cost is None
-    assert unknown.missing.startswith("benchmark")
+    assert unknown.missing.startswith("file data/writingbench/")
 
 
 def test_requests_of_lm_eval_are_planned_where_they_are_bounded() -> None:
