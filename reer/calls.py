@@ -1,14 +1,19 @@
-"""Calls in flight: coroutines on one event loop, each of which ends as soon as its own answer is there."""
+"""Calls in flight: coroutines on one event loop, each of which ends as soon as its own answer is there.
+
+asyncio is imported where it runs: verbs that read results do without it.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from reer.errors import Incomplete
+
+if TYPE_CHECKING:
+    import asyncio
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
@@ -28,6 +33,8 @@ _shared = _Shared()
 def event_loop(factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> Iterator[asyncio.Runner]:
     """The event loop of this thread, which all who open it share, so that calls to several servers are in flight
     together. It is closed with the last of them. `factory` makes the loop if there is none yet."""
+    import asyncio
+
     runner = _shared.runner = _shared.runner or asyncio.Runner(loop_factory=factory)
     _shared.users += 1
     try:
@@ -44,6 +51,8 @@ class Calls(Generic[Key, Answer]):
     call that could not be answered (`incomplete`), none should be started."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
+        import asyncio
+
         self.runner = runner
         self.incomplete: Incomplete | None = None
         self._keys: dict[asyncio.Task[Answer], Key] = {}
@@ -97,12 +106,16 @@ def calls_in_flight() -> Iterator[Calls[Any, Any]]:
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    import asyncio
+
     await asyncio.wait(tasks)
 
 
 async def all_of(calls: Iterable[Awaitable[Answer]]) -> list[Answer]:
     """The answers of calls that are in flight together, in order. Raises the first error once all of them have ended:
     what the others got is paid for."""
+    import asyncio
+
     ended = await asyncio.gather(*calls, return_exceptions=True)
     answers: list[Answer] = []
     for answer in ended:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from evals.judging.judge import Judge
 from reer.errors import InputError, near
 from reer.parts import Name
@@ -21,6 +20,8 @@ class JudgePerBenchmark:
     by_benchmark: dict[Name, Judge]
 
     def __post_init__(self) -> None:
+        from evals.benchmarks.kinds import JUDGED_BENCHMARKS
+
         for name in self.by_benchmark:
             if name not in JUDGED_BENCHMARKS:
                 known = ", ".join(JUDGED_BENCHMARKS)

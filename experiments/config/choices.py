@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from reer.errors import InputError, near
 from reer.files import adapter
 
@@ -90,6 +88,8 @@ def _refuse_large(file: Path) -> None:
     size = file.stat().st_size
     if size > YAML_BYTES:
         raise InputError(f"{file}: {size} bytes; want at most {YAML_BYTES} in a YAML file of choices")
+    import yaml
+
     counts, anchors = [0], dict[str, int]()  # nodes of each collection that is open; of each node with an anchor
     names: list[str | None] = []  # the anchor of each collection that is open
     try:
@@ -173,6 +173,8 @@ def default_choices() -> dict[tuple[str, str], tuple[str, ...]]:
 
 def _defaults_of(file: Path) -> dict[str, list[str]]:
     """`group@package` -> names, of one file's defaults list."""
+    import yaml
+
     entries = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
     chosen: dict[str, list[str]] = {}
     for entry in entries:

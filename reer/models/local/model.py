@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from pydantic import InstanceOf
 
 from reer.errors import InputError
-from reer.models.engines.commands import ServedModel
-from reer.models.engines.servers import release
-from reer.models.engines.session import opened
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
 from reer.models.local.sampling import Settings, draw
@@ -50,6 +47,9 @@ class LocalModel:
     def open(self, device: Device) -> AbstractContextManager[LoadedModel]:
         if self.engine == "transformers":
             return self.open_here(device)
+        from reer.models.engines.commands import ServedModel
+        from reer.models.engines.session import opened
+
         return opened(ServedModel(self.checkpoint, self.engine, self.dtype), device.engines)
 
     @contextmanager
@@ -57,6 +57,8 @@ class LocalModel:
         """The model loaded into this process, whatever its engine."""
         import torch
         from transformers import AutoConfig
+
+        from reer.models.engines.servers import release
 
         folder = self.checkpoint.fetch()
         release()  # unused servers, which may have the memory
