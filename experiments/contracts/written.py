@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -119,6 +120,13 @@ def _leaves(content: Mapping[str, object], path: str = "") -> Iterator[str]:
 
 
 def _read(file: Path) -> Mapping[str, object]:
+    """The content of a YAML file, parsed once until the file changes: every job of a command looks at every arm."""
+    found = file.stat()
+    return _parsed(file, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=256)
+def _parsed(file: Path, _changed_ns: int, _size: int) -> Mapping[str, object]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -106,7 +106,7 @@ class SlottedServer:
         return Reply(200, {}, b"{}")
 
     async def upload(self, url: str, form: Mapping[str, str], content: bytes, seconds: float, max_bytes: int) -> Reply:
-        raise NotImplementedError("no files here")
+        raise AssertionError("a search uploads no files")
 
 
 def uniform(*parts: object) -> float:
