@@ -80,7 +80,7 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
     for arm in shown:
         _about(arm, measures)
     line("")
-    if shown[0].arm.is_baseline and measures:
+    if shown[0].arm.is_baseline and len(shown) > 1 and measures:
         paragraph(_legend(shown[0].arm.name, measures, family))
     for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
         paragraph(text)

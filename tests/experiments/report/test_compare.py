@@ -329,6 +329,13 @@ def test_parts_of_a_measure_are_exploratory_shrunk_and_a_family_of_their_own(
     assert "~, exploratory:" in text
 
 
+def test_an_arm_by_itself_is_shown_without_words_on_differences(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "difference:" not in printed(compare(arms(tmp_path, "full")), capsys)
+    assert "difference:" in printed(compare(arms(tmp_path / "two", "full", "treated")), capsys)
+
+
 def test_seeds_are_shown_once_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [*arms(tmp_path, "full", "treated", seeds=(0, 1)), *arms(tmp_path, "once", seeds=(0,))]
     text = printed(compare(runs), capsys)
