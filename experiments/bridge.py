@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.judging.bridge import Bridge, Interval, bridge, noise_ratio
+from experiments.metrics import evaluation, probes
 from experiments.report import console as show
 from experiments.report.arms import named
 from experiments.report.measures import ScoredRun
-from experiments.stages import evaluation, probes
 from experiments.store.metrics import number
 from experiments.store.runs import Result, all_results
 from reer.errors import InputError
@@ -43,11 +43,11 @@ def show_bridges(old: str, new: str, root: Path, published: float | None) -> Non
 def bridges(old: Result, new: Result) -> Iterator[MeasureBridge]:
     """The bridge of each measure that depends on the judge, of benchmarks whose answers are the same in both runs."""
     before, after = ScoredRun.read(old), ScoredRun.read(new)
-    for label in old.labels_of(evaluation.grade):
-        answers = evaluation.generate.named(label)
+    for label in old.labels_of(evaluation.GRADE):
+        answers = evaluation.GENERATE.named(label)
         if new.steps.get(answers) is None or new.steps[answers].build != old.steps[answers].build:
             continue
-        grades, ratio = old.metrics_of(evaluation.grade, label), noise_ratio(_noise(old, label), _noise(new, label))
+        grades, ratio = old.metrics_of(evaluation.GRADE, label), noise_ratio(_noise(old, label), _noise(new, label))
         for name in map(str, (measure.name for measure in (grades.measures if grades else ()))):
             columns = [{i: s for i, s in run.column(name).items() if s is not None} for run in (before, after)]
             if columns[0] != columns[1]:
@@ -56,7 +56,7 @@ def bridges(old: Result, new: Result) -> Iterator[MeasureBridge]:
 
 def _noise(result: Result, label: str) -> float | None:
     """The standard deviation of one repeated verdict of a run's judge."""
-    measured = result.metrics_of(probes.reliability, label)
+    measured = result.metrics_of(probes.RELIABILITY, label)
     return measured.repeat.noise_sd if measured and measured.repeat else None
 
 

@@ -11,10 +11,10 @@ from evals.judging.per_benchmark import judge_of
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
+from experiments.metrics import evaluation
 from experiments.report import console as show
 from experiments.report.formatting import difference_text
 from experiments.report.progress import Progress
-from experiments.stages import evaluation
 from experiments.store.metrics import counts
 from experiments.store.runs import Result, find_run, read_result
 from reer.errors import InputError
@@ -30,7 +30,7 @@ def pairwise(arm_name: str, baseline_name: str, overrides: Sequence[str], config
     exp = experiment_from(compose_one(overrides, config_dir))
     arm, baseline = (_result(exp, name) for name in (arm_name, baseline_name))
     for name, benchmark in exp.benchmarks.items():
-        answered = all(run.folder_of(evaluation.generate, name) for run in (arm, baseline))
+        answered = all(run.folder_of(evaluation.GENERATE, name) for run in (arm, baseline))
         if answered and isinstance(benchmark, JudgedBenchmark):
             _compare(exp, name, benchmark, arm, baseline)
 
@@ -58,8 +58,8 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
         result, verdicts = judge_pairs(
             exp.pairwise,
             items,
-            arm.rows(evaluation.generate, Response, name),
-            baseline.rows(evaluation.generate, Response, name),
+            arm.rows(evaluation.GENERATE, Response, name),
+            baseline.rows(evaluation.GENERATE, Response, name),
             session,
             lambda count: progress.advance("verdicts", count, 2 * len(items)),
         )

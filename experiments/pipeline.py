@@ -16,8 +16,8 @@ from evals.benchmark import Benchmark
 from evals.judging.per_benchmark import judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
+from experiments.metrics.evaluation import GenerateMetrics
 from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
-from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.step import Step, Steps
 from reer.curation.controls import ThinkingControl
 from reer.errors import InputError

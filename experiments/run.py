@@ -24,11 +24,11 @@ from experiments.config.sweep import BASIC, Launcher
 from experiments.contracts.check import require_before_training
 from experiments.contracts.confounds import confounds
 from experiments.experiment import Experiment
+from experiments.metrics import training
 from experiments.pipeline import pipeline
 from experiments.report import console as show
 from experiments.report.progress import Progress
 from experiments.report.summary import summary
-from experiments.stages import training
 from experiments.store.failures import Attempt, Failure, reason_of
 from experiments.store.fingerprint import Json
 from experiments.store.runs import (
@@ -158,7 +158,7 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
         artifacts: dict[StepName, Artifact] = {}
         for name, step in steps.items():
             attempt.stage = str(name)
-            if name == training.train.named():
+            if name == training.TRAIN.named():
                 require_before_training(exp, artifacts)
             try:
                 artifacts[name] = store.build(step)

@@ -56,6 +56,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "experiments.experiment",
     "experiments.store",
     "experiments.history.environment",
+    "experiments.metrics",
     "experiments.workers",
     "experiments.stages",
     "experiments.pipeline",
@@ -149,6 +150,12 @@ def test_stage_files_do_not_import_one_another() -> None:
     for file in (REPOSITORY / "experiments/stages").glob("*.py"):
         others = {name for name in imports_of(file) if name.startswith("experiments.stages.")}
         assert not others, file.name
+
+
+@pytest.mark.parametrize("room", ["contracts", "history", "report", "tracking"])
+def test_readers_of_results_load_no_stage(room: str) -> None:
+    for file in (REPOSITORY / "experiments" / room).rglob("*.py"):
+        assert not {name for name in imports_of(file) if name.startswith("experiments.stages")}, name_of(file)
 
 
 def test_no_folder_holds_more_files_than_a_reader_can_take_in() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from experiments.config.choices import ComposedOf, composed_of
 from experiments.contracts.measured import metrics_in, value_of
 from experiments.contracts.terms import Contract, MetricPath, Side, Term, is_touched
-from experiments.experiment import Experiment
 from experiments.history.environment import Environment, moved
-from experiments.stages import evaluation, training
+from experiments.metrics import evaluation, training
 from experiments.store.fingerprint import Json, difference
 from experiments.store.metrics import StageMetrics, number
 from experiments.store.records import RECORD, digest_of, read_record
@@ -18,6 +18,9 @@ from experiments.store.runs import Result, identity_of, read_plan, readable_resu
 from experiments.store.step import Artifact, StepName
 from reer.errors import InputError
 from reer.parts import build
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
 
 Metrics = Mapping[StepName, StageMetrics]
 AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
@@ -172,7 +175,7 @@ def _is_no_op(result: Result, baseline: Result) -> bool:
 
 def _training_data(result: Result) -> str | None:
     """sha256 of the rows a run trained on."""
-    folder = result.folder_of(training.match) or result.folder_of(training.render)
+    folder = result.folder_of(training.MATCH) or result.folder_of(training.RENDER)
     return digest_of(folder / "rows.jsonl").sha256 if folder else None
 
 
@@ -191,7 +194,7 @@ def _moved(result: Result, baseline: Result) -> tuple[str, ...]:
 
 def _judges(result: Result, baseline: Result) -> list[str]:
     """The judges that answered, by benchmark, where they called themselves by other names."""
-    here, there = (run.all_metrics_of(evaluation.grade) for run in (result, baseline))
+    here, there = (run.all_metrics_of(evaluation.GRADE) for run in (result, baseline))
     served = {label: (there[label].judge_served, here[label].judge_served) for label in here if label in there}
     return [
         f"judge of {label}: {', '.join(before)} -> {', '.join(now)}"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from experiments.contracts.terms import is_touched
-from experiments.stages import controls, evaluation, probes, synthesis, training
+from experiments.metrics import controls, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import read_record
 from experiments.store.runs import Counts, Result
-from experiments.store.step import Stage
+from experiments.store.step import StageKey
 
 M = TypeVar("M", bound=StageMetrics)
 CATEGORY_MIX = "category mix, total variation"
@@ -101,14 +101,14 @@ def flags(run: Result, baseline: Result, changed: Sequence[str]) -> tuple[Flag, 
 def seconds_from_training(run: Result) -> float | None:
     """What a run took from its training on: the cost of another arm of its size. None without a training."""
     names = list(run.steps)
-    if training.train.named() not in names:
+    if training.TRAIN.named() not in names:
         return None
-    after = names[names.index(training.train.named()) :]
+    after = names[names.index(training.TRAIN.named()) :]
     return math.fsum(read_record(run.steps[name].path).seconds for name in after)
 
 
 def _mix_flag(run: Result, baseline: Result) -> Flag | None:
-    mixes = [metrics.categories if (metrics := r.metrics_of(training.mix)) else {} for r in (run, baseline)]
+    mixes = [metrics.categories if (metrics := r.metrics_of(training.MIX)) else {} for r in (run, baseline)]
     if not all(mixes):
         return None
     distance = total_variation(*mixes)
@@ -123,7 +123,7 @@ def total_variation(one: Mapping[str, int], other: Mapping[str, int]) -> float:
     return sum(abs(one.get(key, 0) / sizes[0] - other.get(key, 0) / sizes[1]) for key in keys) / 2
 
 
-def _of(stage: Stage[M], count: Callable[[M], float | None]) -> Callable[[Result], float | None]:
+def _of(stage: StageKey[M], count: Callable[[M], float | None]) -> Callable[[Result], float | None]:
     """A number from the metrics of a stage."""
 
     def read(run: Result) -> float | None:
@@ -142,7 +142,7 @@ def _first(*reads: Callable[[Result], float | None]) -> Callable[[Result], float
     return read
 
 
-def _sum(stage: Stage[M], count: Callable[[M], int]) -> Callable[[Result], int | None]:
+def _sum(stage: StageKey[M], count: Callable[[M], int]) -> Callable[[Result], int | None]:
     """The sum over all steps of a stage, which are those of each benchmark."""
 
     def read(run: Result) -> int | None:
@@ -153,16 +153,16 @@ def _sum(stage: Stage[M], count: Callable[[M], int]) -> Callable[[Result], int |
 
 
 def _answers(run: Result) -> float:
-    return float(_sum(evaluation.generate, lambda m: m.rows)(run) or 1)
+    return float(_sum(evaluation.GENERATE, lambda m: m.rows)(run) or 1)
 
 
-def _counted(label: str, stage: Stage[M], count: Callable[[M], int]) -> Quantity:
+def _counted(label: str, stage: StageKey[M], count: Callable[[M], int]) -> Quantity:
     """A number of answers, whose share of all answers is bounded."""
     return Quantity(label=label, read=_sum(stage, count), bound=Within(0.2), per=_answers)
 
 
 def _rows_stated(run: Result) -> float:
-    mixed = run.metrics_of(training.mix)
+    mixed = run.metrics_of(training.MIX)
     return 1.0 if mixed is None else float(mixed.rows + sum(mixed.short.values()))
 
 
@@ -171,50 +171,50 @@ HALF_TO_TWICE = Between(0.5, 2.0)  # of counts that are small by nature
 MIX_DISTANCE = 0.1
 MIX_IS_ABLATED_BY = ("categories", "data", "source", "public")
 QUANTITIES = (
-    Quantity(label="rows", read=_of(training.train, lambda m: m.rows), bound=TENTH, control="match=steps"),
+    Quantity(label="rows", read=_of(training.TRAIN, lambda m: m.rows), bound=TENTH, control="match=steps"),
     Quantity(
         label="rows fewer than stated",
-        read=_of(training.mix, lambda m: sum(m.short.values())),
+        read=_of(training.MIX, lambda m: sum(m.short.values())),
         bound=Within(0.5),
         per=_rows_stated,
     ),
     Quantity(
         label="trained tokens",
-        read=_of(training.train, lambda m: m.trained_tokens),
+        read=_of(training.TRAIN, lambda m: m.trained_tokens),
         bound=TENTH,
         control="match=tokens",
     ),
-    Quantity(label="optimizer steps", read=_of(training.train, lambda m: m.steps), bound=TENTH, control="match=steps"),
+    Quantity(label="optimizer steps", read=_of(training.TRAIN, lambda m: m.steps), bound=TENTH, control="match=steps"),
     Quantity(
         label="thinking words",
-        read=_first(_of(controls.control, lambda m: m.mean_words), _of(synthesis.curate, lambda m: m.mean_words)),
+        read=_first(_of(controls.CONTROL, lambda m: m.mean_words), _of(synthesis.CURATE, lambda m: m.mean_words)),
         bound=TENTH,
         moved_by=("trajectory", "thinking"),
     ),
     Quantity(
         label="reflection markers",
         read=_first(
-            _of(controls.control, lambda m: m.reflection_markers), _of(synthesis.curate, lambda m: m.reflection_markers)
+            _of(controls.CONTROL, lambda m: m.reflection_markers), _of(synthesis.CURATE, lambda m: m.reflection_markers)
         ),
         bound=HALF_TO_TWICE,
         moved_by=("reflection",),
     ),
     Quantity(
         label="literature/arts rows",
-        read=_of(synthesis.curate, lambda m: m.literature_arts_rows),
+        read=_of(synthesis.CURATE, lambda m: m.literature_arts_rows),
         bound=HALF_TO_TWICE,
         moved_by=MIX_IS_ABLATED_BY,
     ),
-    _counted("truncated answers", evaluation.generate, lambda m: m.truncated),
-    _counted("answers with unclosed thinking", evaluation.generate, lambda m: m.unclosed_thinking),
-    _counted("empty answers", evaluation.generate, lambda m: m.empty_answers),
-    _counted("looping answers", probes.hygiene, lambda m: m.loops),
-    _counted("answers in the wrong language", probes.hygiene, lambda m: m.wrong_language),
-    _counted("clean answers", probes.hygiene, lambda m: m.clean),
+    _counted("truncated answers", evaluation.GENERATE, lambda m: m.truncated),
+    _counted("answers with unclosed thinking", evaluation.GENERATE, lambda m: m.unclosed_thinking),
+    _counted("empty answers", evaluation.GENERATE, lambda m: m.empty_answers),
+    _counted("looping answers", probes.HYGIENE, lambda m: m.loops),
+    _counted("answers in the wrong language", probes.HYGIENE, lambda m: m.wrong_language),
+    _counted("clean answers", probes.HYGIENE, lambda m: m.clean),
     Quantity(
-        label="share of answers that end", read=_of(probes.termination, lambda m: m.share_ended), bound=Within(0.2)
+        label="share of answers that end", read=_of(probes.TERMINATION, lambda m: m.share_ended), bound=Within(0.2)
     ),
     Quantity(
-        label="nll of held-out texts, nats/token", read=_of(probes.perplexity, lambda m: m.nll), bound=Within(0.2)
+        label="nll of held-out texts, nats/token", read=_of(probes.PERPLEXITY, lambda m: m.nll), bound=Within(0.2)
     ),
 )

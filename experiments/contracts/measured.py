@@ -7,14 +7,14 @@ from dataclasses import fields, is_dataclass
 from typing import cast, get_args, get_origin, get_type_hints
 
 from experiments.contracts.terms import Contract, MetricPath
-from experiments.stages import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
+from experiments.metrics import anchoring, controls, data, degeneration, evaluation, probes, synthesis, training
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result
-from experiments.store.step import Stage, StepName
+from experiments.store.step import StageKey, StepName
 from reer.errors import InputError, near
 
 MODULES = (data, synthesis, controls, anchoring, training, degeneration, probes, evaluation)
-STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, Stage)}
+STAGES = {stage.name: stage for module in MODULES for stage in vars(module).values() if isinstance(stage, StageKey)}
 
 
 def check_names(contract: Contract) -> None:

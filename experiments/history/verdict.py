@@ -12,8 +12,8 @@ from evals.benchmark import Benchmark, Measure, Response
 from experiments.experiment import Experiment
 from experiments.history.environment import Moved
 from experiments.history.explain import INPUTS, differences
+from experiments.metrics import evaluation, probes
 from experiments.report.measures import SCORED
-from experiments.stages import evaluation, probes
 from experiments.store.fingerprint import difference, encode
 from experiments.store.metrics import identifying, read_metrics
 from experiments.store.records import RECORD, Record, read_record, result_in, verify
@@ -161,7 +161,7 @@ def check_scores(exp: Experiment, before: Result, now: Result) -> Iterator[Score
             old, new = before.read(name, stage.metrics), now.read(name, stage.metrics)
             if old is None or new is None:
                 continue
-            noise = noise_of(before, label) if stage is evaluation.grade else None
+            noise = noise_of(before, label) if stage is evaluation.GRADE else None
             benchmark = exp.benchmarks[label]
             judged = judged_metrics(benchmark) if isinstance(benchmark, Benchmark) and noise is not None else set()
             same_bytes = before.steps[name].build == now.steps[name].build
@@ -190,7 +190,7 @@ def check_score(before: Measure, now: Measure, same_bytes: bool, noise: float | 
 
 def noise_of(result: Result, label: str) -> float | None:
     """The standard deviation of one repeated verdict of the judge, as the reliability stage measured it."""
-    measured = result.metrics_of(probes.reliability, label)
+    measured = result.metrics_of(probes.RELIABILITY, label)
     return measured.repeat.noise_sd if measured and measured.repeat else None
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from experiments.experiment import Experiment
+from experiments.metrics import evaluation, synthesis, training
 from experiments.planning.costs import Costs
-from experiments.stages import evaluation, synthesis, training
 from experiments.store.records import read_record
 from experiments.store.runs import Result
 from experiments.store.step import StepName
@@ -68,14 +68,14 @@ def planned_and_actual(exp: Experiment, result: Result) -> list[PlannedActual]:
 
 def _recorded(name: StepName, result: Result, exp: Experiment) -> _Recorded:
     """The tokens that a stage generated or trained on, as its metrics have them."""
-    if name == synthesis.draft.named() and (draft := result.read(name, synthesis.DraftMetrics)) is not None:
+    if name == synthesis.DRAFT.named() and (draft := result.read(name, synthesis.DraftMetrics)) is not None:
         return _Recorded(draft.tokens, draft.calls_replayed > 0)
-    if name == synthesis.refine.named() and (search := result.read(name, synthesis.RefineMetrics)) is not None:
+    if name == synthesis.REFINE.named() and (search := result.read(name, synthesis.RefineMetrics)) is not None:
         return _Recorded(search.generated_tokens, not search.calls)
-    if name.stage == evaluation.generate.name and (answers := result.read(name, evaluation.GenerateMetrics)):
+    if name.stage == evaluation.GENERATE.name and (answers := result.read(name, evaluation.GenerateMetrics)):
         return _Recorded(round(answers.rows * answers.mean_tokens))
-    if name.stage == evaluation.grade.name and (grades := result.read(name, evaluation.GradeMetrics)):
+    if name.stage == evaluation.GRADE.name and (grades := result.read(name, evaluation.GradeMetrics)):
         return _Recorded(grades.judge_tokens_written, grades.judgements_asked_here < grades.judgements)
-    if name == training.train.named() and (rows := result.metrics_of(training.render)) is not None:
+    if name == training.TRAIN.named() and (rows := result.metrics_of(training.RENDER)) is not None:
         return _Recorded(round(exp.train.epochs * (rows.trained_tokens + rows.masked_tokens)))
     return _Recorded(None)

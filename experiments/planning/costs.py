@@ -18,9 +18,9 @@ from evals.judging.judge import Judge
 from evals.judging.per_benchmark import default_judge, judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
+from experiments.metrics import data, evaluation, probes, synthesis, training
 from experiments.planning.calibration import calibrated
 from experiments.planning.serving import Serving, Servings, judging, servings
-from experiments.stages import data, evaluation, probes, synthesis, training
 from experiments.store.step import Step, StepName, Steps
 from experiments.store.store import Store
 from reer.data.hub import HubSource
@@ -154,11 +154,11 @@ class Costs:
         exp, assumed, pairs = self.exp, self.assumed, self.exp.scale.pairs or 0
         if exp.thinking.from_source:
             return {}
-        costs = {synthesis.draft.named(): self.estimate([Use(self.roles.generator, self.draft_work)])}
-        costs[synthesis.refine.named()] = self.estimate(self.search_uses, self.search_order)
+        costs = {synthesis.DRAFT.named(): self.estimate([Use(self.roles.generator, self.draft_work)])}
+        costs[synthesis.REFINE.named()] = self.estimate(self.search_uses, self.search_order)
         if isinstance(exp.source, HubSource) and not exp.source.fields.category:
             work = calls_of(pairs, self.templates.classify + assumed.query_tokens, TOKENS_A_NAME)
-            costs[data.pairs.named()] = self.estimate([Use(self.roles.generator, work)])
+            costs[data.PAIRS.named()] = self.estimate([Use(self.roles.generator, work)])
         return costs
 
     @property
@@ -212,21 +212,21 @@ class Costs:
         assumed, scale = self.assumed, self.exp.scale
         texts = calls_of(scale.held_out_texts, assumed.query_tokens + assumed.solution_tokens)
         return {
-            probes.termination.named(): self.estimate(
+            probes.TERMINATION.named(): self.estimate(
                 [Use(self.roles.student, self.answers(scale.termination_samples))]
             ),
-            probes.perplexity.named(): self.estimate([Use(self.roles.student, texts)]),
+            probes.PERPLEXITY.named(): self.estimate([Use(self.roles.student, texts)]),
         }
 
     def benchmark(self, name: str, benchmark: AnyBenchmark) -> dict[StepName, Estimate]:
         """Answers, grades and reliability of one benchmark, or the requests of lm-eval where they are bounded."""
         if isinstance(benchmark, LmEval):
-            return {evaluation.harness.named(name): self._harness(benchmark)}
+            return {evaluation.HARNESS.named(name): self._harness(benchmark)}
         work, remark = self.judging[name], ""
         if isinstance(work, InputError):
             size = self.assumed.benchmark_sizes.get(name)
             if size is None:
-                return {evaluation.grade.named(name): Estimate(missing=str(work))}
+                return {evaluation.GRADE.named(name): Estimate(missing=str(work))}
             work = assumed_judge_work(size, self.exp, benchmark.name)
             remark = f"its files are not here; planned with {size.items} items and {size.calls} judge calls"
         answers = self.estimate([Use(self.roles.student, self.answers(work.items))])
@@ -238,9 +238,9 @@ class Costs:
         if self.exp.reliability.second is not None:
             reliability += self._judging(work.second, self.exp.reliability.second, self.roles.second_judge)
         return {
-            evaluation.generate.named(name): Estimate(answers.cost, answers.missing, remark),
-            evaluation.grade.named(name): grading,
-            probes.reliability.named(name): reliability,
+            evaluation.GENERATE.named(name): Estimate(answers.cost, answers.missing, remark),
+            evaluation.GRADE.named(name): grading,
+            probes.RELIABILITY.named(name): reliability,
         }
 
     def _judging(self, work: Work, judge: Judge, serving: Serving | None) -> Estimate:
@@ -257,14 +257,14 @@ class Costs:
 
     def stages(self, store: Store, steps: Steps) -> dict[StepName, Estimate]:
         """The estimate of each stage that has one, given what the store holds."""
-        train = steps.get(training.train.named())
+        train = steps.get(training.TRAIN.named())
         if train is None:  # the answers were made elsewhere
             return {name: cost for name, cost in self.all().items() if name in steps}
         return self.all(rendered_size(store, train))
 
     def all(self, rendered: TrainingSetSize | None = None) -> dict[StepName, Estimate]:
         """The estimate of each stage that has one; `rendered` is the size of a training set that exists already."""
-        costs = {**self.synthesis(), training.train.named(): self.training(rendered), **self.probes()}
+        costs = {**self.synthesis(), training.TRAIN.named(): self.training(rendered), **self.probes()}
         for name, benchmark in self.exp.benchmarks.items():
             costs |= self.benchmark(name, benchmark)
         return costs

@@ -10,11 +10,11 @@ from pathlib import Path
 from evals.benchmark import ItemScores, Measure, OfficialScore
 from evals.hygiene import Symptoms
 from experiments.contracts.confounds import confounds
-from experiments.stages import degeneration, evaluation, probes
+from experiments.metrics import degeneration, evaluation, probes
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 
-SCORED = (evaluation.grade, evaluation.harness)
+SCORED = (evaluation.GRADE, evaluation.HARNESS)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score
 
 
@@ -73,7 +73,7 @@ def measures_of(result: Result) -> dict[str, Measure]:
 
 def official_of(result: Result) -> dict[str, OfficialScore]:
     """The numbers of the benchmarks' own scripts that have the name of a measure."""
-    graded = result.all_metrics_of(evaluation.grade).values()
+    graded = result.all_metrics_of(evaluation.GRADE).values()
     return {str(m.name): of.official[m.metric] for of in graded for m in of.measures if m.metric in of.official}
 
 
@@ -90,9 +90,9 @@ def score_files(result: Result) -> dict[Path, tuple[Measure, ...]]:
 
 def degenerate(run: Result) -> tuple[str, ...]:
     """Why a run's model is degenerate, so that its scores say little about its data; empty where it is not."""
-    answers = run.all_metrics_of(probes.hygiene).values()
+    answers = run.all_metrics_of(probes.HYGIENE).values()
     count = sum(metrics.rows for metrics in answers)
-    termination, template = run.metrics_of(probes.termination), run.metrics_of(degeneration.template)
+    termination, template = run.metrics_of(probes.TERMINATION), run.metrics_of(degeneration.TEMPLATE)
     symptoms = Symptoms(
         loops=sum(metrics.loops for metrics in answers) / count if count else None,
         unfinished=sum(max(metrics.truncated, metrics.unclosed) for metrics in answers) / count if count else None,

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from experiments.contracts.measured import metrics_in
+from experiments.metrics import data, evaluation, probes, synthesis, training
+from experiments.metrics.evaluation import GenerateMetrics, score_text
+from experiments.metrics.synthesis import RefineMetrics
 from experiments.report.console import NAME_WIDTH, folded, line, table
 from experiments.report.formatting import duration
 from experiments.report.measures import measures_of
-from experiments.stages import data, evaluation, probes, synthesis, training
-from experiments.stages.evaluation import GenerateMetrics, score_text
-from experiments.stages.synthesis import RefineMetrics
 from experiments.store.metrics import FilteredRowMetrics, RowMetrics, counts
 from experiments.store.records import read_record
 from experiments.store.runs import Result
@@ -21,7 +21,7 @@ from experiments.store.runs import Result
 WIDTH = 80
 LINES = 21  # a terminal has 24; the caller adds the report's path, up to two lines, and the shell its prompt
 LABEL = 10  # characters of a label at the beginning of a line
-SYNTHESIS = (data.pairs, synthesis.draft, synthesis.refine, synthesis.filter_trajectories, synthesis.curate)
+SYNTHESIS = (data.PAIRS, synthesis.DRAFT, synthesis.REFINE, synthesis.FILTER, synthesis.CURATE)
 
 
 def summary(result: Result) -> None:
@@ -53,7 +53,7 @@ def _what_ran(result: Result) -> list[str]:
     texts = {
         "search": _search(result),
         "training": _training(result),
-        "answers": answered(list(result.all_metrics_of(evaluation.generate).values())),
+        "answers": answered(list(result.all_metrics_of(evaluation.GENERATE).values())),
         "judge": _judged(result),
     }
     return [one for label, text in texts.items() if text for one in _labelled(label, text)]
@@ -61,14 +61,14 @@ def _what_ran(result: Result) -> list[str]:
 
 def _search(result: Result) -> str:
     """How many pairs became thinking, why the others did not, and what the search gained; empty without a search."""
-    pairs, kept = result.metrics_of(data.pairs), result.metrics_of(synthesis.curate)
+    pairs, kept = result.metrics_of(data.PAIRS), result.metrics_of(synthesis.CURATE)
     if pairs is None or kept is None:
         return ""
     dropped = Counter[str]()
     for metrics in map(result.metrics_of, SYNTHESIS):
         dropped.update(metrics.dropped if isinstance(metrics, FilteredRowMetrics) else {})
     lost = f" (dropped: {counts(dropped)})" if dropped else ""
-    return f"{pairs.rows} pairs, {kept.rows} with thinking{lost}; {_gain(result.metrics_of(synthesis.refine))}"
+    return f"{pairs.rows} pairs, {kept.rows} with thinking{lost}; {_gain(result.metrics_of(synthesis.REFINE))}"
 
 
 def _gain(refined: RefineMetrics | None) -> str:
@@ -81,7 +81,7 @@ def _gain(refined: RefineMetrics | None) -> str:
 
 
 def _training(result: Result) -> str:
-    train, mixed = result.metrics_of(training.train), result.metrics_of(training.mix)
+    train, mixed = result.metrics_of(training.TRAIN), result.metrics_of(training.MIX)
     if train is None or mixed is None:
         return ""
     return f"{mixed.rows} rows ({counts(mixed.by_source)}), {mixed.with_thinking} with thinking; {train.headline()}"
@@ -100,7 +100,7 @@ def answered(benchmarks: Sequence[GenerateMetrics]) -> str:
 
 def _judged(result: Result) -> str:
     """How the judge did in the checks: in full for one benchmark, for several where it was fooled."""
-    measured = result.all_metrics_of(probes.reliability)
+    measured = result.all_metrics_of(probes.RELIABILITY)
     if len(measured) <= 1:
         return "".join(metrics.headline() for metrics in measured.values())
     fooled = ", ".join(name for name, metrics in measured.items() if metrics.fooled_by)

@@ -6,19 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from experiments.metrics import anchoring, controls, degeneration, evaluation, probes
 from experiments.report.compare import Comparison
-from experiments.stages import anchoring, controls, degeneration, evaluation, probes
 from experiments.store.metrics import ABSENT, DetailedMetrics, number
-from experiments.store.step import Stage
+from experiments.store.step import StageKey
 
-PROBES: tuple[tuple[Stage[DetailedMetrics], str], ...] = (
-    (probes.reliability, "reliability of the judge"),
-    (probes.hygiene, "hygiene of the answers"),
-    (degeneration.template, "template of training and answers"),
-    (anchoring.anchoring, "anchoring of the thinking"),
-    (controls.control, "control of the thinking"),
-    (probes.perplexity, "perplexity of held-out texts"),
-    (evaluation.grade, "judge, official numbers and parts (counted/all)"),
+PROBES: tuple[tuple[StageKey[DetailedMetrics], str], ...] = (
+    (probes.RELIABILITY, "reliability of the judge"),
+    (probes.HYGIENE, "hygiene of the answers"),
+    (degeneration.TEMPLATE, "template of training and answers"),
+    (anchoring.ANCHORING, "anchoring of the thinking"),
+    (controls.CONTROL, "control of the thinking"),
+    (probes.PERPLEXITY, "perplexity of held-out texts"),
+    (evaluation.GRADE, "judge, official numbers and parts (counted/all)"),
 )
 LONG = 40  # characters: a longer text becomes a note below the table
 
@@ -61,7 +61,7 @@ def probe_tables(comparison: Comparison) -> list[ProbeTable]:
     return [table for table in tables if table.rows or table.notes]
 
 
-def _table(comparison: Comparison, stage: Stage[DetailedMetrics], label: str, title: str) -> ProbeTable:
+def _table(comparison: Comparison, stage: StageKey[DetailedMetrics], label: str, title: str) -> ProbeTable:
     metrics = {arm.name: arm.result.metrics_of(stage, label) for arm in comparison.arms}
     cells = {arm: {d.label: d.text for d in (m.details() if m else ())} for arm, m in metrics.items()}
     labels = dict.fromkeys(name for of_arm in cells.values() for name in of_arm)

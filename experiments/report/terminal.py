@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.statistics.paired import Difference
+from experiments.metrics.evaluation import score_text
 from experiments.report import formatting
 from experiments.report.compare import Arm, Cell, Comparison, SeedsCell, SeedsComparison
 from experiments.report.console import (
@@ -22,7 +23,6 @@ from experiments.report.console import (
     table_by_arms,
 )
 from experiments.report.tables import ProbeTable, confound_table, probe_tables
-from experiments.stages.evaluation import score_text
 from experiments.store.metrics import counts
 
 if TYPE_CHECKING:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from experiments.store.metrics import Detail, RowMetrics, counts, number
+from experiments.metrics.controls import CONTROL, TOKENS_WITHIN, ControlMetrics
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.curation.controls import Controlled, ThinkingControl, true_pairs
@@ -18,40 +17,8 @@ from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import load_tokenizer
 from reer.text import join_segments, words
 
-TOKENS_WITHIN = 0.02  # of those before
 
-
-@dataclass(frozen=True, kw_only=True)
-class ControlMetrics(RowMetrics):
-    """Rows with replaced thinking. `true_pairs` are rows whose thinking was written for their own query, of which
-    `unchangeable` ones had no other; tokens are the student's, of the thinking alone; `exceptions` counts rows in
-    which the rule had to give way, by what gave way."""
-
-    true_pairs: int
-    unchangeable: int
-    tokens_before: int
-    tokens_after: int
-    mean_words: float
-    reflection_markers: int
-    exceptions: Mapping[str, int]
-
-    def headline(self) -> str:
-        return (
-            f"{self.rows} rows, {self.true_pairs} with their own thinking; {self.tokens_before} → {self.tokens_after} "
-            "tokens of thinking"
-        )
-
-    def details(self) -> list[Detail]:
-        return [
-            Detail("rows with their own thinking", f"{self.true_pairs} ({self.unchangeable} without another)"),
-            Detail("tokens of thinking before", str(self.tokens_before)),
-            Detail("tokens of thinking after", str(self.tokens_after)),
-            Detail("words of thinking, mean", number(self.mean_words)),
-            Detail("exceptions, rows", counts(self.exceptions)),
-        ]
-
-
-@stage(version=1)
+@stage(CONTROL, version=1)
 def control(
     ws: Workspace,
     *,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
-from experiments.store.metrics import FilteredRowMetrics, counts
+from experiments.metrics.data import PAIRS, PUBLIC, PairsMetrics, PublicMetrics
 from experiments.store.step import stage
 from experiments.store.workspace import Workspace
 from reer.data.pairs import Selection, Source, complete, selected
@@ -20,28 +18,7 @@ from reer.taxonomy import Taxonomy
 from reer.types import count_reasons
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairsMetrics(FilteredRowMetrics):
-    """Pairs by source, category and language, and how missing queries and categories were filled. `literature_arts` is
-    how many are on that side of the taxonomy, `came_with_thinking` how many had a thinking in their source, `composed`
-    how many rows that were read had text to be put into Unicode's composed form."""
-
-    queries_reversed: int
-    queries_by_template: int
-    categories_by_model: int
-    categories_by_rule: int
-    categories: Mapping[str, int]
-    literature_arts: int
-    languages: Mapping[str, int]
-    came_with_thinking: int
-    composed: int = 0
-    by_source: Mapping[str, int] = field(default_factory=dict)
-
-    def summary(self) -> tuple[str, ...]:
-        return (f"{self.literature_arts} literature/arts, {len(self.categories)} categories; {counts(self.languages)}",)
-
-
-@stage(version=3)
+@stage(PAIRS, version=3)
 def pairs(
     ws: Workspace,
     *,
@@ -75,19 +52,7 @@ def pairs(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublicMetrics(FilteredRowMetrics):
-    """Public rows that became samples, how many had text to be put into Unicode's composed form, and how many rows a
-    draw found in each stratum."""
-
-    composed: int = 0
-    found: Mapping[str, int] = field(default_factory=dict[str, int])
-
-    def summary(self) -> tuple[str, ...]:
-        return (f"drawn from {counts(self.found)}",) if self.found else ()
-
-
-@stage(version=1)
+@stage(PUBLIC, version=1)
 def public(ws: Workspace, *, source: PublicRows) -> PublicMetrics:
     """Public reasoning rows as samples."""
     problems = Problems(source.on_bad_row, key="public")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.store.metrics import Detail, RowMetrics
+from experiments.metrics.degeneration import TEMPLATE, TemplateMetrics
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
@@ -20,30 +20,6 @@ from reer.types import Sample
 ROWS = 64  # a template is the same for all rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class TemplateMetrics(RowMetrics):
-    """Training rows beside the saved model: `asked_otherwise` are rows whose prompt its chat template writes with other
-    tokens, `without_end` are rows whose last token does not end an answer of the model."""
-
-    asked_otherwise: int
-    without_end: int
-
-    def headline(self) -> str:
-        if not self.asked_otherwise and not self.without_end:
-            return f"{self.rows} training rows have the model's own template and end token"
-        return (
-            f"of {self.rows} training rows {self.asked_otherwise} have another template than the model is asked in, "
-            f"{self.without_end} have no token that ends its answers"
-        )
-
-    def details(self) -> list[Detail]:
-        return [
-            Detail("training rows compared", str(self.rows)),
-            Detail("in another template", str(self.asked_otherwise)),
-            Detail("without an end token of the model", str(self.without_end)),
-        ]
-
-
 @dataclass(frozen=True)
 class ComparedRow:
     """A training row beside the saved model; see `TemplateMetrics`."""
@@ -53,7 +29,7 @@ class ComparedRow:
     without_end: bool
 
 
-@stage(version=1)
+@stage(TEMPLATE, version=1)
 def template(ws: Workspace, *, trained: Artifact, mixed: Artifact, rendered: Artifact) -> TemplateMetrics:
     """Whether the trained model is asked in the template of its training rows, and was taught a token that ends its
     answers. Where either fails, a model may repeat itself without end (REER_DeepWriter, issue 2)."""

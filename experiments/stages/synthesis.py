@@ -7,12 +7,23 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from experiments.experiment import GeneratorRole, ScorerRole
-from experiments.store.metrics import FilteredRowMetrics, counts, number, read_metrics
+from experiments.metrics.synthesis import (
+    CURATE,
+    DRAFT,
+    FILTER,
+    REFINE,
+    SOURCE_THINKING,
+    CurateMetrics,
+    DraftMetrics,
+    FilterMetrics,
+    RefineMetrics,
+    SourceThinkingMetrics,
+)
+from experiments.store.metrics import counts, read_metrics
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from experiments.workers.ray_cluster import search_on_ray
@@ -33,20 +44,7 @@ from reer.taxonomy import Taxonomy
 from reer.types import AnyThinking, Drop, Pair, Refinement, Start, Trajectory, count_reasons
 
 
-@dataclass(frozen=True, kw_only=True)
-class DraftMetrics(FilteredRowMetrics):
-    """First drafts: generated tokens, model calls made and replayed, and the mean number of segments."""
-
-    tokens: int
-    calls: int = field(metadata={"identity": False})
-    calls_replayed: int = field(metadata={"identity": False})
-    mean_segments: float
-
-    def summary(self) -> tuple[str, ...]:
-        return (f"{self.tokens} generated tokens, {number(self.mean_segments)} segments on average",)
-
-
-@stage(version=2)
+@stage(DRAFT, version=2)
 def draft(
     ws: Workspace,
     *,
@@ -93,41 +91,7 @@ def _mean_segments(rows: Sequence[AnyThinking]) -> float:
     return statistics.fmean(len(row.segments) for row in rows) if rows else 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefineMetrics(FilteredRowMetrics):
-    """The search: mean scores before and after, how often an edit was accepted, why candidates and starts were lost,
-    why searches stopped, and the mean gain by segment index. Scores are None without a row."""
-
-    calls: int = field(metadata={"identity": False})
-    score_noise: float
-    score_draft: float | None
-    score_refined: float | None
-    improved_rows: int
-    edits: int
-    edits_accepted: int
-    candidates: int
-    candidates_lost: Mapping[str, int]
-    stopped: Mapping[str, int]
-    starts_lost: Mapping[str, int]
-    generated_tokens: int
-    mean_segments: float
-    mean_gain_by_segment: Mapping[str, float]
-
-    def headline(self) -> str:
-        if self.score_draft is None or self.score_refined is None:
-            return super().headline()
-        return f"{super().headline()}; score {self.score_draft:.4f} → {self.score_refined:.4f}"
-
-    def summary(self) -> tuple[str, ...]:
-        if self.score_draft is None or self.score_refined is None:
-            return ("no row was refined",)
-        return (
-            f"score {self.score_draft:.4f} → {self.score_refined:.4f}",
-            f"{self.edits_accepted} of {self.edits} edits accepted, candidates lost: {counts(self.candidates_lost)}",
-        )
-
-
-@stage(version=3)
+@stage(REFINE, version=3)
 def refine(
     ws: Workspace,
     *,
@@ -241,17 +205,7 @@ def mean_gains(rows: Sequence[Refinement]) -> dict[str, float]:
     return {str(index): statistics.fmean(values) for index, values in sorted(gains.items())}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceThinkingMetrics(FilteredRowMetrics):
-    """Thinking that came with the source: the mean number of segments."""
-
-    mean_segments: float
-
-    def summary(self) -> tuple[str, ...]:
-        return (f"{number(self.mean_segments)} segments on average",)
-
-
-@stage(version=1)
+@stage(SOURCE_THINKING, version=1)
 def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
     """The thinking that came with the pairs, used in place of a search's result."""
     by_pair = json.loads(pairs.file("thinking.json").read_text(encoding="utf-8"))
@@ -267,18 +221,7 @@ def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
     return SourceThinkingMetrics(rows=len(kept), dropped=count_reasons(dropped), mean_segments=_mean_segments(kept))
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilterMetrics(FilteredRowMetrics):
-    """Filtered trajectories, and the share of 13-grams that trajectories have in common with their solution."""
-
-    mean_leak: float
-    max_leak: float
-
-    def summary(self) -> tuple[str, ...]:
-        return (f"shared with the solution: {number(self.mean_leak)} on average, at most {number(self.max_leak)}",)
-
-
-@stage(version=1, name="filter")
+@stage(FILTER, version=1)
 def filter_trajectories(
     ws: Workspace, *, pairs: Artifact, thinking: Artifact[RefineMetrics | SourceThinkingMetrics], filters: Filters
 ) -> FilterMetrics:
@@ -301,26 +244,7 @@ def filter_trajectories(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CurateMetrics(FilteredRowMetrics):
-    """Trajectories after the switches for reflection, length and categories: lengths in words, reflection markers, and
-    rows on the literature/arts side of the taxonomy. The contracts of arms state bounds on these numbers."""
-
-    mean_words: float
-    max_words: int
-    reflection_markers: int
-    words_over_bound: int
-    literature_arts_rows: int
-    excluded_rows: int
-
-    def headline(self) -> str:
-        return "; ".join([super().headline(), *self.summary()])
-
-    def summary(self) -> tuple[str, ...]:
-        return (f"{number(self.mean_words)} words on average, {self.reflection_markers} reflection markers",)
-
-
-@stage(version=2)
+@stage(CURATE, version=2)
 def curate(
     ws: Workspace,
     *,

@@ -1,4 +1,4 @@
-"""What a stage reports about itself: one frozen dataclass per stage, defined beside the stage.
+"""What a stage reports about itself: one frozen dataclass per stage, in `experiments/metrics/`.
 
 A renamed field fails in the type checker wherever it is read, and a record of another shape is refused.
 """

@@ -19,7 +19,7 @@ from experiments.store.disk import disk_errors
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.metrics import StageMetrics, read_metrics
 from experiments.store.records import REPAIR, build_of, read_document, read_object, verified, write_document
-from experiments.store.step import Artifact, Stage, StepName, Steps
+from experiments.store.step import Artifact, StageKey, StepName, Steps
 from reer.errors import InputError, near
 from reer.files import Row, adapter, read_rows, write_json
 
@@ -152,25 +152,25 @@ class Result:
         step = self.steps.get(name)
         return None if step is None else read_metrics(kind, step.metrics, f"{self.run_name}: step {name}")
 
-    def metrics_of(self, stage: Stage[M], label: str = "") -> M | None:
+    def metrics_of(self, stage: StageKey[M], label: str = "") -> M | None:
         """The metrics of the step of a stage; None where this run has no such step."""
         return self.read(stage.named(label), stage.metrics)
 
-    def all_metrics_of(self, stage: Stage[M]) -> dict[str, M]:
+    def all_metrics_of(self, stage: StageKey[M]) -> dict[str, M]:
         """The metrics of all steps of a stage by label."""
         read = {label: self.metrics_of(stage, label) for label in self.labels_of(stage)}
         return {label: metrics for label, metrics in read.items() if metrics is not None}
 
-    def labels_of(self, stage: Stage) -> list[str]:
+    def labels_of(self, stage: StageKey) -> list[str]:
         """The labels of all steps of a stage, in the order of the pipeline."""
         return [name.label for name in self.steps if name.stage == stage.name]
 
-    def folder_of(self, stage: Stage, label: str = "") -> Path | None:
+    def folder_of(self, stage: StageKey, label: str = "") -> Path | None:
         """The folder of a stage result; None where this run has no such step."""
         step = self.steps.get(stage.named(label))
         return step.path if step else None
 
-    def rows(self, stage: Stage, kind: TypeForm[Row], label: str = "") -> list[Row]:
+    def rows(self, stage: StageKey, kind: TypeForm[Row], label: str = "") -> list[Row]:
         """The records in the rows of a stage result, none where this run has no such step. Raises InputError for a
         damaged file."""
         folder = self.folder_of(stage, label)

@@ -101,15 +101,26 @@ class Step(Generic[M]):
         yield from seen.values()
 
 
+@dataclass(frozen=True)
+class StageKey(Generic[M]):
+    """What readers know of a stage: its name and the class of its metrics."""
+
+    name: str
+    metrics: type[M]
+
+    def named(self, label: str = "") -> StepName:
+        """The name of this stage's step in a run."""
+        return StepName(self.name, label)
+
+
 @dataclass(frozen=True, eq=False)
-class Stage(Generic[M]):
+class Stage(StageKey[M]):
     """A function `(workspace, **arguments) -> metrics` whose results are kept on disk. `version` changes with the
     meaning of the function; `product` is the only folder that later stages read, '' for everything. Calling it
     describes a step and runs nothing."""
 
     work: Callable[..., M]
     version: int
-    name: str
     product: str = ""
 
     def __call__(self, *, label: str = "", hint: str = "", **arguments: object) -> Step[M]:
@@ -129,10 +140,6 @@ class Stage(Generic[M]):
                 values[name] = value
         return Step(stage=self, name=self.named(label), hint=hint, inputs=inputs, values=values)
 
-    def named(self, label: str = "") -> StepName:
-        """The name of this stage's step in a run."""
-        return StepName(self.name, label)
-
     def makes(self, file: str) -> bool:
         """Whether a file is part of what later stages read, so that it identifies a build."""
         return not self.product or file.startswith(f"{self.product}/")
@@ -140,14 +147,6 @@ class Stage(Generic[M]):
     @cached_property
     def hints(self) -> Mapping[str, object]:
         return get_type_hints(self.work)
-
-    @cached_property
-    def metrics(self) -> type[M]:
-        """The metrics class, from the return annotation of the function."""
-        kind = self.hints.get("return")
-        if not (isinstance(kind, type) and issubclass(kind, StageMetrics)):
-            raise TypeError(f"stage {self.name}: annotate its return type with a metrics class, got {kind}")
-        return kind  # pyright: ignore[reportReturnType]  # `work` returns M
 
     @cached_property
     def inputs(self) -> Mapping[str, tuple[type, ...]]:
@@ -195,12 +194,8 @@ def _input_kinds(annotation: object) -> tuple[type, ...]:
     return (*kinds[0], *optional) if len(kinds) == 1 and kinds[0] else ()
 
 
-def stage(version: int, name: str = "", product: str = "") -> Callable[[Callable[..., M]], Stage[M]]:
+def stage(key: StageKey[M], version: int, product: str = "") -> Callable[[Callable[..., M]], Stage[M]]:
     """Make a `Stage` of a function `(workspace, **arguments) -> metrics`. Increase `version` when the meaning of the
-    function changes. `name` defaults to the function's. `product` is the folder that later stages read, where the stage
-    also writes files that differ between equal executions, such as measured speeds."""
-
-    def decorate(work: Callable[..., M]) -> Stage[M]:
-        return Stage(work, version, name or work.__name__, product)
-
-    return decorate
+    function changes. `product` is the folder that later stages read, where the stage also writes files that differ
+    between equal executions, such as measured speeds."""
+    return lambda work: Stage(key.name, key.metrics, work, version, product)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.stages import evaluation, synthesis, training
+from experiments.metrics import evaluation, synthesis, training
 from experiments.store.records import Record, read_record
 from experiments.store.runs import Result
-from experiments.store.step import Stage
+from experiments.store.step import StageKey
 
 if TYPE_CHECKING:
     from wandb import Artifact
 
-KINDS: tuple[tuple[Stage, str, str], ...] = (
-    (synthesis.refine, "trajectories", "rows.jsonl"),
-    (training.render, "training-rows", "rows.jsonl"),
-    (training.match, "matched-training-rows", "rows.jsonl"),
-    (training.train, "model", "model"),
-    (evaluation.grade, "judgements", "rows.jsonl"),
+KINDS: tuple[tuple[StageKey, str, str], ...] = (
+    (synthesis.REFINE, "trajectories", "rows.jsonl"),
+    (training.RENDER, "training-rows", "rows.jsonl"),
+    (training.MATCH, "matched-training-rows", "rows.jsonl"),
+    (training.TRAIN, "model", "model"),
+    (evaluation.GRADE, "judgements", "rows.jsonl"),
 )
 """The stages whose product is an artifact: its type, and the file or folder of it."""
 

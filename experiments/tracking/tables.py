@@ -9,10 +9,10 @@ from typing import Any, cast
 from evals.benchmark import JudgedBenchmark, Measure, Response, Verdict
 from experiments.contracts.measured import metrics_in
 from experiments.experiment import Experiment
+from experiments.metrics import data, evaluation, synthesis
+from experiments.metrics.evaluation import ScoreMetrics
 from experiments.report.compare import Arm
 from experiments.report.measures import ScoredRun
-from experiments.stages import data, evaluation, synthesis
-from experiments.stages.evaluation import ScoreMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result
 from reer.text import join_segments
@@ -67,9 +67,9 @@ def tables_of(exp: Experiment, arm: Arm, baseline: Result | None) -> dict[str, T
 
 def samples(label: str, benchmark: JudgedBenchmark, result: Result, baseline: Result | None) -> Table:
     """Every item: prompt, thinking, answer, scores, what the judge said, and the scores of the baseline."""
-    responses = {row.item_id: row for row in result.rows(evaluation.generate, Response, label)}
+    responses = {row.item_id: row for row in result.rows(evaluation.GENERATE, Response, label)}
     verdicts: dict[str, list[Verdict]] = {}
-    for verdict in result.rows(evaluation.grade, Verdict, label):
+    for verdict in result.rows(evaluation.GRADE, Verdict, label):
         verdicts.setdefault(verdict.item_id, []).append(verdict)
     ours = ScoredRun.read(result).table
     theirs = ScoredRun.read(baseline).table if baseline else {}
@@ -99,7 +99,7 @@ def said(verdict: Verdict) -> str:
 
 def trajectories(result: Result) -> Table:
     """Every searched trajectory, before and after its search."""
-    pairs = {pair.id: pair for pair in result.rows(data.pairs, Pair)}
+    pairs = {pair.id: pair for pair in result.rows(data.PAIRS, Pair)}
     rows = [
         (
             row.pair_id,
@@ -112,7 +112,7 @@ def trajectories(result: Result) -> Table:
             sum(edit.chosen is not None for edit in row.trace()),
             row.stopped,
         )
-        for row in result.rows(synthesis.refine, Refinement)
+        for row in result.rows(synthesis.REFINE, Refinement)
     ]
     return Table(TRAJECTORIES, tuple(rows))
 

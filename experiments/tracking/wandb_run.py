@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from experiments.experiment import Experiment
+from experiments.metrics import training
 from experiments.report.exports.row import summary_row
-from experiments.stages import training
 from experiments.store.failures import Failure
 from experiments.store.fingerprint import Json, fingerprint
 from experiments.store.runs import Result, fingerprints, identity_of
@@ -103,7 +103,7 @@ class WandbRun:
         if cached and str(name) not in self.mirror.stages:
             self.reused.add(artifact.fingerprint)
         self.curves.end(str(name))
-        if name.stage == training.train.name:
+        if name.stage == training.TRAIN.name:
             for row in _recorded_curve(artifact.path / "curve.jsonl"):
                 self.curves.fill(str(name), row)
         digests = {**self.mirror.stages, str(name): digest_of(artifact)}

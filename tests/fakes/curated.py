@@ -4,7 +4,7 @@ import pytest
 
 from experiments.experiment import Experiment
 from experiments.store.metrics import RowMetrics
-from experiments.store.step import Step, stage
+from experiments.store.step import StageKey, Step, stage
 from experiments.store.workspace import Workspace
 from reer.curation.transforms import Curated
 from reer.data.pairs import Selection, Source, complete, select
@@ -15,7 +15,7 @@ from reer.taxonomy import Taxonomy
 from reer.text import split_segments
 
 
-@stage(version=1)
+@stage(StageKey("curated", RowMetrics), version=1)
 def curated(ws: Workspace, *, source: Source, taxonomy: Taxonomy, prompts: Prompts, pairs: int) -> RowMetrics:
     """Bundled texts whose thinking is the text itself."""
     chosen = select(source.rows(Problems("error")), Selection(pairs, 20, 400), Problems("error"))

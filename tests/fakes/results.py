@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from evals.benchmark import Measure
-from experiments.stages.evaluation import GenerateMetrics, GradeMetrics
-from experiments.stages.training import RenderMetrics
+from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics
+from experiments.metrics.training import RenderMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName

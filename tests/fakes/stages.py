@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.store.metrics import RowMetrics, StageMetrics
 from experiments.store.provenance import provenance
 from experiments.store.records import Record, digests, write_record
-from experiments.store.step import Artifact, Step, stage
+from experiments.store.step import Artifact, StageKey, Step, stage
 from experiments.store.store import Monitor, Store
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
@@ -23,14 +23,14 @@ class TotalMetrics(StageMetrics):
         return f"total {self.total}"
 
 
-@stage(version=1)
+@stage(StageKey("numbers", RowMetrics), version=1)
 def numbers(ws: Workspace, *, count: int) -> RowMetrics:
     """Numbers from zero."""
     write_rows(ws.folder / "rows.jsonl", [{"n": n} for n in range(count)])
     return RowMetrics(rows=count)
 
 
-@stage(version=1)
+@stage(StageKey("total", TotalMetrics), version=1)
 def total(ws: Workspace, *, numbers: Artifact[RowMetrics], scale: float = 1.0) -> TotalMetrics:
     """Their sum."""
     lines = numbers.file("rows.jsonl").read_text().splitlines()
@@ -38,7 +38,7 @@ def total(ws: Workspace, *, numbers: Artifact[RowMetrics], scale: float = 1.0) -
     return TotalMetrics(total=scale * sum(json.loads(line)["n"] for line in lines))
 
 
-@stage(version=1)
+@stage(StageKey("changing", RowMetrics), version=1)
 def changing(ws: Workspace, *, count: int) -> RowMetrics:
     """Makes other rows whenever it runs."""
     write_rows(ws.folder / "rows.jsonl", [{"n": uuid.uuid4().int} for _ in range(count)])

@@ -24,12 +24,12 @@ from evals.benchmarks.writing import WritingPrompts
 from evals.judging.judge import Judge
 from evals.judging.records import Question
 from experiments.experiment import Experiment
+from experiments.metrics.evaluation import GenerateMetrics
 from experiments.pipeline import training_rows
 from experiments.stages import evaluation, training
-from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.metrics import RowMetrics
 from experiments.store.provenance import provenance
-from experiments.store.step import Step, stage
+from experiments.store.step import StageKey, Step, stage
 from experiments.store.store import Monitor, Store
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
@@ -73,7 +73,7 @@ class Ended:
     code: int
 
 
-@stage(version=1)
+@stage(StageKey("scripted_answers", GenerateMetrics), version=1)
 def scripted_answers(ws: Workspace, *, benchmark: WritingPrompts) -> GenerateMetrics:
     """An answer to every item of a benchmark without a trained model."""
     rows = [Response.read(item.id, f"The answer to {item.id}.", False, 5, "stop") for item in benchmark.items()]
@@ -83,7 +83,7 @@ def scripted_answers(ws: Workspace, *, benchmark: WritingPrompts) -> GenerateMet
     )
 
 
-@stage(version=1)
+@stage(StageKey("many_judgements", RowMetrics), version=1)
 def many_judgements(ws: Workspace, *, judge: Judge, items: int) -> RowMetrics:
     """One tiny question per item."""
     questions = [question(judge, number) for number in range(items)]

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from experiments.store.metrics import RowMetrics
 from experiments.store.records import RECORD
-from experiments.store.step import Artifact, Step, stage
+from experiments.store.step import Artifact, StageKey, Step, stage
 from experiments.store.store import Store
 from experiments.store.verification import check, repair
 from experiments.store.workspace import Workspace
@@ -28,7 +28,7 @@ from tests.fakes.stages import a_store, changing, counting, lost, numbers, total
 ITEMS = 9
 
 
-@stage(version=1)
+@stage(StageKey("fragile", RowMetrics), version=1)
 def fragile(ws: Workspace, *, trace: str) -> RowMetrics:
     """Works item by item in its folder; each process is killed at the next item that the trace names."""
     deadly = Path(trace)
@@ -112,7 +112,7 @@ def test_fault_06_a_part_whose_files_do_not_match_its_record_is_computed_again(t
     assert list(tmp_path.glob("numbers/*.part.damaged-*/rows.jsonl"))
 
 
-@stage(version=1)
+@stage(StageKey("saving", RowMetrics), version=1)
 def saving(ws: Workspace, *, numbers: Artifact[RowMetrics]) -> RowMetrics:
     """Saves a checkpoint, then is interrupted."""
     checkpoint = ws.folder / "checkpoints" / "checkpoint-1.jsonl"

@@ -13,12 +13,12 @@ from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from evals.statistics.heterogeneity import Heterogeneity, heterogeneity
 from evals.statistics.paired import Difference, Scores
 from experiments.contracts.check import contract_in
+from experiments.metrics import evaluation, synthesis
 from experiments.report.claims.expressions import BASELINE, SEARCH_SCORE, Spread
 from experiments.report.claims.expressions import Comparison as Compared
 from experiments.report.compare import Arm, Comparison
 from experiments.report.measures import ScoredRun
 from experiments.report.statistics import Statistics
-from experiments.stages import evaluation, synthesis
 from experiments.store.records import read_record
 from experiments.store.runs import Result, read_plan
 from reer.errors import InputError
@@ -45,7 +45,7 @@ class ArmRuns:
         run = self.runs[seed]
         if measure != SEARCH_SCORE:
             return run.column(measure) if run.score(measure) is not None else {}
-        rows = run.result.rows(synthesis.refine, Refinement) if run.result.folder_of(synthesis.refine) else []
+        rows = run.result.rows(synthesis.REFINE, Refinement) if run.result.folder_of(synthesis.REFINE) else []
         return {row.pair_id: row.score for row in rows}
 
 
@@ -106,10 +106,10 @@ class Evidence:
         label, total, runs = asked.measure.partition("/")[0], 0.0, (self.arm(asked.arm), self.arm(asked.than))
         for run in runs:
             result = run.first.result if run else None
-            answers = result.metrics_of(evaluation.generate, label) if result else None
+            answers = result.metrics_of(evaluation.GENERATE, label) if result else None
             if result is None or answers is None:
                 return None
-            steps = (result.steps[stage.named(label)] for stage in (evaluation.generate, evaluation.grade))
+            steps = (result.steps[stage.named(label)] for stage in (evaluation.GENERATE, evaluation.GRADE))
             total += sum(read_record(step.path).seconds for step in steps) / max(1, answers.rows)
         return total
 

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from experiments.metrics import evaluation, training
 from experiments.report.compare import Arm, Cell, Comparison
 from experiments.report.published import table
-from experiments.stages import evaluation, training
 from experiments.store.records import read_record
 from experiments.store.runs import Result
 
@@ -78,11 +78,11 @@ def _measure_columns(name: str, cell: Cell, baseline: Cell | None) -> dict[str, 
 
 def costs(result: Result) -> dict[str, float | str | None]:
     """What a run took: seconds of all its stages, device-hours, and US dollars for judgements."""
-    train = result.metrics_of(training.train)
+    train = result.metrics_of(training.TRAIN)
     devices = train.processes if train else 1
     seconds = {name: read_record(step.path).seconds for name, step in result.steps.items()}
-    busy = sum(took * (devices if name.stage == training.train.name else 1) for name, took in seconds.items())
-    grades = result.all_metrics_of(evaluation.grade).values()
+    busy = sum(took * (devices if name.stage == training.TRAIN.name else 1) for name, took in seconds.items())
+    grades = result.all_metrics_of(evaluation.GRADE).values()
     return {
         "seconds": round(sum(seconds.values()), 2),
         "cost/device_hours": busy / 3600,

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.benchmark import Measure
+from experiments.metrics import evaluation
 from experiments.report.arms import named
 from experiments.report.exports.tables import DIGEST
 from experiments.report.measures import score_files
 from experiments.report.published import judge_settings
-from experiments.stages import evaluation
 from experiments.store.fingerprint import Json
 from experiments.store.provenance import Provenance
 from experiments.store.records import digest_of, read_record
@@ -107,7 +107,7 @@ def _of_digest(files: Sequence[_Scores], digest: str) -> list[_Scores]:
 
 def _source(scores: _Scores, root: Path) -> Source:
     result = scores.result
-    graded = result.metrics_of(evaluation.grade, scores.label)
+    graded = result.metrics_of(evaluation.GRADE, scores.label)
     judge = judge_settings(result.identity, scores.measures[0].benchmark) if graded else None
     own_root = "" if root == Path("outputs") else f" --root {root}"
     return Source(
@@ -150,7 +150,7 @@ def _origin(name: StepName, step: StepResult, root: Path) -> Origin:
 
 def _files(scores: _Scores) -> list[Path]:
     """What to read about a number, as far as it exists: scores, verdicts, answers, plan."""
-    answers = scores.result.folder_of(evaluation.generate, scores.label)
+    answers = scores.result.folder_of(evaluation.GENERATE, scores.label)
     folders = [scores.path.parent, *([answers] if answers else [])]
     plan = [scores.result.folder / "plan.json"] if scores.result.folder else []
     return [path for path in (scores.path, *(folder / "rows.jsonl" for folder in folders), *plan) if path.exists()]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from evals.benchmark import Item, Response, Verdict
+from experiments.metrics import evaluation
 from experiments.report.claims.evidence import items_in
 from experiments.report.page import charts
 from experiments.report.page.charts import ROW, TEXT, Row
 from experiments.report.page.study import Study
-from experiments.stages import evaluation
 from experiments.store.metrics import counts
 from experiments.store.records import RECORD, verified
 from experiments.store.runs import Result
@@ -100,7 +100,7 @@ class Space:
 
 def browsers(study: Study) -> list[BrowserView]:
     """One browser for each judged benchmark that any run answered."""
-    answered = {label: _answered(study, label) for label in study.labels_of(evaluation.generate)}
+    answered = {label: _answered(study, label) for label in study.labels_of(evaluation.GENERATE)}
     space = space_for(sum(len(run.responses) for runs in answered.values() for run in runs), study.seeds)
     return [_browser(study, label, runs, space) for label, runs in answered.items() if runs]
 
@@ -119,14 +119,14 @@ def _answered(study: Study, label: str) -> list[Answered]:
 
 
 def _answers(arm: str, seed: int, result: Result, label: str) -> Answered | None:
-    folder = result.folder_of(evaluation.generate, label)
+    folder = result.folder_of(evaluation.GENERATE, label)
     if folder is None or not (folder / RECORD).is_file():
         return None
     verdicts: dict[str, tuple[Verdict, ...]] = {}
-    for verdict in result.rows(evaluation.grade, Verdict, label):
+    for verdict in result.rows(evaluation.GRADE, Verdict, label):
         verdicts[verdict.item_id] = (*verdicts.get(verdict.item_id, ()), verdict)
-    responses = {response.item_id: response for response in result.rows(evaluation.generate, Response, label)}
-    graded = result.folder_of(evaluation.grade, label)
+    responses = {response.item_id: response for response in result.rows(evaluation.GENERATE, Response, label)}
+    graded = result.folder_of(evaluation.GRADE, label)
     table = json.loads(verified(graded, "scores.json").read_text(encoding="utf-8")) if graded else {}
     measures, scores = first_scores(table)
     return Answered(arm, seed, responses, verdicts, scores, ", ".join(measures))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from experiments.metrics import evaluation, probes
 from experiments.report.page import charts
 from experiments.report.page.charts import ROW, SOFT, TEXT, WORSE, Row
 from experiments.report.page.study import Study
 from experiments.report.tables import ProbeTable, probe_tables
-from experiments.stages import evaluation, probes
 from experiments.store.metrics import counts
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def judge_view(study: Study) -> JudgeView:
     """Judge health and probes of one study; the probes are those of the first seed."""
     unscored = tuple(_unscored(study))
     return JudgeView(
-        plots=tuple(plot for label in study.labels_of(probes.reliability) if (plot := _null_answers(study, label))),
+        plots=tuple(plot for label in study.labels_of(probes.RELIABILITY) if (plot := _null_answers(study, label))),
         unscored=unscored,
         all_scored="" if unscored else _all_scored(study),
         probes=tuple(_probe(table) for table in probe_tables(study.comparisons[0])),
@@ -72,7 +72,7 @@ def _probe(table: ProbeTable) -> ProbeView:
 def _unscored(study: Study) -> list[UnscoredView]:
     rows: list[UnscoredView] = []
     for _, arm in study.runs():
-        for label, metrics in arm.result.all_metrics_of(evaluation.grade).items():
+        for label, metrics in arm.result.all_metrics_of(evaluation.GRADE).items():
             if metrics.unscored or metrics.asked_again:
                 scored = ", ".join(f"{m.metric} {m.scored}/{m.total}" for m in metrics.measures)
                 row = (arm.result.run_name, label, scored, counts(metrics.unscored), metrics.asked_again)
@@ -81,7 +81,7 @@ def _unscored(study: Study) -> list[UnscoredView]:
 
 
 def _all_scored(study: Study) -> str:
-    graded = [m for _, arm in study.runs() for m in arm.result.all_metrics_of(evaluation.grade).values()]
+    graded = [m for _, arm in study.runs() for m in arm.result.all_metrics_of(evaluation.GRADE).values()]
     judgements = sum(metrics.judgements for metrics in graded)
     return f"All {judgements} verdicts could be read at the first attempt." if judgements else ""
 
@@ -90,7 +90,7 @@ def _null_answers(study: Study, label: str) -> Markup | None:
     rows: list[Row] = []
     fooled: dict[str, bool] = {}
     for _, arm in study.runs():
-        metrics = arm.result.metrics_of(probes.reliability, label)
+        metrics = arm.result.metrics_of(probes.RELIABILITY, label)
         for kind, null in (metrics.null_answers if metrics else {}).items():
             fools = metrics is not None and kind in metrics.fooled_by
             fooled[kind] = fooled.get(kind, False) or fools

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from experiments.metrics import evaluation
 from experiments.report.page.study import Study
-from experiments.stages import evaluation
 from experiments.store.fingerprint import Json
 from experiments.store.provenance import Provenance
 from experiments.store.records import RECORD, Record, read_record
@@ -107,7 +107,7 @@ def _described(part: Json | object) -> str:
 
 
 def _served(results: Iterable[Result]) -> list[str]:
-    graded = (metrics for result in results for metrics in result.all_metrics_of(evaluation.grade).values())
+    graded = (metrics for result in results for metrics in result.all_metrics_of(evaluation.GRADE).values())
     return [name for metrics in graded for name in metrics.judge_served]
 
 

@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from evals.benchmark import Measure
 from evals.statistics.paired import Difference
+from experiments.metrics import probes
+from experiments.metrics.evaluation import bounds_text
 from experiments.report import formatting
 from experiments.report.compare import Arm, Cell, Comparison
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, ROW, SOFT, TEXT, Row
 from experiments.report.page.study import Effect, Study, is_better
-from experiments.stages import probes
-from experiments.stages.evaluation import bounds_text
 
 if TYPE_CHECKING:
     import altair as alt
@@ -166,8 +166,8 @@ def _limits(study: Study) -> list[str]:
 
 def _fooled(study: Study) -> list[str]:
     lines: list[str] = []
-    for label in study.labels_of(probes.reliability):
-        found = [m for _, arm in study.runs() if (m := arm.result.metrics_of(probes.reliability, label))]
+    for label in study.labels_of(probes.RELIABILITY):
+        found = [m for _, arm in study.runs() if (m := arm.result.metrics_of(probes.RELIABILITY, label))]
         fooled = sum(bool(metrics.fooled_by) for metrics in found)
         if fooled:
             runs = formatting.count_text(len(found), "run")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from experiments.metrics import data, synthesis
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, SOFT, Row
 from experiments.report.page.study import Shared, Study
-from experiments.stages import data, synthesis
 from experiments.store.metrics import counts
 from reer.types import Edit, Pair, Refinement
 
@@ -83,7 +83,7 @@ class SearchesView:
 
 def searches_view(study: Study, colours: Mapping[str, str]) -> SearchesView:
     """Plots, figures and examples of the searches of one study."""
-    found = [Search(s, tuple(s.result.rows(synthesis.refine, Refinement))) for s in study.distinct(synthesis.refine)]
+    found = [Search(s, tuple(s.result.rows(synthesis.REFINE, Refinement))) for s in study.distinct(synthesis.REFINE)]
     searches = [search for search in found if search.rows]
     edited = [search for search in searches if search.edited]
     plots = [*_curves(edited, colours), *map(_before_after, edited)]
@@ -96,7 +96,7 @@ def searches_view(study: Study, colours: Mapping[str, str]) -> SearchesView:
 
 
 def _in_figures(search: Search) -> SearchRow | None:
-    m = search.shared.result.metrics_of(synthesis.refine)
+    m = search.shared.result.metrics_of(synthesis.REFINE)
     if m is None or m.score_draft is None or m.score_refined is None:
         return None
     return SearchRow(
@@ -152,7 +152,7 @@ def _edits(row: Refinement) -> Sequence[Edit]:
 
 
 def _mean_gain_by_segment(search: Search) -> Curve:
-    metrics = search.shared.result.metrics_of(synthesis.refine)
+    metrics = search.shared.result.metrics_of(synthesis.REFINE)
     gains = metrics.mean_gain_by_segment if metrics else {}
     return [(int(index) + 1, gain) for index, gain in gains.items()]
 
@@ -198,7 +198,7 @@ def before_after(rows: Sequence[Row]) -> alt.LayerChart:
 
 
 def _examples(search: Search) -> tuple[ExampleView, ...]:
-    pairs = {pair.id: pair for pair in search.shared.result.rows(data.pairs, Pair)}
+    pairs = {pair.id: pair for pair in search.shared.result.rows(data.PAIRS, Pair)}
     known = [row for row in search.rows if row.pair_id in pairs]
     return tuple(_example(rule, pairs[row.pair_id], row) for rule, row in example_rows(known))
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 from markupsafe import Markup
 
+from experiments.metrics import evaluation
 from experiments.plan import stage_costs
 from experiments.planning.costs import StageCost, total
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, PALE, SOFT, TEXT, Row
 from experiments.report.page.origin import records_of
 from experiments.report.page.study import Study
-from experiments.stages import evaluation
 from experiments.store.fingerprint import Json
 from experiments.store.metrics import ABSENT
 from experiments.store.records import Record
@@ -175,9 +175,9 @@ def _money(study: Study, uses: Sequence[StageUse]) -> str:
     """The judgements and what they cost; what the plan expected of all stages."""
     graded = [
         metrics
-        for label in study.labels_of(evaluation.grade)
-        for shared in study.distinct(evaluation.grade, label)
-        if (metrics := shared.result.metrics_of(evaluation.grade, label))
+        for label in study.labels_of(evaluation.GRADE)
+        for shared in study.distinct(evaluation.GRADE, label)
+        if (metrics := shared.result.metrics_of(evaluation.GRADE, label))
     ]
     usd, judgements = sum(m.judge_usd for m in graded), sum(m.judgements for m in graded)
     paid = f"{judgements} judgements for {usd:.2f} USD" if usd else f"{judgements} judgements, none of them paid for"

@@ -10,7 +10,7 @@ from evals.statistics.paired import Difference
 from experiments.report.compare import Arm, Cell, Comparison, SeedsCell, SeedsComparison
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result
-from experiments.store.step import Stage
+from experiments.store.step import StageKey
 
 HEADLINES = 8  # measures that get a plot; the table shows all
 
@@ -127,7 +127,7 @@ class Study:
             return None
         return cell.published.value - of_baseline.published.value
 
-    def distinct(self, stage: Stage[StageMetrics], label: str = "") -> list[Shared]:
+    def distinct(self, stage: StageKey[StageMetrics], label: str = "") -> list[Shared]:
         """Every result of a stage once, with the arms that have it, in the order of the arms."""
         arms: dict[str, dict[str, Result]] = {}
         for _, arm in self.runs():
@@ -136,7 +136,7 @@ class Study:
                 arms.setdefault(step.fingerprint, {}).setdefault(arm.name, arm.result)
         return [Shared(tuple(by_arm), next(iter(by_arm.values()))) for by_arm in arms.values()]
 
-    def labels_of(self, stage: Stage[StageMetrics]) -> tuple[str, ...]:
+    def labels_of(self, stage: StageKey[StageMetrics]) -> tuple[str, ...]:
         """The labels of a stage in any run."""
         return tuple(dict.fromkeys(label for _, arm in self.runs() for label in arm.result.labels_of(stage)))
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from experiments.metrics import synthesis, training
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, PALE, ROW, SOFT, TEXT, Row
 from experiments.report.page.study import Study
-from experiments.stages import synthesis, training
 from experiments.store.metrics import counts
 from experiments.store.records import verified
 from experiments.store.runs import Result
@@ -67,8 +67,8 @@ def training_view(study: Study, colours: Mapping[str, str]) -> TrainingView:
 def trajectories(study: Study) -> list[Trajectories]:
     """Those of every arm that has any; a result that arms share is read once."""
     by_arm: dict[str, Trajectories] = {}
-    for shared in study.distinct(synthesis.curate):
-        rows = shared.result.rows(synthesis.curate, Curated)
+    for shared in study.distinct(synthesis.CURATE):
+        rows = shared.result.rows(synthesis.CURATE, Curated)
         lengths = tuple(len(words("".join(row.segments))) for row in rows)
         categories = Counter(row.pair.category for row in rows)
         by_arm |= {arm: Trajectories(arm, lengths, categories) for arm in shared.arms if rows}
@@ -76,7 +76,7 @@ def trajectories(study: Study) -> list[Trajectories]:
 
 
 def _rows(name: str, result: Result) -> RowsView | None:
-    m, mixed = result.metrics_of(training.render), result.metrics_of(training.mix)
+    m, mixed = result.metrics_of(training.RENDER), result.metrics_of(training.MIX)
     if m is None:
         return None
     mixture = counts(mixed.by_source) if mixed else ""
@@ -94,14 +94,14 @@ def _losses(study: Study, colours: Mapping[str, str]) -> list[Markup]:
     last = {
         name: m.mean_loss_last_quarter
         for name in study.arms
-        if (m := study.first(name).result.metrics_of(training.train))
+        if (m := study.first(name).result.metrics_of(training.TRAIN))
     }
     finding = f"One line for each training; {_span({name: f'{loss:.3f}' for name, loss in last.items()})} at the end."
     return [charts.figure(loss_chart(rows, colours), "Training loss", finding)]
 
 
 def _loss(result: Result) -> list[tuple[float, float]]:
-    folder = result.folder_of(training.train)
+    folder = result.folder_of(training.TRAIN)
     if folder is None or not Path(folder).is_dir():
         return []
     curve = verified(folder, "curve.jsonl").read_text(encoding="utf-8")

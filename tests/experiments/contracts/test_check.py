@@ -11,8 +11,9 @@ import pytest
 from experiments.contracts.check import ContractReport, report_of, require_before_training
 from experiments.contracts.check import changed_between as changed
 from experiments.experiment import Experiment
-from experiments.stages.synthesis import CurateMetrics, RefineMetrics, search_metrics
-from experiments.stages.training import MixMetrics
+from experiments.metrics.synthesis import CurateMetrics, RefineMetrics
+from experiments.metrics.training import MixMetrics
+from experiments.stages.synthesis import search_metrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.records import read_record, write_record
 from experiments.store.runs import Result, write_result

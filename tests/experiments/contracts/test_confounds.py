@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.contracts.confounds import CATEGORY_MIX, Flag, flags, total_variation
-from experiments.stages.training import MixMetrics, TrainMetrics
+from experiments.metrics.training import MixMetrics, TrainMetrics
 from experiments.store.runs import Result
 from experiments.store.step import StepName
 from tests.fakes.results import result, step

@@ -9,13 +9,13 @@ import pytest
 from evals.judging.reliability import AnchorScores, NullAnswerScore
 from evals.statistics.agreement import Agreement
 from evals.statistics.paired import Difference
+from experiments.metrics.evaluation import score_text
+from experiments.metrics.probes import ReliabilityMetrics
 from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
 from experiments.report.published import table
 from experiments.report.tables import probe_tables
-from experiments.stages.evaluation import score_text
-from experiments.stages.probes import ReliabilityMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result
 from experiments.store.step import StepName

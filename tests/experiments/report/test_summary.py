@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from evals.benchmark import Measure
+from experiments.metrics.evaluation import GenerateMetrics, HarnessMetrics
 from experiments.report.summary import answered, duration, height, screen
-from experiments.stages.evaluation import GenerateMetrics, HarnessMetrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.metrics.anchoring import AnchoringMetrics, SurprisalAnchoring
 from experiments.stages import controls
-from experiments.stages.anchoring import AnchoringMetrics, SurprisalAnchoring, anchoring
+from experiments.stages.anchoring import anchoring
 from experiments.store.step import Step
 from reer.curation.controls import ThinkingControl
 from tests.fakes.curated import curated_texts

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.metrics.controls import ControlMetrics
 from experiments.pipeline import pipeline
 from experiments.stages import controls
-from experiments.stages.controls import ControlMetrics
 from experiments.store.step import Step
 from reer.curation.controls import Controlled, ThinkingControl, TokenCount
 from reer.curation.transforms import Curated

@@ -9,9 +9,10 @@ from evals.benchmark import JudgedBenchmark, Response
 from experiments.config.compose import compose_plans
 from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
+from experiments.metrics.evaluation import GenerateMetrics
+from experiments.metrics.synthesis import RefineMetrics
 from experiments.pipeline import pipeline
-from experiments.stages.evaluation import GenerateMetrics, grade
-from experiments.stages.synthesis import RefineMetrics
+from experiments.stages.evaluation import grade
 from experiments.store.step import Artifact, StepName
 from experiments.store.store import Monitor, Store
 from experiments.store.workspace import Workspace

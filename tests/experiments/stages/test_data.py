@@ -9,8 +9,9 @@ import pytest
 
 from experiments.config.compose import compose_plans
 from experiments.config.parts import experiment_from
+from experiments.metrics.data import PairsMetrics
 from experiments.pipeline import synthetic_rows
-from experiments.stages.data import PairsMetrics, pairs
+from experiments.stages.data import pairs
 from experiments.store.store import Store
 from tests.fakes.commands import reer
 from tests.fakes.plans import compose

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from evals.hygiene import Symptoms
+from experiments.metrics.degeneration import TemplateMetrics
 from experiments.pipeline import pipeline
 from experiments.report import terminal
 from experiments.report.compare import compare
 from experiments.stages import degeneration, probes
-from experiments.stages.degeneration import TemplateMetrics
 from experiments.store.runs import Result
 from tests.fakes.plans import compose
 from tests.fakes.results import result, step

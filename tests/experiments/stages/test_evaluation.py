@@ -10,10 +10,10 @@ import pytest
 from evals.benchmark import Benchmark, Response
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER
+from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics
 from experiments.stages import evaluation
-from experiments.stages.evaluation import GenerateMetrics, GradeMetrics
 from experiments.store.metrics import StageMetrics
-from experiments.store.step import stage
+from experiments.store.step import StageKey, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
 from reer.models.local.checkpoints import TinyModel
@@ -23,7 +23,7 @@ from tests.fakes.stages import a_store
 EMPTY = 3
 
 
-@stage(version=1)
+@stage(StageKey("some_empty", GenerateMetrics), version=1)
 def some_empty(ws: Workspace, *, benchmark: Benchmark) -> GenerateMetrics:
     """Answers of which the first ones hold nothing after their thinking."""
     texts = ["<think>\nnever closed" if n < EMPTY else f"text {n}" for n, _ in enumerate(benchmark.items())]
@@ -40,14 +40,14 @@ class ModelMetrics(StageMetrics):
         return "a model"
 
 
-@stage(version=1)
+@stage(StageKey("a_student", ModelMetrics), version=1)
 def a_student(ws: Workspace, *, spec: TinyModel) -> ModelMetrics:
     """A folder as a training leaves it."""
     shutil.copytree(spec.fetch(), ws.folder / "model")
     return ModelMetrics()
 
 
-@stage(version=1)
+@stage(StageKey("own_answers", GenerateMetrics), version=1)
 def own_answers(ws: Workspace, *, benchmark: Benchmark) -> GenerateMetrics:
     """Answers with a thinking of two sentences, each naming its item."""
     responses = [

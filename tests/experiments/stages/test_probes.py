@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from experiments.experiment import Runtime
+from experiments.metrics.probes import HeldOutMetrics
 from experiments.pipeline import pipeline
 from experiments.stages import probes
-from experiments.stages.probes import HeldOutMetrics, HeldOutText, held_out, held_out_rows, passage, perplexity_metrics
+from experiments.stages.probes import HeldOutText, held_out, held_out_rows, passage, perplexity_metrics
 from experiments.store.metrics import StageMetrics
-from experiments.store.step import Step, StepName, stage
+from experiments.store.step import StageKey, Step, StepName, stage
 from experiments.store.store import Store
 from experiments.store.workspace import Workspace
 from reer.data.jsonl import JsonlSource
@@ -139,7 +140,7 @@ class ModelMetrics(StageMetrics):
         return "a model"
 
 
-@stage(version=1)
+@stage(StageKey("a_model", ModelMetrics), version=1)
 def a_model(ws: Workspace, *, spec: TinyModel) -> ModelMetrics:
     """A folder as a training leaves it."""
     shutil.copytree(spec.fetch(), ws.folder / "model")
@@ -177,7 +178,7 @@ def test_a_text_beyond_the_models_context_is_counted_and_not_cut(store: Store, t
 
 
 def test_without_texts_no_model_is_loaded_and_no_number_invented(store: Store, tmp_path: Path) -> None:
-    @stage(version=1)
+    @stage(StageKey("nothing", ModelMetrics), version=1)
     def nothing(ws: Workspace) -> ModelMetrics:
         return ModelMetrics()
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.metrics.synthesis import RefineMetrics
 from experiments.pipeline import pipeline
-from experiments.stages.synthesis import RefineMetrics, mean_gains, refine
+from experiments.stages.synthesis import mean_gains, refine
 from reer.types import Edit, Refinement
 from tests.fakes.plans import compose
 from tests.fakes.stages import a_store

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.stages.training import MixMetrics, RenderMetrics, mix, render
+from experiments.metrics.training import MixMetrics, RenderMetrics
+from experiments.stages.training import mix, render
 from experiments.store.metrics import RowMetrics
-from experiments.store.step import Step, stage
+from experiments.store.step import StageKey, Step, stage
 from experiments.store.workspace import Workspace
 from reer.curation.markers import Markers
 from reer.curation.transforms import Curated
@@ -22,7 +23,7 @@ from tests.fakes.stages import a_store
 DROPS = ChatFormat(answer_tags=False, overlong="drop")
 
 
-@stage(version=1)
+@stage(StageKey("mixture", MixMetrics), version=1)
 def mixture(ws: Workspace, *, words: dict[str, int]) -> MixMetrics:
     """One row of each part, with an answer of so many words."""
     rows = [
@@ -56,7 +57,7 @@ def test_a_part_of_which_no_row_is_left_stops_the_run(tmp_path: Path, part: str)
         a_store(tmp_path).build(rendered(words))
 
 
-@stage(version=1)
+@stage(StageKey("curated_in_context", RowMetrics), version=1)
 def curated_in_context(ws: Workspace) -> RowMetrics:
     """Two pairs that differ in the turn of the system alone."""
     exp = compose("scale=smoke")

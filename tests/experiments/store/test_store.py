@@ -12,7 +12,7 @@ import pytest
 
 from experiments.store.metrics import RowMetrics, StageMetrics
 from experiments.store.records import again_mark, read_document, write_document
-from experiments.store.step import Artifact, StepName, stage
+from experiments.store.step import Artifact, StageKey, StepName, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
 from reer.files import read_rows, write_rows
@@ -26,7 +26,7 @@ class NoMetrics(StageMetrics):
         return "done"
 
 
-@stage(version=1)
+@stage(StageKey("slow", NoMetrics), version=1)
 def slow(ws: Workspace, *, seconds: float, trace: str) -> NoMetrics:
     """Leaves a mark, then takes its time."""
     with Path(trace).open("a") as stream:
@@ -79,7 +79,7 @@ def test_an_input_wants_a_step_of_its_metrics_and_a_value_wants_none() -> None:
         total(numbers=numbers(count=1), scale=numbers(count=2))
 
 
-@stage(version=1)
+@stage(StageKey("either", NoMetrics), version=1)
 def either(ws: Workspace, *, numbers: Artifact[RowMetrics] | None = None) -> NoMetrics:
     """Reads numbers where there are some."""
     return NoMetrics()
@@ -102,7 +102,7 @@ def test_a_foreign_record_is_refused_with_what_is_wrong_in_it(tmp_path: Path) ->
 
 
 def test_a_stage_that_fails_leaves_no_result(tmp_path: Path) -> None:
-    @stage(version=1)
+    @stage(StageKey("broken", RowMetrics), version=1)
     def broken(ws: Workspace, *, count: int) -> RowMetrics:
         """Writes, then fails."""
         write_rows(ws.folder / "rows.jsonl", [{"n": count}])
@@ -145,7 +145,7 @@ class Timed(StageMetrics):
         return f"{self.steps} steps"
 
 
-@stage(version=1, product="model")
+@stage(StageKey("timed", Timed), version=1, product="model")
 def timed(ws: Workspace, *, steps: int) -> Timed:
     """Makes the same model in another time."""
     write_rows(ws.folder / "model" / "weights.jsonl", [{"step": n} for n in range(steps)])
@@ -169,7 +169,7 @@ class Attempts(StageMetrics):
         return f"{self.attempts} attempts"
 
 
-@stage(version=1)
+@stage(StageKey("patient", Attempts), version=1)
 def patient(ws: Workspace, *, numbers: Artifact, limit: int) -> Attempts:
     """Adds one line per attempt and gives up until there are `limit`."""
     with (ws.folder / "attempts").open("a") as stream:
@@ -257,7 +257,7 @@ def test_what_cannot_be_encoded_faithfully_is_refused() -> None:
         _ = numbers(count=float("nan")).fingerprint
 
 
-@stage(version=1)
+@stage(StageKey("asking", RowMetrics), version=1)
 def asking(ws: Workspace, *, count: int) -> RowMetrics:
     """Says where it keeps its model calls."""
     write_rows(ws.folder / "rows.jsonl", [{"n": n} for n in range(count)])

@@ -17,10 +17,10 @@ import pytest
 from experiments.config.compose import compose_plans
 from experiments.config.parts import FrozenPlan, experiment_from
 from experiments.experiment import Experiment
+from experiments.metrics.training import TrainMetrics
 from experiments.pipeline import pipeline
 from experiments.report.compare import compare
 from experiments.report.exports.row import summary_row
-from experiments.stages.training import TrainMetrics
 from experiments.store.failures import Failure
 from experiments.store.fingerprint import Json
 from experiments.store.runs import all_results, read_result

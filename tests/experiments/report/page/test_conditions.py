@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from experiments.metrics.evaluation import GenerateMetrics
 from experiments.report.compare import compare
 from experiments.report.page.conditions import conditions_view
 from experiments.report.page.study import studies
-from experiments.stages.evaluation import GenerateMetrics
 from experiments.store.step import StepName
 from tests.fakes.reports import scored_run, varied, with_metrics
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from evals.benchmark import Measure
+from experiments.metrics.probes import ReliabilityMetrics
 from experiments.report.compare import compare
 from experiments.report.page.page import write_html
 from experiments.report.page.scores import ScoresView, forest_row, score_texts, scores_view, verdict
 from experiments.report.page.study import Study, studies
-from experiments.stages.probes import ReliabilityMetrics
 from experiments.store.step import StepName
 from tests.fakes.html import parse
 from tests.fakes.reports import scored_run, varied, with_metrics
