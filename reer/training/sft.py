@@ -43,9 +43,7 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
     Resumes from the newest complete checkpoint. Raises Stopped after a stop request, InputError if the checkpoint
     belongs to another training, RuntimeError if the loss is not finite.
     """
-    from reer.training.callbacks import add_callbacks
-
-    rows, digest = read_rows(Path(job.rows))
+    rows, digest = read_rows(Path(job.rows))  # before any import: a missing file is found at once, in each process
     facts = {
         "rows sha256": digest,
         "train": asdict(job.recipe),
@@ -55,6 +53,9 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
         "runtime.parallelism.sharding": job.parallelism.sharding,
     }
     resume = resumable(job.checkpoints, facts)
+
+    from reer.training.callbacks import add_callbacks
+
     trainer, count = build_trainer(job, rows), len(rows)
     del rows  # the trainer holds them in a denser form
     _check_sharding(trainer, job.parallelism)
