@@ -34,14 +34,14 @@ def selftest(
     from experiments.config.compose import compose_plans
     from experiments.report import console
     from experiments.selftest.arms import OVERRIDES
-    from experiments.selftest.progress import worlds_done
+    from experiments.selftest.progress import counted
     from experiments.selftest.rates import rates
     from experiments.selftest.table import show
     from experiments.selftest.worlds import outcomes
 
-    began = time.monotonic()
-    with worlds_done(worlds) as advance:
-        found = outcomes(compose_plans(OVERRIDES, multirun=False), range(seed, seed + worlds), advance)
+    began, plans = time.monotonic(), compose_plans(OVERRIDES, multirun=False)
+    came = counted(outcomes(plans, range(seed, seed + worlds)), worlds)
+    found = sorted(came, key=lambda outcome: outcome.seed)
     over_all = rates(found, time.monotonic() - began)
     if json:
         data = {"kept": over_all.kept, **asdict(over_all), "outcomes": [asdict(outcome) for outcome in found]}

@@ -27,7 +27,8 @@ class KindRate:
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """A share of cases in percent, and the bounds that are wanted of it. Cases of one world are alike, which the
-    standard error allows for; both are None without a case, and the error also for a single world."""
+    standard error allows for; both are None without a case, and the error also for a single world. `always`: a single
+    case beside the bounds is one too many."""
 
     name: str
     cases: int
@@ -35,10 +36,17 @@ class Share:
     standard_error: float | None
     least: float = 0.0
     most: float = 100.0
+    always: bool = False
 
     @property
-    def kept(self) -> bool:
-        return self.percent is None or self.least <= self.percent <= self.most
+    def kept(self) -> bool | None:
+        """Whether the share is within the bounds; None where it is not, by no more than two standard errors, so that
+        so few worlds do not decide it."""
+        if self.percent is None or self.least <= self.percent <= self.most:
+            return True
+        beyond = max(self.least - self.percent, self.percent - self.most)
+        decided = self.always or (self.standard_error is not None and beyond > 2 * self.standard_error)
+        return False if decided else None
 
     @property
     def wanted(self) -> str:
@@ -61,8 +69,8 @@ class Rates:
 
     @property
     def kept(self) -> bool:
-        """Whether all that is wanted holds."""
-        return self.sealed_right == self.sealed and all(share.kept for share in self.shares)
+        """Whether all that is wanted holds, as far as it is decided."""
+        return self.sealed_right == self.sealed and all(share.kept is not False for share in self.shares)
 
 
 def rates(outcomes: Sequence[WorldOutcome], seconds: float) -> Rates:
@@ -94,7 +102,8 @@ def _shares(outcomes: Sequence[WorldOutcome]) -> Iterator[Share]:
         yield _share(f"{title}: no effect, called different", null, _called, most=5.0)
         yield _share(f"{title}: called different, wrong sign", called, _wrong_sign, most=0.5)
     named = [[sealed for sealed in outcome.sealed if sealed.kind in NAMED] for outcome in outcomes]
-    yield _share("dead, leaking, mislabelled: named", named, lambda sealed: sealed.right, least=100.0)
+    name = "dead, leaking, mislabelled: named"
+    yield _share(name, named, lambda sealed: sealed.right, least=100.0, always=True)
     yield _share("steady judge: drift named", [o.drift_named for o in outcomes], lambda flagged: flagged, most=6.0)
 
 
@@ -115,14 +124,21 @@ def _wrong_sign(compared: Compared) -> bool:
 
 
 def _share(
-    name: str, worlds: Sequence[Sequence[Case]], holds: Callable[[Case], bool], least: float = 0.0, most: float = 100.0
+    name: str,
+    worlds: Sequence[Sequence[Case]],
+    holds: Callable[[Case], bool],
+    least: float = 0.0,
+    most: float = 100.0,
+    always: bool = False,
 ) -> Share:
     """The share of cases that hold, given by world."""
     counts = [(sum(map(holds, cases)), len(cases)) for cases in worlds if cases]
     total = sum(cases for _, cases in counts)
     if not total:
-        return Share(name=name, cases=0, percent=None, standard_error=None, least=least, most=most)
+        return Share(name=name, cases=0, percent=None, standard_error=None, least=least, most=most, always=always)
     share = sum(holding for holding, _ in counts) / total
     spread = statistics.stdev(holding - share * cases for holding, cases in counts) if len(counts) > 1 else None
     error = None if spread is None else 100 * spread * math.sqrt(len(counts)) / total
-    return Share(name=name, cases=total, percent=100 * share, standard_error=error, least=least, most=most)
+    return Share(
+        name=name, cases=total, percent=100 * share, standard_error=error, least=least, most=most, always=always
+    )

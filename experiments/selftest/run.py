@@ -37,10 +37,8 @@ MEASURE = f"{BENCHMARK}/quality"
 
 @dataclass(frozen=True, kw_only=True)
 class Arms:
-    """The arms that all worlds share, with the plan they are frozen in, the properties of their training rows, and the
-    store that holds these."""
+    """The arms that all worlds share, with the properties of their training rows, and the store that holds these."""
 
-    plan: FrozenPlan
     experiments: Mapping[str, Experiment]
     learnt: Mapping[str, Properties]
     store: Path
@@ -66,7 +64,7 @@ def prepared(plans: Sequence[FrozenPlan], root: Path) -> Arms:
     runtime = _placed(experiments[BASELINE], root).runtime
     store = Store(root=runtime.store, runtime=runtime)
     learnt = {name: _learnt(exp, store) for name, exp in experiments.items()}
-    return Arms(plan=plans[0], experiments=experiments, learnt=learnt, store=store.root)
+    return Arms(experiments=experiments, learnt=learnt, store=store.root)
 
 
 def _learnt(exp: Experiment, store: Store) -> Properties:
@@ -112,7 +110,7 @@ def run_world(world: World, arms: Arms, root: Path, seeds: Sequence[int]) -> Wor
         judge = _judge(arms.experiments[name], world, name)
         exp = replace(_placed(arms.experiments[name], root), seed=seed, judge=judge)
         try:
-            results.append(_result(exp, arms.plan, world, store, with_probes=seed == seeds[0]))
+            results.append(_result(exp, world, store, with_probes=seed == seeds[0]))
         except InputError as error:
             refused[name] = str(error)
     weights = {(result.name, result.seed): _weights(result) for result in results}
@@ -131,11 +129,10 @@ def _judge(exp: Experiment, world: World, arm: str) -> Judge:
     return replace(default_judge(exp.judge), name="simulated", model=world.judge_of(arm), attempts=2, caution="")
 
 
-def _result(exp: Experiment, plan: FrozenPlan, world: World, store: Store, with_probes: bool) -> Result:
+def _result(exp: Experiment, world: World, store: Store, with_probes: bool) -> Result:
     """The result of an arm. Raises InputError where its contract is broken before it is trained."""
     steps = simulated(pipeline(exp), exp, world.student, with_probes)
-    contract = adapter(Contract).dump_python(exp.contract, mode="json")
-    write_lock(exp, steps, {**plan, "name": exp.name, "contract": contract})
+    write_lock(exp, steps, {"contract": adapter(Contract).dump_python(exp.contract, mode="json")})
     artifacts: dict[StepName, Artifact] = {}
     for name, step in steps.items():
         if name == training.train.named():

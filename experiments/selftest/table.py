@@ -10,6 +10,7 @@ from experiments.selftest.rates import SEALED_WORLDS, Rates, Share
 from experiments.store.metrics import ABSENT
 
 FOUND_WIDTH = 46  # characters of what was found of a sealed arm
+KEPT = {True: "yes", False: "NO", None: "open"}
 
 
 def show(rates: Rates, outcomes: Sequence[WorldOutcome]) -> None:
@@ -27,7 +28,8 @@ def show(rates: Rates, outcomes: Sequence[WorldOutcome]) -> None:
     console.table("rates, in percent", ("", "cases", "rate", "wanted", "kept"), shares)
     console.line("")
     verdict = "all that is wanted holds" if rates.kept else "not all that is wanted holds"
-    console.paragraph(f"{verdict}; {rates.worlds} worlds in {rates.seconds:.0f} s; ±: standard error")
+    notes = "±: standard error; open: so few worlds do not decide it"
+    console.paragraph(f"{verdict}; {rates.worlds} worlds in {rates.seconds:.0f} s; {notes}")
 
 
 def _truth(sealed: Sealed) -> str:
@@ -41,4 +43,4 @@ def _shortened(text: str) -> str:
 def _cells(share: Share) -> tuple[str, str, str, str]:
     error = "" if share.standard_error is None else f" ± {share.standard_error:.1f}"
     rate = ABSENT if share.percent is None else f"{share.percent:.1f}{error}"
-    return f"{share.cases:,}", rate, share.wanted, "yes" if share.kept else "NO"
+    return f"{share.cases:,}", rate, share.wanted, KEPT[share.kept]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,31 +19,18 @@ SEEDS = (0, 1, 2)  # of the trainings in each world
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one: the store waits for the disk
 
 
-def outcomes(
-    plans: Sequence[FrozenPlan], worlds: Sequence[int], on_done: Callable[[int], None] = lambda done: None
-) -> list[WorldOutcome]:
-    """The outcome of each world, given by its seed, in this order; `on_done` is called with their number so far."""
-    found: dict[int, WorldOutcome] = {}
-    with tempfile.TemporaryDirectory(prefix="reer-selftest-", dir=_memory()) as folder:
+def outcomes(plans: Sequence[FrozenPlan], worlds: Sequence[int]) -> Iterator[WorldOutcome]:
+    """The outcome of each world, given by its seed, as it comes. `plans` are those of the real arms."""
+    memory = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="reer-selftest-", dir=memory) as folder:
         arms = prepared(plans, Path(folder) / "shared")
-        with ProcessPoolExecutor(min(PROCESSES, len(worlds)), get_context("spawn")) as pool:
-            for outcome in _done(pool, arms, Path(folder), worlds):
-                found[outcome.seed] = outcome
-                on_done(len(found))
-    return [found[seed] for seed in worlds]
-
-
-def _memory() -> Path | None:
-    return MEMORY if MEMORY.is_dir() else None
-
-
-def _done(pool: Executor, arms: Arms, folder: Path, worlds: Sequence[int]) -> Iterator[WorldOutcome]:
-    waiting: list[Future[WorldOutcome]] = [pool.submit(outcome_in, seed, arms, folder, SEEDS) for seed in worlds]
-    try:
-        for future in as_completed(waiting):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool = ProcessPoolExecutor(min(PROCESSES, len(worlds)), get_context("spawn"))
+        try:
+            waiting = [pool.submit(outcome_in, seed, arms, Path(folder), SEEDS) for seed in worlds]
+            for future in as_completed(waiting):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def outcome_in(seed: int, arms: Arms, folder: Path, seeds: Sequence[int]) -> WorldOutcome:
