@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evals.judging.reliability import change_of_anchors
 from experiments.config.choices import ComposedOf, composed_of
 from experiments.contracts.measured import metrics_in, value_of
-from experiments.contracts.terms import Contract, MetricPath, Side, Term, is_touched
+from experiments.contracts.terms import Contract, Expectation, MetricPath, Side, Term, is_touched
 from experiments.experiment import Experiment
 from experiments.history.environment import Environment, moved
 from experiments.stages import evaluation, probes, training
@@ -48,6 +48,7 @@ class ContractReport:
     moved:   what else made the two runs differently: code, packages, models, servers, hardware, a judge that drifted;
              named, and no breach
     stated:  whether the arm states what it may touch
+    expects: what must come out beside the baseline, where the arm is a control
     """
 
     terms: tuple[CheckedTerm, ...] = ()
@@ -55,6 +56,7 @@ class ContractReport:
     no_op: bool = False
     moved: tuple[str, ...] = ()
     stated: bool = False
+    expects: Expectation | None = None
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -139,6 +141,7 @@ def report_of(result: Result, baseline: Result, changed: Sequence[str]) -> Contr
         no_op=_is_no_op(result, baseline),
         moved=_moved(result, baseline),
         stated=contract.touches is not None,
+        expects=contract.expects,
     )
 
 
