@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.commands import claims, history, reading, running, setup, tracking
+from experiments.commands import claims, history, reading, running, selftest, setup, tracking
 from experiments.commands.app import INTERRUPTED, TERMINATED, app
 from reer.errors import Incomplete, InputError
 from reer.processes import prepare_streams
 
 REFUSED_FLAG = "--experimental-rerun"  # of Hydra
-VERBS = (running, reading, claims, history, tracking, setup)  # each adds its verbs to the application
+VERBS = (running, reading, claims, history, tracking, setup, selftest)  # each adds its verbs to the application
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

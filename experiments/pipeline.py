@@ -47,7 +47,7 @@ def pipeline(exp: Experiment) -> Steps:
         rendered=rows,
         student=exp.student.checkpoint,
         recipe=exp.train,
-        seed=exp.seed,
+        seed=exp.train.seed_of(exp.seed),
     )
     termination = probes.termination(
         hint=arm,
@@ -55,7 +55,7 @@ def pipeline(exp: Experiment) -> Steps:
         mixed=mixed,
         rendered=rendered,
         samples=exp.scale.termination_samples,
-        seed=exp.seed,
+        seed=exp.train.seed_of(exp.seed),
         precision=exp.train.precision,
         engine=exp.student.engine,
     )
@@ -218,7 +218,7 @@ def answers_of(exp: Experiment, trained: Step, name: str, benchmark: Benchmark) 
         "trained": trained,
         "benchmark": benchmark,
         "max_tokens": exp.scale.answer_tokens,
-        "seed": exp.seed,
+        "seed": exp.train.seed_of(exp.seed),
         "precision": exp.train.precision,
         "engine": exp.student.engine,
     }

@@ -71,6 +71,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "experiments.doctor",
     "experiments.sweeps",
     "experiments.run",
+    "experiments.selftest",
     "experiments.bridge",
     "experiments.pairwise",
     "experiments.fetch",

@@ -250,6 +250,16 @@ def drift(
     return Drift(drift=change, items=len(shared), flagged=abs(change) > bound, bound=bound)
 
 
+def change_of_anchors(now: AnchorScores, then: AnchorScores) -> Drift:
+    """The mean change of the anchors' scores between two runs, flagged beyond the larger of their bounds."""
+    shared = now.scores.keys() & then.scores.keys()
+    if not shared:
+        return Drift(drift=None, items=0, flagged=False)
+    change = statistics.fmean(now.scores[item_id] - then.scores[item_id] for item_id in shared)
+    bound = max(now.bound or 0.0, then.bound or 0.0)
+    return Drift(drift=change, items=len(shared), flagged=abs(change) > bound, bound=bound)
+
+
 def measure_reliability(
     answers: JudgedAnswers,
     checks: ReliabilityChecks,

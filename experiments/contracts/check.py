@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evals.judging.reliability import change_of_anchors
 from experiments.config.choices import ComposedOf, composed_of
 from experiments.contracts.measured import metrics_in, value_of
-from experiments.contracts.terms import Contract, MetricPath, Side, Term, is_touched
+from experiments.contracts.terms import Contract, Expectation, MetricPath, Side, Term, is_touched
 from experiments.history.environment import Environment, moved
-from experiments.metrics import evaluation, training
+from experiments.metrics import evaluation, probes, training
 from experiments.store.fingerprint import Json, difference
 from experiments.store.metrics import StageMetrics, number
 from experiments.store.records import RECORD, digest_of, read_record
@@ -47,8 +48,10 @@ class ContractReport:
     terms:   each statement with its measurement
     leaked:  keys of the configuration that differ from the baseline's and that nothing lets the arm touch
     no_op:   the arm should change the training rows and trained on the tokens of the baseline
-    moved:   what else made the two runs differently: code, packages, models, servers, hardware; named, and no breach
+    moved:   what else made the two runs differently: code, packages, models, servers, hardware, a judge that drifted;
+             named, and no breach
     stated:  whether the arm states what it may touch
+    expects: what must come out beside the baseline, where the arm is a control
     """
 
     terms: tuple[CheckedTerm, ...] = ()
@@ -56,6 +59,7 @@ class ContractReport:
     no_op: bool = False
     moved: tuple[str, ...] = ()
     stated: bool = False
+    expects: Expectation | None = None
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -140,6 +144,7 @@ def report_of(result: Result, baseline: Result, changed: Sequence[str]) -> Contr
         no_op=_is_no_op(result, baseline),
         moved=_moved(result, baseline),
         stated=contract.touches is not None,
+        expects=contract.expects,
     )
 
 
@@ -189,7 +194,8 @@ def _moved(result: Result, baseline: Result) -> tuple[str, ...]:
         for name, (before, now) in folders.items()
         if (before / RECORD).is_file() and (now / RECORD).is_file()
     }
-    return (*(f"{m.what}: {m.before} -> {m.now}" for m in moved(made)), *_judges(result, baseline))
+    named = (f"{m.what}: {m.before} -> {m.now}" for m in moved(made))
+    return (*named, *_judges(result, baseline), *_drifted_judges(result, baseline))
 
 
 def _judges(result: Result, baseline: Result) -> list[str]:
@@ -200,4 +206,16 @@ def _judges(result: Result, baseline: Result) -> list[str]:
         f"judge of {label}: {', '.join(before)} -> {', '.join(now)}"
         for label, (before, now) in served.items()
         if before and now and set(before) != set(now)
+    ]
+
+
+def _drifted_judges(result: Result, baseline: Result) -> list[str]:
+    """The judges that graded the same fixed answers otherwise for one run than for the other, by benchmark."""
+    here, there = (run.all_metrics_of(probes.RELIABILITY) for run in (result, baseline))
+    anchors = {label: (here[label].anchors, there[label].anchors) for label in here if label in there}
+    changes = {label: change_of_anchors(now, then) for label, (now, then) in anchors.items() if now and then}
+    return [
+        f"judge of {label}: its grades of the anchors changed by {change.drift:+.2g}"
+        for label, change in changes.items()
+        if change.flagged and change.drift is not None
     ]

@@ -25,6 +25,7 @@ BASELINE = "baseline"
 BOUND = re.compile(rf"(?P<relation>[<>]=?|=)?\s*(?P<than>{BASELINE}|[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", re.I)
 PATH = re.compile(r"(?P<stage>\w+)(?::(?P<label>[\w.+-]+?))?\.(?P<field>\w+)(?:\.(?P<key>[\w-]+))?")
 Side = Literal["arm", "baseline"]
+Expectation = Literal["same", "worse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +81,15 @@ class Contract:
     arm:      STAGE.FIELD → what is measured on the arm: `0`, `"> 0"`, `"< baseline"`
     baseline: STAGE.FIELD → what the baseline must have had for the switch to have anything to act on
     of:       the experiments whose choices the arm makes, under whatever name
+    expects:  for a control, what must come out beside the baseline: `same` for the baseline repeated, `worse` for an
+              arm that is known to be; a sweep with such arms shows whether its differences can be trusted
     """
 
     touches: tuple[str, ...] | None = None
     arm: dict[str, int | float | str] = field(default_factory=dict[str, int | float | str])
     baseline: dict[str, int | float | str] = field(default_factory=dict[str, int | float | str])
     of: tuple[str, ...] = ()
+    expects: Expectation | None = None
 
     def __post_init__(self) -> None:
         for term in self.terms():
@@ -104,6 +108,7 @@ class Contract:
             arm={**other.arm, **self.arm},
             baseline={**other.baseline, **self.baseline},
             of=tuple(dict.fromkeys((*self.of, *other.of))),
+            expects=self.expects if self.expects == other.expects else None,
         )
 
 

@@ -14,6 +14,7 @@ from evals.statistics.seeds import SeedsDifference
 from experiments.contracts.check import ContractReport, changed_between, report_of
 from experiments.contracts.confounds import Flag, flags, seconds_from_training
 from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
+from experiments.report.calibration import Control, calibration
 from experiments.report.measures import ScoredRun, degenerate, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
@@ -186,7 +187,30 @@ def _at_one_scale(results: Sequence[Result], wanted: str | None, statistics: Sta
     over_seeds = _over_seeds(of_scale, runs, names, statistics)
     if over_seeds is not None and over_seeds.arms:
         of_scale = [replace(comparison, is_repetition=True) for comparison in of_scale]
+        of_scale[-1] = _calibrated(of_scale[-1], _controls((row.last, row.cells) for row in over_seeds.arms))
+    else:
+        of_scale = [_calibrated(c, _controls((arm, arm.cells) for arm in c.arms)) for c in of_scale]
     return [*of_scale[:-1], replace(of_scale[-1], over_seeds=over_seeds)]
+
+
+def _calibrated(comparison: Comparison, controls: Sequence[Control]) -> Comparison:
+    """The comparison with a line on its controls among what limits its meaning."""
+    return replace(comparison, cautions=(*calibration(controls), *comparison.cautions))
+
+
+def _controls(arms: Iterable[tuple[Arm, Mapping[str, Cell] | Mapping[str, SeedsCell]]]) -> list[Control]:
+    """The arms whose contract states what to expect of them, with their headline measures."""
+    controls: list[Control] = []
+    for arm, cells in arms:
+        if arm.contract.expects is None:
+            continue
+        compared = {
+            name: (measure, difference)
+            for name, cell in cells.items()
+            if (measure := arm.cells[name].measure) and (difference := cell.difference) and not difference.exploratory
+        }
+        controls.append(Control(name=arm.name, expects=arm.contract.expects, compared=compared))
+    return controls
 
 
 def _arms_of(results: Sequence[Result], seed: int, names: Mapping[str, str]) -> list[ScoredRun]:

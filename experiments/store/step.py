@@ -101,7 +101,7 @@ class Step(Generic[M]):
         yield from seen.values()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StageKey(Generic[M]):
     """What readers know of a stage: its name and the class of its metrics."""
 

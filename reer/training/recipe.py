@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reer.errors import InputError
 from reer.processes import Terminated
 from reer.training.chat_format import ChatFormat
 from reer.training.parallelism import Parallelism
+from reer.types import item_seed
 
 OnLog = Callable[[Mapping[str, float]], None]
 """Receives each row of the training curve as it is logged."""
@@ -66,12 +67,20 @@ class Recipe:
     lora: Lora | None = None
     """Present exactly if the method is `lora`."""
 
+    repetition: NonNegativeInt = 0
+    """Which random draws of training and of the trained model's answers belong to a seed: 1 repeats an arm at the same
+    seed with others, so that what chance alone makes of it can be seen."""
+
     def __post_init__(self) -> None:
         if (self.method == "lora") != (self.lora is not None):
             raise InputError(
                 f"train.method is {self.method!r} with train.lora {self.lora}; set train.lora exactly if the method "
                 "is 'lora'"
             )
+
+    def seed_of(self, seed: int) -> int:
+        """The seed of training and answers at this seed of the experiment."""
+        return item_seed(seed, "repetition", self.repetition) if self.repetition else seed
 
 
 @dataclass(frozen=True, kw_only=True)

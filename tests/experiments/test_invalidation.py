@@ -39,6 +39,7 @@ TABLE = [
     ("data.seed=1", "mix", ["refine", "curate", "public"]),
     ("seed=1", "train", ["draft", "refine", "mix", "render"]),
     ("train=tiny_lora", "train", ["render"]),
+    ("train.repetition=1", "train", ["mix", "render"]),
     ("train.chat_format.answer_tags=true", "render", ["mix"]),
     ("experiment=foreign_template", "render", ["mix"]),
     ("scale.answer_tokens=8", "generate:writing", ["train", "perplexity"]),
