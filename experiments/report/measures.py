@@ -14,7 +14,7 @@ from experiments.stages import degeneration, evaluation, probes
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 
-SCORED = (evaluation.grade, evaluation.harness)
+SCORED = (evaluation.grade, evaluation.harness, evaluation.held_out_scores)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score
 
 
