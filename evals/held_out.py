@@ -37,7 +37,7 @@ class HeldOutText:
 
     def after(self, beginning: str) -> Passage:
         """The text to be scored, after its query and this beginning of the model's turn."""
-        return Passage(Prompt((Message("user", self.query),), beginning), self.text)
+        return Passage(Prompt((Message("user", self.query),), beginning), self.text, self.id)
 
 
 @dataclass(frozen=True)
