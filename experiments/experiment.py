@@ -118,6 +118,8 @@ class Scale:
     """Prompts on which the share of answers that end by themselves is measured."""
     held_out_texts: NonNegativeInt = 0
     """Texts held out of the source to measure perplexity."""
+    held_out_thinking_tokens: PositiveInt | None = None
+    """The limit of the student's own thinking for held-out texts, which are scored after it; None: they are not."""
     benchmark_items: PositiveInt | None = None
     """The most items of each benchmark; None: all. A smaller limit of the benchmark's own holds."""
     anchoring_samples: NonNegativeInt = 0
@@ -275,9 +277,9 @@ class Experiment:
     @property
     def judges(self) -> dict[str, Judge]:
         """The judges that grade, by their role: `judge`, or `judge of hellobench` where each benchmark has one."""
-        if isinstance(self.judge, Judge):
-            return {"judge": self.judge}
         names = [part.name for part in self.benchmark.values() if isinstance(part, JudgedBenchmark)]
+        if isinstance(self.judge, Judge):
+            return {"judge": self.judge} if names else {}
         return {f"judge of {name}": judge_of(self.judge, name) for name in names}
 
     @property

@@ -75,6 +75,18 @@ def pipeline(exp: Experiment) -> Steps:
         engine=exp.student.engine,
     )
     steps |= by_name([trained, termination, template, held_out, perplexity])
+    if exp.scale.held_out_thinking_tokens is not None:
+        after_thinking = evaluation.held_out_scores(
+            hint=arm,
+            trained=trained,
+            held_out=held_out,
+            chat_format=exp.train.chat_format,
+            thinking_tokens=exp.scale.held_out_thinking_tokens,
+            seed=exp.seed,
+            precision=exp.train.precision,
+            engine=exp.student.engine,
+        )
+        steps |= by_name([after_thinking])
     if (pairs := steps.get(data.pairs.named())) is not None:
         steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
     if (thinking := mixed.inputs.get("synthetic")) is not None:

@@ -43,6 +43,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.replies",
     "evals.benchmark",
     "evals.answering",
+    "evals.held_out",
     "evals.anchoring",
     "evals.benchmarks",
     "evals.hygiene",

@@ -162,7 +162,7 @@ def check_scores(exp: Experiment, before: Result, now: Result) -> Iterator[Score
             if old is None or new is None:
                 continue
             noise = noise_of(before, label) if stage is evaluation.GRADE else None
-            benchmark = exp.benchmarks[label]
+            benchmark = exp.benchmarks.get(label)  # None: held-out texts, which are no benchmark
             judged = judged_metrics(benchmark) if isinstance(benchmark, Benchmark) and noise is not None else set()
             same_bytes = before.steps[name].build == now.steps[name].build
             for a, b in zip(old.measures, new.measures, strict=True):

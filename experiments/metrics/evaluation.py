@@ -116,7 +116,21 @@ class HarnessMetrics(ScoreMetrics):
     """The measures of lm-eval tasks."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldOutScoreMetrics(ScoreMetrics, RowMetrics):
+    """The measures of held-out texts, and the thinkings that the trained model has for them: how many it closes within
+    the limit, how many loop, and their mean length in tokens, without a text None."""
+
+    closed: int
+    looping: int
+    mean_tokens: float | None
+
+    def summary(self) -> tuple[str, ...]:
+        return (*super().summary(), f"{self.closed} of {self.rows} thinkings closed, {self.looping} loop")
+
+
 OWN_ANSWERS = StageKey("own_answers", GenerateMetrics)
 GENERATE = StageKey("generate", GenerateMetrics)
 GRADE = StageKey("grade", GradeMetrics)
 HARNESS = StageKey("harness", HarnessMetrics)
+HELD_OUT_SCORES = StageKey("held_out_scores", HeldOutScoreMetrics)

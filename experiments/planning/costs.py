@@ -211,7 +211,14 @@ class Costs:
         """The probes of the trained model."""
         assumed, scale = self.assumed, self.exp.scale
         texts = calls_of(scale.held_out_texts, assumed.query_tokens + assumed.solution_tokens)
-        return {
+        after_thinking = {}
+        if (limit := scale.held_out_thinking_tokens) is not None:
+            written = min(limit, assumed.thinking_tokens)
+            thinking = calls_of(scale.held_out_texts, assumed.query_tokens, written)
+            scored = texts + calls_of(2 * scale.held_out_texts, texts.read / max(1, texts.calls) + written)
+            uses = [Use(self.roles.student, thinking), Use(self.roles.student, scored)]
+            after_thinking = {evaluation.HELD_OUT_SCORES.named(): self.estimate(uses)}
+        return after_thinking | {
             probes.TERMINATION.named(): self.estimate(
                 [Use(self.roles.student, self.answers(scale.termination_samples))]
             ),

@@ -14,7 +14,7 @@ from experiments.metrics import degeneration, evaluation, probes
 from experiments.store.records import digest_of, verified
 from experiments.store.runs import Counts, Result
 
-SCORED = (evaluation.GRADE, evaluation.HARNESS)
+SCORED = (evaluation.GRADE, evaluation.HARNESS, evaluation.HELD_OUT_SCORES)
 SCORES = "scores.json"  # of a stage that scores: metric → item → score
 
 

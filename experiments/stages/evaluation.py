@@ -20,6 +20,8 @@ from evals.benchmark import (
     judged_by_item,
     measures,
 )
+from evals.held_out import HeldOutText, TextScores, Thought, table_of, text_measures, thoughts
+from evals.hygiene import loops
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
@@ -27,10 +29,12 @@ from experiments.metrics.evaluation import (
     GENERATE,
     GRADE,
     HARNESS,
+    HELD_OUT_SCORES,
     OWN_ANSWERS,
     GenerateMetrics,
     GradeMetrics,
     HarnessMetrics,
+    HeldOutScoreMetrics,
 )
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
@@ -38,7 +42,9 @@ from reer.errors import InputError
 from reer.files import write_json, write_rows
 from reer.models.local.model import DType, LocalModel, saved_precision
 from reer.models.placement import EngineName
-from reer.models.protocols import Completion, Prompt, Request, Sampling, generated, in_order
+from reer.models.protocols import Completion, Nats, Prompt, Request, Sampling, generated, in_order
+from reer.models.replay import ReplayedScorer, journal_for, replayed_generator
+from reer.training.chat_format import ChatFormat
 from reer.types import Message, item_seed
 
 log = logging.getLogger(__name__)
@@ -202,3 +208,54 @@ def harness(
     task_measures, table = benchmark.evaluate(model, ws.runtime.device_for("student"))
     write_json(ws.folder / "scores.json", table)
     return HarnessMetrics(measures=tuple(task_measures))
+
+
+@stage(HELD_OUT_SCORES, version=1)
+def held_out_scores(
+    ws: Workspace,
+    *,
+    trained: Artifact,
+    held_out: Artifact,
+    chat_format: ChatFormat,
+    thinking_tokens: int,
+    seed: int,
+    precision: DType,
+    engine: EngineName = "transformers",
+) -> HeldOutScoreMetrics:
+    """The nats per token of held-out texts: after their query alone, after the trained model's own thinking, and after
+    its thinking for another text. See `evals.held_out`."""
+    texts, thought, scored = held_out.rows(HeldOutText), list[Thought](), list[TextScores]()
+    if texts:
+        with ws.trained_model(trained, precision, engine).open(ws.runtime.device_for("student")) as session:
+            journal = journal_for(ws.replay, session.name)
+            generator, scorer = replayed_generator(session, journal), ReplayedScorer(session, journal)
+
+            def ask(turns: Sequence[Turn], sampling: Sampling) -> Sequence[Completion]:
+                begun = zip(texts, turns, strict=True)
+                requests = [_request(t.item, turn, sampling, item_seed(seed, t.id, "thinking")) for t, turn in begun]
+                return in_order(generated(generator, requests, ws.runtime.width), len(texts))
+
+            thought = thoughts(texts, thinking_tokens, ask)
+            for done, (text, of_text) in enumerate(zip(texts, thought, strict=True), start=1):
+                scored.append(TextScores.of(*_nats(scorer, text, of_text, chat_format)))
+                ws.progress("held-out texts", done, len(texts))
+    table = table_of({text.id: scores for text, scores in zip(texts, scored, strict=True)})
+    write_rows(ws.folder / "rows.jsonl", thought)
+    write_json(ws.folder / "scores.json", table)
+    thinkings = [of_text.completion for of_text in thought]
+    return HeldOutScoreMetrics(
+        rows=len(texts),
+        measures=text_measures(table),
+        closed=sum(thinking.stopped == "stop" for thinking in thinkings),
+        looping=sum(loops(thinking.text) for thinking in thinkings),
+        mean_tokens=statistics.fmean(thinking.tokens for thinking in thinkings) if thinkings else None,
+    )
+
+
+def _nats(
+    scorer: ReplayedScorer, text: HeldOutText, thought: Thought, chat_format: ChatFormat
+) -> tuple[Nats | None, Nats | None, Nats | None]:
+    """The nats of a text after its query alone, after its own thinking and after another."""
+    begun = [text.after(turn.prefill + chat_format.opening) for turn in (Turn(), thought.own, thought.other) if turn]
+    alone, own, *other = in_order(scorer.score(begun), len(begun))
+    return alone, own, other[0] if other else None

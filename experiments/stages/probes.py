@@ -7,10 +7,11 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import chain
 
 from evals.benchmark import Benchmark, Response, Verdict
+from evals.held_out import HeldOutText
 from evals.hygiene import clean_scores, summary
 from evals.hygiene import hygiene as hygiene_of
 from evals.judging.judge import Judge
@@ -39,12 +40,12 @@ from reer.data.rows import Problems
 from reer.files import plain, write_json, write_rows
 from reer.models.local.model import DType
 from reer.models.placement import EngineName
-from reer.models.protocols import Nats, Passage, Prompt, Request, Sampling, in_order
+from reer.models.protocols import Nats, Prompt, Request, Sampling, in_order
 from reer.models.replay import ReplayedScorer, journal_for
 from reer.text import words
 from reer.training.chat_format import ChatFormat, Rendered
 from reer.training.matching import trained_tokens
-from reer.types import Drop, Message, Pair, RawPair, Sample, content_id, count_reasons, item_seed
+from reer.types import Drop, Pair, RawPair, Sample, content_id, count_reasons, item_seed
 
 
 @stage(OVERLAP, version=1)
@@ -85,16 +86,6 @@ def termination(
     return TerminationMetrics(
         rows=len(replies), ended=ended, share_ended=ended / len(replies), cap_tokens=sampling.max_tokens
     )
-
-
-@dataclass(frozen=True)
-class HeldOutText:
-    """A text of the source that no arm trains on, and the query it answers. `id` is a hash of both."""
-
-    id: str
-    query: str
-    text: str
-    where: str
 
 
 @stage(HELD_OUT, version=2)
@@ -175,7 +166,7 @@ def perplexity(
         with ws.trained_model(trained, precision, engine).open(ws.runtime.device_for("student")) as session:
             scorer = ReplayedScorer(session, journal_for(ws.replay, session.name))
             for start in range(0, len(texts), ws.runtime.width):
-                part = [passage(row, chat_format) for row in texts[start : start + ws.runtime.width]]
+                part = [row.after(chat_format.opening) for row in texts[start : start + ws.runtime.width]]
                 scores += in_order(scorer.score(part), len(part))
                 ws.progress("held-out texts", len(scores), len(texts))
     rows = [
@@ -185,12 +176,6 @@ def perplexity(
     write_rows(ws.folder / "rows.jsonl", rows)
     scored = [nats for nats in scores if nats]
     return perplexity_metrics(scored, too_long=scores.count(None), why=None if texts else held_out.metrics.why)
-
-
-def passage(row: HeldOutText, chat_format: ChatFormat) -> Passage:
-    """The text to be scored, after its query and whatever the chat format puts before an answer without thinking."""
-    opening, _, _ = chat_format.completion("", row.text).partition(row.text)
-    return Passage(Prompt((Message("user", row.query),), opening), row.text)
 
 
 def perplexity_metrics(texts: Sequence[Nats], too_long: int = 0, why: str | None = None) -> PerplexityMetrics:

@@ -94,9 +94,14 @@ class ChatFormat:
             )
         return token
 
+    @property
+    def opening(self) -> str:
+        """What is put before an answer."""
+        return "<answer>\n" if self.answer_tags else ""
+
     def completion(self, thinking: str, answer: str) -> str:
         """The assistant's content. Without thinking it is the answer alone: no empty block is trained."""
-        body = f"<answer>\n{answer}\n</answer>" if self.answer_tags else answer
+        body = f"{self.opening}{answer}" + ("\n</answer>" if self.answer_tags else "")
         return f"<think>\n{thinking}\n</think>\n\n{body}" if thinking else body
 
 

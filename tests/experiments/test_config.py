@@ -62,7 +62,7 @@ def given(tmp_path: Path) -> Callable[[str, str], list[str]]:
 @pytest.mark.parametrize(("arm", "scale"), list(product(ARMS, SCALES)))
 def test_every_arm_composes_and_plans_at_every_scale(arm: str, scale: str) -> None:
     steps = pipeline(one(f"experiment={arm}", f"scale={scale}"))
-    assert list(steps)[-1].stage in ("grade", "harness", "reliability")
+    assert list(steps)[-1].stage in ("grade", "harness", "reliability", "anchoring", "held_out_scores")
     assert len({step.fingerprint for step in steps.values()}) == len(steps)
 
 
@@ -85,7 +85,10 @@ def test_every_choice_is_in_a_round() -> None:
     assert sorted(choice for together in rounds() for choice in together) == sorted(CHOICES)
 
 
-@pytest.mark.parametrize(("group", "choice"), [(group, choice) for group, choice in CHOICES if group in PARTS])
+PARTS_CHOSEN = [choice for choice in CHOICES if choice[0] in PARTS and choice != ("benchmark", "none")]
+
+
+@pytest.mark.parametrize(("group", "choice"), PARTS_CHOSEN)
 def test_every_yaml_begins_with_its_schema_or_another_of_its_group(group: str, choice: str) -> None:
     text = (CONF / group / f"{choice}.yaml").read_text()
     first = next(line for line in text.split("\n") if line.startswith("defaults: ["))
@@ -147,6 +150,12 @@ def test_a_wrong_value_names_its_key() -> None:
 def test_a_value_that_is_asked_for_is_named() -> None:
     with pytest.raises(InputError, match=r"source\.path has no value; add source\.path="):
         one("source=jsonl")
+
+
+def test_without_a_benchmark_there_is_no_judge_to_check_or_to_warn_of() -> None:
+    exp = one("scale=smoke", "benchmark=none")
+    assert (exp.benchmarks, exp.judges) == ({}, {})
+    assert list(one("scale=smoke").judges) == ["judge"]
 
 
 def test_a_multirun_composes_every_job_before_the_first() -> None:

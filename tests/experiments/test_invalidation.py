@@ -46,6 +46,7 @@ TABLE = [
     ("scale.benchmark_items=5", "generate:writing", ["train", "perplexity"]),
     ("benchmark.writing.items_seed=1", "generate:writing", ["train", "perplexity"]),
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
+    ("scale.held_out_thinking_tokens=8", "held_out_scores", ["train", "perplexity"]),
     ("answering=no_thinking", "generate:writing", ["train", "termination"]),
     ("answering=budget", "generate:writing", ["train", "termination"]),
     ("scale.anchoring_samples=1", "anchoring", ["train", "perplexity"]),

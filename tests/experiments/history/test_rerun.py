@@ -2,15 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evals.benchmark import Measure
-from experiments.history.verdict import check_score
+from experiments.history.verdict import check_score, check_scores
+from experiments.metrics.evaluation import HeldOutScoreMetrics
 from experiments.store.records import again_mark
+from experiments.store.runs import Result
+from experiments.store.step import StepName
 from tests.fakes.commands import finished, reer
+from tests.fakes.plans import compose
+from tests.fakes.results import result
+from tests.fakes.results import step as step_result
 from tests.fakes.runs import rewritten, stage_folder
 
 FULL = "full/smoke/s0"
@@ -233,3 +240,13 @@ def test_a_score_without_measured_noise_must_be_equal() -> None:
 def test_a_score_that_is_withheld_now_is_not_the_same() -> None:
     assert not check_score(measure(5.0), measure(None), same_bytes=False, noise=9.0).same
     assert check_score(measure(None, 0), measure(None, 0), same_bytes=False, noise=9.0).same
+
+
+def test_scores_of_held_out_texts_are_checked_although_they_are_no_benchmark(tmp_path: Path) -> None:
+    def scored(name: str, value: float) -> Result:
+        metrics = HeldOutScoreMetrics(measures=(measure(value),), rows=8, closed=8, looping=0, mean_tokens=9.0)
+        run = result(tmp_path, name)
+        return replace(run, steps={**run.steps, StepName("held_out_scores"): step_result(metrics)})
+
+    (_, found) = check_scores(compose("scale=smoke"), scored("before", 5.0), scored("now", 5.1))
+    assert (found.measure, found.rule, found.same) == ("b/m", "same bytes", False)

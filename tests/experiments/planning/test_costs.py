@@ -191,3 +191,11 @@ def test_the_best_split_gives_each_model_what_it_needs() -> None:
     assert best_split(300.0, 100.0, 8) == (6, 2, 50.0)
     assert best_split(100.0, 100.0, 8, (2, 1)) == (2, 4, 50.0)
     assert best_split(100.0, 50.0, 1) == (1, 1, 150.0), "one device: in turn"
+
+
+def test_scoring_held_out_texts_after_thinking_is_planned_where_it_is_asked_for() -> None:
+    name = evaluation.held_out_scores.named()
+    assert name not in Costs.of(compose("scale=laptop")).probes()
+    planned = Costs.of(compose("scale=laptop", "scale.held_out_thinking_tokens=32")).probes()[name].cost
+    assert planned is not None
+    assert (planned.calls, planned.written) == (4 + 3 * 4, 4 * 32), "a thinking for each text, and three scores"

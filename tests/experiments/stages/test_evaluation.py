@@ -1,5 +1,6 @@
 """Answers and their grades: what counts as scored."""
 
+import json
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -8,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from evals.benchmark import Benchmark, Response
+from evals.held_out import HeldOutText
 from evals.judging.judge import Judge
 from evals.judging.verdicts import EMPTY_ANSWER
-from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics
+from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics, HeldOutScoreMetrics
 from experiments.stages import evaluation
-from experiments.store.metrics import StageMetrics
+from experiments.store.metrics import RowMetrics, StageMetrics
 from experiments.store.step import StageKey, stage
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
 from reer.models.local.checkpoints import TinyModel
+from reer.training.chat_format import ChatFormat
 from tests.fakes.plans import compose
 from tests.fakes.stages import a_store
 
@@ -132,3 +135,44 @@ def test_unscored_verdicts_and_coverage_tell_the_same_number(tmp_path: Path) -> 
     (quality,) = [m for m in metrics.measures if m.metric == "quality"]
     assert sum(metrics.unscored.values()) == quality.total - quality.scored == 14 - EMPTY
     assert EMPTY_ANSWER not in metrics.unscored
+
+
+@stage(StageKey("some_texts", RowMetrics), version=1)
+def some_texts(ws: Workspace, *, count: int) -> RowMetrics:
+    """Held-out texts, each of its own words."""
+    texts = [HeldOutText(f"t{n}", f"Write tale {n}.", f"In year {n} the boat was sold.", "row") for n in range(count)]
+    write_rows(ws.folder / "rows.jsonl", texts)
+    return RowMetrics(rows=count)
+
+
+def scored_texts(root: Path, count: int, thinking_tokens: int = 6) -> tuple[HeldOutScoreMetrics, Path]:
+    """Texts scored by a student that knows nothing."""
+    step = evaluation.held_out_scores(
+        trained=a_student(spec=TinyModel()),
+        held_out=some_texts(count=count),
+        chat_format=ChatFormat(answer_tags=True, overlong="error"),
+        thinking_tokens=thinking_tokens,
+        seed=0,
+        precision="float32",
+    )
+    artifact = a_store(root).build(step)
+    return artifact.metrics, artifact.file("scores.json")
+
+
+def test_held_out_texts_are_scored_alone_and_after_two_thinkings(tmp_path: Path) -> None:
+    metrics, scores = scored_texts(tmp_path, 3)
+    assert [(str(m.name), m.scored, m.total) for m in metrics.measures] == [
+        (f"held_out/{metric}", 3, 3) for metric in ("nll", "nll_own_thinking", "nll_other_thinking", "fit")
+    ]
+    table = json.loads(scores.read_text())
+    alone, own, other, fit = (list(table[m.metric].values()) for m in metrics.measures)
+    assert fit == [b - a for a, b in zip(own, other, strict=True)]
+    assert len({*alone, *own, *other}) == 9, "each is another context"
+    assert (metrics.rows, metrics.mean_tokens) == (3, 6)
+    assert scored_texts(tmp_path / "again", 3)[1].read_bytes() == scores.read_bytes()
+
+
+def test_without_held_out_texts_no_model_is_loaded(tmp_path: Path) -> None:
+    metrics, scores = scored_texts(tmp_path, 0)
+    assert (metrics.rows, metrics.mean_tokens, {m.value for m in metrics.measures}) == (0, None, {None})
+    assert json.loads(scores.read_text())["nll"] == {}

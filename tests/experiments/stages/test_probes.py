@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from evals.held_out import HeldOutText
 from experiments.experiment import Runtime
 from experiments.metrics.probes import HeldOutMetrics
 from experiments.pipeline import pipeline
 from experiments.stages import probes
-from experiments.stages.probes import HeldOutText, held_out, held_out_rows, passage, perplexity_metrics
+from experiments.stages.probes import held_out, held_out_rows, perplexity_metrics
 from experiments.store.metrics import StageMetrics
 from experiments.store.step import StageKey, Step, StepName, stage
 from experiments.store.store import Store
@@ -201,7 +202,7 @@ def test_a_text_is_scored_where_an_answer_without_thinking_is_taught(tags: bool)
 
     chat = ChatFormat(answer_tags=tags, overlong="error")
     tokenizer = AutoTokenizer.from_pretrained(TinyModel().fetch())
-    scored = passage(HeldOutText("i", "Why?", "Because.", "w"), chat)
+    scored = HeldOutText("i", "Why?", "Because.", "w").after(chat.opening)
     context, answer = Tokens(tokenizer).passage_ids(scored)
     whole = tokenizer.decode([*context, *answer])
     assert whole.endswith("<|im_start|>assistant\n" + chat.completion("", "Because.").removesuffix("\n</answer>"))
