@@ -36,6 +36,9 @@ class Placement:
     at once."""
     calls: PositiveInt = 64
     """Calls in flight at once, per replica."""
+    tokens: PositiveInt | None = None
+    """Tokens of the calls in flight at once, per replica: prompts with the longest completions that they may get. As
+    many as the KV cache holds keep the shared beginnings of the pairs at work in it; None: no bound beside `calls`."""
 
     def __post_init__(self) -> None:
         if len(self.gpus) % self.replicas:
