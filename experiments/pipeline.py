@@ -3,7 +3,8 @@
 Calling a stage describes a step and runs nothing. A step's arguments identify its result, so two arms whose steps are
 equal share them, and an ablation costs only the stages from the changed part on. `data.choose` leaves out the parts
 that the mixture does not use: an arm without synthetic data never starts a search. `label` and `hint` name a step for
-people and never identify it.
+people and never identify it. Steps that ask the same model follow one another, so that an engine starts once for them:
+generator and scorer before the training, then the student, then judges.
 """
 
 from __future__ import annotations
@@ -74,14 +75,13 @@ def pipeline(exp: Experiment) -> Steps:
         precision=exp.train.precision,
         engine=exp.student.engine,
     )
-    steps |= by_name([trained, termination, template, held_out, perplexity])
     if (pairs := steps.get(data.pairs.named())) is not None:
         steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
     if (thinking := mixed.inputs.get("synthetic")) is not None:
         steps |= by_name([anchoring_of(exp, thinking)])
-    for name, benchmark in exp.benchmarks.items():
-        steps |= by_name(scores(exp, trained, name, benchmark))
-    return steps
+    steps |= by_name([trained, termination, template, held_out, perplexity])
+    scored = chain.from_iterable(scores(exp, trained, name, benchmark) for name, benchmark in exp.benchmarks.items())
+    return steps | by_name(sorted(scored, key=lambda step: "trained" not in step.inputs))
 
 
 def training_rows(exp: Experiment) -> Steps:
