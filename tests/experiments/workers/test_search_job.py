@@ -13,7 +13,9 @@ from experiments.experiment import Experiment
 from experiments.workers.search_job import Results, SearchJob
 from reer.calls import event_loop
 from reer.errors import Incomplete
-from reer.models.protocols import Completion, Device, Nats, Passage, Request
+from reer.models.local.checkpoints import TinyModel
+from reer.models.local.model import LocalModel
+from reer.models.protocols import BatchProgress, Completion, Device, Nats, Passage, Request
 from reer.models.replay import ReplayedConcurrentGenerator
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.search.methods import MultiStart, SegmentSearch
@@ -133,3 +135,14 @@ def test_a_search_without_an_answer_goes_on_where_it_stopped(
     searched(served(job_of(exp, tmp_path / "anywhere"), uninterrupted), work)
     assert bytes_of(resumed) == bytes_of(whole)
     assert sum(session.made for session in sessions[:3]) == sessions[3].made
+
+
+def test_the_batches_of_a_generator_in_this_process_are_followed(
+    exp: Experiment, work: tuple[dict[str, Pair], Drafts], tmp_path: Path
+) -> None:
+    job, batches = replace(job_of(exp, tmp_path), edit_tokens=2), list[BatchProgress]()
+    (pair_id, draft), *_ = work[1].items()
+    job = replace(job, generator=replace(job.generator, model=LocalModel(TinyModel())))
+    with job.open(batches.append) as models:
+        models.run(work[0], {pair_id: draft}, 0.0, lambda _: None)
+    assert batches[0] == BatchProgress(rows=1, ended=0, tokens=1), "the draft of the second start"
