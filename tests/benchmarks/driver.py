@@ -218,10 +218,8 @@ def in_real_time(command: Sequence[str], count: int) -> None:
     """Print the wall clock of a search whose rewrites a real model writes; scores are scripted and cost nothing."""
     model, device = compose("tracking=silent").student, Device("cpu", generate_rows=2 * WRITING)
     assert isinstance(model, LocalModel)
-    drafts = drafts_of(count, 3, 6)
-    print(
-        f"\n# {count} searches, {WRITING} side by side, at most {TOKENS} tokens a rewrite; load {os.getloadavg()[0]:.1f}\n"
-    )
+    drafts, load = drafts_of(count, 3, 6), os.getloadavg()[0]
+    print(f"\n# {count} searches, {WRITING} side by side, at most {TOKENS} tokens a rewrite; load {load:.1f}\n")
     print("| rewrites by | seconds |\n|---|---|")
     with model.open(device) as here:
         print(f"| transformers, in this process | {written(here, drafts, False):.1f} |", flush=True)
