@@ -34,6 +34,7 @@ SIZE += ["scale.draft_tokens=64", "scale.edit_tokens=32", "search.max_edits=2", 
 SIZE += ["scale.held_out_texts=1", "scale.termination_samples=1", "scale.benchmark_items=6", "scale.answer_tokens=32"]
 SIZE += ["reliability.repeat_items=1", "reliability.null_answer_items=1", "benchmark.everyday.limit=4"]
 SIZE += ["runtime.width=2"]  # answers come in several waves, between which the run can be killed
+SIZE += ["runtime.device.engines.placement={memory_share: 0.1, context_tokens: 4096}"]
 STAGES = ("draft", "refine", "anchoring", "train", "termination", "perplexity", "generate", "harness", "grade")
 
 
@@ -57,7 +58,7 @@ def here(x: Experiment) -> Iterator[LoadedModel]:
 
 @pytest.fixture(scope="module")
 def served(x: Experiment, command: tuple[str, ...]) -> Iterator[LoadedModel]:
-    engines = Engines(vllm=command, placement=Placement(memory_share=0.3))
+    engines = Engines(vllm=command, placement=Placement(memory_share=0.1, context_tokens=4096))
     with replace(x.student, engine="vllm").open(Device("cpu", engines=engines)) as session:
         yield session
 
