@@ -3,7 +3,8 @@
 Calling a stage describes a step and runs nothing. A step's arguments identify its result, so two arms whose steps are
 equal share them, and an ablation costs only the stages from the changed part on. `data.choose` leaves out the parts
 that the mixture does not use: an arm without synthetic data never starts a search. `label` and `hint` name a step for
-people and never identify it.
+people and never identify it. Steps that ask the same model follow one another, so that an engine starts once for them:
+generator and scorer before the training, then the student, then judges.
 """
 
 from __future__ import annotations
@@ -49,51 +50,50 @@ def pipeline(exp: Experiment) -> Steps:
         recipe=exp.train,
         seed=exp.train.seed_of(exp.seed),
     )
+    if (pairs := steps.get(data.pairs.named())) is not None:
+        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
+    if (thinking := mixed.inputs.get("synthetic")) is not None:
+        steps |= by_name([anchoring_of(exp, thinking)])
+    steps |= by_name([trained, *probes_of(exp, trained, mixed, rendered)])
+    scored = chain.from_iterable(scores(exp, trained, name, benchmark) for name, benchmark in exp.benchmarks.items())
+    return steps | by_name(sorted(scored, key=lambda step: "trained" not in step.inputs))
+
+
+def probes_of(exp: Experiment, trained: Step, mixed: Step, rendered: Step) -> list[Step]:
+    """What shows, without a benchmark, what the training did to the student."""
+    hint = f"{exp.data.name}-s{exp.seed}"
+    asked = {
+        "hint": hint,
+        "trained": trained,
+        "precision": exp.train.precision,
+        "engine": exp.student.engine,
+    }
     termination = probes.termination(
-        hint=arm,
-        trained=trained,
         mixed=mixed,
         rendered=rendered,
         samples=exp.scale.termination_samples,
         seed=exp.train.seed_of(exp.seed),
-        precision=exp.train.precision,
-        engine=exp.student.engine,
+        **asked,
     )
-    template = degeneration.template(hint=arm, trained=trained, mixed=mixed, rendered=rendered)
+    template = degeneration.template(hint=hint, trained=trained, mixed=mixed, rendered=rendered)
     held_out = probes.held_out(
         hint=exp.source.name,
         source=exp.source,
         selection=exp.scale.selection,
         texts=exp.scale.held_out_texts,
     )
-    perplexity = probes.perplexity(
-        hint=arm,
-        trained=trained,
+    perplexity = probes.perplexity(held_out=held_out, chat_format=exp.train.chat_format, **asked)
+    steps = [termination, template, held_out, perplexity]
+    if exp.scale.held_out_thinking_tokens is None:
+        return steps
+    after_thinking = evaluation.held_out_scores(
         held_out=held_out,
         chat_format=exp.train.chat_format,
-        precision=exp.train.precision,
-        engine=exp.student.engine,
+        thinking_tokens=exp.scale.held_out_thinking_tokens,
+        seed=exp.train.seed_of(exp.seed),
+        **asked,
     )
-    steps |= by_name([trained, termination, template, held_out, perplexity])
-    if exp.scale.held_out_thinking_tokens is not None:
-        after_thinking = evaluation.held_out_scores(
-            hint=arm,
-            trained=trained,
-            held_out=held_out,
-            chat_format=exp.train.chat_format,
-            thinking_tokens=exp.scale.held_out_thinking_tokens,
-            seed=exp.seed,
-            precision=exp.train.precision,
-            engine=exp.student.engine,
-        )
-        steps |= by_name([after_thinking])
-    if (pairs := steps.get(data.pairs.named())) is not None:
-        steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
-    if (thinking := mixed.inputs.get("synthetic")) is not None:
-        steps |= by_name([anchoring_of(exp, thinking)])
-    for name, benchmark in exp.benchmarks.items():
-        steps |= by_name(scores(exp, trained, name, benchmark))
-    return steps
+    return [*steps, after_thinking]
 
 
 def training_rows(exp: Experiment) -> Steps:

@@ -101,7 +101,7 @@ def one_replica(device: Device) -> Device:
     """A device with a single replica of what an engine serves on it."""
     placement = device.engines.placement
     alone = replace(placement, gpus=placement.gpus_of(0), replicas=1)
-    return replace(device, engines=replace(device.engines, placement=alone))
+    return replace(device, engines=replace(device.engines, placement=alone, nodes=None))
 
 
 def measured_rate(

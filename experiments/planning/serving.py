@@ -112,7 +112,7 @@ def serving(model: Model | ScoringModel, device: Device) -> Serving | None:
             engine=model.engine,
             precision=model.dtype,
             size=model.checkpoint.size,
-            replicas=placement.replicas,
+            replicas=device.engines.replicas,
             devices=placement.gpus_per_replica,
             rows=placement.calls,
             place=",".join(map(str, placement.gpus)) or device.name,

@@ -159,7 +159,7 @@ def _searched(
     once = partial(_once, ws.folder / "noise.json")
     if ws.runtime.cluster:
         return search_on_ray(job, ws.runtime.cluster, pairs, drafts, once, on_done)
-    with job.open() as models:
+    with job.open(ws.progress.batch) as models:
         noise = once(lambda: models.noise(pairs, drafts))
         return models.run(pairs, drafts, noise, on_done), models.calls, noise
 

@@ -36,7 +36,7 @@ from experiments.store.records import (
     write_record,
 )
 from experiments.store.step import Artifact, Step
-from experiments.store.workspace import Workspace
+from experiments.store.workspace import StageProgress, Workspace
 from reer.errors import InputError
 from reer.files import remove_scratch, sync_folder, sync_tree, write_json
 
@@ -189,7 +189,7 @@ class Store:
             judgements=mark / "judgements" if mark.exists() else judgements,
             first_scores=judgements / "anchors",
             budget_usd=self.budget_usd,
-            progress=self.monitor.progress,
+            progress=StageProgress(self.monitor.progress),
             curve=lambda row: self.monitor.curve(step.stage.name, row),
         )
 

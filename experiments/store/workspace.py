@@ -15,11 +15,31 @@ from experiments.store.step import Artifact
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import DType, LocalModel
 from reer.models.placement import EngineName
-from reer.models.protocols import Model
+from reer.models.protocols import BatchProgress, Model, report_batches
 from reer.models.replay import ReplayedGenerator, journal_for, replayed_generator
 
 if TYPE_CHECKING:
     from experiments.experiment import Role, Runtime
+
+
+class StageProgress:
+    """Shows how far a stage is: what it counts, how many are done, of how many."""
+
+    def __init__(self, show: Callable[[str, int, int], None]) -> None:
+        self.show = show
+        self._counted: tuple[str, int, int] | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self._counted = (what, done, total)
+        self.show(what, done, total)
+
+    def batch(self, batch: BatchProgress) -> None:
+        """Show how far a batch is, beside what the stage has counted before it."""
+        if self._counted is None:
+            self.show(f"rows of a batch ({batch.tokens} tokens)", batch.ended, batch.rows)
+            return
+        what, done, total = self._counted
+        self.show(f"{what}; in a batch: {batch.ended} of {batch.rows} rows, {batch.tokens} tokens", done, total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +54,14 @@ class Workspace:
     judgements: Path
     budget_usd: float | None
     first_scores: Path
-    progress: Callable[[str, int, int], None]
+    progress: StageProgress
     curve: Callable[[Mapping[str, float]], None]
 
     @contextmanager
     def replayed(self, model: Model, role: Role = "generator") -> Generator[ReplayedGenerator]:
         """A model opened to generate; calls that the store knows are replayed."""
         with model.open(self.runtime.device_for(role)) as session:
+            report_batches(session, self.progress.batch)
             replayed = replayed_generator(session, journal_for(self.replay, session.name))
             try:
                 yield replayed

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.experiment import GeneratorRole, Runtime, ScorerRole
-from reer.models.protocols import Scorer
+from reer.models.protocols import BatchProgress, Scorer, ignored, report_batches
 from reer.models.replay import (
     ReplayedConcurrentGenerator,
     ReplayedConcurrentScorer,
@@ -49,10 +49,12 @@ class SearchJob:
     """Drafts as they were generated, for a score of them as such."""
 
     @contextmanager
-    def open(self) -> Iterator[OpenSearch]:
-        """Load the models; a model that both generates and scores is loaded once."""
+    def open(self, on_batch: Callable[[BatchProgress], None] = ignored) -> Iterator[OpenSearch]:
+        """Load the models; a model that both generates and scores is loaded once. `on_batch` follows the generator's
+        batches."""
         with ExitStack() as stack:
             generator = stack.enter_context(self.generator.model.open(self.runtime.device_for("generator")))
+            report_batches(generator, on_batch)
             if self.scorer.model == self.generator.model and isinstance(generator, Scorer):
                 scorer: Scorer = generator
             else:

@@ -36,6 +36,9 @@ class Placement:
     at once."""
     calls: PositiveInt = 64
     """Calls in flight at once, per replica."""
+    tokens: PositiveInt | None = None
+    """Tokens of the calls in flight at once, per replica: prompts with the longest completions that they may get. As
+    many as the KV cache holds keep the shared beginnings of the pairs at work in it; None: no bound beside `calls`."""
 
     def __post_init__(self) -> None:
         if len(self.gpus) % self.replicas:
@@ -58,6 +61,28 @@ class Placement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """The nodes of a Slurm allocation. Each has all the placements, with as many replicas and the same GPUs; they share
+    the file system of weights and logs."""
+
+    count: PositiveInt
+    start: tuple[str, ...]
+    """The command that starts another one on one node, whose name takes the place of `{node}`: srun with its
+    options."""
+
+    def __post_init__(self) -> None:
+        if not any("{node}" in part for part in self.start):
+            raise InputError(
+                f"engines.nodes.start: want a command with {{node}} in the place of a node's name, such as "
+                f"[srun, '--nodelist={{node}}', --nodes=1, --ntasks=1, --overlap], got {list(self.start)}"
+            )
+
+    def on(self, node: str) -> tuple[str, ...]:
+        """The command that starts another one on this node."""
+        return tuple(part.replace("{node}", node) for part in self.start)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Engines:
     """How engines are started on this machine, and where. An engine lives in an environment of its own: its command may
     name that environment's program or interpreter, and options that change no number."""
@@ -67,6 +92,8 @@ class Engines:
     sglang: tuple[str, ...] = ("python3", "-m", "sglang.launch_server")
     """The same for SGLang."""
     placement: Placement = Placement()
+    nodes: Nodes | None = None
+    """The nodes that replicas are spread over; None: this machine alone."""
     start_seconds: Seconds = 1800.0
     """How long a server may take to load its model."""
     answer_seconds: Seconds = 7200.0
@@ -82,6 +109,11 @@ class Engines:
                 raise InputError(f"engines.{engine}: want the command that starts the server, got {list(command)}")
             for option in command:
                 _refuse_option(engine, option)
+
+    @property
+    def replicas(self) -> int:
+        """Servers of one model, on all nodes."""
+        return self.placement.replicas * (self.nodes.count if self.nodes else 1)
 
     def program(self, engine: ServerEngine) -> tuple[str, ...]:
         """The part of an engine's command before its options."""

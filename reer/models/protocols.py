@@ -141,6 +141,32 @@ class Billed(Protocol):
     on_lost: Callable[[int], bool]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchProgress:
+    """How far a batch is: its rows, those that have ended, and the tokens written so far."""
+
+    rows: int
+    ended: int
+    tokens: int
+
+
+@runtime_checkable
+class ReportsBatches(Protocol):
+    """A generator in this process. It calls `on_batch` after each token that the rows of a batch get."""
+
+    on_batch: Callable[[BatchProgress], None]
+
+
+def ignored(batch: BatchProgress) -> None:
+    """Receives the progress of batches that nobody follows."""
+
+
+def report_batches(generator: Generator, on_batch: Callable[[BatchProgress], None]) -> None:
+    """Have `on_batch` called while batches are computed; servers have none."""
+    if isinstance(generator, ReportsBatches):
+        generator.on_batch = on_batch
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Computes the negative log-likelihood, in nats, of each token of an answer given its context."""

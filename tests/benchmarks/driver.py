@@ -3,8 +3,9 @@
 In virtual time, with the project's own driver and HTTP client on a scripted server of 64 slots: 500 searches of 3 to 14
 segments, 2 rewrites a step with log-normal completion times (median 1, sigma 1), scores of 0.15. Compared are rounds,
 in which every search waits for the slowest call of all of them, and the driver as it is. The delays, and so the work,
-are the same for both. With REER_VLLM_URL (an address ending in /v1) and REER_VLLM_MODEL, the rewrites of a smaller
-search are also asked of that server, in real time.
+are the same for both. With `$REER_VLLM`, the command that starts vLLM as in `/path/to/vllm serve --enforce-eager`, the
+bundled 135M model also writes the rewrites of a smaller search in real time: in this process, and behind vLLM in rounds
+and by the driver.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import NormalDist
 from typing import Any
@@ -25,8 +27,9 @@ from typing import Any
 from reer.calls import all_of, event_loop
 from reer.models.http.client import Call, Client, Endpoint
 from reer.models.http.connection import Reply
-from reer.models.protocols import Device, Prompt, Request, Sampling, in_order
-from reer.models.services.openai import ChatServer
+from reer.models.local.model import LocalModel
+from reer.models.placement import Engines, Placement
+from reer.models.protocols import ConcurrentGenerator, Device, Generator, Prompt, Request, Sampling, in_order
 from reer.search.driver import Concurrent, Handlers, run_searches
 from reer.search.methods import (
     RequestDrafts,
@@ -38,10 +41,12 @@ from reer.search.methods import (
     SegmentSearch,
 )
 from reer.types import Candidate, Message
+from tests.fakes.plans import compose
 from tests.fakes.virtual_time import VirtualTimeLoop
 
 SLOTS, SCORE_SECONDS = 64, 0.15
 WIDTHS = (64, 128, 256, 1024)
+WRITING, TOKENS = 8, 64  # searches side by side, and tokens of a rewrite, with a real model
 METHOD = SegmentSearch(max_edits=10, n_candidates=2, threshold=-1.0)
 Drafts = Mapping[str, tuple[str, ...]]
 Ask = Callable[[SearchRequest], list[Call[float]]]
@@ -51,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--searches", type=int, default=500)
     parser.add_argument("--widths", default=",".join(map(str, WIDTHS)), help="searches side by side")
+    parser.add_argument("--written", type=int, default=16, help="searches with a real model")
     given = parser.parse_args()
     drafts = drafts_of(given.searches, 3, 14)
     print(
@@ -62,8 +68,10 @@ def main() -> None:
         old, new = measured(drafts, width, rounds), measured(drafts, width, driven)
         assert old.results == new.results, "a delay changed a result"
         print(f"| {width} | {old} | {new} | {old.seconds / new.seconds:.2f} |", flush=True)
-    url = os.environ.get("REER_VLLM_URL")
-    print(f"\n{on_a_server(url) if url else 'On a real server: not measured (REER_VLLM_URL is not set).'}")
+    if "REER_VLLM" in os.environ:
+        in_real_time(shlex.split(os.environ["REER_VLLM"]), given.written)
+    else:
+        print("\nOn a real server: not measured (REER_VLLM is not set).")
 
 
 def drafts_of(count: int, shortest: int, longest: int) -> dict[str, tuple[str, ...]]:
@@ -206,50 +214,48 @@ def no_drafts(requests: Sequence[RequestDrafts]) -> list[Any]:
     raise AssertionError("a search with one start asks for no drafts")
 
 
-def on_a_server(url: str, count: int = 60, width: int = 32) -> str:
-    """The wall clock of a search whose rewrites a real server writes, in rounds and by the driver; scores are scripted
-    and cost nothing."""
-    model = ChatServer(model=os.environ["REER_VLLM_MODEL"], base_url=url, concurrency=SLOTS)
-    seconds = {
-        name: _on_a_server(model, drafts_of(count, 3, 6), width, name == "driver") for name in ("rounds", "driver")
-    }
-    return (
-        f"On {url}: {count} searches, {width} side by side: {seconds['rounds']:.1f} s in rounds, "
-        f"{seconds['driver']:.1f} s by the driver: {seconds['rounds'] / seconds['driver']:.2f} times"
-    )
+def in_real_time(command: Sequence[str], count: int) -> None:
+    """Print the wall clock of a search whose rewrites a real model writes; scores are scripted and cost nothing."""
+    model, device = compose("tracking=silent").student, Device("cpu", generate_rows=2 * WRITING)
+    assert isinstance(model, LocalModel)
+    drafts, load = drafts_of(count, 3, 6), os.getloadavg()[0]
+    print(f"\n# {count} searches, {WRITING} side by side, at most {TOKENS} tokens a rewrite; load {load:.1f}\n")
+    print("| rewrites by | seconds |\n|---|---|")
+    with model.open(device) as here:
+        print(f"| transformers, in this process | {written(here, drafts, False):.1f} |", flush=True)
+    engines = Engines(vllm=tuple(command), placement=Placement(memory_share=0.3))
+    with replace(model, engine="vllm").open(replace(device, engines=engines)) as served:
+        print(f"| vLLM, in rounds | {written(served, drafts, False):.1f} |", flush=True)
+        print(f"| vLLM, by the driver | {written(served, drafts, True):.1f} |", flush=True)
 
 
-def _on_a_server(model: ChatServer, drafts: Drafts, width: int, concurrent: bool) -> float:
-    sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=256)
+def written(session: Generator, drafts: Drafts, concurrent: bool) -> float:
+    """The seconds of a search with the rewrites of a session."""
+    sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=TOKENS)
 
     def request_of(request: RequestRewrites, sample: int) -> Request:
-        words = f"Write {int(200 * uniform(request.pair_id, request.index, sample))} words about the number"
+        words = f"Write {int(60 * uniform(request.pair_id, request.index, sample)) + 1} words about the number"
         prompt = Prompt((Message("user", f"{words} {request.pair_id} {request.index}."),))
         return Request(prompt, sampling, sample, request.pair_id)
 
-    with model.open(Device()) as session:
+    async def rewrite(request: RequestRewrites) -> list[Candidate]:
+        assert isinstance(session, ConcurrentGenerator)
+        await all_of(session.complete(request_of(request, sample)) for sample in range(request.n))
+        return candidates_of(request)
 
-        async def rewrite(request: RequestRewrites) -> list[Candidate]:
-            await all_of(session.complete(request_of(request, sample)) for sample in range(request.n))
-            return candidates_of(request)
+    def rewrite_all(requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
+        calls = [request_of(request, sample) for request in requests for sample in range(request.n)]
+        in_order(session.generate(calls), len(calls))
+        return [candidates_of(request) for request in requests]
 
-        def rewrite_all(requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
-            calls = [request_of(request, sample) for request in requests for sample in range(request.n)]
-            in_order(session.generate(calls), len(calls))
-            return [candidates_of(request) for request in requests]
-
-        began = time.perf_counter()
-        run_searches(
-            searches_of(drafts),
-            Handlers(
-                Concurrent(rewrite) if concurrent else rewrite_all,
-                lambda requests: [scores_of(request) for request in requests],
-                no_drafts,
-            ),
-            width,
-            lambda _: None,
-        )
-        return time.perf_counter() - began
+    handlers = Handlers(
+        Concurrent(rewrite) if concurrent else rewrite_all,
+        lambda requests: [scores_of(request) for request in requests],
+        no_drafts,
+    )
+    began = time.perf_counter()
+    run_searches(searches_of(drafts), handlers, WRITING, lambda _: None)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

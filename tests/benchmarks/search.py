@@ -24,11 +24,11 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 from experiments.workers.search_job import NOISE_DRAFTS
 from reer.models.local.model import LocalSession
 from reer.models.local.scoring import PrefixScorer
-from reer.models.protocols import Device, Nats, Passage, Prompt, Request, Sampling, in_order
+from reer.models.protocols import Device, Nats, Passage, in_order
 from reer.search.driver import Handlers, run_searches
 from reer.search.methods import Refinement, RequestRewrites, RequestScores, Segments, SegmentSearch
 from reer.search.score import NllScorer, repeat_noise
-from reer.types import Candidate, Message, Pair, content_id
+from reer.types import Candidate, Pair, content_id
 from tests.benchmarks.work import (
     Flops,
     Passages,
@@ -45,7 +45,6 @@ from tests.benchmarks.work import (
 from tests.fakes.plans import compose
 
 MEMORY_BYTES = 2**31
-ROWS = (1, 8, 32)  # decoded together
 DECODED = 100  # max_tokens of the released code's scoring requests
 
 
@@ -53,11 +52,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--parts", default="scoring,search,decoding,memory", help="parts to run, separated by commas")
+    parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     exp = compose("tracking=silent")
-    with exp.scorer.model.open(Device("cpu", generate_rows=32)) as session:
+    with exp.scorer.model.open(Device("cpu")) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
@@ -66,8 +65,6 @@ def main() -> None:
             scoring(session, given.repeats)
         if "search" in given.parts:
             whole_search(session, exp, given.pairs)
-        if "decoding" in given.parts:
-            decoding(session, given.repeats)
     if "memory" in given.parts:
         memory()
 
@@ -252,24 +249,6 @@ def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
         for pair_id, row in reference.items():
             assert [e.chosen for e in found[pair_id].edits] == [e.chosen for e in row.edits], f"{name}: {pair_id}"
             assert abs(found[pair_id].score - row.score) < 1e-4, f"{name}: {pair_id}"
-
-
-def decoding(session: LocalSession, repeats: int, tokens: int = 48) -> None:
-    """Tokens per second of rows that are decoded together, each a prompt of its own."""
-    print(f"\n## Decoding {tokens} tokens a row in process\n\n| rows | tokens/s | of one row |\n|---|---|---|")
-    sampling, timed, written = Sampling(temperature=0.8, top_p=0.85, max_tokens=tokens), Timed(), dict[int, int]()
-    asked = [
-        Request(Prompt((Message("user", f"Write a story about {n + 2} ships and the sea."),)), sampling, n)
-        for n in range(max(ROWS))
-    ]
-    session = LocalSession(session.name, session.model, session.tokenizer, Device("cpu", generate_rows=max(ROWS)))
-    for _ in range(repeats):
-        for rows in ROWS:
-            replies = timed.run(str(rows), lambda rows=rows: in_order(session.generate(asked[:rows]), rows))
-            written[rows] = sum(reply.tokens for reply in replies)
-    rates = {rows: written[rows] / timed.median(str(rows)) for rows in ROWS}
-    for rows, rate in rates.items():
-        print(f"| {rows} | {rate:.0f} | {rate / rates[1]:.1f} |", flush=True)
 
 
 def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:

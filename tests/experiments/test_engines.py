@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 from experiments.experiment import Placements, Runtime
+from experiments.pipeline import pipeline
 from reer.models.placement import Engines, Placement
 from reer.models.protocols import Device
 from reer.training.parallelism import Parallelism
 from tests.fakes.commands import finished
 from tests.fakes.engines import engines, processes
+from tests.fakes.plans import compose
 
 SERVED = [
     "scale=smoke",
@@ -30,6 +32,15 @@ def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path) ->
     assert all(json.loads(line)["tokens"] for line in answers.read_text().splitlines())
     finished(tmp_path, "run", *SERVED, command)
     assert [log] == list((tmp_path / "engines").glob("*.log")), "a run that has all its results starts no server"
+
+
+def test_stages_that_ask_one_model_follow_one_another() -> None:
+    steps = [str(name) for name in pipeline(compose("benchmark=[writing,everyday]", "engine=vllm"))]
+    before, after = steps[: steps.index("train")], steps[steps.index("train") :]
+    assert {"draft", "refine", "anchoring"} <= set(before)
+    asks_student = [name in ("termination", "perplexity", "generate:writing", "harness:everyday") for name in after]
+    last = max(at for at, asks in enumerate(asks_student) if asks)
+    assert not any(name.startswith(("grade", "reliability")) for name in after[:last])
 
 
 def test_each_role_has_its_own_placement_and_the_scorer_its_own_device() -> None:

@@ -105,7 +105,7 @@ def flash_attention(scope: Scope) -> list[Row]:
 def fsdp2(scope: Scope) -> list[Row]:
     """Steps of all weights under FSDP2 with one process, started by accelerate as on a node."""
     if not on_gpu():
-        return [Row(part="fsdp2", measure="not run", value="needs a GPU")]
+        return [Row(part="fsdp2", measure="not run", value="needs a GPU: accelerate shards nothing on a CPU")]
     parallelism = replace(ALONE, sharding="full")
     with model_folder(scope.size) as folder, tempfile.TemporaryDirectory() as work:
         curve = launched(Path(work), str(folder), parallelism, scope)

@@ -1,8 +1,8 @@
 """The command line and the environment that start each engine's server.
 
-Servers listen on the loopback interface and want a random key, because other users of the machine reach it, too. The
-key is in no command line, which those users could read. Sampling defaults that a checkpoint brings are switched off:
-every request states its own.
+Servers listen on the loopback interface, those of other nodes on all interfaces, and want a random key, because other
+users reach them, too. The key is in no command line, which those users could read. Sampling defaults that a checkpoint
+brings are switched off: every request states its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from reer.models.local.checkpoints import Checkpoint
 from reer.models.placement import Engines, ServerEngine
 
 HOST = "127.0.0.1"
+ALL_INTERFACES = "0.0.0.0"
 SERVED_AS = "model"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # weights are in a local folder
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -52,7 +53,7 @@ class Launch:
 @dataclass(frozen=True, kw_only=True)
 class Replica:
     """One server to start: the folder of the weights, the longest sequence in tokens, its number, port and key, and a
-    private folder for its files."""
+    private folder for its files. `node` is the machine that it runs on, '' for this one."""
 
     model: ServedModel
     weights: Path
@@ -61,23 +62,37 @@ class Replica:
     port: int
     key: str
     scratch: Path
+    node: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.node or HOST}:{self.port}"
 
 
 def launch_of(replica: Replica, engines: Engines) -> Launch:
     """The command and the environment of a replica. Raises InputError where the machine lacks the command."""
     if problem := missing(replica.model.engine, engines):
         raise InputError(problem)
-    engine = replica.model.engine
+    engine, place = replica.model.engine, engines.placement
     own = _vllm(replica, engines) if engine == "vllm" else _sglang(replica, engines)
     key = {"VLLM_API_KEY": replica.key} if engine == "vllm" else {}
-    gpus = _visible(engines.placement.gpus_of(replica.number))
     command = (*engines.program(engine), *own, *engines.options(engine))  # vLLM wants the model before any option
-    return Launch(command=command, environment={**OFFLINE, **key, **gpus})
+    gpus = place.gpus_of(replica.number % place.replicas)
+    if engines.nodes is None:
+        return Launch(command=command, environment={**OFFLINE, **key, **_visible(gpus)})
+    # srun sets the variable that shows GPUs for what it starts, so this replica's are set after it
+    shown = ("env", f"{VISIBLE}={_listed(gpus)}") if gpus else ()
+    return Launch(command=(*engines.nodes.on(replica.node), *shown, *command), environment={**OFFLINE, **key})
 
 
 def missing(engine: ServerEngine, engines: Engines) -> str:
     """Why this machine cannot start an engine, in one sentence; '' where its program is there."""
     program = engines.program(engine)[0]
+    if engines.nodes is not None and not shutil.which(engines.nodes.start[0]):
+        return (
+            f"engine {engine}: no program {engines.nodes.start[0]!r} on this machine, which is to start servers on "
+            "nodes; run it inside an allocation, or choose a runtime of one machine, such as runtime=h100x8"
+        )
     if shutil.which(program):
         return ""
     return (
@@ -88,7 +103,7 @@ def missing(engine: ServerEngine, engines: Engines) -> str:
 
 def _vllm(replica: Replica, engines: Engines) -> list[str]:
     place = engines.placement
-    options = [str(replica.weights), "--served-model-name", SERVED_AS, "--host", HOST, "--port", str(replica.port)]
+    options = [str(replica.weights), "--served-model-name", SERVED_AS, *_address(replica)]
     options += ["--dtype", replica.model.dtype, "--max-model-len", str(replica.context_tokens)]
     options += ["--generation-config", "vllm", "--seed", "0", "--tensor-parallel-size", str(place.gpus_per_replica)]
     if place.memory_share is not None:
@@ -100,12 +115,16 @@ def _sglang(replica: Replica, engines: Engines) -> list[str]:
     place, secret = engines.placement, replica.scratch / f"sglang-{replica.number}.yaml"
     write_atomic(secret, json.dumps({"api-key": replica.key}).encode())  # JSON is YAML; the folder is private
     options = ["--config", str(secret), "--model-path", str(replica.weights), "--served-model-name", SERVED_AS]
-    options += ["--host", HOST, "--port", str(replica.port), "--dtype", replica.model.dtype]
+    options += [*_address(replica), "--dtype", replica.model.dtype]
     options += ["--context-length", str(replica.context_tokens), "--tp-size", str(place.gpus_per_replica)]
     options += ["--random-seed", "0", "--sampling-defaults", "openai", "--schedule-policy", "lpm"]
     if place.memory_share is not None:
         options += ["--mem-fraction-static", str(place.memory_share)]
     return options
+
+
+def _address(replica: Replica) -> tuple[str, ...]:
+    return ("--host", ALL_INTERFACES if replica.node else HOST, "--port", str(replica.port))
 
 
 def _visible(gpus: tuple[int, ...]) -> dict[str, str]:
@@ -114,7 +133,7 @@ def _visible(gpus: tuple[int, ...]) -> dict[str, str]:
         return {}
     seen = os.environ.get(VISIBLE)
     if seen is None:
-        return {VISIBLE: ",".join(map(str, gpus))}
+        return {VISIBLE: _listed(gpus)}
     names = [name.strip() for name in seen.split(",") if name.strip()]
     if max(gpus) >= len(names):
         raise InputError(
@@ -122,3 +141,7 @@ def _visible(gpus: tuple[int, ...]) -> dict[str, str]:
             f"GPUs below {len(names)}"
         )
     return {VISIBLE: ",".join(names[gpu] for gpu in gpus)}
+
+
+def _listed(gpus: tuple[int, ...]) -> str:
+    return ",".join(map(str, gpus))

@@ -26,6 +26,7 @@ from threading import Lock
 
 from reer.errors import Incomplete, InputError
 from reer.models.engines.commands import HOST, Launch, Replica, ServedModel, launch_of
+from reer.models.engines.nodes import node_names
 from reer.models.placement import Engines
 
 SUPERVISOR = "reer.models.engines.supervisor"
@@ -145,10 +146,11 @@ def serving(model: ServedModel, weights: Path, context_tokens: int, engines: Eng
 def _started(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Serving:
     key, began = secrets.token_urlsafe(32), time.monotonic()
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reer-engine-")))
+        scratch = Path(stack.enter_context(_private_folder(engines)))
         servers: list[Server] = []
         stack.callback(_stop, servers)
-        for number in range(engines.placement.replicas):
+        nodes = node_names(engines.nodes) if engines.nodes else ("",)
+        for number in range(engines.replicas):
             replica = Replica(
                 model=model,
                 weights=weights,
@@ -157,6 +159,7 @@ def _started(model: ServedModel, weights: Path, context_tokens: int, engines: En
                 port=_free_port(),
                 key=key,
                 scratch=scratch,
+                node=nodes[number // engines.placement.replicas],
             )
             servers.append(_start(launch_of(replica, engines), replica, engines))
         log.info("engine %s: %s replicas are starting; %s", model.name, len(servers), servers[0].log)
@@ -164,6 +167,13 @@ def _started(model: ServedModel, weights: Path, context_tokens: int, engines: En
             _wait_until_ready(server, key, began + engines.start_seconds)
         log.info("engine %s: ready after %.0f s", model.name, time.monotonic() - began)
         return Serving(servers=tuple(servers), key=key, opened=stack.pop_all())
+
+
+def _private_folder(engines: Engines) -> tempfile.TemporaryDirectory[str]:
+    """A folder of this user alone; where servers run on other nodes, beside the logs, which they can read."""
+    if engines.nodes and engines.logs:
+        Path(engines.logs).mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="reer-engine-", dir=engines.logs if engines.nodes else None)
 
 
 def _start(launch: Launch, replica: Replica, engines: Engines) -> Server:
@@ -177,7 +187,7 @@ def _start(launch: Launch, replica: Replica, engines: Engines) -> Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for this process, which then stops its servers in good order
         )
-    return Server(f"http://{HOST}:{replica.port}", file, supervisor)
+    return Server(replica.url, file, supervisor)
 
 
 def _stop(servers: Sequence[Server]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reer.errors import Incomplete
 from reer.models.engines.commands import SERVED_AS, ServedModel
@@ -16,10 +16,11 @@ from reer.models.engines.wire import WIRES, Rated, Writing, Written
 from reer.models.http.client import Call, Client, connect_with
 from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.placement import Engines
-from reer.models.protocols import Completion, Nats, Passage, Prompt, Request
+from reer.models.protocols import Completion, Nats, Passage, Request
 from reer.models.services.scoring_servers import Ids, ScoringServer, ScoringSession
 
 ATTEMPTS = 6
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -49,6 +50,7 @@ def _endpoint(model: ServedModel, found: Serving, limit: int, engines: Engines) 
         base_url=found.urls[0],
         replicas=found.urls[1:],
         concurrency=engines.placement.calls,
+        tokens_in_flight=engines.placement.tokens,
         timeout_seconds=engines.answer_seconds,
         total_seconds=ATTEMPTS * engines.answer_seconds,
         attempts=ATTEMPTS,
@@ -79,7 +81,7 @@ def end_tokens(weights: Path, tokenizer: Any) -> tuple[int, ...]:
 
 
 class EngineSession:
-    """An open connection to the servers of one model; see `Generator` and `Scorer`."""
+    """An open connection to the servers of one model; see `ConcurrentGenerator` and `ConcurrentScorer`."""
 
     ends: tuple[int, ...] = ()
 
@@ -92,12 +94,18 @@ class EngineSession:
         contexts = {prompt: self.tokens.context_ids(prompt) for prompt in dict.fromkeys(r.prompt for r in requests)}
         asked = [self._writing(contexts[request.prompt], request) for request in requests]
         fits = [i for i, writing in enumerate(asked) if writing.limit > 0]
-        for i in sorted(set(range(len(asked))) - set(fits)):
-            tokens = len(asked[i].context)
-            yield i, Completion(text="", stopped="prompt_too_long", prompt_tokens=tokens, tokens=0)
-        groups = [requests[i].group or _text(requests[i].prompt) for i in fits]
-        for at, written in self.write([asked[i] for i in fits], groups):
+        yield from ((i, _too_long(asked[i])) for i in sorted(set(range(len(asked))) - set(fits)))
+        for at, written in self.write([asked[i] for i in fits], [_group_of(requests[i]) for i in fits]):
             yield fits[at], self._completion(asked[fits[at]], written)
+
+    async def complete(self, request: Request) -> Completion:
+        """See `ConcurrentGenerator`; requests go to replicas as in `generate`."""
+        asked = self._writing(self.tokens.context_ids(request.prompt), request)
+        if asked.limit <= 0:
+            return _too_long(asked)
+        self.serving.require_alive()
+        written = await self.client.answer(self._write(asked, _group_of(request)))
+        return self._completion(asked, self._answered(written))
 
     def _writing(self, context: Ids, request: Request) -> Writing:
         limit = min(request.sampling.max_tokens, self.limit - len(context))
@@ -105,25 +113,41 @@ class EngineSession:
 
     def write(self, asked: Sequence[Writing], groups: Sequence[str]) -> Iterator[tuple[int, Written]]:
         """Completions as token ids, each with its index, as they arrive."""
-        yield from self._ask(
-            [replace(self.wire.write(SERVED_AS, w), group=g) for w, g in zip(asked, groups, strict=True)]
-        )
+        yield from self._ask([self._write(writing, group) for writing, group in zip(asked, groups, strict=True)])
+
+    def _write(self, asked: Writing, group: str) -> Call[Written]:
+        tokens = len(asked.context) + asked.limit
+        return replace(self.wire.write(SERVED_AS, asked), group=group, tokens=tokens)
 
     def rate(self, pairs: Sequence[tuple[Ids, Ids]]) -> Iterator[tuple[int, Rated]]:
         """The answers of (context, answer) rated, each with its index, as they arrive."""
-        yield from self._ask([self.wire.rate(SERVED_AS, context, answer) for context, answer in pairs])
+        yield from self._ask(
+            [
+                replace(self.wire.rate(SERVED_AS, context, answer), tokens=len(context) + len(answer))
+                for context, answer in pairs
+            ]
+        )
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         """See `Scorer`."""
         self.serving.require_alive()
         return self.scoring.score(passages)
 
-    def _ask(self, calls: Sequence[Call[Any]]) -> Iterator[tuple[int, Any]]:
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        """See `ConcurrentScorer`."""
+        self.serving.require_alive()
+        return await self.scoring.nats_of(passage)
+
+    def _ask(self, calls: Sequence[Call[Result]]) -> Iterator[tuple[int, Result]]:
         self.serving.require_alive()
         for at, answer in self.client.ask(calls):
-            if answer is None:
-                raise Incomplete(f"engine {self.name}: it refused a prompt within its own context; see its log")
-            yield at, answer
+            yield at, self._answered(answer)
+
+    def _answered(self, answer: Result | None) -> Result:
+        """An answer of the engine. Raises Incomplete where it refused a prompt that fits into its context."""
+        if answer is None:
+            raise Incomplete(f"engine {self.name}: it refused a prompt within its own context; see its log")
+        return answer
 
     def _completion(self, asked: Writing, written: Written) -> Completion:
         return Completion(
@@ -134,5 +158,11 @@ class EngineSession:
         )
 
 
-def _text(prompt: Prompt) -> str:
-    return "\n".join([*(message.content for message in prompt.messages), prompt.prefill])
+def _group_of(request: Request) -> str:
+    """The group of a request; without one, its prompt, so that equal prompts go to one replica."""
+    prompt = request.prompt
+    return request.group or "\n".join([*(message.content for message in prompt.messages), prompt.prefill])
+
+
+def _too_long(asked: Writing) -> Completion:
+    return Completion(text="", stopped="prompt_too_long", prompt_tokens=len(asked.context), tokens=0)

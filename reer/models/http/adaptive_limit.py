@@ -24,49 +24,64 @@ NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 class AdaptiveLimiter:
-    """Bounds the calls in flight to one replica: `limit`, at most `max_limit`, served in order of arrival. `clock` is
-    a monotonic time in seconds."""
+    """Bounds the calls in flight to one replica, served in order of arrival: their number by `limit`, at most
+    `max_limit`, and the sum of their tokens by `max_tokens` (None: no bound; a call with more is in flight alone).
+    `clock` is a monotonic time in seconds."""
 
-    def __init__(self, max_limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_limit: int, clock: Callable[[], float] = time.monotonic, max_tokens: int | None = None
+    ) -> None:
         self.max_limit = self.limit = max_limit
-        self.in_flight = self.successes = 0
+        self.max_tokens = max_tokens
+        self.in_flight = self.tokens_in_flight = self.successes = 0
         self.resume_at = self.spread_seconds = 0.0
         self.lowered_at = float("-inf")
         self.only_429s_since: float | None = None
         self._clock = clock
         self._recent: deque[bool] = deque(maxlen=WINDOW)
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[tuple[asyncio.Future[None], int]] = deque()
 
     @asynccontextmanager
-    async def acquire(self, first: bool) -> AsyncIterator[None]:
-        """Hold a slot, once one is free and the pause of the replica is over; `first` goes to the head of the queue."""
-        await self._queued(first)
+    async def acquire(self, first: bool, tokens: int = 0) -> AsyncIterator[None]:
+        """Hold a slot for a call of so many tokens, once there is room for it and the pause of the replica is over;
+        `first` goes to the head of the queue."""
+        await self._queued(first, tokens)
         try:
             while (wait := self.resume_at - self._clock()) > 0:
                 await asyncio.sleep(wait + random.uniform(0, self.spread_seconds))
             yield
         finally:
-            self._release()
+            self._release(tokens)
 
-    async def _queued(self, first: bool) -> None:
-        if self.in_flight < self.limit and not self._queue:
-            self.in_flight += 1
+    async def _queued(self, first: bool, tokens: int) -> None:
+        if self._has_room(tokens) and not self._queue:
+            self._take(tokens)
             return
         turn = asyncio.get_running_loop().create_future()
-        (self._queue.appendleft if first else self._queue.append)(turn)
+        (self._queue.appendleft if first else self._queue.append)((turn, tokens))
         try:
             await turn  # `_release` has counted the slot as taken
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._release()
+                self._release(tokens)
             raise
 
-    def _release(self) -> None:
+    def _has_room(self, tokens: int) -> bool:
+        if self.in_flight >= self.limit:
+            return False
+        return self.max_tokens is None or not self.in_flight or self.tokens_in_flight + tokens <= self.max_tokens
+
+    def _take(self, tokens: int) -> None:
+        self.in_flight += 1
+        self.tokens_in_flight += tokens
+
+    def _release(self, tokens: int) -> None:
         self.in_flight -= 1
-        while self._queue and self.in_flight < self.limit:
-            turn = self._queue.popleft()
+        self.tokens_in_flight -= tokens
+        while self._queue and (self._queue[0][0].done() or self._has_room(self._queue[0][1])):
+            turn, wanted = self._queue.popleft()
             if not turn.done():
-                self.in_flight += 1
+                self._take(wanted)
                 turn.set_result(None)
 
     def on_429(self, sent_at: float, pause_seconds: float) -> None:

@@ -60,6 +60,8 @@ class Endpoint:
     """Name of the environment variable that holds the key; '' where the server needs none."""
     concurrency: PositiveInt = field(default=8, metadata={"identity": False})
     """Calls in flight at once, per replica."""
+    tokens_in_flight: PositiveInt | None = field(default=None, metadata={"identity": False})
+    """Tokens of the calls in flight at once, per replica, where calls state theirs; None: no bound."""
     timeout_seconds: Seconds = field(default=600.0, metadata={"identity": False})
     """Bound on one attempt, from its first byte sent to the last byte received."""
     total_seconds: Seconds = field(default=3600.0, metadata={"identity": False})
@@ -123,6 +125,8 @@ class Call(Generic[Result]):
     """Reads the reply; an answer it cannot read raises ValueError, LookupError, TypeError or AttributeError."""
     group: str = ""
     """Calls of one group go to one replica."""
+    tokens: int = 0
+    """Tokens of the prompt, and of the longest completion that it may get; 0 where they are not known."""
     url: str = ""
     """The replica to use, instead of one chosen by group or position."""
     unreadable: Callable[[], Result | None] | None = None
@@ -211,7 +215,7 @@ class Client:
         name, endpoint = f"server {self.name} at {url}", self.endpoint
         return Replica(
             url,
-            AdaptiveLimiter(endpoint.concurrency, self.clock),
+            AdaptiveLimiter(endpoint.concurrency, self.clock, endpoint.tokens_in_flight),
             CircuitBreaker(name, endpoint.outage_pause_seconds, endpoint.outage_seconds, self.clock),
         )
 
@@ -326,7 +330,7 @@ class Client:
             idempotent=call.idempotent,
         )
         while True:
-            async with replica.limiter.acquire(first=retry):
+            async with replica.limiter.acquire(first=retry, tokens=call.tokens):
                 probe = await replica.admit()
                 sent_at = self.clock()
                 try:

@@ -6,7 +6,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,17 @@ from reer.models.local.scoring import PrefixScorer
 from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.local.weights import load_complete
 from reer.models.placement import EngineName
-from reer.models.protocols import Completion, Device, LoadedModel, Nats, Passage, Prompt, Request
+from reer.models.protocols import (
+    BatchProgress,
+    Completion,
+    Device,
+    LoadedModel,
+    Nats,
+    Passage,
+    Prompt,
+    Request,
+    ignored,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,9 +125,10 @@ class Row:
 
 
 class LocalSession:
-    """A loaded model; see `Generator` and `Scorer`."""
+    """A loaded model; see `Generator`, `ReportsBatches` and `Scorer`."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any, device: Device) -> None:
+        self.on_batch: Callable[[BatchProgress], None] = ignored
         self.name, self.model, self.tokenizer, self.device = name, model, tokenizer, device
         self.tokens = Tokens(tokenizer)
         self.limit: int = model.config.max_position_embeddings
@@ -170,6 +181,7 @@ class LocalSession:
                 tokens = draw(logits, settings, [rows[row].random.random() for row in alive])
                 for row, token in zip(alive, tokens, strict=True):
                     self._extend(rows[row], token)
+                self._report(rows)
                 active = [at for at, row in enumerate(alive) if rows[row].stopped is None]
                 if not active:
                     return [self._completion(row) for row in rows]
@@ -187,6 +199,10 @@ class LocalSession:
                     use_cache=True,
                 )
                 logits = out.logits[:, -1]
+
+    def _report(self, rows: Sequence[Row]) -> None:
+        ended, tokens = sum(row.stopped is not None for row in rows), sum(len(row.ids) for row in rows)
+        self.on_batch(BatchProgress(rows=len(rows), ended=ended, tokens=tokens))
 
     def _row(self, request: Request, prompt_tokens: int) -> Row:
         limit = min(request.sampling.max_tokens, self.limit - prompt_tokens)

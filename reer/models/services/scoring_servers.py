@@ -247,7 +247,7 @@ class ScoringSession:
 
     def _call(self, context: Ids, answer: Ids, group: str) -> Call[Nats]:
         call = self.engine.score(self.server.served_as, context, answer)
-        return replace(call, group=group)
+        return replace(call, group=group, tokens=len(context) + len(answer))
 
     def validate(self) -> None:
         """Let each replica generate a token and score it, and score a fixed text. Raises InputError where the two

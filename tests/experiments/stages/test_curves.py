@@ -15,7 +15,7 @@ from experiments.pipeline import pipeline
 from experiments.stages.evaluation import grade
 from experiments.store.step import Artifact, StepName
 from experiments.store.store import Monitor, Store
-from experiments.store.workspace import Workspace
+from experiments.store.workspace import StageProgress, Workspace
 from reer.files import write_rows
 from tests.fakes.stages import recorded
 
@@ -71,7 +71,7 @@ def test_judging_draws_calls_and_money(exp: Experiment, tmp_path: Path) -> None:
         judgements=tmp_path / "judgements",
         first_scores=tmp_path / "anchors",
         budget_usd=None,
-        progress=lambda what, done, total: None,
+        progress=StageProgress(lambda what, done, total: None),
         curve=rows.append,
     )
     grade.work(ws, answers=answers(tmp_path / "answers", benchmark), benchmark=benchmark, judge=exp.judge)

@@ -13,10 +13,14 @@ from experiments.experiment import Experiment
 from experiments.workers.search_job import Results, SearchJob
 from reer.calls import event_loop
 from reer.errors import Incomplete
-from reer.models.protocols import Completion, Device, Nats, Passage, Request
+from reer.models.local.checkpoints import TinyModel
+from reer.models.local.model import LocalModel
+from reer.models.protocols import BatchProgress, Completion, Device, Nats, Passage, Request
+from reer.models.replay import ReplayedConcurrentGenerator
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.search.methods import MultiStart, SegmentSearch
 from reer.types import Pair
+from tests.fakes.engines import device, tiny
 from tests.fakes.plans import compose
 from tests.fakes.searches import bytes_of, job_of, material
 from tests.fakes.virtual_time import VirtualTimeLoop
@@ -77,6 +81,13 @@ def served(job: SearchJob, model: ServedModel, scorer: bool = True) -> SearchJob
     return replace(job, scorer=replace(job.scorer, model=model)) if scorer else job
 
 
+def on_engine(job: SearchJob, *options: str) -> SearchJob:
+    """The job with both roles served by the fake engine."""
+    job = replace(job, runtime=replace(job.runtime, device=device(*options)))
+    model = tiny("sglang")
+    return replace(job, generator=replace(job.generator, model=model), scorer=replace(job.scorer, model=model))
+
+
 def searched(job: SearchJob, work: tuple[dict[str, Pair], Drafts]) -> tuple[Results, int]:
     with event_loop(VirtualTimeLoop), job.open() as models:
         return models.run(*work, 0.0, lambda _: None), models.calls
@@ -93,6 +104,23 @@ def test_servers_that_answer_in_any_order_give_the_same_bytes(
     assert calls_there == calls > 50
 
 
+def test_a_search_over_an_engine_waits_for_no_completion_of_another(
+    exp: Experiment, work: tuple[dict[str, Pair], Drafts], tmp_path: Path
+) -> None:
+    """One of the first completions comes after 20 others; the bytes are those of a server that answers at once."""
+
+    def searched_with(*options: str) -> tuple[str, list[str]]:
+        job, done = on_engine(job_of(exp, tmp_path / "-".join(options)), *options), list[str]()
+        with job.open() as models:
+            assert isinstance(models.generator, ReplayedConcurrentGenerator)
+            results = models.run(*work, 0.0, lambda result: done.append(result.pair_id))
+        return bytes_of(results), done
+
+    slow, done = searched_with("--delays", "--hold", "20")
+    assert slow == searched_with()[0]
+    assert done != list(work[1])
+
+
 def test_a_search_without_an_answer_goes_on_where_it_stopped(
     exp: Experiment, work: tuple[dict[str, Pair], Drafts], tmp_path: Path
 ) -> None:
@@ -107,3 +135,14 @@ def test_a_search_without_an_answer_goes_on_where_it_stopped(
     searched(served(job_of(exp, tmp_path / "anywhere"), uninterrupted), work)
     assert bytes_of(resumed) == bytes_of(whole)
     assert sum(session.made for session in sessions[:3]) == sessions[3].made
+
+
+def test_the_batches_of_a_generator_in_this_process_are_followed(
+    exp: Experiment, work: tuple[dict[str, Pair], Drafts], tmp_path: Path
+) -> None:
+    job, batches = replace(job_of(exp, tmp_path), edit_tokens=2), list[BatchProgress]()
+    (pair_id, draft), *_ = work[1].items()
+    job = replace(job, generator=replace(job.generator, model=LocalModel(TinyModel())))
+    with job.open(batches.append) as models:
+        models.run(work[0], {pair_id: draft}, 0.0, lambda _: None)
+    assert batches[0] == BatchProgress(rows=1, ended=0, tokens=1), "the draft of the second start"

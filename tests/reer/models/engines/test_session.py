@@ -5,9 +5,10 @@ from typing import cast
 
 import pytest
 
+from reer.calls import all_of
 from reer.models.engines.session import EngineSession
 from reer.models.placement import Placement, ServerEngine
-from reer.models.protocols import LoadedModel, Passage, Sampling
+from reer.models.protocols import ConcurrentGenerator, ConcurrentScorer, LoadedModel, Passage, Sampling, generated
 from tests.fakes import engine as fake
 from tests.fakes.calls import completions, scores
 from tests.fakes.engines import device, tiny
@@ -27,6 +28,8 @@ def session(request: pytest.FixtureRequest) -> Iterator[EngineSession]:
 
 def test_it_is_a_generator_and_a_scorer_with_the_name_of_its_model(session: EngineSession) -> None:
     assert isinstance(session, LoadedModel)
+    assert isinstance(session, ConcurrentGenerator)
+    assert isinstance(session, ConcurrentScorer)
     assert session.name in (tiny("vllm").name, tiny("sglang").name)
 
 
@@ -68,3 +71,30 @@ def test_an_answer_is_greedy_where_each_token_is_the_likeliest(session: EngineSe
     rated = dict(session.rate([(context, [likeliest]), (context, [likeliest + 1])]))
     assert (rated[0].is_greedy, rated[1].is_greedy) == (True, False)
     assert rated[0].nats == pytest.approx([-fake.logprob(context, likeliest)])
+
+
+def test_single_requests_are_answered_as_in_a_call(session: EngineSession) -> None:
+    asked = [request("a"), request("word " * CONTEXT), request("b", 3, GREEDY)]
+    wanted = [*passages(3), Passage(prompt("word " * CONTEXT), "answer")]
+    run = session.client.runner.run
+    assert run(all_of(session.complete(each) for each in asked)) == completions(session, asked)
+    assert run(all_of(session.nats_of(each) for each in wanted)) == scores(session, wanted)
+
+
+def test_a_slow_completion_of_an_engine_holds_up_no_other() -> None:
+    asked = [request(f"question {n}", n, GREEDY) for n in range(24)]
+    slow = device("--delays", "--hold", "16")
+    with tiny().open(slow) as session:
+        came = list(generated(session, asked, 4))
+    order = [at for at, _ in came]
+    assert max(order.index(at) for at in range(4)) >= 8, "one of the first was held"
+    with tiny().open(device()) as session:
+        assert dict(came) == dict(session.generate(asked))
+
+
+def test_an_engine_has_no_more_calls_in_flight_than_their_tokens_allow() -> None:
+    with tiny().open(device("--delays", placement=Placement(tokens=1))) as opened:
+        session = cast(EngineSession, opened)
+        (replica,) = session.client.replicas.values()
+        replies = generated(session, [request(f"question {n}") for n in range(6)], 4)
+        assert [replica.limiter.in_flight for _ in replies] == [1, 1, 1, 1, 1, 0]

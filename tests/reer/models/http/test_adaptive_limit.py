@@ -157,3 +157,20 @@ def test_a_call_cancelled_in_the_queue_takes_no_slot() -> None:
         return limiter.in_flight
 
     assert in_virtual_time(in_flight) == 0
+
+
+def test_tokens_bound_the_calls_in_flight_in_order_of_arrival() -> None:
+    async def started() -> list[tuple[str, float]]:
+        clock = asyncio.get_running_loop().time
+        limiter, times = AdaptiveLimiter(9, clock, max_tokens=10), list[tuple[str, float]]()
+
+        async def call(name: str, tokens: int) -> None:
+            async with limiter.acquire(first=False, tokens=tokens):
+                times.append((name, clock()))
+                await asyncio.sleep(1)
+
+        await asyncio.gather(call("a", 6), call("b", 4), call("c", 7), call("small", 1), call("longest", 99))
+        assert limiter.tokens_in_flight == limiter.in_flight == 0
+        return times
+
+    assert in_virtual_time(started) == [("a", 0), ("b", 0), ("c", 1), ("small", 1), ("longest", 2)]

@@ -10,7 +10,7 @@ import torch
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession
-from reer.models.protocols import Device, Passage, Prompt, Request, Sampling
+from reer.models.protocols import BatchProgress, Device, Passage, Prompt, Request, Sampling, report_batches
 from reer.types import Message
 from tests.fakes.calls import completions, scores
 from tests.fakes.texts import passages, prompt, random_text
@@ -220,3 +220,15 @@ def test_a_template_that_opens_thinking_does_not_open_it_twice(session: LocalSes
 
 def test_the_name_says_weights_precision_and_engine(session: LocalSession) -> None:
     assert session.name == "tiny-qwen3-64x2-s0/float32/transformers"
+
+
+def test_a_batch_is_followed_while_it_is_computed() -> None:
+    seen: list[BatchProgress] = []
+    short = Sampling(temperature=1.0, top_p=1.0, max_tokens=2)
+    with LocalModel(TinyModel()).open(Device("cpu", generate_rows=2)) as opened:
+        report_batches(opened, seen.append)
+        replies = completions(opened, [Request(prompt("q"), sampling, 3) for sampling in (FREE, short)])
+    assert [batch.rows for batch in seen] == [2] * max(reply.tokens for reply in replies)
+    assert [batch.tokens for batch in seen[:3]] == [2, 4, 5], "the short row ends after two tokens"
+    assert [batch.ended for batch in (seen[0], seen[1], seen[-1])] == [0, 1, 2]
+    assert seen[-1].tokens == sum(reply.tokens for reply in replies)
