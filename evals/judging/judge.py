@@ -66,6 +66,8 @@ class Judge:
     """Price of a million generated tokens; None where it is unknown."""
     life: Life | None = field(default=None, metadata={"identity": False})
     """When the model is retired; None where no provider may retire it."""
+    trained_for: tuple[Name, ...] = field(default=(), metadata={"identity": False})
+    """The benchmarks that a fine-tuned judge was trained to grade; empty: any."""
 
     def __post_init__(self) -> None:
         if self.attempts > 1 and (self.temperature == 0 or self.grades):
@@ -121,6 +123,15 @@ class Judge:
         notice = self.retirement(today)
         if notice is not None and notice.over:
             raise InputError(f"judge {self.name}: {notice.text}; what it has judged stays on record")
+
+    def require_trained_for(self, benchmark: Benchmark) -> None:
+        """Raise InputError for a benchmark that the judge was not trained to grade."""
+        if self.trained_for and benchmark.name not in self.trained_for:
+            trained = ", ".join(self.trained_for)
+            raise InputError(
+                f"judge {self.name}: it was trained to grade {trained} alone, got {benchmark.name}; choose "
+                f"benchmark=[{trained}], or a judge for each benchmark, such as judge=open"
+            )
 
     def require_grades_of(self, benchmark: Benchmark) -> None:
         """Raise InputError where the judge grades by probabilities and a verdict of the benchmark is not one of its
