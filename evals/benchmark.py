@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import PositiveInt
 
-from evals.replies import STRICT, Reader
+from evals.replies import STRICT, Reader, Schema
 from reer.models.protocols import Prompt, Sampling
 from reer.parts import Seed, Share, Temperature
 from reer.text import split_thinking
@@ -224,6 +224,12 @@ class Benchmark(Protocol):
         ...
 
     @property
+    def reply_schema(self) -> Schema | None:
+        """The JSON schema of the replies that its prompts ask for; None where they ask for another form than one JSON
+        object, which is all that servers can hold a reply to."""
+        ...
+
+    @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         """Worst and best value of each metric."""
         ...
@@ -287,6 +293,10 @@ class JudgedBenchmark(ABC):
 
     @property
     def grades(self) -> tuple[int, ...] | None:
+        return None
+
+    @property
+    def reply_schema(self) -> Schema | None:
         return None
 
     @property

@@ -27,7 +27,7 @@ from evals.benchmark import (
     interleaved,
 )
 from evals.benchmarks.data_files import DataFiles
-from evals.replies import STRICT, Malformed, Reader
+from evals.replies import A_TEXT, STRICT, Malformed, Reader, Schema, grades_from, reply_schema
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.parts import TopP
@@ -81,6 +81,10 @@ class WritingBench(JudgedBenchmark):
     @property
     def grades(self) -> tuple[int, ...]:
         return tuple(range(1, 11))
+
+    @property
+    def reply_schema(self) -> Schema:
+        return reply_schema({"score": grades_from(1, 10), "reason": A_TEXT})
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:

@@ -290,9 +290,15 @@ def first_scores(
 ) -> Mapping[str, float]:
     """The scores that this judge gave the anchors when it was first asked. The first process to write the file
     decides."""
-    settings = json.dumps(
-        [judge.model_name, judge.temperature, judge.top_p, judge.prefill, judge.delimit_answer, checks.anchor_prompt]
-    )
+    asked = [
+        judge.model_name,
+        judge.temperature,
+        judge.top_p,
+        judge.prefill,
+        judge.delimit_answer,
+        checks.anchor_prompt,
+    ]
+    settings = json.dumps([*asked, "structured"] if judge.structured else asked)
     digest = sha256((settings + ANCHORS.read_text(encoding="utf-8")).encode()).hexdigest()[:16]
     path = folder / f"{digest}.json"
     folder.mkdir(parents=True, exist_ok=True)

@@ -154,5 +154,6 @@ class JudgeSession:
         """The maximum cost of a call: a token is at least one byte, and a reply ends at its limit."""
         prompt = question.request.prompt
         texts = [prompt.prefill, *(message.content for message in prompt.messages)]
+        texts += [question.request.schema] if question.request.schema is not None else []
         read = sum(len(text.encode("utf-8", "surrogatepass")) + TURN_TOKENS for text in texts)
         return self.judge.usd(read, question.request.sampling.max_tokens)

@@ -39,10 +39,10 @@ def judge_all(
 
     Empty answers are not sent, unless `send_empty`: their verdict has the reason EMPTY_ANSWER, and the item gets the
     worst score (see `item_scores`). `repeat` distinguishes repeated verdicts on the same answers. Raises InputError
-    where the judge grades by probabilities and the benchmark's verdicts are not one of its grades.
+    where the judge is held to a form that the benchmark's verdicts do not have.
     """
     judge = session.judge
-    judge.require_grades_of(benchmark)
+    judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
     calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge.delimit_answer)]
     verdicts: dict[int, Verdict] = {}
@@ -77,7 +77,8 @@ def _count(on_progress: Callable[[int], None], settled: int, answered: int) -> N
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:
     repeated = (repeat,) if repeat else ()
     seed = item_seed(call.item_id, call.criterion, attempt, *repeated)  # no two verdicts share a random stream
-    request = Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(benchmark), seed)
+    prompt, sampling = Prompt(call.prompt.messages, judge.prefill), judge.sampling(benchmark)
+    request = Request(prompt, sampling, seed, schema=judge.schema_of(benchmark))
     return Question(
         benchmark=benchmark.version,
         item_id=call.item_id,

@@ -278,7 +278,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
         unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
         groups=tuple(group_measures(benchmark, every, table)),
-        official={} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts)),
+        official=benchmark.official(items, judged_by_item(responses, verdicts)) if judge.asks_as_published else {},
         judgements=len(records),
         judgements_asked_here=session.asked,
         judge_tokens_read=sum(record.prompt_tokens for record in records),

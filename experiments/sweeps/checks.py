@@ -76,7 +76,7 @@ def preflight(exp: Experiment) -> Steps:
             benchmark.items()
             for judge in (judge_of(exp.judge, benchmark.name), *second):
                 judge.require_trained_for(benchmark)
-                judge.require_grades_of(benchmark)
+                judge.require_form_of(benchmark)
                 judge.require_prices(exp.budget.usd)
     if exp.runtime.cluster is not None and find_spec("ray") is None:
         raise InputError(
