@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -91,7 +91,7 @@ class JudgeCall:
 class Verdict:
     """The outcome of one judge call. `scores` is None if no reply could be parsed: then `why` holds the reason, and the
     verdict is counted as unscored, never averaged. `reply` is the last reply, `earlier` the unparsable ones before it,
-    in order; `records` are the keys of all judgements involved."""
+    in order; `records` are the keys of all judgements involved; `members` holds what each judge of a panel gave."""
 
     item_id: str
     criterion: str
@@ -101,6 +101,7 @@ class Verdict:
     attempts: int
     earlier: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    members: Mapping[str, dict[str, float] | None] = field(default_factory=dict[str, "dict[str, float] | None"])
 
     @property
     def replies(self) -> tuple[str, ...]:

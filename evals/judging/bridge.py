@@ -126,12 +126,6 @@ def noise_ratio(old_sd: float | None, new_sd: float | None) -> float:
     return (new_sd / old_sd) ** 2 if old_sd and new_sd else 1.0
 
 
-def panel(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Several judges as one: the mean of their raw scores, over the items that all of them scored."""
-    shared = set.intersection(*(set(of_judge) for of_judge in scores))
-    return {item: math.fsum(of_judge[item] for of_judge in scores) / len(scores) for item in sorted(shared)}
-
-
 def _interval(value: float, error: float, items: int) -> Interval:
     """The interval of an estimate by Student's t; the line has two parameters."""
     from scipy.special import stdtrit

@@ -13,8 +13,9 @@ from functools import partial
 from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
 from evals.judging.delimiters import delimited_calls
 from evals.judging.judge import Judge
+from evals.judging.panel import GradingSession, PanelSession
 from evals.judging.records import Question
-from evals.judging.session import Answer, JudgeSession
+from evals.judging.session import Answer
 from evals.replies import Malformed, behind_thinking
 from reer.models.protocols import Completion, Prompt, Request
 from reer.types import item_seed
@@ -30,7 +31,7 @@ def judge_all(
     benchmark: Benchmark,
     items: Sequence[Item],
     responses: Sequence[Response],
-    session: JudgeSession,
+    session: GradingSession,
     on_progress: Callable[[int], None] = lambda count: None,
     repeat: str = "",
     send_empty: bool = False,
@@ -41,6 +42,22 @@ def judge_all(
     worst score (see `item_scores`). `repeat` distinguishes repeated verdicts on the same answers. Raises InputError
     where the judge is held to a form that the benchmark's verdicts do not have.
     """
+    if isinstance(session, PanelSession):
+        counted = Counter[str]()
+        return session.judge.combined(
+            {
+                name: judge_all(
+                    benchmark,
+                    items,
+                    responses,
+                    member,
+                    partial(_count_of_member, on_progress, counted, name, len(session.members)),
+                    repeat,
+                    send_empty,
+                )
+                for name, member in session.members.items()
+            }
+        )
     judge = session.judge
     judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
@@ -72,6 +89,14 @@ def _calls(benchmark: Benchmark, item: Item, response: Response, delimit_answer:
 
 def _count(on_progress: Callable[[int], None], settled: int, answered: int) -> None:
     on_progress(settled + answered)
+
+
+def _count_of_member(
+    on_progress: Callable[[int], None], counted: Counter[str], name: str, members: int, count: int
+) -> None:
+    """Report the verdicts of a panel, of which each member's is a part."""
+    counted[name] = count
+    on_progress(counted.total() // members)
 
 
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:

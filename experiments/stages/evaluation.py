@@ -24,7 +24,7 @@ from evals.benchmark import (
     judged_by_item,
     measures,
 )
-from evals.judging.judge import Judge
+from evals.judging.panel import Grader, MemberAgreement, between_members
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
 from experiments.store.metrics import Detail, RowMetrics, StageMetrics, counts, number
@@ -212,7 +212,8 @@ class GradeMetrics(ScoreMetrics):
     """The scores that the `judge` of this name gave: unscored verdicts by reason (an empty answer is scored: it gets
     the worst value), calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, the
     measures of its parts, and what the judgements cost (`…_here`: in this run; the others: in whichever run asked
-    first). `judge_served` are the models that servers say they answered with."""
+    first). `judge_served` are the models that servers say they answered with; `between_members` is how well the judges
+    of a panel agree."""
 
     judge: str
     unscored: Mapping[str, int]
@@ -227,12 +228,14 @@ class GradeMetrics(ScoreMetrics):
     judge_usd_paid_here: float = field(metadata={"identity": False})
     judge_seconds_median: float | None = field(metadata={"identity": False})
     judge_served: tuple[str, ...]
+    between_members: tuple[MemberAgreement, ...] = ()
 
     def details(self) -> list[Detail]:
         """The numbers of the benchmark's own scripts, and the measures of its parts, with their coverage."""
         official = self.official.items()
         rows = [(f"official {k}", f"{s.value:.4g} ({s.counted}/{s.total})") for k, s in official if not _is_rescaled(k)]
         rows += [(f"{part.group}: {part.measure.metric}", score_text(part.measure)) for part in self.groups]
+        rows += [(f"agreement of {b.first} and {b.second}: alpha", number(b.alpha)) for b in self.between_members]
         return [Detail("judge", self.judge), *(Detail(*row) for row in rows)] if rows else []
 
     def summary(self) -> tuple[str, ...]:
@@ -240,6 +243,9 @@ class GradeMetrics(ScoreMetrics):
         lines = list(super().summary())
         if totals:
             lines.append(f"by the benchmark's own scripts: {', '.join(map(official_text, totals, totals.values()))}")
+        if self.between_members:
+            pairs = ", ".join(f"{number(b.alpha)} ({b.first}, {b.second})" for b in self.between_members)
+            lines.append(f"agreement between the judges, alpha: {pairs}")
         if self.judge_usd:
             lines.append(f"{self.judgements} judgements, {self.judge_usd:.4g} USD")
         if self.unscored:
@@ -252,8 +258,8 @@ def _is_rescaled(name: str) -> bool:
     return name.endswith(("_x10", "_rescaled"))
 
 
-@stage(version=6)
-def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Judge) -> GradeMetrics:
+@stage(version=7)
+def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Grader) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
     where the judge was asked in the authors' words."""
     every, responses = benchmark.items(), answers.rows(Response)
@@ -267,7 +273,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
             ws.curve({"done": done, "asked": session.asked, "in_flight": session.in_flight, "usd": session.paid_usd})
 
         verdicts = judge_all(benchmark, items, responses, session, on_progress)
-        records = [record for v in verdicts for key in v.records if (record := session.records.find(key))]
+        records = [record for v in verdicts for key in v.records if (record := session.find(key))]
     table = item_scores(benchmark, every, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
     write_json(ws.folder / "scores.json", table)
@@ -286,6 +292,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
         judge_usd=math.fsum(record.usd for record in records),
         judge_usd_paid_here=session.paid_usd,
         judge_seconds_median=statistics.median(seconds) if seconds else None,
+        between_members=between_members(verdicts),
         judge_served=tuple(sorted({record.served for record in records if record.served})),
     )
 

@@ -13,7 +13,7 @@ from itertools import chain
 from evals.benchmark import Benchmark, MeasureName, Response, Verdict
 from evals.hygiene import CleanScore, HygieneSummary, clean_scores, summary
 from evals.hygiene import hygiene as hygiene_of
-from evals.judging.judge import Judge
+from evals.judging.panel import Grader
 from evals.judging.reliability import JudgedAnswers, Reliability, ReliabilityChecks, measure_reliability
 from evals.lm_eval.harness import LmEval
 from evals.statistics.agreement import Agreement
@@ -382,7 +382,13 @@ def _agreement_details(label: str, agreement: Agreement) -> list[Detail]:
 
 @stage(version=2)
 def reliability(
-    ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Benchmark, judge: Judge, checks: ReliabilityChecks
+    ws: Workspace,
+    *,
+    answers: Artifact,
+    graded: Artifact,
+    benchmark: Benchmark,
+    judge: Grader,
+    checks: ReliabilityChecks,
 ) -> ReliabilityMetrics:
     """How far the judge can be trusted with these answers. Anchors are judged again for each run."""
     judged = JudgedAnswers(benchmark, benchmark.items(), answers.rows(Response), graded.rows(Verdict))

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
+from evals.judging.panel import members_of
 from evals.judging.per_benchmark import judge_of
 from experiments import doctor
 from experiments.config.parts import FrozenPlan, experiment_from
@@ -74,7 +75,7 @@ def preflight(exp: Experiment) -> Steps:
     for benchmark in exp.benchmarks.values():
         if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
-            for judge in (judge_of(exp.judge, benchmark.name), *second):
+            for judge in (*members_of(judge_of(exp.judge, benchmark.name)).values(), *second):
                 judge.require_trained_for(benchmark)
                 judge.require_form_of(benchmark)
                 judge.require_prices(exp.budget.usd)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evals.judging.bridge import bridge, deming, noise_ratio, panel, without_each
+from evals.judging.bridge import bridge, deming, noise_ratio, without_each
 from experiments.bridge import bridges
 from experiments.store.step import StepName
 from reer.errors import InputError
@@ -71,10 +71,6 @@ def test_a_line_that_cannot_be_drawn_is_refused() -> None:
 
 def test_the_noise_of_both_judges_is_taken_from_their_repeats() -> None:
     assert (noise_ratio(0.5, 1.0), noise_ratio(None, 1.0), noise_ratio(0.0, 1.0)) == (4.0, 1.0, 1.0)
-
-
-def test_a_panel_is_the_mean_over_the_items_that_all_judges_scored() -> None:
-    assert panel([{"a": 1.0, "b": 5.0}, {"a": 4.0}]) == {"a": 2.5}
 
 
 def test_runs_are_bridged_where_their_answers_are_the_same(tmp_path: Path) -> None:
