@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from evals.judging.bridge import bridge, noise_ratio
 from experiments.report import console as show
-from experiments.report.arms import named
+from experiments.report.arms import only
 from experiments.report.formatting import placed_text
 from experiments.report.measures import ScoredRun
 from experiments.report.published import StoredBridge, store_bridge
@@ -21,7 +21,7 @@ def show_bridges(old: str, new: str, root: Path, published: float | None) -> Non
     """Print the bridge of every measure that two judges gave the same answers, and where it puts a published score.
     Bridges are kept, so that comparisons place the paper's scores by them."""
     results = all_results(root / "runs")
-    found = list(bridges(*(_only(results, name) for name in (old, new))))
+    found = list(bridges(only(results, old), only(results, new)))
     if not found:
         raise InputError(
             f"bridge: {old} and {new} have no measure of the same answers by two judges; grade one arm with both, e.g. "
@@ -61,15 +61,6 @@ def _noise(result: Result, label: str) -> float | None:
     """The standard deviation of one repeated verdict of a run's judge."""
     measured = result.metrics_of(probes.reliability, label)
     return measured.repeat.noise_sd if measured and measured.repeat else None
-
-
-def _only(results: Sequence[Result], name: str) -> Result:
-    """The run of a name. Raises InputError where several runs have it."""
-    found = named(results, name)
-    if len(found) > 1:
-        names = ", ".join(result.run_name for result in found)
-        raise InputError(f"bridge: {name} is the name of several runs, want one of {names}")
-    return found[0]
 
 
 def _row(one: StoredBridge) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evals.statistics.agreement import Agreement, agreement
+from evals.statistics.agreement import Agreement, Interval, agreement
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
 FEWEST_ITEMS = 30
 """With fewer shared items the interval holds the truth too rarely (tests/benchmarks/bridge.py)."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from evals.benchmark import Measure, OfficialScore
-from evals.judging.bridge import Interval
+from evals.statistics.agreement import Interval
 from evals.statistics.equivalence import MARGIN_SHARE
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA

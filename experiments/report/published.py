@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import cast
 
 from evals.benchmark import Measure
-from evals.judging.bridge import Bridge, Interval
+from evals.judging.bridge import Bridge
+from evals.statistics.agreement import Interval
 from experiments.store.fingerprint import Json
 from experiments.store.records import read_document, write_document
 from experiments.store.runs import Result

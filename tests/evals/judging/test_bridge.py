@@ -1,7 +1,7 @@
 """The bridge between two judges: a line with errors in both, whose interval holds the truth."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,11 @@ import pytest
 
 from evals.judging.bridge import bridge, deming, noise_ratio, without_each
 from experiments.bridge import bridges
-from experiments.store.records import write_document
-from experiments.store.runs import Result
 from experiments.store.step import StepName
 from reer.errors import InputError
 from tests.benchmarks.bridge import World, coverage
 from tests.fakes.commands import finished
-from tests.fakes.results import GRADE, generated, graded, step
+from tests.fakes.results import GRADE, finish, generated, graded, step
 
 
 def scores(values: np.ndarray) -> dict[str, float]:
@@ -84,16 +82,7 @@ def test_runs_are_bridged_where_their_answers_are_the_same(tmp_path: Path) -> No
     (made,) = bridges(before, after)
     assert (made.measure, made.bridge.slope.value) == ("writing/quality", pytest.approx(0.9))
     for run in (before, after):
-        write(run, tmp_path)
+        finish(run, tmp_path)
     shown = finished(tmp_path, "bridge", "old", "new", "--published", "5")
     assert "writing/quality: 5 by the old judge is 5.5 [5.5, 5.5] by the new one" in shown.text
     assert len(list((tmp_path / "bridges").iterdir())) == 1, "kept for comparisons"
-
-
-def write(run: Result, root: Path) -> None:
-    """A run as a finished one leaves its result."""
-    content = {name: value for name, value in asdict(run).items() if name != "folder"}
-    steps = {str(name): asdict(of) | {"path": str(of.path)} for name, of in run.steps.items()}
-    folder = root / "runs" / run.run_name
-    folder.mkdir(parents=True)
-    write_document(folder / "result.json", {**content, "steps": steps})
