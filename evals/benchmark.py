@@ -6,13 +6,13 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import PositiveInt
 
-from evals.replies import STRICT, Reader
+from evals.replies import STRICT, Reader, Schema
 from reer.models.protocols import Prompt, Sampling
 from reer.parts import Seed, Share, Temperature
 from reer.text import split_thinking
@@ -91,7 +91,7 @@ class JudgeCall:
 class Verdict:
     """The outcome of one judge call. `scores` is None if no reply could be parsed: then `why` holds the reason, and the
     verdict is counted as unscored, never averaged. `reply` is the last reply, `earlier` the unparsable ones before it,
-    in order; `records` are the keys of all judgements involved."""
+    in order; `records` are the keys of all judgements involved; `members` holds what each judge of a panel gave."""
 
     item_id: str
     criterion: str
@@ -101,6 +101,7 @@ class Verdict:
     attempts: int
     earlier: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    members: Mapping[str, dict[str, float] | None] = field(default_factory=dict[str, "dict[str, float] | None"])
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -224,6 +225,12 @@ class Benchmark(Protocol):
         ...
 
     @property
+    def reply_schema(self) -> Schema | None:
+        """The JSON schema of the replies that its prompts ask for; None where they ask for another form than one JSON
+        object, which is all that servers can hold a reply to."""
+        ...
+
+    @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         """Worst and best value of each metric."""
         ...
@@ -287,6 +294,10 @@ class JudgedBenchmark(ABC):
 
     @property
     def grades(self) -> tuple[int, ...] | None:
+        return None
+
+    @property
+    def reply_schema(self) -> Schema | None:
         return None
 
     @property

@@ -18,6 +18,9 @@ from evals import near_json
 
 Decode = Callable[[str, int], tuple[Any, int]]
 """Reads the JSON value at an offset: the value, and the offset of its end. Raises ValueError or RecursionError."""
+Schema = Mapping[str, object]
+"""A JSON schema, as the value of its JSON text."""
+A_TEXT: Schema = {"type": "string"}
 LARGEST_UPSTREAM = 1e6
 _TAG = re.compile(
     r"(?P<closing></(?:seed:)?think(?:ing)?>|\[/THINK\]|◁/think▷|<\|channel\|>final)"
@@ -223,6 +226,22 @@ def whole_number(value: object, low: int, high: int) -> int:
     if not low <= value <= high:
         raise Malformed("score_out_of_range")
     return int(value)
+
+
+def reply_schema(properties: Mapping[str, Schema]) -> Schema:
+    """The JSON schema of a reply that is one object with exactly these properties, in this order. What providers accept
+    in common: numbers have no bounds there, so grades are listed."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def grades_from(low: int, high: int) -> Schema:
+    """The schema of an integer grade."""
+    return {"type": "integer", "enum": list(range(low, high + 1))}
 
 
 def upstream_number(value: Any) -> float:

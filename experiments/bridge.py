@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from evals.judging.bridge import Bridge, Interval, bridge, noise_ratio
+from evals.judging.bridge import bridge, noise_ratio
 from experiments.metrics import evaluation, probes
 from experiments.report import console as show
-from experiments.report.arms import named
+from experiments.report.arms import only
+from experiments.report.formatting import placed_text
 from experiments.report.measures import ScoredRun
+from experiments.report.published import StoredBridge, store_bridge
 from experiments.store.metrics import number
 from experiments.store.runs import Result, all_results
 from reer.errors import InputError
 
 
-@dataclass(frozen=True)
-class MeasureBridge:
-    """The bridge of one measure."""
-
-    measure: str
-    bridge: Bridge
-
-
 def show_bridges(old: str, new: str, root: Path, published: float | None) -> None:
-    """Print the bridge of every measure that two judges gave the same answers, and where it puts a published score."""
+    """Print the bridge of every measure that two judges gave the same answers, and where it puts a published score.
+    Bridges are kept, so that comparisons place the paper's scores by them."""
     results = all_results(root / "runs")
-    found = list(bridges(*(_only(results, name) for name in (old, new))))
+    found = list(bridges(only(results, old), only(results, new)))
     if not found:
         raise InputError(
             f"bridge: {old} and {new} have no measure of the same answers by two judges; grade one arm with both, e.g. "
@@ -37,21 +31,30 @@ def show_bridges(old: str, new: str, root: Path, published: float | None) -> Non
     show.table(f"{new} on {old}, 95 % intervals", heads, [_row(one) for one in found])
     for one in found if published is not None else ():
         placed = one.bridge.placed(published or 0.0)
-        show.line(f"{one.measure}: {published:g} by the old judge is {_interval(placed)} by the new one")
+        show.line(f"{one.measure}: {published:g} by the old judge is {placed_text(placed)} by the new one")
+    for one in found:
+        store_bridge(root, one)
+    show.line(
+        f"kept in {root / 'bridges'}: `reer compare --all` and `reer report` place the paper's scores by these lines"
+    )
 
 
-def bridges(old: Result, new: Result) -> Iterator[MeasureBridge]:
+def bridges(old: Result, new: Result) -> Iterator[StoredBridge]:
     """The bridge of each measure that depends on the judge, of benchmarks whose answers are the same in both runs."""
     before, after = ScoredRun.read(old), ScoredRun.read(new)
     for label in old.labels_of(evaluation.GRADE):
         answers = evaluation.GENERATE.named(label)
         if new.steps.get(answers) is None or new.steps[answers].build != old.steps[answers].build:
             continue
-        grades, ratio = old.metrics_of(evaluation.GRADE, label), noise_ratio(_noise(old, label), _noise(new, label))
-        for name in map(str, (measure.name for measure in (grades.measures if grades else ()))):
+        ratio = noise_ratio(_noise(old, label), _noise(new, label))
+        by_old, by_new = (run.metrics_of(evaluation.GRADE, label) for run in (old, new))
+        if by_old is None or by_new is None:
+            continue
+        for name in (str(measure.name) for measure in by_old.measures):
             columns = [{i: s for i, s in run.column(name).items() if s is not None} for run in (before, after)]
             if columns[0] != columns[1]:
-                yield MeasureBridge(name, bridge(columns[0], columns[1], ratio))
+                made = bridge(columns[0], columns[1], ratio)
+                yield StoredBridge(measure=name, old=by_old.judge, new=by_new.judge, bridge=made)
 
 
 def _noise(result: Result, label: str) -> float | None:
@@ -60,20 +63,7 @@ def _noise(result: Result, label: str) -> float | None:
     return measured.repeat.noise_sd if measured and measured.repeat else None
 
 
-def _only(results: Sequence[Result], name: str) -> Result:
-    """The run of a name. Raises InputError where several runs have it."""
-    found = named(results, name)
-    if len(found) > 1:
-        names = ", ".join(result.run_name for result in found)
-        raise InputError(f"bridge: {name} is the name of several runs, want one of {names}")
-    return found[0]
-
-
-def _row(one: MeasureBridge) -> tuple[str, ...]:
+def _row(one: StoredBridge) -> tuple[str, ...]:
     made, agreed = one.bridge, one.bridge.agreement
-    lines = (_interval(made.slope), _interval(made.intercept), f"{made.correlation:.2f}")
+    lines = (placed_text(made.slope), placed_text(made.intercept), f"{made.correlation:.2f}")
     return (one.measure, str(made.items), *lines, number(agreed.alpha), number(agreed.exact_agreement))
-
-
-def _interval(interval: Interval) -> str:
-    return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"

@@ -13,7 +13,8 @@ from evals.answers import AnswerSource
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
-from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
+from evals.judging.panel import JudgePanel
+from evals.judging.per_benchmark import JudgePerBenchmark
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.contracts.terms import Contract
@@ -255,7 +256,7 @@ class Experiment:
     train: Recipe
     benchmark: dict[Name, LmEval | InstanceOf[JudgedBenchmark]]
     answers: AnswerSource
-    judge: Judge | JudgePerBenchmark
+    judge: Judge | JudgePerBenchmark | JudgePanel
     scale: Scale
     runtime: Runtime
     tracking: Tracking
@@ -276,11 +277,16 @@ class Experiment:
 
     @property
     def judges(self) -> dict[str, Judge]:
-        """The judges that grade, by their role: `judge`, or `judge of hellobench` where each benchmark has one."""
+        """The judges that grade, by their role: `judge`, `judge of hellobench` where each benchmark has one, or
+        `judge gpt` in a panel."""
         names = [part.name for part in self.benchmark.values() if isinstance(part, JudgedBenchmark)]
+        if not names:
+            return {}
         if isinstance(self.judge, Judge):
-            return {"judge": self.judge} if names else {}
-        return {f"judge of {name}": judge_of(self.judge, name) for name in names}
+            return {"judge": self.judge}
+        if isinstance(self.judge, JudgePanel):
+            return {f"judge {name}": member for name, member in self.judge.members.items()}
+        return {f"judge of {name}": self.judge.by_benchmark.get(name, self.judge.default) for name in names}
 
     @property
     def run_name(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark, Response
 from evals.judging.pairwise import PairwiseResult, judge_pairs
+from evals.judging.panel import JudgePanel
 from evals.judging.per_benchmark import judge_of
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
@@ -48,6 +49,10 @@ def _result(exp: Experiment, name: str) -> Result:
 def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result, baseline: Result) -> None:
     """Judge the answers to one benchmark, write verdicts and result below `pairwise/`, and print the result."""
     judge = judge_of(exp.judge, benchmark.name)
+    if isinstance(judge, JudgePanel):
+        raise InputError(
+            f"pairwise: one judge compares two answers, got the panel {judge.name}; choose one of its members"
+        )
     items, title = benchmark.items(), f"{arm.name} against {baseline.name}"
     records = Judgements(exp.runtime.judgements_folder)
     with (

@@ -27,7 +27,7 @@ from evals.benchmark import (
 )
 from evals.benchmarks.data_files import DataFiles
 from evals.benchmarks.length import length_score
-from evals.replies import STRICT, Reader, upstream_number
+from evals.replies import A_TEXT, STRICT, Reader, Schema, grades_from, reply_schema, upstream_number
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.text import language_of
@@ -69,6 +69,10 @@ class LongBenchWrite(JudgedBenchmark):
     def judge_sampling(self) -> Sampling:
         """From evaluation/eval_quality.py at 3fcfdff."""
         return Sampling(temperature=0.5, top_p=1.0, max_tokens=1024)
+
+    @property
+    def reply_schema(self) -> Schema:
+        return reply_schema({"Analysis": A_TEXT, **dict.fromkeys(DIMENSIONS, grades_from(1, 5))})
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evals.benchmark import Frame, Item, JudgeCall, JudgedBenchmark, Response, Verdict, identity_frame
 from evals.benchmarks.length import length_score
-from evals.replies import STRICT, Reader
+from evals.replies import A_TEXT, STRICT, Reader, Schema, grades_from, reply_schema
 from reer.models.protocols import Prompt, Sampling
 from reer.parts import TopP
 from reer.text import fill
@@ -39,6 +39,10 @@ class WritingPrompts(JudgedBenchmark):
     @property
     def grades(self) -> tuple[int, ...]:
         return tuple(range(1, 11))
+
+    @property
+    def reply_schema(self) -> Schema:
+        return reply_schema({"score": grades_from(1, 10), "reason": A_TEXT})
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:

@@ -27,7 +27,7 @@ from evals.benchmark import (
     interleaved,
 )
 from evals.benchmarks.data_files import DataFiles
-from evals.replies import STRICT, Malformed, Reader
+from evals.replies import A_TEXT, STRICT, Malformed, Reader, Schema, grades_from, reply_schema
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
 from reer.parts import TopP
@@ -46,9 +46,8 @@ PROMPT = "judge_prompt.json"
 STRIPPED = "json|```"  # upstream strips these characters, in any order, from both ends of a reply
 ROUNDS, TRIES = 3, 5  # of evaluate_benchmark.py: tries in a round
 REQUIREMENTS = "requirement_index.json"
-Requirements = Mapping[
-    str, Mapping[str, Sequence[str]]
-]  # style, format, length → item id → names of its criteria on it
+REQUIREMENT_KINDS = ("style", "format", "length")
+Requirements = Mapping[str, Mapping[str, Sequence[str]]]  # requirement → item id → names of its criteria on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,13 @@ class WritingBench(JudgedBenchmark):
         return tuple(range(1, 11))
 
     @property
+    def reply_schema(self) -> Schema:
+        return reply_schema({"score": grades_from(1, 10), "reason": A_TEXT})
+
+    @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
-        return dict.fromkeys(("overall", *DOMAINS.values()), (1.0, 10.0))
+        on_requirements = [f"{kind}_C" for kind in REQUIREMENT_KINDS if REQUIREMENTS in self.data.sha256]
+        return dict.fromkeys(("overall", *DOMAINS.values(), *on_requirements), (1.0, 10.0))
 
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(
@@ -125,9 +129,15 @@ class WritingBench(JudgedBenchmark):
         return {"score": reader.grade(verdict["score"], 1, 10)}
 
     def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
-        grades = [verdict.scores["score"] for verdict in verdicts if verdict.scores]
-        mean = math.fsum(grades) / len(grades) if len(grades) == len(item.rubric) else None
-        return {"overall": mean, code_of(item.category): mean}
+        """The mean of all criteria, and `style_C`, `format_C`, `length_C`: that of the criteria on a requirement, for
+        the queries that state it. A mean with a missing grade is none. (The official numbers of these names are means
+        of all grades, so that a query with three such criteria counts three times.)"""
+        scored = [(verdict.criterion, verdict.scores["score"]) for verdict in verdicts if verdict.scores]
+        grades = dict(scored)
+        mean = math.fsum(score for _, score in scored) / len(scored) if len(scored) == len(item.rubric) else None
+        stated = {kind: queries[item.id] for kind, queries in self._requirements().items() if queries.get(item.id)}
+        on_requirements = {f"{k}_C": _mean_of_all([grades.get(name) for name in names]) for k, names in stated.items()}
+        return {"overall": mean, code_of(item.category): mean, **on_requirements}
 
     def official(self, items: Sequence[Item], by_item: Mapping[str, JudgedResponse]) -> dict[str, OfficialScore]:
         """All numbers that calculate_scores.py computes from these replies, on the scale of 1 to 10 and times ten as on
@@ -234,6 +244,12 @@ def official(
         columns[f"{kind}_C"] = [scores[query].get(name) for query in asked for name in names[query]]
     order = ["overall", *sorted(columns.keys() - {"overall"})]
     return {name: score for name in order if (score := OfficialScore.mean(columns[name]))}
+
+
+def _mean_of_all(scores: Sequence[float | None]) -> float | None:
+    """The mean where every score is known."""
+    known = [score for score in scores if score is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(scores) else None
 
 
 def _mean_of_known(scores: Mapping[str, float | None]) -> float | None:

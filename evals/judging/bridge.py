@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evals.statistics.agreement import Agreement, agreement
+from evals.statistics.agreement import Agreement, Interval, agreement
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
 FEWEST_ITEMS = 30
 """With fewer shared items the interval holds the truth too rarely (tests/benchmarks/bridge.py)."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +115,6 @@ def noise_ratio(old_sd: float | None, new_sd: float | None) -> float:
     """The ratio of the variances of two judges' noise, each the standard deviation of one repeated verdict; 1 where
     either is unknown or zero."""
     return (new_sd / old_sd) ** 2 if old_sd and new_sd else 1.0
-
-
-def panel(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Several judges as one: the mean of their raw scores, over the items that all of them scored."""
-    shared = set.intersection(*(set(of_judge) for of_judge in scores))
-    return {item: math.fsum(of_judge[item] for of_judge in scores) / len(scores) for item in sorted(shared)}
 
 
 def _interval(value: float, error: float, items: int) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,17 @@ from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.judging.lifecycle import Life, Notice
 from evals.replies import READERS, Expected, Reader
 from reer.errors import InputError
-from reer.models.protocols import BatchModel, Completion, Device, Generator, Model, RemoteModel, Sampling, Scorer
+from reer.models.protocols import (
+    BatchModel,
+    Completion,
+    Device,
+    Generator,
+    Model,
+    RemoteModel,
+    Sampling,
+    SchemaModel,
+    Scorer,
+)
 from reer.parts import Name
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -58,6 +69,9 @@ class Judge:
     grades: tuple[int, ...] = ()
     """If set, no reply is generated: the model is asked for the probability of each of these grades after `prefill`,
     and the score is their mean."""
+    structured: bool = False
+    """Has the server hold replies to the JSON schema of the form that a benchmark's prompts ask for, which no authors
+    do."""
     batch: bool = field(default=False, metadata={"identity": False})
     """Sends through the provider's batch interface, which is slower and cheaper."""
     usd_per_million_read: Price | None = field(default=None, metadata={"identity": False})
@@ -66,12 +80,24 @@ class Judge:
     """Price of a million generated tokens; None where it is unknown."""
     life: Life | None = field(default=None, metadata={"identity": False})
     """When the model is retired; None where no provider may retire it."""
+    trained_for: tuple[Name, ...] = field(default=(), metadata={"identity": False})
+    """The benchmarks that a fine-tuned judge was trained to grade; empty: any."""
 
     def __post_init__(self) -> None:
         if self.attempts > 1 and (self.temperature == 0 or self.grades):
             raise InputError(
                 f"judge.attempts {self.attempts} at temperature 0, or with judge.grades, asks for the same reply "
                 "again; set attempts to 1 or raise judge.temperature"
+            )
+        if self.structured and (self.prefill or self.stop or self.grades):
+            raise InputError(
+                "judge.structured: a reply that is held to a schema begins and ends by itself; leave out "
+                "judge.prefill, judge.stop and judge.grades, or set judge.structured=false"
+            )
+        if self.structured and not (isinstance(self.model, SchemaModel) and self.model.follows_schemas):
+            raise InputError(
+                f"judge.structured: {self.model.name} cannot be held to a JSON schema; set judge.structured=false, or "
+                "choose engine=vllm, engine=sglang or a server with send_schema=true"
             )
         if self.batch and not isinstance(self.model, BatchModel):
             raise InputError(f"judge.batch: {self.model.name} has no batch interface; set judge.batch=false")
@@ -80,6 +106,11 @@ class Judge:
     def model_name(self) -> str:
         """The name under which verdicts are recorded."""
         return f"{self.model.name}/probabilities" if self.grades else self.model.name
+
+    @property
+    def asks_as_published(self) -> bool:
+        """Whether it is asked as the authors of a benchmark ask theirs, so that their numbers can be computed."""
+        return not (self.delimit_answer or self.structured)
 
     @property
     def reply_reader(self) -> Reader:
@@ -122,9 +153,27 @@ class Judge:
         if notice is not None and notice.over:
             raise InputError(f"judge {self.name}: {notice.text}; what it has judged stays on record")
 
-    def require_grades_of(self, benchmark: Benchmark) -> None:
-        """Raise InputError where the judge grades by probabilities and a verdict of the benchmark is not one of its
-        grades."""
+    def require_trained_for(self, benchmark: Benchmark) -> None:
+        """Raise InputError for a benchmark that the judge was not trained to grade."""
+        if self.trained_for and benchmark.name not in self.trained_for:
+            trained = ", ".join(self.trained_for)
+            raise InputError(
+                f"judge {self.name}: it was trained to grade {trained} alone, got {benchmark.name}; choose "
+                f"benchmark=[{trained}], or a judge for each benchmark, such as judge=open"
+            )
+
+    def schema_of(self, benchmark: Benchmark) -> str | None:
+        """The JSON schema that replies are held to, as text; None where they are free."""
+        return json.dumps(benchmark.reply_schema, ensure_ascii=False) if self.structured else None
+
+    def require_form_of(self, benchmark: Benchmark) -> None:
+        """Raise InputError where the judge is held to a form that a verdict of the benchmark does not have: to a
+        schema, or to one of its grades."""
+        if self.structured and benchmark.reply_schema is None:
+            raise InputError(
+                f"judge.structured: the prompts of {benchmark.name} ask for another form than one JSON object, which "
+                "is all that servers can hold a reply to; set judge.structured=false, or choose another benchmark"
+            )
         if self.grades and self.grades != benchmark.grades:
             raise InputError(
                 f"judge.grades: {benchmark.name} needs verdicts that are more than one grade of {list(self.grades)}; "

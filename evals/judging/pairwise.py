@@ -15,7 +15,7 @@ from hashlib import sha256
 from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, identity_frame
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, unscored_reasons
-from evals.replies import STRICT, Malformed, Reader
+from evals.replies import A_TEXT, STRICT, Malformed, Reader, Schema, reply_schema
 from evals.statistics.paired import Difference, paired_difference
 from reer.errors import InputError
 from reer.models.protocols import Prompt, Sampling
@@ -67,6 +67,10 @@ class PairwiseBenchmark:
     @property
     def grades(self) -> tuple[int, ...] | None:
         return None
+
+    @property
+    def reply_schema(self) -> Schema:
+        return reply_schema({"reason": A_TEXT, "better": {"type": "string", "enum": [*POSITIONS, "tie"]}})
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evals.judging.judge import Judge
+from evals.judging.panel import Grader, members_of
 from reer.errors import InputError, near
 from reer.parts import Name
 
@@ -31,14 +32,14 @@ class JudgePerBenchmark:
                 )
 
 
-AnyJudge = Judge | JudgePerBenchmark
+AnyJudge = Grader | JudgePerBenchmark
 
 
 def default_judge(judge: AnyJudge) -> Judge:
-    """The judge of every benchmark that has none of its own."""
-    return judge if isinstance(judge, Judge) else judge.default
+    """The judge of every benchmark that has none of its own; of a panel, the first member."""
+    return judge.default if isinstance(judge, JudgePerBenchmark) else next(iter(members_of(judge).values()))
 
 
-def judge_of(judge: AnyJudge, benchmark: str) -> Judge:
-    """The judge that grades the benchmark of a name."""
-    return judge if isinstance(judge, Judge) else judge.by_benchmark.get(benchmark, judge.default)
+def judge_of(judge: AnyJudge, benchmark: str) -> Grader:
+    """What grades the benchmark of a name."""
+    return judge.by_benchmark.get(benchmark, judge.default) if isinstance(judge, JudgePerBenchmark) else judge

@@ -35,10 +35,12 @@ class Question:
 
     @cached_property
     def key(self) -> str:
-        """A hash of everything that the answer depends on: benchmark version, judge, prompt, sampling, seed, repeat."""
+        """A hash of everything that the answer depends on: benchmark version, judge, prompt, sampling, seed, schema,
+        repeat."""
         request, sampling = self.request, self.request.sampling
         turns = [[message.role, message.content] for message in request.prompt.messages]
         content = [turns, request.prompt.prefill, vars(sampling), request.seed]
+        content += [request.schema] if request.schema is not None else []
         payload = json.dumps([self.benchmark, self.judge, content, self.repeat], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -68,6 +70,7 @@ class Judgement:
     served: str
     usd: float
     asked_at: str
+    schema: str | None = None
 
     @property
     def completion(self) -> Completion:
@@ -106,6 +109,7 @@ def judgement(question: Question, reply: Completion, status: str, usd: float) ->
         served=reply.served,
         usd=usd,
         asked_at=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        schema=request.schema,
     )
 
 

@@ -21,7 +21,7 @@ from pydantic import NonNegativeInt
 from evals.benchmark import Benchmark, Item, Response, Verdict, judged_by_item
 from evals.benchmarks.writing import WritingPrompts
 from evals.judging.judge import Judge
-from evals.judging.session import JudgeSession
+from evals.judging.panel import Grader, GradingSession, JudgePanel
 from evals.judging.verdicts import judge_all
 from evals.statistics.agreement import Agreement, LengthSlope, agreement, length_slope
 from reer.errors import InputError
@@ -97,7 +97,7 @@ class JudgedAnswers:
         chosen = items[: step * count : step]
         return JudgedAnswers(self.benchmark, chosen, [answered[item.id] for item in chosen])
 
-    def judged(self, session: JudgeSession, repeat: str = "", send_empty: bool = False) -> JudgedAnswers:
+    def judged(self, session: GradingSession, repeat: str = "", send_empty: bool = False) -> JudgedAnswers:
         """The same items and answers with new verdicts (see `judge_all`)."""
         verdicts = judge_all(self.benchmark, self.items, self.responses, session, repeat=repeat, send_empty=send_empty)
         return JudgedAnswers(self.benchmark, self.items, self.responses, verdicts)
@@ -184,7 +184,7 @@ def null_answers(answers: JudgedAnswers, count: int) -> dict[str, JudgedAnswers]
     }
 
 
-def null_answer_scores(answers: JudgedAnswers, count: int, session: JudgeSession) -> dict[str, NullAnswerScore]:
+def null_answer_scores(answers: JudgedAnswers, count: int, session: GradingSession) -> dict[str, NullAnswerScore]:
     """The mean score of each kind of null answer. Empty ones are sent to the judge too."""
     by_kind: dict[str, NullAnswerScore] = {}
     for kind, nulls in null_answers(answers, count).items():
@@ -198,13 +198,13 @@ def fooled_by(by_kind: Mapping[str, NullAnswerScore], mean: float) -> tuple[str,
     return tuple(kind for kind, null in by_kind.items() if null.score is not None and null.score >= mean)
 
 
-def repeat_agreement(answers: JudgedAnswers, count: int, session: JudgeSession) -> Agreement:
+def repeat_agreement(answers: JudgedAnswers, count: int, session: GradingSession) -> Agreement:
     """The agreement of the judge with itself, from repeated verdicts on the same answers."""
     again = answers.spread(count).judged(session, repeat="again")
     return agreement(answers.scores(), again.scores())
 
 
-def second_agreement(answers: JudgedAnswers, count: int, session: JudgeSession) -> SecondAgreement:
+def second_agreement(answers: JudgedAnswers, count: int, session: GradingSession) -> SecondAgreement:
     """The agreement of the judge with the second judge, whose session is given."""
     other = answers.spread(count).judged(session)
     return SecondAgreement(judge=session.judge.name, **asdict(agreement(answers.scores(), other.scores())))
@@ -263,8 +263,8 @@ def change_of_anchors(now: AnchorScores, then: AnchorScores) -> Drift:
 def measure_reliability(
     answers: JudgedAnswers,
     checks: ReliabilityChecks,
-    session: JudgeSession,
-    second: JudgeSession | None,
+    session: GradingSession,
+    second: GradingSession | None,
     run: str,
     first_scores_folder: Path,
 ) -> Reliability:
@@ -287,7 +287,7 @@ def measure_reliability(
 
 
 def _anchor_scores(
-    checks: ReliabilityChecks, session: JudgeSession, run: str, folder: Path, noise_sd: float | None
+    checks: ReliabilityChecks, session: GradingSession, run: str, folder: Path, noise_sd: float | None
 ) -> AnchorScores:
     worst, best = checks.anchor_benchmark.ranges["quality"]
     now = anchors(checks.anchor_benchmark).judged(session, repeat=run).scores()
@@ -296,13 +296,11 @@ def _anchor_scores(
 
 
 def first_scores(
-    folder: Path, judge: Judge, checks: ReliabilityChecks, now: Mapping[str, float]
+    folder: Path, judge: Grader, checks: ReliabilityChecks, now: Mapping[str, float]
 ) -> Mapping[str, float]:
     """The scores that this judge gave the anchors when it was first asked. The first process to write the file
     decides."""
-    settings = json.dumps(
-        [judge.model_name, judge.temperature, judge.top_p, judge.prefill, judge.delimit_answer, checks.anchor_prompt]
-    )
+    settings = json.dumps(_asked_as(judge, checks.anchor_prompt))
     digest = sha256((settings + ANCHORS.read_text(encoding="utf-8")).encode()).hexdigest()[:16]
     path = folder / f"{digest}.json"
     folder.mkdir(parents=True, exist_ok=True)
@@ -312,3 +310,12 @@ def first_scores(
     except FileExistsError:
         pass
     return json.loads(path.read_text(encoding="utf-8"))["scores"]
+
+
+def _asked_as(judge: Grader, prompt: str) -> list[Any]:
+    """What the scores of anchors depend on."""
+    if isinstance(judge, JudgePanel):
+        lines = {name: asdict(line) for name, line in judge.lines.items()}
+        return [[_asked_as(member, prompt) for member in judge.members.values()], lines]
+    asked = [judge.model_name, judge.temperature, judge.top_p, judge.prefill, judge.delimit_answer, prompt]
+    return [*asked, "structured"] if judge.structured else asked

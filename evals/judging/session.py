@@ -10,7 +10,7 @@ from datetime import date
 from typing import Self
 
 from evals.judging.judge import Judge
-from evals.judging.records import Judgements, Question, judgement, record_key
+from evals.judging.records import Judgement, Judgements, Question, judgement, record_key
 from reer.errors import Incomplete, InputError
 from reer.models.protocols import Billed, Completion, Device, Generator
 
@@ -67,6 +67,10 @@ class JudgeSession:
     def in_flight(self) -> int:
         """How many questions the judge has been asked and has not answered yet."""
         return len(self._in_flight)
+
+    def find(self, key: str) -> Judgement | None:
+        """The record with a key, if there is one."""
+        return self.records.find(key)
 
     def ask(
         self,
@@ -154,5 +158,6 @@ class JudgeSession:
         """The maximum cost of a call: a token is at least one byte, and a reply ends at its limit."""
         prompt = question.request.prompt
         texts = [prompt.prefill, *(message.content for message in prompt.messages)]
+        texts += [question.request.schema] if question.request.schema is not None else []
         read = sum(len(text.encode("utf-8", "surrogatepass")) + TURN_TOKENS for text in texts)
         return self.judge.usd(read, question.request.sampling.max_tokens)

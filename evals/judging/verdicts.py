@@ -13,8 +13,9 @@ from functools import partial
 from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
 from evals.judging.delimiters import delimited_calls
 from evals.judging.judge import Judge
+from evals.judging.panel import GradingSession, PanelSession
 from evals.judging.records import Question
-from evals.judging.session import Answer, JudgeSession
+from evals.judging.session import Answer
 from evals.replies import Malformed, behind_thinking
 from reer.models.protocols import Completion, Prompt, Request
 from reer.types import item_seed
@@ -30,7 +31,7 @@ def judge_all(
     benchmark: Benchmark,
     items: Sequence[Item],
     responses: Sequence[Response],
-    session: JudgeSession,
+    session: GradingSession,
     on_progress: Callable[[int], None] = lambda count: None,
     repeat: str = "",
     send_empty: bool = False,
@@ -39,10 +40,26 @@ def judge_all(
 
     Empty answers are not sent, unless `send_empty`: their verdict has the reason EMPTY_ANSWER, and the item gets the
     worst score (see `item_scores`). `repeat` distinguishes repeated verdicts on the same answers. Raises InputError
-    where the judge grades by probabilities and the benchmark's verdicts are not one of its grades.
+    where the judge is held to a form that the benchmark's verdicts do not have.
     """
+    if isinstance(session, PanelSession):
+        counted = Counter[str]()
+        return session.judge.combined(
+            {
+                name: judge_all(
+                    benchmark,
+                    items,
+                    responses,
+                    member,
+                    partial(_count_of_member, on_progress, counted, name, len(session.members)),
+                    repeat,
+                    send_empty,
+                )
+                for name, member in session.members.items()
+            }
+        )
     judge = session.judge
-    judge.require_grades_of(benchmark)
+    judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
     calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge.delimit_answer)]
     verdicts: dict[int, Verdict] = {}
@@ -74,10 +91,19 @@ def _count(on_progress: Callable[[int], None], settled: int, answered: int) -> N
     on_progress(settled + answered)
 
 
+def _count_of_member(
+    on_progress: Callable[[int], None], counted: Counter[str], name: str, members: int, count: int
+) -> None:
+    """Report the verdicts of a panel, of which each member's is a part."""
+    counted[name] = count
+    on_progress(counted.total() // members)
+
+
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:
     repeated = (repeat,) if repeat else ()
     seed = item_seed(call.item_id, call.criterion, attempt, *repeated)  # no two verdicts share a random stream
-    request = Request(Prompt(call.prompt.messages, judge.prefill), judge.sampling(benchmark), seed)
+    prompt, sampling = Prompt(call.prompt.messages, judge.prefill), judge.sampling(benchmark)
+    request = Request(prompt, sampling, seed, schema=judge.schema_of(benchmark))
     return Question(
         benchmark=benchmark.version,
         item_id=call.item_id,

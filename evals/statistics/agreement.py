@@ -11,7 +11,17 @@ from typing import Any
 from reer.text import words
 
 MIN_ANSWERS = 5
-"""Below this number of answers there is no slope."""
+"""Below this number of answers there is no slope, and no agreement of ranks."""
+Z = statistics.NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,19 @@ class LengthSlope:
     answers: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """How well two lists of grades on different scales agree, on the items that both have; None below `MIN_ANSWERS`
+    items and where all grades of one list are equal."""
+
+    items: int
+    spearman: Interval | None = None
+    kendall: Interval | None = None
+    """Kendall's tau-b."""
+    icc: Interval | None = None
+    """The intraclass correlation for consistency, ICC(C,1): grades of one list may all be higher, not further apart."""
+
+
 def agreement(first: Mapping[str, float], second: Mapping[str, float]) -> Agreement:
     """The agreement of two lists of scores by item."""
     pairs = [(first[item], second[item]) for item in sorted(first.keys() & second.keys())]
@@ -59,6 +82,46 @@ def _alpha(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < 2 or len(set(scores)) < 2:
         return None
     return 1 - statistics.fmean((b - a) ** 2 for a, b in pairs) / (2 * statistics.variance(scores))
+
+
+def rank_agreement(first: Mapping[str, float], second: Mapping[str, float]) -> Rank:
+    """The agreement of two lists of grades by item. Intervals: Bonett and Wright 2000 (Sample size requirements for
+    estimating Pearson, Kendall and Spearman correlations) for the two rank correlations; McGraw and Wong 1996 (Forming
+    inferences about some intraclass correlation coefficients) for ICC(C,1)."""
+    from scipy import stats
+
+    shared = sorted(first.keys() & second.keys())
+    x, y = ([grades[item] for item in shared] for grades in (first, second))
+    if len(shared) < MIN_ANSWERS or len(set(x)) == 1 or len(set(y)) == 1:
+        return Rank(items=len(shared))
+    spearman, kendall = (float(found.statistic) for found in (stats.spearmanr(x, y), stats.kendalltau(x, y)))
+    return Rank(
+        items=len(shared),
+        spearman=_by_fisher(spearman, math.sqrt((1 + spearman**2 / 2) / (len(x) - 3))),
+        kendall=_by_fisher(kendall, math.sqrt(0.437 / (len(x) - 4))),
+        icc=_consistency(x, y),
+    )
+
+
+def _by_fisher(correlation: float, error: float) -> Interval:
+    """The interval of a correlation from the standard error of its Fisher transform; a perfect one has no width."""
+    if math.isclose(abs(correlation), 1):
+        whole = math.copysign(1.0, correlation)
+        return Interval(whole, whole, whole)
+    middle = math.atanh(correlation)
+    return Interval(correlation, math.tanh(middle - Z * error), math.tanh(middle + Z * error))
+
+
+def _consistency(x: Sequence[float], y: Sequence[float]) -> Interval:
+    """ICC(C,1) of two raters, from the ratio of the variance between items to that within them."""
+    from scipy.special import fdtri
+
+    between = statistics.variance([a + b for a, b in zip(x, y, strict=True)]) / 2
+    within = statistics.variance([a - b for a, b in zip(x, y, strict=True)]) / 2
+    if not within:
+        return Interval(1.0, 1.0, 1.0)
+    ratio, bound = between / within, float(fdtri(len(x) - 1, len(x) - 1, 0.975))
+    return Interval(*((f - 1) / (f + 1) for f in (ratio, ratio / bound, ratio * bound)))
 
 
 def length_slope(answers: Sequence[tuple[str, float]]) -> LengthSlope:

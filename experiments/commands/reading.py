@@ -149,6 +149,26 @@ def bridge(
 
 
 @app.command()
+def agreement(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose answers people have graded.")],
+    labels: Annotated[Path, typer.Option(help="JSONL: benchmark, item, answer or answer_sha256, grade.")],
+    root: Root = Path("outputs"),
+) -> None:
+    """Show how well a judge's scores agree with grades by people.
+
+    Each row of the file is one grade: the item's id, the answer that was graded
+    or its sha256, and the grade on any scale. Rank correlations and ICC with
+    95 % intervals for each measure; rows that are left out are counted.
+
+    \b
+      reer agreement full/smoke/s0 --labels labels.jsonl
+    """
+    from experiments.agreement import show_agreement
+
+    show_agreement(name, labels, root)
+
+
+@app.command()
 def report(
     root: Root = Path("outputs"),
     scale: Scale = None,

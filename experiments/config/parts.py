@@ -14,6 +14,7 @@ from evals.benchmarks.rubrics import Rubrics
 from evals.benchmarks.writing import WritingPrompts
 from evals.benchmarks.writingbench import WritingBench
 from evals.judging.judge import Judge
+from evals.judging.panel import JudgePanel
 from evals.judging.per_benchmark import JudgePerBenchmark
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
@@ -92,7 +93,7 @@ PARTS: dict[str, dict[str, type]] = {
         "swapped": SwappedThinking,
         "budgeted": BudgetedThinking,
     },
-    "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark},
+    "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark, "judge_panel": JudgePanel},
     "reliability": {"reliability": ReliabilityChecks},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from evals.benchmark import GroupMeasure, Measure, OfficialScore
+from evals.judging.panel import MemberAgreement
 from experiments.store.metrics import Detail, RowMetrics, StageMetrics, counts, number
 from experiments.store.step import StageKey
 
@@ -71,7 +72,8 @@ class GradeMetrics(ScoreMetrics):
     """The scores that the `judge` of this name gave: unscored verdicts by reason (an empty answer is scored: it gets
     the worst value), calls repeated after an invalid reply, the numbers that the benchmark's own scripts compute, the
     measures of its parts, and what the judgements cost (`…_here`: in this run; the others: in whichever run asked
-    first). `judge_served` are the models that servers say they answered with."""
+    first). `judge_served` are the models that servers say they answered with; `between_members` is how well the judges
+    of a panel agree."""
 
     judge: str
     unscored: Mapping[str, int]
@@ -86,12 +88,14 @@ class GradeMetrics(ScoreMetrics):
     judge_usd_paid_here: float = field(metadata={"identity": False})
     judge_seconds_median: float | None = field(metadata={"identity": False})
     judge_served: tuple[str, ...]
+    between_members: tuple[MemberAgreement, ...] = ()
 
     def details(self) -> list[Detail]:
         """The numbers of the benchmark's own scripts, and the measures of its parts, with their coverage."""
         official = self.official.items()
         rows = [(f"official {k}", f"{s.value:.4g} ({s.counted}/{s.total})") for k, s in official if not _is_rescaled(k)]
         rows += [(f"{part.group}: {part.measure.metric}", score_text(part.measure)) for part in self.groups]
+        rows += [(f"agreement of {b.first} and {b.second}: alpha", number(b.alpha)) for b in self.between_members]
         return [Detail("judge", self.judge), *(Detail(*row) for row in rows)] if rows else []
 
     def summary(self) -> tuple[str, ...]:
@@ -99,6 +103,9 @@ class GradeMetrics(ScoreMetrics):
         lines = list(super().summary())
         if totals:
             lines.append(f"by the benchmark's own scripts: {', '.join(map(official_text, totals, totals.values()))}")
+        if self.between_members:
+            pairs = ", ".join(f"{number(b.alpha)} ({b.first}, {b.second})" for b in self.between_members)
+            lines.append(f"agreement between the judges, alpha: {pairs}")
         if self.judge_usd:
             lines.append(f"{self.judgements} judgements, {self.judge_usd:.4g} USD")
         if self.unscored:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from evals.benchmark import JudgedBenchmark, Response
 from evals.judging.judge import Judge
+from evals.judging.panel import members_of
 from evals.judging.per_benchmark import default_judge, judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from experiments.experiment import Experiment
@@ -237,11 +238,11 @@ class Costs:
             work = assumed_judge_work(size, self.exp, benchmark.name)
             remark = f"its files are not here; planned with {size.items} items and {size.calls} judge calls"
         answers = self.estimate([Use(self.roles.student, self.answers(work.items))])
-        judge = judge_of(self.exp.judge, benchmark.name)
-        role = self.roles.judge
-        if judge != default_judge(self.exp.judge):
-            role = judging(judge, self.exp.runtime.device_for("judge"))
-        grading, reliability = (self._judging(one, judge, role) for one in work.by_own_judge)
+        members = list(members_of(judge_of(self.exp.judge, benchmark.name)).values())
+        grading, reliability = (
+            sum((self._judging(one, judge, self._serving(judge)) for judge in members), Estimate())
+            for one in work.by_own_judge
+        )
         if self.exp.reliability.second is not None:
             reliability += self._judging(work.second, self.exp.reliability.second, self.roles.second_judge)
         return {
@@ -249,6 +250,11 @@ class Costs:
             evaluation.GRADE.named(name): grading,
             probes.RELIABILITY.named(name): reliability,
         }
+
+    def _serving(self, judge: Judge) -> Serving | None:
+        """What runs a judge, which need not be the one of most benchmarks."""
+        is_default = judge == default_judge(self.exp.judge)
+        return self.roles.judge if is_default else judging(judge, self.exp.runtime.device_for("judge"))
 
     def _judging(self, work: Work, judge: Judge, serving: Serving | None) -> Estimate:
         """Verdicts of one judge, with its price where it has one."""
@@ -401,7 +407,7 @@ def assumed_judge_work(size: BenchmarkSize, exp: Experiment, benchmark: str) -> 
 
 
 def _judge_work(asked: JudgeCalls, exp: Experiment, benchmark: str) -> JudgeWork:
-    judge = judge_of(exp.judge, benchmark)
+    judge = next(iter(members_of(judge_of(exp.judge, benchmark)).values()))
     assumed, checks, items, calls = exp.estimate, exp.reliability, asked.items, asked.calls
 
     def verdicts(judge: Judge, count: int) -> Work:

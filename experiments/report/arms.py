@@ -51,6 +51,15 @@ def named(results: Sequence[Result], name: str) -> list[Result]:
     return found
 
 
+def only(results: Sequence[Result], name: str) -> Result:
+    """The run of a name. Raises InputError where there is none, and where several runs have it."""
+    found = named(results, name)
+    if len(found) > 1:
+        names = ", ".join(result.run_name for result in found)
+        raise InputError(f"{name} is the name of several runs; want one of {names}")
+    return found[0]
+
+
 def in_order_of_start(results: Sequence[Result]) -> list[Result]:
     """Runs in the order in which they were first started, which is that of their sweep."""
     return sorted(results, key=_started)

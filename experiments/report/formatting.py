@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from evals.benchmark import Measure, OfficialScore
+from evals.statistics.agreement import Interval
 from evals.statistics.equivalence import MARGIN_SHARE
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA
@@ -189,10 +190,16 @@ def mean_text(cell: SeedsCell) -> str:
 
 
 def published_text(published: Published | None) -> str:
-    """`paper 7.22 (WB-A, judge Claude 3.7; here NAME)`."""
+    """`paper 7.22 (WB-A, judge Claude 3.7; here NAME)`, with `; by the judge here 6.9 [6.7, 7.1]` where a bridge is
+    stored."""
     if published is None:
         return ""
+    judges = f"judge {published.judge}; here {published.judge_here}"
     note = f"; {published.note}" if published.note else ""
-    return (
-        f"paper {published.value:.4g} ({published.column}, judge {published.judge}; here {published.judge_here}{note})"
-    )
+    placed = f"; by the judge here {placed_text(published.placed)}" if published.placed else ""
+    return f"paper {published.value:.4g} ({published.column}, {judges}{note}){placed}"
+
+
+def placed_text(interval: Interval) -> str:
+    """`6.9 [6.7, 7.1]`."""
+    return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"

@@ -22,7 +22,7 @@ from evals.benchmark import (
 )
 from evals.held_out import HeldOutText, TextScores, Thought, table_of, text_measures, thoughts
 from evals.hygiene import loops
-from evals.judging.judge import Judge
+from evals.judging.panel import Grader, between_members
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
 from experiments.metrics.evaluation import (
@@ -161,8 +161,8 @@ def _answers_so_far(responses: Sequence[Response], seconds: float) -> dict[str, 
     }
 
 
-@stage(GRADE, version=6)
-def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Judge) -> GradeMetrics:
+@stage(GRADE, version=7)
+def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Grader) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
     where the judge was asked in the authors' words."""
     every, responses = benchmark.items(), answers.rows(Response)
@@ -176,7 +176,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
             ws.curve({"done": done, "asked": session.asked, "in_flight": session.in_flight, "usd": session.paid_usd})
 
         verdicts = judge_all(benchmark, items, responses, session, on_progress)
-        records = [record for v in verdicts for key in v.records if (record := session.records.find(key))]
+        records = [record for v in verdicts for key in v.records if (record := session.find(key))]
     table = item_scores(benchmark, every, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)
     write_json(ws.folder / "scores.json", table)
@@ -187,7 +187,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
         unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
         groups=tuple(group_measures(benchmark, every, table)),
-        official={} if judge.delimit_answer else benchmark.official(items, judged_by_item(responses, verdicts)),
+        official=benchmark.official(items, judged_by_item(responses, verdicts)) if judge.asks_as_published else {},
         judgements=len(records),
         judgements_asked_here=session.asked,
         judge_tokens_read=sum(record.prompt_tokens for record in records),
@@ -195,6 +195,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
         judge_usd=math.fsum(record.usd for record in records),
         judge_usd_paid_here=session.paid_usd,
         judge_seconds_median=statistics.median(seconds) if seconds else None,
+        between_members=between_members(verdicts),
         judge_served=tuple(sorted({record.served for record in records if record.served})),
     )
 

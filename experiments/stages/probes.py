@@ -14,7 +14,7 @@ from evals.benchmark import Benchmark, Response, Verdict
 from evals.held_out import HeldOutText
 from evals.hygiene import clean_scores, summary
 from evals.hygiene import hygiene as hygiene_of
-from evals.judging.judge import Judge
+from evals.judging.panel import Grader
 from evals.judging.reliability import JudgedAnswers, ReliabilityChecks, measure_reliability
 from evals.lm_eval.harness import LmEval
 from experiments.metrics.probes import (
@@ -206,7 +206,13 @@ def hygiene(ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Be
 
 @stage(RELIABILITY, version=2)
 def reliability(
-    ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Benchmark, judge: Judge, checks: ReliabilityChecks
+    ws: Workspace,
+    *,
+    answers: Artifact,
+    graded: Artifact,
+    benchmark: Benchmark,
+    judge: Grader,
+    checks: ReliabilityChecks,
 ) -> ReliabilityMetrics:
     """How far the judge can be trusted with these answers. Anchors are judged again for each run."""
     judged = JudgedAnswers(benchmark, benchmark.items(), answers.rows(Response), graded.rows(Verdict))

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.judging.judge import Judge
-from evals.judging.records import Judgements
-from evals.judging.session import JudgeSession
+from evals.judging.panel import Grader, GradingSession, session_of
 from experiments.store.step import Artifact
 from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import DType, LocalModel
@@ -68,9 +66,9 @@ class Workspace:
             finally:
                 replayed.journal.log.sync()
 
-    def judge_session(self, judge: Judge) -> JudgeSession:
-        """A judge with the judgements on record in this store."""
-        return JudgeSession(judge, Judgements(self.judgements), self.runtime.device_for("judge"), self.budget_usd)
+    def judge_session(self, judge: Grader) -> GradingSession:
+        """A judge, or a panel of judges, with the judgements on record in this store."""
+        return session_of(judge, self.judgements, self.runtime.device_for("judge"), self.budget_usd)
 
     def trained_model(self, trained: Artifact, precision: DType, engine: EngineName) -> LocalModel:
         """The model that a training saved, identified by its build."""

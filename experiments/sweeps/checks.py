@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evals.benchmark import JudgedBenchmark
+from evals.judging.panel import members_of
 from evals.judging.per_benchmark import judge_of
 from experiments import doctor
 from experiments.config.parts import FrozenPlan, experiment_from
@@ -15,7 +16,7 @@ from experiments.config.sweep import Launcher
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show
-from experiments.revisions import commit_on_hub, pinned
+from experiments.revisions import Lookup, commit_on_hub, is_commit, model_commit_on_hub, pinned
 from experiments.stages import data
 from experiments.store.runs import check_name
 from experiments.store.step import Steps
@@ -30,15 +31,21 @@ SIDE_BY_SIDE = "joblib"  # Hydra's launcher for arms side by side on one machine
 
 
 def pin(plan: FrozenPlan) -> FrozenPlan:
-    """The plan with every hub data set at a commit; says so in a line for each one that is resolved now."""
+    """The plan with every data set and model of the hub at a commit; says so in a line for each one that is resolved
+    now."""
 
-    def lookup(repo: str, revision: str) -> str:
-        commit = commit_on_hub(repo, revision)
-        show.line(f"{repo}: revision {revision!r} is commit {commit}; kept for all runs in {root / 'revisions.json'}")
-        return commit
+    def said(lookup: Lookup) -> Lookup:
+        def resolved(repo: str, revision: str) -> str:
+            commit = lookup(repo, revision)
+            if is_commit(commit):
+                kept = root / "revisions.json"
+                show.line(f"{repo}: revision {revision!r} is commit {commit}; kept for all runs in {kept}")
+            return commit
+
+        return resolved
 
     root = Path(plan["runtime"]["root"])
-    return pinned(plan, root, lookup)
+    return pinned(plan, root, said(commit_on_hub), models=said(model_commit_on_hub))
 
 
 def check_all(plans: Sequence[FrozenPlan], launcher: Launcher) -> None:
@@ -68,8 +75,9 @@ def preflight(exp: Experiment) -> Steps:
     for benchmark in exp.benchmarks.values():
         if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
-            for judge in (judge_of(exp.judge, benchmark.name), *second):
-                judge.require_grades_of(benchmark)
+            for judge in (*members_of(judge_of(exp.judge, benchmark.name)).values(), *second):
+                judge.require_trained_for(benchmark)
+                judge.require_form_of(benchmark)
                 judge.require_prices(exp.budget.usd)
     if exp.runtime.cluster is not None and find_spec("ray") is None:
         raise InputError(

@@ -53,12 +53,14 @@ class Sampling:
 @dataclass(frozen=True)
 class Request:
     """One completion to generate. `seed` determines this row's random draws alone, so that equal requests give equal
-    completions on one machine. `group` is as in `Passage`."""
+    completions on one machine. `group` is as in `Passage`. `schema` is a JSON schema as text, which the whole
+    completion is to satisfy; only a `SchemaModel` is given one."""
 
     prompt: Prompt
     sampling: Sampling
     seed: int
     group: str = field(default="", compare=False)
+    schema: str | None = None
 
 
 StopReason = Literal["stop", "length", "prompt_too_long", "refused", "unreadable", "unanswered"]
@@ -265,6 +267,16 @@ class ScoringModel(Protocol):
     def name(self) -> str: ...
 
     def open(self, device: Device) -> AbstractContextManager[Scorer]: ...
+
+
+@runtime_checkable
+class SchemaModel(Protocol):
+    """A model that may be able to write nothing but what satisfies a JSON schema."""
+
+    @property
+    def follows_schemas(self) -> bool:
+        """Whether it is, as it is configured."""
+        ...
 
 
 @runtime_checkable

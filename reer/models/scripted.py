@@ -4,6 +4,7 @@ that every stage can be run in seconds. Its text is meaningless."""
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,10 @@ class ScriptedModel:
     def name(self) -> str:
         return f"scripted-s{self.seed}"
 
+    @property
+    def follows_schemas(self) -> bool:
+        return True
+
     @contextmanager
     def open(self, device: Device) -> Iterator[ScriptedSession]:
         yield ScriptedSession(self.seed)
@@ -84,7 +89,7 @@ class ScriptedSession:
     def _reply(self, request: Request) -> Completion:
         prompt = request.prompt
         draw = random.Random(f"{self.seed}|{request.seed}|{prompt}")
-        text = self._text(prompt, draw)
+        text = _satisfying(request.schema, draw) if request.schema else self._text(prompt, draw)
         cut = [text.index(stop) for stop in request.sampling.stop if stop in text]
         text = text[: min(cut)] if cut else text
         return Completion(
@@ -131,6 +136,12 @@ class ScriptedSession:
         context = set(words(passage.context.prefill))
         noise = int(hashlib.sha256(passage.context.prefill.encode()).hexdigest()[:4], 16) / 2**16 / 10
         return tuple(0.8 + noise if word in context else 1.6 + noise for word in words(passage.answer) or ["."])
+
+
+def _satisfying(schema: str, draw: random.Random) -> str:
+    """An object of a schema whose properties are texts, or one of several values."""
+    properties: dict[str, dict[str, list[object]]] = json.loads(schema)["properties"]
+    return json.dumps({name: draw.choice(kind.get("enum", ["scripted"])) for name, kind in properties.items()})
 
 
 def _sentence(draw: random.Random, language: Language, pieces: int) -> str:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.revisions import commit_on_hub, pinned
+from experiments.revisions import commit_on_hub, model_commit_on_hub, pinned
 from reer.errors import InputError
 
 SPLIT = {"split": "train"}
 PLAN = {
     "source": {"repo": "a/b", "revision": "main", **SPLIT},
     "public": {"repo": None, "revision": None, **SPLIT},
-    "student": {"checkpoint": {"repo": "a/b", "revision": "main"}},
+    "student": {"checkpoint": {"kind": "HubModel", "repo": "a/b", "revision": "main"}},
     "seed": 0,
 }
 
@@ -55,6 +55,22 @@ def test_offline_the_message_names_the_way_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"Run once with network access, or set source\.revision"):
         commit_on_hub("a/b", "main")
+
+
+def test_the_branch_of_a_model_is_resolved_once_apart_from_a_data_set_of_the_same_name(tmp_path: Path) -> None:
+    first = pinned(PLAN, tmp_path, models=lambda repo, revision: "e" * 40)
+    assert first["student"]["checkpoint"]["revision"] == "e" * 40
+    assert first["source"] == PLAN["source"]
+    assert pinned(PLAN, tmp_path) == first
+    assert json.loads((tmp_path / "revisions.json").read_text()) == {"model a/b@main": "e" * 40}
+
+
+def test_the_branch_of_a_model_that_nobody_knows_stays_until_the_model_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert pinned(PLAN, tmp_path, models=model_commit_on_hub) == PLAN
+    assert not (tmp_path / "revisions.json").exists()
 
 
 def test_the_parts_of_a_source_are_pinned_too(tmp_path: Path) -> None:

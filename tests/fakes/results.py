@@ -9,6 +9,7 @@ from evals.benchmark import Measure
 from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics
 from experiments.metrics.training import RenderMetrics
 from experiments.store.metrics import StageMetrics
+from experiments.store.records import write_document
 from experiments.store.runs import Result, StepResult
 from experiments.store.step import StepName
 from tests.fakes.stages import recorded
@@ -108,6 +109,15 @@ def graded(
     recorded(folder)
     steps = {GRADE: step(grades(measure(mean, of, **changes)), folder), RENDER: made.steps[RENDER]}
     return replace(made, seed=seed, scale=scale, steps=steps, identity={**made.identity, "seed": seed})
+
+
+def finish(run: Result, root: Path) -> None:
+    """Write the result of a run below a root, as a run that finishes does."""
+    content = {name: value for name, value in asdict(run).items() if name != "folder"}
+    steps = {str(name): asdict(of) | {"path": str(of.path)} for name, of in run.steps.items()}
+    folder = root / "runs" / run.run_name
+    folder.mkdir(parents=True)
+    write_document(folder / "result.json", {**content, "steps": steps})
 
 
 def varied(by: float, noise: float = 0.0, items: int = 40) -> dict[str, float]:

@@ -109,7 +109,14 @@ class EngineSession:
 
     def _writing(self, context: Ids, request: Request) -> Writing:
         limit = min(request.sampling.max_tokens, self.limit - len(context))
-        return Writing(context=context, sampling=request.sampling, seed=request.seed, limit=limit, ends=self.ends)
+        return Writing(
+            context=context,
+            sampling=request.sampling,
+            seed=request.seed,
+            limit=limit,
+            ends=self.ends,
+            schema=request.schema,
+        )
 
     def write(self, asked: Sequence[Writing], groups: Sequence[str]) -> Iterator[tuple[int, Written]]:
         """Completions as token ids, each with its index, as they arrive."""

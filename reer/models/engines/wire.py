@@ -6,6 +6,7 @@ Requests state every setting, the end tokens among them, so that no default of t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,6 +44,7 @@ class Writing:
     seed: int
     limit: int
     ends: Sequence[int]
+    schema: str | None = None
 
 
 class Wire(Engine, Protocol):
@@ -65,6 +67,8 @@ class Vllm(VllmCompletions):
             "return_token_ids": True,
             **_settings(asked),
         }
+        if asked.schema is not None:
+            body["structured_outputs"] = {"json": json.loads(asked.schema)}
 
         def read(reply: JsonReply) -> Written:
             choice = reply["choices"][0]
@@ -88,6 +92,8 @@ class SglangNative(Sglang):
 
     def write(self, model: str, asked: Writing) -> Call[Written]:
         settings = {"max_new_tokens": asked.limit, "sampling_seed": asked.seed, **_settings(asked)}
+        if asked.schema is not None:
+            settings["json_schema"] = asked.schema
 
         def read(reply: JsonReply) -> Written:
             return _written(reply["output_ids"], reply["meta_info"]["finish_reason"]["type"])

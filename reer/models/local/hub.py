@@ -13,6 +13,8 @@ from reer.errors import Incomplete, InputError
 from reer.models.local.integrity import existing
 from reer.models.local.weights import INDEX, require_tensors
 
+LOOKUP_SECONDS = 20.0
+
 
 @contextmanager
 def asking(what: str, page: str) -> Iterator[None]:
@@ -45,6 +47,19 @@ def asking(what: str, page: str) -> Iterator[None]:
             f"{what}: the hub cannot be read ({first_line(error)}); repeat the command with network access: files "
             "that are complete are kept"
         ) from error
+
+
+def commit_of_model(repo: str, revision: str) -> str:
+    """The commit that a branch or tag of a model names on the hub. Raises Incomplete where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    with asking(f"model {repo}", f"https://huggingface.co/{repo}"):
+        commit = HfApi().model_info(repo, revision=revision, timeout=LOOKUP_SECONDS).sha
+    if commit is None:
+        raise InputError(
+            f"model {repo}: the hub returns no commit for revision {revision!r}; give a commit of 40 hex digits"
+        )
+    return commit
 
 
 def first_line(error: Exception) -> str:

@@ -54,6 +54,11 @@ class LocalModel:
         """Weights, precision and engine; sessions have the same name."""
         return f"{self.checkpoint.name}/{self.dtype}/{self.engine}"
 
+    @property
+    def follows_schemas(self) -> bool:
+        """See `SchemaModel`: engines do, transformers does not."""
+        return self.engine != "transformers"
+
     def open(self, device: Device) -> AbstractContextManager[LoadedModel]:
         if self.engine == "transformers":
             return self.open_here(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -53,6 +54,8 @@ class AnthropicServer(ChatService):
         body |= self.sampled(sampling)
         if sampling.stop:
             body["stop_sequences"] = list(sampling.stop)
+        if request.schema is not None:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": json.loads(request.schema)}}
         return body
 
     def completion(self, reply: JsonReply, request: Request) -> Completion:

@@ -6,6 +6,7 @@ It cannot score: chat servers do not return the log-probabilities of a prompt. K
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
@@ -53,6 +54,9 @@ class ChatServer(ChatService):
             body["seed"] = request.seed
         if sampling.stop:
             body["stop"] = list(sampling.stop)
+        if request.schema is not None:
+            named = {"name": "reply", "strict": True, "schema": json.loads(request.schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
         return body
 
     def completion(self, reply: JsonReply, request: Request) -> Completion:

@@ -23,7 +23,8 @@ from reer.models.protocols import Completion, Device, JsonReply, Prompt, Request
 from reer.models.services.batches import LIMITS, BatchApi, BatchLimits, BatchSession
 from reer.types import Message
 
-CONTENT = ("model", "messages", "system", "seed")  # fields of a body that are not listed as its parameters
+SCHEMA_FIELDS = ("response_format", "output_config")
+CONTENT = ("model", "messages", "system", "seed", *SCHEMA_FIELDS)  # fields of a body not listed as its parameters
 MAX_NAME = 200  # characters of the name that a server reports for its model
 SNAPSHOT = re.compile(r"([-@:]([0-9]{3,8}|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}-[0-9]{4}))?")
 AROUND_A_NAME = re.compile(r"^.*/|(?<![^/])([a-z]+\.)+|(-latest|-0|-v[0-9]+(:[0-9]+)?)$")
@@ -44,6 +45,8 @@ class ChatService(Endpoint, ABC):
     """False for models that reject the parameter."""
     send_top_k: bool = field(default=False, kw_only=True)
     """True for servers that support the parameter."""
+    send_schema: bool = field(default=True, kw_only=True, metadata={"identity": False})
+    """False for models and servers that cannot hold a reply to a JSON schema."""
     reroutes: Literal["refuse", "record"] = field(default="refuse", kw_only=True)
     """What to do where another model than the requested one answers: `refuse` its answers, or `record` them with its
     name. A dated version of the requested model is no other model."""
@@ -60,6 +63,11 @@ class ChatService(Endpoint, ABC):
         unsent = "".join(f"-no_{switch}" for switch in self.switches if not getattr(self, f"send_{switch}"))
         rerouted = "-any_model" if self.reroutes == "record" else ""
         return f"{self.model}/{self.engine}{unsent}{'-top_k' if self.send_top_k else ''}{rerouted}"
+
+    @property
+    def follows_schemas(self) -> bool:
+        """See `SchemaModel`."""
+        return self.send_schema
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ChatSession[Any]]:
@@ -120,8 +128,11 @@ class ChatService(Endpoint, ABC):
         """The parameters of a call with this body, and how a rejection of it becomes an answer."""
         sent = ", ".join(f"{name}={value!r}" for name, value in body.items() if name not in CONTENT)
         seeded = f"{sent}, a seed" if "seed" in body else sent
+        held = any(name in body for name in SCHEMA_FIELDS)
         return RequestProfile(
-            seeded, self._advice(), lambda reason: Completion(text=reason, stopped="refused", prompt_tokens=0, tokens=0)
+            f"{seeded}, a JSON schema" if held else seeded,
+            f"{self._advice()} judge.structured=false asks without a schema.".strip() if held else self._advice(),
+            lambda reason: Completion(text=reason, stopped="refused", prompt_tokens=0, tokens=0),
         )
 
     def _advice(self) -> str:

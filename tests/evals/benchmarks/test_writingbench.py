@@ -384,8 +384,27 @@ def test_measures_equal_the_official_means() -> None:
     responses = [Response.read(item.id, "text", False, 1) for item in items]
     verdicts = [verdict(item_id, stored[0]) for item_id, scores in rows.items() for stored in scores.values()]
     table = item_scores(benchmark, items, responses, verdicts)
-    got = {measure.metric: measure.value for measure in measures(benchmark, table)}
+    found = {measure.metric: measure for measure in measures(benchmark, table)}
+    got = {metric: measure.value for metric, measure in found.items() if not metric.endswith("_C")}
     assert got == pytest.approx(MEANS, rel=0, abs=1e-9)
+    stated = {kind: sum(item.id in rows for item in items) for kind, rows in benchmark._requirements().items()}
+    assert {kind: found[f"{kind}_C"].total for kind in stated} == stated
+
+
+def test_the_criteria_on_a_requirement_have_a_strict_measure_with_its_coverage(folder: Path) -> None:
+    index = {"style": {"1": ["Tone"], "2": ["Depth"]}, "format": {"3": ["Form", "Use"]}, "length": {}}
+    (folder / "requirement_index.json").write_text(json.dumps(index))
+    benchmark = bench(folder)
+    items = benchmark.items()
+    grades = {("wb-0001", "Depth"): 9.0, ("wb-0001", "Tone"): 4.0, ("wb-0002", "Depth"): 8.0, ("wb-0003", "Form"): 7.0}
+    verdicts = [replace(verdict(i, g), criterion=name) for (i, name), g in grades.items()]
+    answers = [Response.read(item.id, "text", False, 1) for item in items]
+    found = {m.metric: m for m in measures(benchmark, item_scores(benchmark, items, answers, verdicts))}
+    assert (found["style_C"].value, found["style_C"].scored, found["style_C"].total) == (6.0, 2, 2)
+    assert (found["format_C"].value, found["format_C"].scored, found["format_C"].total) == (None, 0, 1)
+    assert "length_C" not in found, "no query states it"
+    empty = item_scores(benchmark, items, [replace(answer, text="", answer="") for answer in answers], [])
+    assert empty["style_C"] == {"wb-0001": 1.0, "wb-0002": 1.0}
 
 
 def test_parsing_agrees_with_upstream_on_its_own_cases() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evals.judging.bridge import bridge, deming, noise_ratio, panel, without_each
+from evals.judging.bridge import bridge, deming, noise_ratio, without_each
 from experiments.bridge import bridges
 from experiments.store.step import StepName
 from reer.errors import InputError
 from tests.benchmarks.bridge import World, coverage
-from tests.fakes.results import GRADE, generated, graded, step
+from tests.fakes.commands import finished
+from tests.fakes.results import GRADE, finish, generated, graded, step
 
 
 def scores(values: np.ndarray) -> dict[str, float]:
@@ -73,10 +74,6 @@ def test_the_noise_of_both_judges_is_taken_from_their_repeats() -> None:
     assert (noise_ratio(0.5, 1.0), noise_ratio(None, 1.0), noise_ratio(0.0, 1.0)) == (4.0, 1.0, 1.0)
 
 
-def test_a_panel_is_the_mean_over_the_items_that_all_judges_scored() -> None:
-    assert panel([{"a": 1.0, "b": 5.0}, {"a": 4.0}]) == {"a": 2.5}
-
-
 def test_runs_are_bridged_where_their_answers_are_the_same(tmp_path: Path) -> None:
     old = np.linspace(1, 9, 40)
     runs = [graded(tmp_path, name, scores(values)) for name, values in (("old", old), ("new", 1 + 0.9 * old))]
@@ -84,3 +81,8 @@ def test_runs_are_bridged_where_their_answers_are_the_same(tmp_path: Path) -> No
     before, after = (replace(run, steps={**run.steps, **answers}) for run in runs)
     (made,) = bridges(before, after)
     assert (made.measure, made.bridge.slope.value) == ("writing/quality", pytest.approx(0.9))
+    for run in (before, after):
+        finish(run, tmp_path)
+    shown = finished(tmp_path, "bridge", "old", "new", "--published", "5")
+    assert "writing/quality: 5 by the old judge is 5.5 [5.5, 5.5] by the new one" in shown.text
+    assert len(list((tmp_path / "bridges").iterdir())) == 1, "kept for comparisons"

@@ -10,7 +10,10 @@ from experiments.pipeline import pipeline
 from experiments.report.published import judge_settings
 from experiments.store.runs import identity_of
 from experiments.store.step import StepName
+from experiments.sweeps.checks import preflight
 from reer.errors import InputError
+from reer.models.local.model import LocalModel
+from reer.models.protocols import Sampling
 from tests.fakes.commands import finished
 from tests.fakes.plans import compose
 
@@ -30,6 +33,33 @@ def test_the_judges_of_the_paper_grade_the_benchmarks_of_the_paper() -> None:
         "gpt-4o-2024-05-13",
         "claude-3-7-sonnet-20250219",
     )
+
+
+def test_the_open_judges_are_weights_that_an_engine_serves() -> None:
+    exp = compose("scale=smoke", ALL, "judge=open", "engine=vllm")
+    models = {role: judge.model for role, judge in exp.judges.items()}
+    assert models["judge of writingbench"].name.startswith("AQuarterMile/WritingBench-Critic-Model-Qwen-7B@")
+    assert models["judge of writing"].name.startswith(
+        "Qwen/Qwen2.5-7B-Instruct@a09a35458c702b33eeacc393d103063234e8bc28"
+    )
+    assert all(isinstance(model, LocalModel) and model.engine == "vllm" for model in models.values())
+
+
+def test_the_critic_of_writingbench_asks_and_samples_as_its_script_and_grades_nothing_else() -> None:
+    exp = compose("scale=smoke", ALL, "judge=writingbench_critic")
+    critic, (writing, writingbench, *_) = judge_of(exp.judge, "writingbench"), exp.benchmarks.values()
+    assert critic.sampling(writingbench) == Sampling(temperature=1.0, top_p=0.95, max_tokens=2048)
+    critic.require_trained_for(writingbench)
+    with pytest.raises(InputError, match=r"trained to grade writingbench alone, got writing; .* such as judge=open$"):
+        critic.require_trained_for(writing)
+
+
+def test_a_critic_is_planned_without_the_files_that_it_would_be_asked_from(tmp_path: Path) -> None:
+    without = ["scale=smoke", "benchmark=[writingbench]", "judge=writingbench_critic"]
+    exp = compose(*without, f"benchmark.writingbench.data.folder={tmp_path}")
+    assert StepName("grade", "writingbench") in pipeline(exp)
+    with pytest.raises(InputError, match=r"benchmark_all\.jsonl is missing; run `reer fetch writingbench`"):
+        preflight(exp)
 
 
 def test_the_judge_of_one_benchmark_identifies_its_own_grades_only() -> None:

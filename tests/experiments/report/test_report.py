@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from evals.judging.bridge import bridge
+from evals.judging.per_benchmark import judge_of
 from evals.judging.reliability import AnchorScores, NullAnswerScore
 from evals.statistics.agreement import Agreement
 from evals.statistics.paired import Difference
@@ -14,12 +16,13 @@ from experiments.metrics.probes import ReliabilityMetrics
 from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
-from experiments.report.published import table
+from experiments.report.published import StoredBridge, store_bridge, table
 from experiments.report.tables import probe_tables
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result
 from experiments.store.step import StepName
 from reer.errors import InputError
+from tests.fakes.plans import compose
 from tests.fakes.results import GRADE, graded, grades, measure, result, step, varied
 
 RELIABILITY = StepName("reliability", "writing")
@@ -142,6 +145,32 @@ def test_published_numbers_are_shown_at_the_papers_scale_for_all_items_only(tmp_
 
     assert shown("paper", 167) == "paper 6.67 (WB-A, judge Claude 3.7; here a-judge)"
     assert shown("laptop", 167) == shown("paper", 166) == shown("paper", 167, "mine") == ""
+
+
+def test_a_stored_bridge_places_a_published_number_on_the_scale_of_the_judge_here(tmp_path: Path) -> None:
+    run = graded(tmp_path / "a", "full", varied(0, 0.1, 167), scale="paper", of="writingbench/A")
+    run = replace(run, identity={**run.identity, "judge": {"name": "a-judge"}}, folder=tmp_path / "runs/full/paper/s0")
+    old = {f"i{n}": 1 + 0.2 * n for n in range(40)}
+    made = bridge(old, {item: 0.5 + 0.9 * score + 0.01 * (n % 3) for n, (item, score) in enumerate(old.items())})
+    paper = "claude-3-7-sonnet-20250219"
+
+    def shown() -> str:
+        (comparison,) = compare([run])
+        return formatting.published_text(comparison.arms[0].cells["writingbench/A"].published)
+
+    assert "by the judge here" not in shown()
+    store_bridge(tmp_path, StoredBridge(measure="writingbench/A", old="another", new="a-judge", bridge=made))
+    store_bridge(tmp_path, StoredBridge(measure="writingbench/D", old=paper, new="a-judge", bridge=made))
+    assert "by the judge here" not in shown(), "another judge's line, or another measure's"
+    store_bridge(tmp_path, StoredBridge(measure="writingbench/A", old=paper, new="a-judge", bridge=made))
+    placed = made.placed(7.22)
+    assert shown().endswith(f"; by the judge here {placed.value:.3g} [{placed.low:.3g}, {placed.high:.3g}]")
+
+
+def test_the_judges_of_published_numbers_are_those_of_paper_record() -> None:
+    record = compose("scale=smoke", "judge=paper_record").judge
+    names = {measure: column.judge_name for measure, column in table().columns.items()}
+    assert {m: judge_of(record, m.split("/")[0]).name for m in names} == names
 
 
 def test_every_published_number_belongs_to_one_of_our_measures_and_is_on_its_scale() -> None:
