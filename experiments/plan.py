@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
-from evals.benchmark import JudgedBenchmark
-from evals.statistics.power import minimum_detectable_effect
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.planning.alternatives import Alternative, alternatives
 from experiments.planning.costs import Costs, Estimate, StageCost, UsedRate, total, used_rates
+from experiments.planning.detection import NOTHING_WANTED, Detection, Wanted, detections
+from experiments.store.runs import all_results
 from experiments.store.step import StepName
 from experiments.store.store import Store
 from experiments.sweeps.designs import Arm
-from reer.errors import InputError
 from reer.search.cost import CostAssumptions, TemplateTokens
 
 T = TypeVar("T")
@@ -65,14 +63,6 @@ class ArmPlan:
         return total([stage.cost for stage in self.stages if stage.cost and stage.is_own_work])
 
 
-class Detectable(NamedTuple):
-    """The least difference between two arms that a benchmark can show, in standard deviations of the paired
-    differences."""
-
-    items: int
-    effect: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """All arms of a command, and the assumptions behind the numbers."""
@@ -85,8 +75,8 @@ class Plan:
     """By model: the rate it is planned with."""
     alternatives: tuple[Alternative, ...]
     """What other engines would take for the first arm."""
-    detectable: Mapping[str, Detectable]
-    """By benchmark: what its items can show."""
+    detections: tuple[Detection, ...]
+    """By measure: what a comparison with the first arm could show."""
     factors: tuple[str, ...] = ()
     """Those of the design."""
 
@@ -111,8 +101,14 @@ class Plan:
         return total([arm.remaining() for arm in self.arms])
 
 
-def make_plan(experiments: Sequence[Experiment], design: Sequence[Arm] = (), factors: Sequence[str] = ()) -> Plan:
-    """The plan of all jobs of a command: where they are the arms of a design, `design` has one for each."""
+def make_plan(
+    experiments: Sequence[Experiment],
+    design: Sequence[Arm] = (),
+    factors: Sequence[str] = (),
+    wanted: Wanted = NOTHING_WANTED,
+) -> Plan:
+    """The plan of all jobs of a command: where they are the arms of a design, `design` has one for each. `wanted` are
+    differences that the plan says how to detect."""
     owners: dict[str, str] = {}
     costs = [Costs.of(exp) for exp in experiments]
     arms = [
@@ -125,7 +121,9 @@ def make_plan(experiments: Sequence[Experiment], design: Sequence[Arm] = (), fac
         templates=_distinct([cost.templates for cost in costs]),
         rates=used_rates(costs),
         alternatives=tuple(alternatives(costs[0])),
-        detectable={name: found for exp in experiments for name, found in _detectable(exp).items()},
+        detections=detections(
+            costs[0], len({exp.seed for exp in experiments}), all_results(experiments[0].runtime.runs), wanted
+        ),
         factors=tuple(factors),
     )
 
@@ -158,17 +156,6 @@ def stage_costs(exp: Experiment) -> dict[StepName, StageCost]:
     """What each stage with an estimate would cost by itself. Raises InputError for what the pipeline refuses."""
     estimates = Costs.of(exp).stages(Store(root=exp.runtime.store, runtime=exp.runtime), pipeline(exp))
     return {name: estimate.cost for name, estimate in estimates.items() if estimate.cost is not None}
-
-
-def _detectable(exp: Experiment) -> dict[str, Detectable]:
-    """What each judged benchmark can show; those whose files are missing are left out."""
-    found: dict[str, Detectable] = {}
-    for name, benchmark in exp.benchmarks.items():
-        if isinstance(benchmark, JudgedBenchmark):
-            with suppress(InputError):
-                items = len(benchmark.items())
-                found[name] = Detectable(items, minimum_detectable_effect(items))
-    return found
 
 
 def _labels(experiments: Sequence[Experiment]) -> list[str]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 RESAMPLES = 4999
 """Bootstrap samples: `ALPHA / 2` of one more is a whole number, so that no level falls between two of them."""
+DIGITS = 9
+"""Decimals of a t. Of grades many resamples have the very t of the sample: whether they count must not depend on the
+last bits, which differ between processors and between a sample alone and among others."""
 SAME = 1e-9
 """A resample whose standard deviation is a smaller share of the sample's repeats one value: it has no t."""
 
@@ -44,12 +47,12 @@ class Means:
 
     def p_above(self, bound: Floats | float) -> Floats:
         """p-values of "the true mean is at most `bound`"."""
-        t = (self.mean - bound) / self.standard_error
+        t = self._t(bound)
         return self._p(t, (self.ts >= t[:, None]).sum(axis=1))
 
     def p_below(self, bound: Floats | float) -> Floats:
         """p-values of "the true mean is at least `bound`"."""
-        t = (self.mean - bound) / self.standard_error
+        t = self._t(bound)
         return self._p(-t, (self.ts <= t[:, None]).sum(axis=1))
 
     def p(self) -> Floats:
@@ -68,7 +71,8 @@ class Means:
         rows, student = np.arange(len(self.mean)), float(stdtrit(self.items - 1, 1 - ALPHA / 2))
         lower = self.ts[rows, np.maximum(valid - beyond, 0)]
         upper = -self.ts[rows, np.maximum(beyond - 1, 0)]
-        return np.fmax(lower, student), np.fmax(upper, student)
+        rounding = 0.5 * 10**-DIGITS  # a t that equals an end is not beyond it
+        return np.fmax(lower, student) + rounding, np.fmax(upper, student) + rounding
 
     def interval(self) -> tuple[Floats, Floats]:
         """The ends of the 95 % intervals."""
@@ -83,6 +87,9 @@ class Means:
 
         below, above = (critical[:, None] * self.errors for critical in self.critical())
         return np.quantile(below - self.moves, POWER, axis=1), np.quantile(above + self.moves, POWER, axis=1)
+
+    def _t(self, bound: Floats | float) -> Floats:
+        return ((self.mean - bound) / self.standard_error).round(DIGITS)
 
     def _valid(self) -> Floats:
         import numpy as np
@@ -110,7 +117,7 @@ def means(samples: Floats, seed: int = 0) -> Means:
     moves, errors = first / np.sqrt(items), np.sqrt(np.maximum(0.0, variance))
     with np.errstate(divide="ignore", invalid="ignore"):
         ts = np.where(variance > SAME, moves / errors, np.nan)
-    ts.sort(axis=1)
+    ts.round(DIGITS, out=ts).sort(axis=1)
     return Means(mean=mean, standard_error=deviation / np.sqrt(items), moves=moves, errors=errors, ts=ts, items=items)
 
 

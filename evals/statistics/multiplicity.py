@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from evals.statistics.paired import Difference, Shrunk
+
+if TYPE_CHECKING:
+    from evals.statistics.bootstrap import Floats
 
 AnyDifference = TypeVar("AnyDifference", bound=Difference)
 
@@ -53,25 +56,36 @@ def explore(parts: Sequence[AnyDifference]) -> list[AnyDifference]:
 
 
 def shrink(effects: Sequence[float], errors: Sequence[float]) -> Sequence[Shrunk | None]:
-    """Effects with their standard errors, estimated together: their true values are normal around a common mean, and
-    mean and standard deviation are unknown, with flat priors (Gelman et al., Bayesian Data Analysis, 5.4). Where the
-    effects differ by no more than their errors, each is drawn to the common mean. None below `MIN_PARTS` effects."""
+    """Effects with their standard errors, estimated together: see `shrunk`. None below `MIN_PARTS` effects."""
     if len(effects) < MIN_PARTS:
         return [None] * len(effects)
     import numpy as np
 
-    y, variance = np.asarray(effects), np.square(errors)
-    spread = np.linspace(0, 4 * max(float(y.std(ddof=1)), float(np.sqrt(variance.mean()))), 400)[:, None]
+    centres, reaches = shrunk(np.asarray([effects], dtype=float), np.asarray([errors], dtype=float))
+    ends = zip(centres[0].tolist(), reaches[0].tolist(), strict=True)
+    return [Shrunk(mean=centre, low=centre - reach, high=centre + reach) for centre, reach in ends]
+
+
+def shrunk(effects: Floats, errors: Floats) -> tuple[Floats, Floats]:
+    """Effects with their standard errors, those of each row estimated together, and half the widths of their 95 %
+    intervals: their true values are normal around a common mean, and mean and standard deviation are unknown, with flat
+    priors (Gelman et al., Bayesian Data Analysis, 5.4). Where the effects differ by no more than their errors, each is
+    drawn to the common mean. The axes are rows, values of the standard deviation, and effects."""
+    import numpy as np
+
+    y, variance = effects[:, None, :], np.square(errors)[:, None, :]
+    largest = 4 * np.maximum(effects.std(axis=1, ddof=1), np.sqrt(variance[:, 0].mean(axis=1)))
+    spread = np.linspace(0, largest, 400, axis=1)[:, :, None]
     total = variance + spread**2
     weight = 1 / total.clip(min=np.finfo(float).tiny)
-    mean_variance = 1 / weight.sum(axis=1, keepdims=True)
-    mean = (weight * y).sum(axis=1, keepdims=True) * mean_variance
-    logs = np.log(mean_variance[:, 0]) - (np.log(total) + (y - mean) ** 2 * weight).sum(axis=1)
-    likelihood = np.exp((logs - logs.max()) / 2)[:, None] / np.exp((logs - logs.max()) / 2).sum()
+    mean_variance = 1 / weight.sum(axis=2, keepdims=True)
+    mean = (weight * y).sum(axis=2, keepdims=True) * mean_variance
+    logs = np.log(mean_variance[:, :, 0]) - (np.log(total) + (y - mean) ** 2 * weight).sum(axis=2)
+    likelihood = np.exp((logs - logs.max(axis=1, keepdims=True)) / 2)[:, :, None]
+    likelihood /= likelihood.sum(axis=1, keepdims=True)
     own = spread**2 * weight
     centres = own * y + (1 - own) * mean
     variances = own * variance + (1 - own) ** 2 * mean_variance
-    centre = (likelihood * centres).sum(axis=0)
-    deviation = np.sqrt((likelihood * (variances + (centres - centre) ** 2)).sum(axis=0))
-    ends = zip(centre.tolist(), (Z * deviation).tolist(), strict=True)
-    return [Shrunk(mean=c, low=c - half_width, high=c + half_width) for c, half_width in ends]
+    centre = (likelihood * centres).sum(axis=1)
+    deviation = np.sqrt((likelihood * (variances + (centres - centre[:, None]) ** 2)).sum(axis=1))
+    return centre, Z * deviation

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -89,9 +88,17 @@ def components(differences: Floats) -> Components:
     )
 
 
-def detectable(variances: Components, design: Design) -> float:
+def detectable(variances: Components, design: Design, above_worst: float = 0.0) -> float:
     """The true difference that a design finds with 80 % probability. One seed generalises to no other training, so the
-    variance between seeds then counts for nothing."""
+    variance between seeds then counts for nothing. `above_worst` is how far the mean score is from the worst possible
+    one: a difference that one more failed item would undo is not called different (see `Difference.fragile`)."""
+    failure = above_worst / (design.items + 1)
+    grown = 1 + 1 / design.items if above_worst else 1.0  # the side that is ahead has more to lose
+    return (_tested(variances, design) + failure) * grown
+
+
+def _tested(variances: Components, design: Design) -> float:
+    """The difference that the test of a mean finds with 80 % probability."""
     cell = variances.answers / design.answers + variances.judgements / (design.answers * design.judgements)
     cells = design.seeds * design.items
     if design.seeds == 1:
@@ -105,25 +112,27 @@ def detectable(variances: Components, design: Design) -> float:
     ).minimum_detectable()
 
 
-def purchases(variances: Components, design: Design, prices: Prices, wanted: float) -> list[Purchase]:
+def purchases(
+    variances: Components, design: Design, prices: Prices, wanted: float, above_worst: float = 0.0
+) -> list[Purchase]:
     """What to buy so that a difference of `wanted` is detected: the smallest enlargement in each single respect that
-    is enough, the cheapest first; none where no single one is."""
-    return sorted(_enlarged(variances, design, prices, wanted), key=lambda purchase: purchase.price)
+    is enough, the cheapest first; none where no single one is. A second seed asks another question, and is not
+    bought."""
+    respects = [field.name for field in fields(design) if field.name != "seeds" or design.seeds > 1]
+    enough = {respect: _enough(variances, design, respect, wanted, above_worst) for respect in respects}
+    bought = [
+        Purchase(respect=respect, design=larger, price=prices.of(larger) - prices.of(design))
+        for respect, larger in enough.items()
+        if larger is not None
+    ]
+    return sorted(bought, key=lambda purchase: purchase.price)
 
 
-def _enlarged(variances: Components, design: Design, prices: Prices, wanted: float) -> Iterator[Purchase]:
-    for field in fields(design):
-        if field.name == "seeds" and design.seeds == 1:
-            continue  # a second seed asks another question
-        if (bought := _enough(variances, design, field.name, wanted)) is not None:
-            yield Purchase(respect=field.name, design=bought, price=prices.of(bought) - prices.of(design))
-
-
-def _enough(variances: Components, design: Design, respect: str, wanted: float) -> Design | None:
+def _enough(variances: Components, design: Design, respect: str, wanted: float, above_worst: float) -> Design | None:
     """The smallest design that is enlarged in one respect and detects the wanted difference."""
 
     def detects(count: int) -> bool:
-        return detectable(variances, replace(design, **{respect: count})) <= wanted
+        return detectable(variances, replace(design, **{respect: count}), above_worst) <= wanted
 
     held: int = getattr(design, respect)
     most = held

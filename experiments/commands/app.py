@@ -62,6 +62,7 @@ Overrides = Annotated[
         autocompletion=_complete_override,
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 Multirun = Annotated[bool, typer.Option("-m", "--multirun", help="Run every combination of comma-separated values.")]
 ConfigDir = Annotated[
     Path | None,

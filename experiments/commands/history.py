@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import ConfigDir, Root, Scale, app, one
+from experiments.commands.app import AsJson, ConfigDir, Root, Scale, app, one
 from reer.errors import InputError
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
 Seed = Annotated[int, typer.Option("--seed", help="The seed, where the name is that of an arm.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 OVERRIDE = re.compile(r"[+~]|[\w.@/]+=")  # how an override begins; the name of a run has a + before its first =
 
 

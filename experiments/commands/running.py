@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import ConfigDir, Multirun, Overrides, app
+from experiments.commands.app import AsJson, ConfigDir, Multirun, Overrides, app
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ def plan(
     multirun: Multirun = False,
     config_dir: ConfigDir = None,
     stages: Annotated[bool, typer.Option("--stages", help="Also the stages of each arm of a sweep.")] = False,
+    detect: Annotated[
+        list[str] | None,
+        typer.Option("--detect", metavar="[MEASURE=]SIZE", help="What to buy so that a difference is detected."),
+    ] = None,
+    as_json: AsJson = False,
     actual: Annotated[
         str | None, typer.Option("--actual", metavar="NAME", help="What a finished run took, beside its plan.")
     ] = None,
@@ -98,15 +103,17 @@ def plan(
     The arms of a design, then what the store lacks: calls, tokens, device-hours,
     hours on the clock and money, of each arm alone and of what it adds to the
     others; and what another engine would take. `reer calibrate` measures the
-    rates of this machine.
+    rates of this machine. Then, for each measure, the smallest difference that
+    two arms would show, from the noise of finished runs under the same root.
 
     \b
       reer plan sweep=ablations scale=paper
+      reer plan -m seed=0,1,2 --detect writing/quality=0.3
       reer plan design=factorial seed=0,1,2
       reer plan --actual full/laptop/s0
     """
     if actual is not None:
-        if overrides or multirun or stages or config_dir:
+        if overrides or multirun or stages or config_dir or detect or as_json:
             raise InputError("--actual: want nothing but --root with it; the plan is the one that the run froze")
         _actual(actual, root or Path("outputs"))
         return
@@ -116,18 +123,23 @@ def plan(
     from experiments.config.parts import experiment_from
     from experiments.doctor import retirements
     from experiments.plan import make_plan
+    from experiments.planning.detection import Wanted
     from experiments.report import console
-    from experiments.report.plan_tables import show_plan
+    from experiments.report.plan_tables import plan_as_json, show_plan
     from experiments.revisions import pinned
 
     jobs = compose_jobs(list(overrides or ()), multirun, config_dir)
     plans = [pinned(plan, Path(plan["runtime"]["root"])) for plan in jobs.plans]
     experiments = [experiment_from(plan) for plan in plans]
+    made = make_plan(experiments, jobs.arms, jobs.design.factors, Wanted.parse(detect or ()))
+    if as_json:
+        plan_as_json(made)
+        return
     for line in dict.fromkeys(line for exp in experiments for line in retirements(exp)):
         console.line(line)
     for line in dict.fromkeys(f"{role}: {judge.name}" for exp in experiments for role, judge in exp.judges.items()):
         console.line(line)
-    show_plan(make_plan(experiments, jobs.arms, jobs.design.factors), stages)
+    show_plan(made, stages)
 
 
 def _actual(name: str, root: Path) -> None:

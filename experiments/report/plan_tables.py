@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from textwrap import wrap
 
 from experiments.plan import ArmPlan, Plan, StagePlan
 from experiments.planning.actual import PlannedActual
 from experiments.planning.alternatives import Alternative
 from experiments.planning.costs import StageCost, total
+from experiments.planning.detection import Detection
 from experiments.report import console as show
 
 ARMS_IN_A_TABLE = 3  # fit 80 columns
@@ -32,7 +34,63 @@ def show_plan(plan: Plan, every_stage: bool = False) -> None:
         _statuses(plan)
         for arm in plan.arms:
             _arm(arm)
+    _detections(plan)
     _notes(plan)
+
+
+def _detections(plan: Plan) -> None:
+    """What the design could show by measure, and what to buy for the differences that are wanted."""
+    if not plan.detections:
+        return
+    rows = [
+        (
+            str(one.measure),
+            str(one.design.items),
+            str(one.design.seeds),
+            f"{one.spread.sd:.3g}",
+            f"{one.least:.3g}",
+            "" if one.margin is None else f"{one.margin:.3g}",
+            "assumed" if one.spread.items is None else "measured",
+        )
+        for one in plan.detections
+    ]
+    show.table(
+        "what one comparison could detect", ("measure", "items", "seeds", "SD", "detects", "margin", "SD is"), rows
+    )
+    _paragraph(
+        "detects: the smallest true difference that is found different with 80 % power, before Holm's correction; SD: "
+        "of single paired differences; margin: within it, arms are equivalent"
+    )
+    sources = list(dict.fromkeys(one.spread.source for one in plan.detections))
+    for source in sources:
+        names = [str(one.measure) for one in plan.detections if one.spread.source == source]
+        _paragraph(f"SD {source}" + (f": {', '.join(names)}" if len(sources) > 1 else ""))
+    if plan.detections[0].design.seeds == 1:
+        _paragraph("one seed shows differences between these trainings only, whatever is bought; seed=0,1,2 shows more")
+    for one in plan.detections:
+        if one.wanted is not None:
+            _offers(one, one.wanted)
+
+
+def _offers(one: Detection, wanted: float) -> None:
+    """The ways to detect a wanted difference, the cheapest first."""
+    if not one.offers:
+        enough = (
+            "is detected already" if one.least <= wanted else "needs more than one enlargement: items and seeds, say"
+        )
+        _paragraph(f"{one.measure}: a difference of {wanted:g} {enough}")
+        return
+    rows = [
+        (offer.respect, str(offer.held), f"{offer.needed:,}", _amount(offer.hours), _amount(offer.usd), offer.how)
+        for offer in one.offers
+    ]
+    show.table(f"to detect {wanted:g} in {one.measure}, one of", ("buy", "now", "needed", "hours", "USD", "how"), rows)
+
+
+def plan_as_json(plan: Plan) -> None:
+    """Everything that is planned, with the sums over all arms, as one JSON object."""
+    sums = {"total": asdict(plan.total()), "remaining": asdict(plan.remaining())}
+    show.document(json.dumps({**asdict(plan), **sums}, indent=2, ensure_ascii=False) + "\n")
 
 
 def _design(plan: Plan) -> None:
@@ -117,11 +175,6 @@ def _notes(plan: Plan) -> None:
         _paragraph(f"not all is planned for {note}; sums marked ≥ leave it out")
     for remark in dict.fromkeys(f"{s.name}: {s.estimate.remark}" for s in stages if s.estimate.remark):
         _paragraph(remark)
-    for name, (items, effect) in plan.detectable.items():
-        _paragraph(
-            f"{name}: {items} items show a difference between two arms from {effect:.2f} standard deviations of the "
-            "paired differences on (80 % power)"
-        )
     for alternative in plan.alternatives:
         _paragraph(alternative_text(alternative, plan.arms[0].arm))
     _assumptions(plan)

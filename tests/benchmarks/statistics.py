@@ -24,7 +24,7 @@ from scipy import stats
 
 from evals.statistics.bootstrap import Means, means
 from evals.statistics.equivalence import equivalence_margin
-from evals.statistics.multiplicity import Z, holm, shrink
+from evals.statistics.multiplicity import Z, holm, shrunk
 from evals.statistics.paired import (
     failure_shifts,
     fragile,
@@ -232,14 +232,18 @@ def several_seeds(seeds: int, items: int, between: float, tries: int) -> Rates:
 
 def families(arms: int, measures: int, tries: int) -> Rates:
     """Arms without any effect on measures that correlate, 40 items: how often any test finds a difference."""
-    random, counts = np.random.default_rng(arms), np.zeros(3)
-    for _ in range(tries):
-        scores = random.normal(0, 0.7, (arms + 1, 40, 1)) + random.normal(0, 0.7, (arms + 1, 40, measures))
-        differences = (scores[1:] - scores[0]).transpose(2, 0, 1)  # measure, arm, item
-        p = means(differences.reshape(-1, 40)).p().reshape(measures, arms)
-        by_measure = [min(holm(row.tolist())) for row in p]
-        counts += p.min() < ALPHA, min(by_measure) < ALPHA, min(holm(p.ravel().tolist())) < ALPHA
-    return dict(zip(("uncorrected", "by_measure", "corrected"), (counts / tries).tolist(), strict=True))
+    random, items = np.random.default_rng(arms), 40
+    scores = random.normal(0, 0.7, (tries, arms + 1, items, 1)) + random.normal(
+        0, 0.7, (tries, arms + 1, items, measures)
+    )
+    differences = (scores[:, 1:] - scores[:, :1]).transpose(0, 3, 1, 2).reshape(-1, items)  # try, measure, arm
+    blocks = np.array_split(differences, -(-len(differences) // BLOCK))
+    p = np.concatenate([means(block, seed).p() for seed, block in enumerate(blocks)]).reshape(tries, measures, arms)
+    return {
+        "uncorrected": float((p < ALPHA).any(axis=(1, 2)).mean()),
+        "by_measure": float(np.mean([min(min(holm(row)) for row in table) < ALPHA for table in p.tolist()])),
+        "corrected": float(np.mean([min(holm(row)) < ALPHA for row in p.reshape(tries, -1).tolist()])),
+    }
 
 
 def enumerate_items(values: Floats) -> list[tuple[str, float]]:
@@ -249,19 +253,18 @@ def enumerate_items(values: Floats) -> list[tuple[str, float]]:
 def parts(true_sd: float, tries: int) -> Rates:
     """Six parts of a benchmark, 20 items each: how often an estimate's interval contains its true value, and how often
     any of the six excludes zero, with and without shrinkage. True effects vary around zero with `true_sd`."""
-    random, counts = np.random.default_rng(6), np.zeros(3)
-    for _ in range(tries):
-        truth = random.normal(0, true_sd, 6)
-        found = means(truth[:, None] + random.normal(0, 1, (6, 20)))
-        low, high = found.interval()
-        shrunk = shrink(list(found.mean), list((high - low) / (2 * Z)))
-        inside = [s.low <= t <= s.high for s, t in zip(shrunk, truth, strict=True) if s]
-        counts += (
-            np.mean(inside),
-            any(s.low > 0 or s.high < 0 for s in shrunk if s),
-            bool(((low > 0) | (high < 0)).any()),
+    random, rates = np.random.default_rng(6), np.zeros(3)
+    for block in range(count := -(-tries // BLOCK)):
+        truth = random.normal(0, true_sd, (BLOCK, 6))
+        found = means((truth[:, :, None] + random.normal(0, 1, (BLOCK, 6, 20))).reshape(-1, 20), block)
+        low, high = (end.reshape(BLOCK, 6) for end in found.interval())
+        centre, reach = shrunk(found.mean.reshape(BLOCK, 6), (high - low) / (2 * Z))
+        rates += (
+            (abs(centre - truth) <= reach).mean(),
+            (abs(centre) > reach).any(axis=1).mean(),
+            ((low > 0) | (high < 0)).any(axis=1).mean(),
         )
-    return dict(zip(("shrunk_coverage", "any_shrunk", "any_unshrunk"), (counts / tries).tolist(), strict=True))
+    return dict(zip(("shrunk_coverage", "any_shrunk", "any_unshrunk"), (rates / count).tolist(), strict=True))
 
 
 def peeking(name: str, tries: int) -> Rates:

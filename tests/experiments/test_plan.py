@@ -2,17 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from experiments.config.names import derived_name
 from experiments.plan import make_plan
 from experiments.planning.costs import judge_work
 from tests.fakes.plans import compose as one
-
-
-def test_a_plan_says_what_a_benchmark_can_show() -> None:
-    items, effect = make_plan([one("benchmark=[writing,everyday]")]).detectable["writing"]
-    assert (items, effect) == (14, pytest.approx(0.8101, rel=1e-3)), "two-sided t-test of 14, power 80 %"
 
 
 def test_writingbench_is_five_thousand_calls(shared: Path) -> None:

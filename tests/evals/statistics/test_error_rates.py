@@ -48,6 +48,17 @@ def test_p_is_below_a_level_exactly_where_the_interval_excludes_zero(kind: str) 
         assert ((found.p() < 0.05) == ((low > 0) | (high < 0))).all()
 
 
+@pytest.mark.parametrize("kind", simulation.KINDS)
+def test_a_sample_alone_is_compared_as_among_others(kind: str) -> None:
+    """What the simulations measure on many samples at once is what a single comparison computes."""
+    arm, base = simulation.varied(simulation.KINDS[kind](np.random.default_rng(5), (40, 30), 0.2))
+    together = means(arm - base)
+    alone = [means((arm - base)[n : n + 1]) for n in range(len(arm))]
+    assert [one.p()[0] for one in alone] == together.p().tolist()
+    ends = np.asarray([np.concatenate(one.interval()) for one in alone])
+    assert ends == pytest.approx(np.stack(together.interval(), axis=1), abs=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["normal", "skewed", "ties"])
 def test_the_interval_is_on_neither_side_narrower_than_students(kind: str) -> None:
     random = np.random.default_rng(3)

@@ -1,10 +1,11 @@
 """Holm's correction for a family of arms."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.statistics.multiplicity import correct_family, explore, holm, shrink
+from evals.statistics.multiplicity import correct_family, explore, holm, shrink, shrunk
 from evals.statistics.paired import Difference
 
 
@@ -55,3 +56,13 @@ def test_parts_are_exploratory_and_two_are_too_few_to_be_shrunk() -> None:
     assert explored[0].shrunk is not None
     assert 1.5 < explored[0].shrunk.mean < 2.0
     assert all(part.shrunk is None for part in explore(parts[:2]))
+
+
+def test_effects_are_shrunk_alone_as_among_others() -> None:
+    random = np.random.default_rng(2)
+    effects, errors = random.normal(0, 1, (20, 7)), random.uniform(0.1, 1, (20, 7))
+    centres, reaches = shrunk(effects, errors)
+    alone = [shrink(row, error) for row, error in zip(effects.tolist(), errors.tolist(), strict=True)]
+    assert centres == pytest.approx(np.asarray([[one.mean for one in row if one] for row in alone]), abs=1e-12)
+    ends = np.asarray([[one.high - one.mean for one in row if one] for row in alone])
+    assert reaches == pytest.approx(ends, abs=1e-12)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from evals.statistics.bootstrap import means
+from evals.statistics.paired import failure_shifts, minimum_detectable
 from evals.statistics.power import minimum_detectable_effect
 from evals.statistics.variance import Components, Design, Prices, components, detectable, purchases
 
@@ -36,6 +38,18 @@ def test_the_detectable_difference_of_one_seed_is_that_of_a_paired_test() -> Non
     design = Design(items=100, answers=2, judgements=3)
     assert detectable(TRUE, design) == pytest.approx(minimum_detectable_effect(100) * spread)
     assert detectable(TRUE, Design(seeds=2, items=100)) > detectable(TRUE, Design(items=100))
+
+
+def test_room_for_one_more_failure_raises_the_detectable_difference_as_in_a_comparison() -> None:
+    random, design = np.random.default_rng(4), Design(items=60)
+    base = random.normal(5.5, 1.2, (60, 60))
+    arm = base + random.normal(0, 1, (60, 60))
+    compared = minimum_detectable(arm - base, means(arm - base), failure_shifts(arm, base, 1.0))
+    variances = Components(seeds=0, items=1, answers=0, judgements=0)
+    assert detectable(variances, design, above_worst=4.5) == pytest.approx(float(compared.mean()), rel=0.05)
+    assert detectable(variances, design) < 0.9 * detectable(variances, design, above_worst=4.5)
+    (more, *_) = purchases(TRUE, Design(items=123), PRICES, 0.3, above_worst=4.5)
+    assert more.design.items > purchases(TRUE, Design(items=123), PRICES, 0.3)[0].design.items
 
 
 def test_the_cheapest_single_enlargement_comes_first_and_is_just_enough() -> None:
