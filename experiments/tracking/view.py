@@ -144,7 +144,7 @@ def _sections(study: Study) -> Iterator[Section]:
     judged: list[PanelTypes] = [
         wr.LinePlot(title=f"{b}: {m}", x=f"grade/{b}/done", y=[f"grade/{b}/{m}"])
         for b in benchmarks
-        for m in ("usd", "in_flight")
+        for m in ("score", "per_second", "in_flight", "usd")
     ]
     yield ws.Section(name="judge", panels=judged, is_open=False)
     yield ws.Section(name="cost", panels=[_bars(name) for name in COSTS], is_open=False)
