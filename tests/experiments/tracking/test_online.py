@@ -252,7 +252,10 @@ def test_sync_recomputes_rows_and_updates_one_view_and_one_report(online: Online
     assert kinds["project-view"]["displayName"] == "REER ablations: smoke"
     assert "delta/writing_quality" in kinds["project-view"]["spec"]
     assert stored(online.service, BASELINE).storage_id in kinds["project-view"]["spec"]
-    assert f"| {ARM} |" in json.loads(json.dumps(kinds["runs"]["spec"]))
+    report = kinds["runs"]["spec"]
+    assert f"| {ARM} |" in report
+    assert "Undecided is no evidence against a claim" in report
+    assert "refine.edits_accepted = 0 (measured: 0)" in report
     assert again.out.splitlines()[-2:] == first.out.splitlines()[-2:]
 
 
