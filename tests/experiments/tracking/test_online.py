@@ -269,6 +269,7 @@ def test_a_stage_built_anew_begins_another_attempt_that_can_be_cancelled(
     steps = pipeline(exp)
     lost(Store(root=exp.runtime.store, runtime=exp.runtime), steps[TRAIN])
     first = stored(online.service, ARM)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
     tracker = open_tracking(exp, plan, steps)
     (second,) = [run for run in online.service.runs if run.id == f"{first.id}-a2"]
     second.tags.append("cancel")
@@ -277,6 +278,7 @@ def test_a_stage_built_anew_begins_another_attempt_that_can_be_cancelled(
     tracker.failed(Failure("train", "out of memory"))
     tracker.preempting()
     tracker.finish(1)
+    signal.signal(signal.SIGINT, before)
     assert "superseded" in first.tags
     assert second.summary["failure"] == "stage train: out of memory"
     assert (second.exit_code, second.preempting) == (1, True)
