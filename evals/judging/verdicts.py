@@ -77,8 +77,9 @@ class _Verdicts:
 
     def add_empty(self, i: int) -> None:
         """The verdict on a call about an empty answer."""
-        about = {"item_id": self.calls[i].item_id, "criterion": self.calls[i].criterion}
-        self._put(i, Verdict(**about, scores=None, reply="", why=EMPTY_ANSWER, attempts=0))
+        item_id, criterion = self.calls[i].item_id, self.calls[i].criterion
+        verdict = Verdict(item_id=item_id, criterion=criterion, scores=None, reply="", why=EMPTY_ANSWER, attempts=0)
+        self._put(i, verdict)
 
     def add(self, asked: Sequence[int], at: int, answer: Answer) -> None:
         """The verdict in an answer to one of the calls that were asked."""

@@ -44,12 +44,13 @@ def test_a_stage_is_one_line_and_those_in_the_store_are_a_paragraph(capfd: pytes
 
 
 def test_a_live_bar_shows_score_calls_money_rate_and_count_in_80_columns() -> None:
-    shown = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    text = io.StringIO()
+    shown = Console(file=text, width=80, force_terminal=True, color_system=None)
     progress = Progress("full/smoke/s0", 14)
     progress.began = time.monotonic() - 100
     progress.advance("verdicts (score 6.43, 128 in flight, $10.12)", 500, 12345)
     shown.print(progress.bars.get_renderable())
-    (bar,) = shown.file.getvalue().splitlines()
+    (bar,) = text.getvalue().splitlines()
     assert bar.startswith("verdicts (score 6.43, 128 in flight, $10.12) ")
     assert "500/12345" in bar
     assert " 5/s " in bar
