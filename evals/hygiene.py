@@ -253,6 +253,7 @@ def summary(rows: Sequence[Hygiene]) -> HygieneSummary:
 
 
 MANY_LOOPS, MANY_UNFINISHED, FEW_ENDED = 0.2, 0.5, 0.5  # shares; ours
+WORSE = 0.2  # how much greater a share is where an arm is worse than a baseline that has the same sign; ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,15 +271,23 @@ class Symptoms:
     without_end: float | None
     """Training rows without a token that ends the model's answers."""
 
-    def reasons(self) -> list[str]:
-        """Why the model is degenerate, the cause before what it causes; none where it is not."""
-        causes = {
-            "trained in another template than it is asked in": bool(self.asked_otherwise),
-            "no end token learned": bool(self.without_end) or (self.ended is not None and self.ended < FEW_ENDED),
-        }
-        shares = [("answers loop", self.loops, MANY_LOOPS), ("answers unfinished", self.unfinished, MANY_UNFINISHED)]
-        named = [cause for cause, holds in causes.items() if holds]
-        return [*named, *(f"{share:.0%} of {text}" for text, share, least in shares if share and share >= least)]
+    def reasons(self, baseline: Symptoms | None = None) -> list[str]:
+        """Why the model is degenerate, the cause before what it causes; none where it is not. Beside a baseline, only
+        what is worse than there."""
+        theirs = baseline.signs() if baseline else {}
+        worse = {sign: share for sign, share in self.signs().items() if share - theirs.get(sign, -WORSE) >= WORSE}
+        return [sign.format(share=share) for sign, share in worse.items()]
+
+    def signs(self) -> dict[str, float]:
+        """The signs beyond their bounds, as texts with a place for the share of answers or rows that show it."""
+        unended = 0.0 if self.ended is None or self.ended >= FEW_ENDED else 1 - self.ended
+        shares = [
+            ("trained in another template than it is asked in", self.asked_otherwise, 0.0),
+            ("no end token learned", max(self.without_end or 0.0, unended), 0.0),
+            ("{share:.0%} of answers loop", self.loops, MANY_LOOPS),
+            ("{share:.0%} of answers unfinished", self.unfinished, MANY_UNFINISHED),
+        ]
+        return {sign: share for sign, share, least in shares if share and share >= least}
 
 
 def _share(count: int, total: int) -> float | None:

@@ -20,6 +20,7 @@ REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 _requests: list[signal.Signals] = []  # those received in the present context of `ended_by_requests`
+_interrupted = threading.Event()  # by this process itself
 _LIBC = ctypes.CDLL(None)  # loaded before any fork
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -78,6 +79,33 @@ def ended_by_requests() -> Generator[None]:
 def asked_to_end() -> bool:
     """Whether one of REQUESTS has asked this process to end, and not Ctrl-C."""
     return bool(_requests)
+
+
+def interrupt_self() -> None:
+    """Interrupt the main thread as Ctrl-C does, from any thread; see `interruptible`."""
+    _interrupted.set()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def interruptible() -> Generator[None]:
+    """In this context `interrupt_self` works also where this process was started to ignore SIGINT, as shells start
+    background jobs; Ctrl-C, which is meant for others then, stays ignored."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    _interrupted.clear()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if _interrupted.is_set():
+            signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def run_child(command: Sequence[str], stdout: BinaryIO | None = None, stderr: BinaryIO | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -136,15 +136,13 @@ def judge_pairs(
     arm: Sequence[Response],
     baseline: Sequence[Response],
     session: JudgeSession,
-    on_progress: Callable[[int], None] = lambda count: None,
 ) -> tuple[PairwiseResult, list[Verdict]]:
-    """Judge all pairs in both orders; `on_progress` is called with the number of verdicts. Raises InputError where the
-    two runs did not answer the same items."""
+    """Judge all pairs in both orders. Raises InputError where the two runs did not answer the same items."""
     baseline_by_item = {response.item_id: response for response in baseline}
     if not {item.id for item in items} == set(baseline_by_item) == {response.item_id for response in arm}:
         raise InputError("pairwise: the two runs answered different items; compare runs of one benchmark and scale")
     benchmark = PairwiseBenchmark(pairwise, tuple(items), baseline_by_item)
-    verdicts = judge_all(benchmark, items, arm, session, on_progress, send_empty=True)
+    verdicts = judge_all(benchmark, items, arm, session, send_empty=True)
     by_item: dict[str, list[Verdict]] = {item.id: [] for item in items}
     for verdict in verdicts:
         by_item[verdict.item_id].append(verdict)

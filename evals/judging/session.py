@@ -76,18 +76,18 @@ class JudgeSession:
         self,
         questions: Sequence[Question],
         status: Callable[[Question, Completion], str],
-        on_progress: Callable[[int], None] = lambda count: None,
+        on_answer: Callable[[int, Answer], None] = lambda at, answer: None,
     ) -> list[Answer]:
-        """The answers in order; `on_progress` is called with the number of questions that are answered. `status` is
-        recorded with each new answer. Raises Incomplete when the budget is exhausted or the server gives no more
-        answers; what was answered is kept."""
+        """The answers in order; `on_answer` is called with the place of each question as its answer comes, first of
+        those on record. `status` is recorded with each new answer. Raises Incomplete when the budget is exhausted or
+        the server gives no more answers; what was answered is kept."""
         self.records.refresh()
         answers: dict[int, Answer] = {}
         for i, question in enumerate(questions):
             known = self.records.find(question.key)
             if known is not None:
                 answers[i] = Answer(known.key, known.completion, known.usd)
-        on_progress(len(answers))
+                on_answer(i, answers[i])
         while missing := [i for i in range(len(questions)) if i not in answers]:
             part = self._affordable(questions, missing)
             self._in_flight = {at: questions[i] for at, i in enumerate(part)}
@@ -96,7 +96,7 @@ class JudgeSession:
                 question = questions[part[at]]
                 self._release(at)
                 answers[part[at]] = self._keep(question, reply, status(question, reply))
-                on_progress(len(answers))
+                on_answer(part[at], answers[part[at]])
             lost = [i for i in part if i not in answers]
             if lost:
                 raise RuntimeError(f"judge {self.judge.name} gave no reply to {len(lost)} of {len(part)} questions")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
@@ -24,6 +25,7 @@ EMPTY_ANSWER = "empty_answer"
 """The reason of a verdict on an empty answer, which no judge is asked about."""
 FINAL = ("prompt_too_long", "unreadable")
 """Ends of a reply that another request would not change."""
+OnVerdict = Callable[[int, Verdict], None]
 log = logging.getLogger(__name__)
 
 
@@ -32,11 +34,12 @@ def judge_all(
     items: Sequence[Item],
     responses: Sequence[Response],
     session: GradingSession,
-    on_progress: Callable[[int], None] = lambda count: None,
+    on_verdict: OnVerdict = lambda settled, verdict: None,
     repeat: str = "",
     send_empty: bool = False,
 ) -> list[Verdict]:
-    """A verdict for every call of every item, in order; `on_progress` is called with the number of verdicts.
+    """A verdict for every call of every item, in order; `on_verdict` is called with each as it comes, and with the
+    number of calls that will not be asked again. The members of a panel are asked in turn, and each reports its own.
 
     Empty answers are not sent, unless `send_empty`: their verdict has the reason EMPTY_ANSWER, and the item gets the
     worst score (see `item_scores`). `repeat` distinguishes repeated verdicts on the same answers. Raises InputError
@@ -51,7 +54,7 @@ def judge_all(
                     items,
                     responses,
                     member,
-                    partial(_count_of_member, on_progress, counted, name, len(session.members)),
+                    partial(_report_of_member, on_verdict, counted, name, len(session.members)),
                     repeat,
                     send_empty,
                 )
@@ -62,41 +65,61 @@ def judge_all(
     judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
     calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge.delimit_answer)]
-    verdicts: dict[int, Verdict] = {}
-    waiting: list[int] = []
+    verdicts = _Verdicts(benchmark, judge, calls, on_verdict)
     for i, call in enumerate(calls):
-        if send_empty or benchmark.shown(answered[call.item_id]).strip():
-            waiting.append(i)
-        else:
-            verdicts[i] = Verdict(
-                item_id=call.item_id, criterion=call.criterion, scores=None, reply="", why=EMPTY_ANSWER, attempts=0
-            )
+        if not (send_empty or benchmark.shown(answered[call.item_id]).strip()):
+            verdicts.add_empty(i)
     for attempt in range(judge.attempts):
+        waiting = verdicts.waiting()
         questions = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]
-        answers = session.ask(
-            questions, partial(_status, benchmark, judge), partial(_count, on_progress, len(calls) - len(waiting))
-        )
-        for i, answer in zip(waiting, answers, strict=True):
-            verdicts[i] = _verdict(benchmark, judge, calls[i], answer, verdicts[i] if attempt else None)
-        waiting = [i for i in waiting if verdicts[i].scores is None and verdicts[i].why not in FINAL]
-    _warn_of_cut_replies(judge, verdicts.values())
-    return [verdicts[i] for i in range(len(calls))]
+        session.ask(questions, partial(_status, benchmark, judge), partial(verdicts.add, waiting))
+    _warn_of_cut_replies(judge, verdicts.by_call.values())
+    return [verdicts.by_call[i] for i in range(len(calls))]
+
+
+@dataclass
+class _Verdicts:
+    """The verdicts on calls as they come; each is reported."""
+
+    benchmark: Benchmark
+    judge: Judge
+    calls: Sequence[JudgeCall]
+    on_verdict: OnVerdict
+    by_call: dict[int, Verdict] = field(default_factory=dict[int, Verdict])
+    settled: set[int] = field(default_factory=set[int])
+
+    def waiting(self) -> list[int]:
+        """The calls that have no verdict with which they would stay."""
+        return [i for i in range(len(self.calls)) if i not in self.settled]
+
+    def add_empty(self, i: int) -> None:
+        """The verdict on a call about an empty answer."""
+        item_id, criterion = self.calls[i].item_id, self.calls[i].criterion
+        verdict = Verdict(item_id=item_id, criterion=criterion, scores=None, reply="", why=EMPTY_ANSWER, attempts=0)
+        self._put(i, verdict)
+
+    def add(self, asked: Sequence[int], at: int, answer: Answer) -> None:
+        """The verdict in an answer to one of the calls that were asked."""
+        i = asked[at]
+        self._put(i, _verdict(self.benchmark, self.judge, self.calls[i], answer, self.by_call.get(i)))
+
+    def _put(self, i: int, verdict: Verdict) -> None:
+        self.by_call[i] = verdict
+        if verdict.why in (None, EMPTY_ANSWER, *FINAL) or verdict.attempts == self.judge.attempts:
+            self.settled.add(i)
+        self.on_verdict(len(self.settled), verdict)
 
 
 def _calls(benchmark: Benchmark, item: Item, response: Response, delimit_answer: bool) -> list[JudgeCall]:
     return delimited_calls(benchmark, item, response) if delimit_answer else benchmark.calls(item, response)
 
 
-def _count(on_progress: Callable[[int], None], settled: int, answered: int) -> None:
-    on_progress(settled + answered)
-
-
-def _count_of_member(
-    on_progress: Callable[[int], None], counted: Counter[str], name: str, members: int, count: int
+def _report_of_member(
+    on_verdict: OnVerdict, counted: Counter[str], name: str, members: int, settled: int, verdict: Verdict
 ) -> None:
-    """Report the verdicts of a panel, of which each member's is a part."""
-    counted[name] = count
-    on_progress(counted.total() // members)
+    """Report a member's verdict: as many of the panel's are settled as its members have settled on average."""
+    counted[name] = settled
+    on_verdict(counted.total() // members, verdict)
 
 
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:

@@ -26,6 +26,7 @@ def sync(
       reer sync --rows --view
     """
     from experiments.report import console as show
+    from experiments.report.arms import selected
     from experiments.tracking import sync as tracking
 
     tracking.require_wandb()
@@ -35,7 +36,7 @@ def sync(
         show.line(f"{arrival.run_name}: {where}")
     if not arrivals:
         show.line("W&B has every run that was tracked here")
-    results = current_results(root, scale) if rows or view else []
+    results = selected(current_results(root, scale)) if rows or view else []
     if rows:
         for row in tracking.sync_rows(results):
             show.line(f"{row.run_name}: {'its row is in W&B' if row.sent else 'its row is sent with its run'}")

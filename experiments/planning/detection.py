@@ -13,9 +13,9 @@ from evals.lm_eval.harness import AnyBenchmark, LmEval
 from evals.statistics.equivalence import equivalence_margin
 from evals.statistics.variance import Design, Prices, Purchase, detectable, purchases
 from experiments.experiment import Experiment
+from experiments.metrics import evaluation, probes
 from experiments.planning.costs import Costs, StageCost, total
 from experiments.planning.spread import NLL, Spread, assumed, measured
-from experiments.stages import evaluation, probes
 from experiments.store.runs import Result
 from experiments.store.step import StepName
 from reer.errors import InputError, near
@@ -138,8 +138,8 @@ def _judged(label: str, benchmark: AnyBenchmark) -> list[PlannedMeasure]:
             range=benchmark.ranges[metric],
             respects=("items", "answers", "judgements", "seeds") if judged else ("items", "answers", "seeds"),
             setting=f"benchmark.{label}.items_limit",
-            answered=evaluation.generate.named(label),
-            judged=evaluation.grade.named(label) if judged else None,
+            answered=evaluation.GENERATE.named(label),
+            judged=evaluation.GRADE.named(label) if judged else None,
         )
         for (metric, judged), items in held.items()
         if not any(items < others for others in held.values())
@@ -158,12 +158,12 @@ def _items_by_metric(benchmark: JudgedBenchmark, items: Sequence[Item]) -> dict[
 def _without_judge(exp: Experiment, spreads: Mapping[MeasureName, Spread]) -> Iterator[PlannedMeasure]:
     """The held-out texts, and lm-eval's tasks, as far as finished runs have them."""
     if NLL in spreads and exp.scale.held_out_texts:
-        yield _free(NLL, exp.scale.held_out_texts, "scale.held_out_texts", probes.perplexity.named())
+        yield _free(NLL, exp.scale.held_out_texts, "scale.held_out_texts", probes.PERPLEXITY.named())
     tasks = {name: benchmark for name, benchmark in exp.benchmarks.items() if isinstance(benchmark, LmEval)}
     for label, benchmark in tasks.items():
         for name, spread in spreads.items():
             if name.benchmark == benchmark.name and spread.items is not None:
-                yield _free(name, spread.items, f"benchmark.{label}.limit", evaluation.harness.named(label))
+                yield _free(name, spread.items, f"benchmark.{label}.limit", evaluation.HARNESS.named(label))
 
 
 def _free(name: MeasureName, items: int, setting: str, answered: StepName) -> PlannedMeasure:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from evals.benchmark import ItemScores, MeasureName
 from evals.statistics.paired import MIN_ITEMS
 from evals.statistics.variance import Components, components
-from experiments.stages import evaluation, probes
+from experiments.metrics import evaluation, probes
 from experiments.store.records import verified
 from experiments.store.runs import Result
 from experiments.store.step import StepName
@@ -159,15 +159,15 @@ def _above_worst(column: Column) -> float:
 
 def _scored(run: Result, judges: Mapping[MeasureName, str]) -> Iterator[tuple[MeasureName, Column]]:
     """The measures of the benchmarks, without those that another judge graded."""
-    for label, metrics in run.all_metrics_of(evaluation.grade).items():
-        table, noise = _item_scores(run, evaluation.grade.named(label)), _noise(run, label)
+    for label, metrics in run.all_metrics_of(evaluation.GRADE).items():
+        table, noise = _item_scores(run, evaluation.GRADE.named(label)), _noise(run, label)
         for measure in metrics.measures:
             judge = judges.get(measure.name)
             if judge in (None, metrics.judge):
                 column = Column(table[measure.metric], measure.worst, judgement=noise if judge else 0.0)
                 yield measure.name, column
-    for label, metrics in run.all_metrics_of(evaluation.harness).items():
-        table = _item_scores(run, evaluation.harness.named(label))
+    for label, metrics in run.all_metrics_of(evaluation.HARNESS).items():
+        table = _item_scores(run, evaluation.HARNESS.named(label))
         for measure in metrics.measures:
             yield measure.name, Column(table[measure.metric], measure.worst)
 
@@ -178,7 +178,7 @@ def _item_scores(run: Result, name: StepName) -> ItemScores:
 
 def _noise(run: Result, benchmark: str) -> float:
     """The variance of a judgement around its answer's mean, from the judge's repeated verdicts; 0 without any."""
-    reliability = run.metrics_of(probes.reliability, benchmark)
+    reliability = run.metrics_of(probes.RELIABILITY, benchmark)
     repeat = reliability.repeat if reliability else None
     return (repeat.noise_sd or 0.0) ** 2 if repeat else 0.0
 
@@ -193,5 +193,5 @@ class TextNll:
 
 
 def _nll(run: Result) -> Table:
-    rows = run.rows(probes.perplexity, TextNll)
+    rows = run.rows(probes.PERPLEXITY, TextNll)
     return {NLL: Column({row.id: row.nll for row in rows})} if rows else {}

@@ -42,7 +42,8 @@ class Arm:
     """One row of the comparison: the changed configuration, confounds and scores. `contract` says whether the arm can
     be compared with the baseline, `flags` are the confounds too far from the baseline's, and `aliases` are other names
     of runs of this very experiment. `control_seconds` is what the baseline took from its training on, as a matched arm
-    would. `degenerate` says why the model is."""
+    would. `degenerate` says why the model is, where it is worse than the baseline's; of the baseline itself, the
+    comparison's cautions say so."""
 
     result: Result
     is_baseline: bool
@@ -232,15 +233,32 @@ def _comparison(
     baseline = ordered[0] if found else None
     measures = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
     arms = _corrected([_arm(run, baseline, names, measures, statistics) for run in ordered], partial_measures(runs))
-    cautions = [run.result.caution for run in ordered if run.result.caution]
+    cautions = [_degenerate_baseline([run.result for run in ordered])] if found else []
+    cautions += [run.result.caution for run in ordered]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
     return Comparison(
         scale=first.scale,
         seed=first.seed,
         measures=measures,
         arms=arms,
-        cautions=tuple(dict.fromkeys(cautions)),
+        cautions=tuple(dict.fromkeys(filter(None, cautions))),
         baseline_note=_baseline_note(results, found, wanted),
+    )
+
+
+def _degenerate_baseline(results: Sequence[Result]) -> str:
+    """Why the model of the baseline, which comes first, is degenerate, and how many others are; empty where it is
+    not."""
+    baseline, *others = results
+    reasons, count = degenerate(baseline, None), sum(bool(degenerate(result, None)) for result in others)
+    if not reasons:
+        return ""
+    why = f"Seed {baseline.seed}: the model of {baseline.name} is degenerate ({', '.join(reasons)})"
+    if not others:
+        return f"{why}: its scores say little about its data."
+    return (
+        f"{why}, and so are those of {count} of {len(others)} other arms: their scores say little about their data. "
+        "An arm is named only where it is worse."
     )
 
 
@@ -300,7 +318,7 @@ def _arm(
         cells={name: _cell(name, run, against, statistics) for name in measures},
         contract=report_of(result, against.result, changed) if against else ContractReport(),
         flags=flags(result, against.result, changed) if against else (),
-        degenerate=degenerate(result),
+        degenerate=() if run is baseline else degenerate(result, against.result if against else None),
         control_seconds=seconds_from_training(against.result) if against else None,
         aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
     )

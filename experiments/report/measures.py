@@ -88,16 +88,20 @@ def score_files(result: Result) -> dict[Path, tuple[Measure, ...]]:
     return files
 
 
-def degenerate(run: Result) -> tuple[str, ...]:
-    """Why a run's model is degenerate, so that its scores say little about its data; empty where it is not."""
+def degenerate(run: Result, baseline: Result | None) -> tuple[str, ...]:
+    """Why a run's model is degenerate, so that its scores say little about its data; beside a baseline, only what is
+    worse than there. Empty where it is not."""
+    return tuple(_symptoms(run).reasons(_symptoms(baseline) if baseline else None))
+
+
+def _symptoms(run: Result) -> Symptoms:
     answers = run.all_metrics_of(probes.HYGIENE).values()
     count = sum(metrics.rows for metrics in answers)
     termination, template = run.metrics_of(probes.TERMINATION), run.metrics_of(degeneration.TEMPLATE)
-    symptoms = Symptoms(
+    return Symptoms(
         loops=sum(metrics.loops for metrics in answers) / count if count else None,
         unfinished=sum(max(metrics.truncated, metrics.unclosed) for metrics in answers) / count if count else None,
         ended=termination.share_ended if termination else None,
         asked_otherwise=template.asked_otherwise / template.rows if template else None,
         without_end=template.without_end / template.rows if template else None,
     )
-    return tuple(symptoms.reasons())

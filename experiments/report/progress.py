@@ -7,11 +7,13 @@ from textwrap import wrap
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from experiments.report.console import console, escape
 from experiments.store.step import Artifact, StepName
 
 TIME_WIDTH = 9  # characters of the time a stage took
+BAR_WIDTH = 8  # characters: a narrow terminal shows the numbers, which say more
 NAME_WIDTH = 19  # characters of the name of a stage
 SECONDS_BETWEEN_LINES = 15.0  # of the progress of a stage, where there is no terminal
 
@@ -22,14 +24,15 @@ class Progress:
 
     def __init__(self, run_name: str, stages: int) -> None:
         self.run_name, self.stages, self.began = run_name, stages, 0.0
+        shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
-            TextColumn("   {task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", table_column=shortened),
+            BarColumn(BAR_WIDTH),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bars = Bars(*columns, console=console, transient=True, expand=True, disable=not console.is_terminal)
         self.task: TaskID | None = None
         self.last_line = 0.0
         self.found: list[str] = []  # stages in the store, since the last line

@@ -15,6 +15,7 @@ from evals.benchmark import (
     Item,
     JudgedBenchmark,
     Response,
+    Verdict,
     group_measures,
     item_scores,
     judged_by_item,
@@ -22,7 +23,7 @@ from evals.benchmark import (
 )
 from evals.held_out import HeldOutText, TextScores, Thought, table_of, text_measures, thoughts
 from evals.hygiene import loops
-from evals.judging.panel import Grader, between_members
+from evals.judging.panel import Grader, GradingSession, between_members
 from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
 from evals.lm_eval.harness import LmEval
 from experiments.metrics.evaluation import (
@@ -36,6 +37,7 @@ from experiments.metrics.evaluation import (
     HarnessMetrics,
     HeldOutScoreMetrics,
 )
+from experiments.store.metrics import number
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
@@ -161,6 +163,40 @@ def _answers_so_far(responses: Sequence[Response], seconds: float) -> dict[str, 
     }
 
 
+class ScoreSoFar:
+    """The mean of a benchmark's first metric over the items of which every call has a verdict; `calls` are those of all
+    items. An item has the score that it has in the end, unless one of its calls is asked again."""
+
+    def __init__(self, benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response]) -> None:
+        self.benchmark, self.items = benchmark, {item.id: item for item in items}
+        self.responses = {response.item_id: response for response in responses}
+        expected = {item.id: len(benchmark.calls(item, self.responses[item.id])) for item in items}
+        self.expected, self.calls = expected, sum(expected.values())
+        self.verdicts: dict[str, dict[str, Verdict]] = {item.id: {} for item in items}
+        self.scores: dict[str, float] = {}
+
+    def add(self, verdict: Verdict) -> None:
+        """The verdict on a call, or the next one on a call that was asked again."""
+        item_id = verdict.item_id
+        of_item = self.verdicts[item_id]
+        of_item[verdict.criterion] = verdict
+        if len(of_item) == self.expected[item_id]:
+            item, response = self.items[item_id], self.responses[item_id]
+            first, *_ = item_scores(self.benchmark, [item], [response], list(of_item.values())).values()
+            if (score := first[item_id]) is not None:
+                self.scores[item_id] = score
+
+    @property
+    def mean(self) -> float | None:
+        return math.fsum(self.scores.values()) / len(self.scores) if self.scores else None
+
+
+def _judged_so_far(score: float | None, session: GradingSession) -> str:
+    """`score 6.43, 8 in flight, $0.12`: what is known while judging."""
+    parts = ["no score" if score is None else f"score {number(score)}", f"{session.in_flight} in flight"]
+    return ", ".join([*parts, f"${session.paid_usd:.2f}"] if session.paid_usd else parts)
+
+
 @stage(GRADE, version=7)
 def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Grader) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
@@ -168,14 +204,17 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
     every, responses = benchmark.items(), answers.rows(Response)
     answered = {response.item_id for response in responses}
     items = [item for item in every if item.id in answered]
-    calls = sum(len(benchmark.calls(item, response)) for item, response in zip(items, responses, strict=True))
+    so_far, began = ScoreSoFar(benchmark, items, responses), time.monotonic()
     with ws.judge_session(judge) as session:
 
-        def on_progress(done: int) -> None:
-            ws.progress("verdicts", done, calls)
-            ws.curve({"done": done, "asked": session.asked, "in_flight": session.in_flight, "usd": session.paid_usd})
+        def on_verdict(settled: int, verdict: Verdict) -> None:
+            so_far.add(verdict)
+            ws.progress(f"verdicts ({_judged_so_far(so_far.mean, session)})", settled, so_far.calls)
+            row = {"asked": session.asked, "in_flight": session.in_flight, "usd": session.paid_usd}
+            score = {} if so_far.mean is None else {"score": so_far.mean}
+            ws.curve({"done": settled, "per_second": session.asked / (time.monotonic() - began), **row, **score})
 
-        verdicts = judge_all(benchmark, items, responses, session, on_progress)
+        verdicts = judge_all(benchmark, items, responses, session, on_verdict)
         records = [record for v in verdicts for key in v.records if (record := session.find(key))]
     table = item_scores(benchmark, every, responses, verdicts)
     write_rows(ws.folder / "rows.jsonl", verdicts)

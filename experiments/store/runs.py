@@ -220,8 +220,9 @@ def write_result(
 def beside_baseline(
     exp: Experiment, result: Result, count_confounds: Callable[[Result], Counts]
 ) -> dict[str, Confound]:
-    """The confounds of a run beside those of its baseline, as far as that has finished."""
-    baseline = readable_result(exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}")
+    """The confounds of a run beside those of its baseline, as far as that has finished; the baseline's are its own."""
+    at_baseline = exp.runtime.runs / exp.baseline / exp.scale.name / f"s{exp.seed}"
+    baseline = result if exp.name == exp.baseline else readable_result(at_baseline)
     of_baseline: Counts = count_confounds(baseline) if baseline else {}
     return {label: Confound(value, of_baseline.get(label)) for label, value in count_confounds(result).items()}
 

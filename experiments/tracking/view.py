@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from experiments.report.claims.table import counted, reasons
+from experiments.report.claims.verdicts import ClaimVerdict
 from experiments.report.compare import Comparison, compare
 from experiments.report.exports.row import Row, headline_measures, slug, summary_row
+from experiments.report.exports.tables import in_markdown
+from experiments.report.page.study import claims_of, studies
 from experiments.store.runs import Result
 from experiments.tracking.client import wandb_calls
 from experiments.tracking.ledger import SUPERSEDED, Ledger, Mirror
@@ -42,10 +46,12 @@ class Saved:
 
 @dataclass(frozen=True)
 class Study:
-    """What is shown: the comparison of one scale's first seed, and the W&B run of its first arm."""
+    """What is shown: the comparison of one scale's first seed, the W&B run of its first arm, and the verdicts on the
+    claims over all seeds."""
 
     comparison: Comparison
     first: Mirror
+    claims: tuple[ClaimVerdict, ...] = ()
 
     @property
     def title(self) -> str:
@@ -88,12 +94,13 @@ def save_views(root: Path, results: Sequence[Result]) -> list[str]:
 
 def _studies(results: Sequence[Result]) -> Iterator[Study]:
     shown = set[str]()
-    for comparison in compare(results):
+    for of_scale in studies(compare(results)):
+        comparison = of_scale.comparisons[0]
         folder = comparison.arms[0].result.folder
         first = Ledger(folder).current if folder else None
         if comparison.scale not in shown and first is not None and first.online and first.entity:
             shown.add(comparison.scale)
-            yield Study(comparison, first)
+            yield Study(comparison, first, claims_of(of_scale))
 
 
 def _read(path: Path) -> dict[str, Saved]:
@@ -144,7 +151,7 @@ def _sections(study: Study) -> Iterator[Section]:
     judged: list[PanelTypes] = [
         wr.LinePlot(title=f"{b}: {m}", x=f"grade/{b}/done", y=[f"grade/{b}/{m}"])
         for b in benchmarks
-        for m in ("usd", "in_flight")
+        for m in ("score", "per_second", "in_flight", "usd")
     ]
     yield ws.Section(name="judge", panels=judged, is_open=False)
     yield ws.Section(name="cost", panels=[_bars(name) for name in COSTS], is_open=False)
@@ -179,6 +186,10 @@ def _report(study: Study) -> Report:
     blocks = [
         wr.H1("Differences from the baseline"),
         wr.MarkdownBlock(markdown(study)),
+        wr.H1("Claims"),
+        wr.MarkdownBlock(claims_markdown(study.claims)),
+        wr.H1("Contracts and confounds"),
+        wr.MarkdownBlock(contracts_markdown(study.comparison)),
         wr.PanelGrid(runsets=[runs], panels=[*bars, *(_bars(name) for name in COSTS)]),
         wr.H1("What differs between the runs"),
         wr.PanelGrid(runsets=[runs], panels=[wr.RunComparer(diff_only="split")]),
@@ -198,6 +209,29 @@ def markdown(study: Study) -> str:
         cells = [_text(row, f"{column}/{name}") for name in study.measures for column in _SHOWN]
         findings = [f"{name} {row[key]}" for name in study.measures if (key := f"finding/{name}") in row]
         lines.append(f"| {' | '.join([arm.name, *cells, ', '.join(findings)])} |")
+    cautions = [f"- {in_markdown(text)}" for text in study.comparison.cautions]
+    return "\n".join([*lines, *(["", *cautions] if cautions else [])])
+
+
+def claims_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
+    """The verdict on each claim, with the comparisons that it rests on."""
+    if not verdicts:
+        return "Nothing was compared, so no claim can be judged."
+    lines = [f"{counted(verdicts)}. Undecided is no evidence against a claim.", ""]
+    for verdict in verdicts:
+        lines.append(f"- **{verdict.outcome}**: {in_markdown(verdict.says)}")
+        lines += [f"  - {in_markdown(text)}" for text in reasons(verdict)]
+    return "\n".join(lines)
+
+
+def contracts_markdown(comparison: Comparison) -> str:
+    """Whether each arm kept its contract, what was measured for it, and what else explains its differences."""
+    lines = ["| arm | contract | measured | confounded by |", "|---|---|---|---|"]
+    for arm in comparison.arms:
+        if not arm.is_baseline:
+            confounds = summary_row(comparison, arm)["confounded_by"]
+            cells = (arm.name, arm.contract_word, "; ".join(map(str, arm.contract.terms)) or "–", str(confounds))
+            lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
     return "\n".join(lines)
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +38,7 @@ from experiments.tracking.tables import Table, tables_of
 from experiments.tracking.tracker import FailSafeTracker, NullTracker, Tracker, TrackingFailed
 from reer.errors import InputError
 from reer.files import write_json
+from reer.processes import interrupt_self, interruptible
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -65,7 +65,7 @@ class WandbRun:
     def __init__(self, exp: Experiment, to: Destination, mirror: Mirror, ledger: Ledger, lock: FileLock) -> None:
         self.exp, self.to, self.ledger, self.lock = exp, to, ledger, lock
         self.rows = arrived_rows(mirror.path) if mirror in ledger.mirrors else []
-        self.watch: threading.Event | None = None
+        self.watching = ExitStack()
         self.run = _started(exp, to, mirror)
         self.curves = Curves(self.run, self.rows)
         self.reused = set[str]()  # fingerprints of stages that another run has computed
@@ -91,8 +91,10 @@ class WandbRun:
             for old in self.ledger.mirrors:
                 if old.superseded and old.online:
                     add_tag(old.path, SUPERSEDED)
-            self.watch = threading.Event()
-            threading.Thread(target=_stop_when_cancelled, args=(self.mirror.path, self.watch), daemon=True).start()
+            ended = threading.Event()
+            self.watching.enter_context(interruptible())
+            self.watching.callback(ended.set)
+            threading.Thread(target=_stop_when_cancelled, args=(self.mirror.path, ended), daemon=True).start()
 
     def curve(self, step: str, row: Mapping[str, float]) -> None:
         """A row of a running step, as it comes."""
@@ -160,7 +162,7 @@ class WandbRun:
 
     def finish(self, exit_code: int) -> None:
         """The end of the run; afterwards the rows of the other arms of its scale and seed are brought up to date."""
-        self._stop_watching()
+        self.watching.close()
         with wandb_calls():
             self.run.finish(exit_code=exit_code)
         self.ledger.change(self.mirror)
@@ -177,16 +179,12 @@ class WandbRun:
                 send_rows(comparison, self.online)
 
     def abandon(self) -> None:
-        self._stop_watching()
+        self.watching.close()
         with wandb_calls():
             import wandb
 
             self.lock.release()
             wandb.teardown(exit_code=1)
-
-    def _stop_watching(self) -> None:
-        if self.watch is not None:
-            self.watch.set()
 
 
 @contextmanager
@@ -256,7 +254,7 @@ def _stop_when_cancelled(path: str, ended: threading.Event) -> None:
             continue
         if CANCEL in tags and not ended.is_set():
             log.warning("W&B: this run is tagged %r, so it stops; the same command resumes it", CANCEL)
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt_self()
             return
 
 

@@ -82,6 +82,23 @@ class StoredRun:
         kept = {name: value for name, value in asdict(self).items() if name != "lines"}
         return {**kept, "config": plain, "history": self.history(), "streams": sorted(self.lines)}
 
+    def summary_columns(self) -> list[str]:
+        """The columns of the runs table that come from the summary; W&B's own are left out."""
+        return [key for key in self.summary if not key.startswith("_")]
+
+    def config_columns(self) -> list[str]:
+        """The columns of the runs table that come from the configuration."""
+        return list(config_columns(self.shown()["config"]))
+
+
+def config_columns(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """The columns that W&B makes of nested settings."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from config_columns(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
 
 class Service:
     """What the server knows; every change is written to `folder` at once."""

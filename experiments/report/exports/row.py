@@ -24,17 +24,23 @@ def summary_row(comparison: Comparison, arm: Arm) -> Row:
     number of the benchmark's own scripts, and the share of items that it counts), `delta` (paired difference from the
     baseline) with `delta_low`, `delta_high`, `p_holm` and `finding`, and `published` and `published_delta` where the
     paper has a value for this arm. `contract` says whether the arm can be compared with the baseline, `confounded_by`
-    which confounds are out of bounds. `cost/usd` is what its judgements cost, whichever run paid; `seconds` and
-    `cost/device_hours` count all its stages, also those that it shares.
+    which confounds are out of bounds, and why its model is degenerate where it is worse than the baseline's. `cost/usd`
+    is what its judgements cost, whichever run paid; `seconds` and `cost/device_hours` count all its stages, also those
+    that it shares.
     """
     first = comparison.arms[0]
     columns: dict[str, float | str | None] = {"contract": arm.contract_word}
     for name in headline_measures(comparison.measures):
         columns |= _measure_columns(slug(name), arm.cells[name], first.cells[name] if first.is_baseline else None)
     columns |= {f"confound/{slug(label)}": value for label, value in arm.confounds.items()}
-    columns["confounded_by"] = None if arm.is_baseline else ", ".join(flag.label for flag in arm.flags) or "nothing"
+    columns["confounded_by"] = None if arm.is_baseline else _confounded_by(arm)
     columns |= costs(arm.result)
     return {name: value for name, value in columns.items() if value is not None}
+
+
+def _confounded_by(arm: Arm) -> str:
+    model = [f"a degenerate model: {', '.join(arm.degenerate)}"] if arm.degenerate else []
+    return ", ".join([*(flag.label for flag in arm.flags), *model]) or "nothing"
 
 
 def headline_measures(names: Sequence[str]) -> list[str]:

@@ -15,13 +15,14 @@ from experiments.store.metrics import number
 @dataclass(frozen=True)
 class ChangeView:
     """What an arm changed against the baseline, each statement of its contract beside what was measured, why it is not
-    comparable, and what else made it differently."""
+    comparable, why its model is degenerate, and what else made it differently."""
 
     name: str
     changed: tuple[str, ...]
     contract: str
     terms: tuple[CheckedTerm, ...]
     broken: tuple[str, ...]
+    degenerate: tuple[str, ...]
     moved: tuple[str, ...]
 
 
@@ -79,6 +80,7 @@ def _change(arm: Arm) -> ChangeView:
         contract=report.word,
         terms=report.terms,
         broken=report.broken,
+        degenerate=arm.degenerate,
         moved=report.moved,
     )
 

@@ -264,11 +264,12 @@ def changes_chart(rows: Sequence[Row]) -> alt.LayerChart:
     import altair as alt
 
     zero = alt.Chart(charts.data([{"zero": 0}])).mark_rule(color=TEXT.light).encode(x="zero:Q")
+    room = alt.Scale(padding=10)  # pixels, so that no mark reaches the names of the arms
     marks = (
         alt.Chart(charts.data(rows))
         .mark_circle(opacity=0.45, color=charts.ACCENT.light)
         .encode(
-            x=alt.X("change:Q", title="difference from the baseline", axis=charts.change_axis()),
+            x=alt.X("change:Q", title="difference from the baseline", axis=charts.change_axis(), scale=room),
             y=alt.Y("arm:N", sort=None, title=None),
             size=alt.Size("count():Q", legend=None, scale=alt.Scale(range=[30, 260])),
         )

@@ -120,7 +120,7 @@ def null_answers_chart(rows: Sequence[Row], means: Sequence[Mapping[str, float]]
         alt.Chart(charts.data(rows))
         .mark_circle(size=60, opacity=0.5)
         .encode(
-            x=alt.X("score:Q", title="mean score", scale=alt.Scale(zero=False)),
+            x=alt.X("score:Q", title="mean score", scale=alt.Scale(zero=False, padding=10)),
             y=alt.Y("kind:N", sort=None, title=None),
             color=colour,
         )

@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from experiments.config.choices import conf_folders
-from experiments.report.claims.evidence import Evidence
-from experiments.report.claims.expressions import read_claims
 from experiments.report.claims.table import counted, reasons
-from experiments.report.claims.verdicts import ClaimVerdict, judge_claims
+from experiments.report.claims.verdicts import ClaimVerdict
 from experiments.report.compare import Comparison
 from experiments.report.formatting import EQUIVALENCE
 from experiments.report.page import charts
@@ -30,7 +27,7 @@ from experiments.report.page.origin import OriginView, origin_view
 from experiments.report.page.scores import ScoresView, scores_view
 from experiments.report.page.search import SearchesView, searches_view
 from experiments.report.page.stages import StagesView, stages_view
-from experiments.report.page.study import Study, studies
+from experiments.report.page.study import Study, claims_of, studies
 from experiments.report.page.training import TrainingView, training_view
 from experiments.store.runs import Result
 
@@ -128,7 +125,7 @@ def _view(study: Study, anchor: str) -> StudyView:
         scale=study.scale,
         seeds=study.seeds,
         arms=study.arms,
-        claims=_claims(study),
+        claims=claims_of(study),
         scores=scores_view(study),
         conditions=conditions_view(study),
         origin=origin_view(study),
@@ -138,10 +135,3 @@ def _view(study: Study, anchor: str) -> StudyView:
         browsers=tuple(browsers(study)),
         judge=judge_view(study),
     )
-
-
-def _claims(study: Study) -> tuple[ClaimVerdict, ...]:
-    """The verdicts on the claims; none where nothing was compared."""
-    if study.baseline is None or len(study.arms) < 2:
-        return ()
-    return judge_claims(read_claims(conf_folders()), Evidence(study.comparisons))

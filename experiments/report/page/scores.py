@@ -14,7 +14,7 @@ from evals.statistics.paired import Difference
 from experiments.metrics import probes
 from experiments.metrics.evaluation import bounds_text
 from experiments.report import formatting
-from experiments.report.compare import Arm, Cell, Comparison
+from experiments.report.compare import Arm, Cell
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, ROW, SOFT, TEXT, Row
 from experiments.report.page.study import Effect, Study, is_better
@@ -75,11 +75,13 @@ class SeedView:
 
 @dataclass(frozen=True)
 class ScoresView:
-    """The section. `aggregated` says over which seeds the first table is."""
+    """The section. `aggregated` says over which seeds the first table is; `equal` are the measures that have one value
+    in every run, which the tables leave out."""
 
     verdict: Verdict
     plots: tuple[Markup, ...]
     measures: tuple[str, ...]
+    equal: tuple[str, ...]
     arms: tuple[ArmView, ...]
     aggregated: str
     by_seed: tuple[SeedView, ...]
@@ -88,9 +90,10 @@ class ScoresView:
 
 def scores_view(study: Study) -> ScoresView:
     """Verdict, plots and tables of one study."""
-    over = study.over_seeds
+    over, equal = study.over_seeds, _equal(study)
+    shown = tuple(name for name in study.measures if name not in equal)
     by_seed = (
-        tuple(SeedView(c.seed, tuple(_at_seed(arm, c) for arm in c.arms)) for c in study.comparisons)
+        tuple(SeedView(c.seed, tuple(_at_seed(arm, shown) for arm in c.arms)) for c in study.comparisons)
         if len(study.seeds) > 1
         else ()
     )
@@ -98,8 +101,9 @@ def scores_view(study: Study) -> ScoresView:
     return ScoresView(
         verdict=verdict(study),
         plots=tuple(_plots(study)),
-        measures=study.measures,
-        arms=tuple(_aggregated(study, name) for name in study.arms),
+        measures=shown,
+        equal=tuple(f"{name} {text}" for name, text in equal.items()),
+        arms=tuple(_aggregated(study, name, shown) for name in study.arms),
         aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.comparisons[0].seed}",
         by_seed=by_seed,
         left_out=every.left_out if every else (),
@@ -255,8 +259,20 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
     return charts.layered(layers, height=alt.Step(ROW + 6))
 
 
-def _aggregated(study: Study, name: str) -> ArmView:
-    effects = [next(e for e in study.effects(measure) if e.arm == name) for measure in study.measures]
+def _equal(study: Study) -> dict[str, str]:
+    """The measures that have one value in all of several arms, and untested differences, with that value: they say
+    nothing about the arms. None where no other measure would be left."""
+    values: dict[str, str] = {}
+    for name in study.measures if len(study.arms) > 1 else ():
+        cells = [arm.cells.get(name, Cell(None, None)) for _, arm in study.runs()]
+        texts = {" ".join(_texts(cell)) for cell in cells}
+        if len(texts) == 1 and all(cell.difference is None or cell.difference.p is None for cell in cells):
+            values[name] = texts.pop()
+    return values if len(values) < len(study.measures) else {}
+
+
+def _aggregated(study: Study, name: str, shown: Sequence[str]) -> ArmView:
+    effects = [next(e for e in study.effects(measure) if e.arm == name) for measure in shown]
     single = {seed for effect in effects for seed in effect.seeds if len(effect.seeds) == 1}
     alone = f"seed {min(single)} alone" if study.over_seeds and single else ""
     return ArmView(name, name == study.baseline, alone, tuple(map(_cell, effects)))
@@ -285,10 +301,10 @@ def _view(measure: str, score: str, coverage: str, published: str, change: Diffe
     )
 
 
-def _at_seed(arm: Arm, comparison: Comparison) -> ArmView:
+def _at_seed(arm: Arm, shown: Sequence[str]) -> ArmView:
     cells: list[ScoreView] = []
-    for name in comparison.measures:
-        cell = arm.cells[name]
+    for name in shown:
+        cell = arm.cells.get(name, Cell(None, None))
         published = formatting.published_text(cell.published)
         cells.append(_view(name, *_texts(cell), published, cell.difference))
     return ArmView(arm.name, arm.is_baseline, "", tuple(cells))

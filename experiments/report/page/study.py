@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from evals.benchmark import Measure
 from evals.statistics.paired import Difference
+from experiments.config.choices import conf_folders
+from experiments.report.claims.evidence import Evidence
+from experiments.report.claims.expressions import read_claims
+from experiments.report.claims.verdicts import ClaimVerdict, judge_claims
 from experiments.report.compare import Arm, Cell, Comparison, SeedsCell, SeedsComparison
 from experiments.store.metrics import StageMetrics
 from experiments.store.runs import Result
@@ -147,6 +151,13 @@ def studies(comparisons: Sequence[Comparison]) -> list[Study]:
     for comparison in comparisons:
         scales.setdefault(comparison.setting, []).append(comparison)
     return [Study(tuple(of_scale)) for of_scale in scales.values()]
+
+
+def claims_of(study: Study) -> tuple[ClaimVerdict, ...]:
+    """The verdicts on the claims; none where nothing was compared."""
+    if study.baseline is None or len(study.arms) < 2:
+        return ()
+    return judge_claims(read_claims(conf_folders()), Evidence(study.comparisons))
 
 
 def is_better(measure: Measure | None, change: float) -> bool | None:

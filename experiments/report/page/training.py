@@ -46,6 +46,11 @@ class TrainingView:
     plots: tuple[Markup, ...]
     rows: tuple[RowsView, ...]
 
+    @property
+    def drops(self) -> bool:
+        """Whether any arm lost rows."""
+        return any(row.dropped for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Trajectories:

@@ -156,7 +156,8 @@ def grade(
     with TemporaryDirectory() as folder:
         serving = replace(judge, model=Serving(session))
         with JudgeSession(serving, Judgements(Path(folder)), Device()) as judge_session:
-            return judge_all(BENCH, ITEMS, responses, judge_session, (progress if progress is not None else []).append)
+            counts = progress if progress is not None else []
+            return judge_all(BENCH, ITEMS, responses, judge_session, lambda settled, _: counts.append(settled))
 
 
 def test_every_call_has_a_verdict_in_order() -> None:
@@ -192,7 +193,7 @@ def test_only_questions_without_a_verdict_are_repeated() -> None:
     verdicts = grade(JUDGE, session, answers("a", "b", "c", "d"), progress)
     assert len(session.asked) == 5
     assert [verdict.attempts for verdict in verdicts] == [1, 1, 2, 1]
-    assert progress[-1] == 4
+    assert progress == [1, 2, 2, 3, 4], "the call that is asked again is not counted before"
 
 
 def test_the_last_reply_and_its_reason_are_kept() -> None:

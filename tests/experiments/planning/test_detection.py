@@ -12,12 +12,12 @@ from evals.benchmark import MeasureName
 from evals.statistics.agreement import agreement
 from evals.statistics.power import minimum_detectable_effect
 from evals.statistics.variance import Design, detectable
+from experiments.metrics.probes import PerplexityMetrics, ReliabilityMetrics
 from experiments.plan import make_plan
 from experiments.planning.costs import Costs
 from experiments.planning.detection import Detection, PlannedMeasure, Wanted, detections, prices
 from experiments.planning.spread import ASSUMED_SD, NLL, Spread, assumed, measured
 from experiments.report.plan_tables import show_plan
-from experiments.stages.probes import PerplexityMetrics, ReliabilityMetrics
 from experiments.store.runs import Result
 from experiments.store.step import StepName
 from reer.errors import InputError

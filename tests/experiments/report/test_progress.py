@@ -1,9 +1,12 @@
 """The progress of a run takes a line per stage, and one for all stages that the store holds."""
 
+import io
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from experiments.report.progress import Progress
 from experiments.store.metrics import RowMetrics
@@ -38,3 +41,17 @@ def test_a_stage_is_one_line_and_those_in_the_store_are_a_paragraph(capfd: pytes
     assert lines[-2].split()[1:5] == ["s", "train", "3", "rows"]
     assert lines[-1].split() == ["cached", "grade:writing"]
     assert max(map(len, lines)) <= 80
+
+
+def test_a_live_bar_shows_score_calls_money_rate_and_count_in_80_columns() -> None:
+    text = io.StringIO()
+    shown = Console(file=text, width=80, force_terminal=True, color_system=None)
+    progress = Progress("full/smoke/s0", 14)
+    progress.began = time.monotonic() - 100
+    progress.advance("verdicts (score 6.43, 128 in flight, $10.12)", 500, 12345)
+    shown.print(progress.bars.get_renderable())
+    (bar,) = text.getvalue().splitlines()
+    assert bar.startswith("verdicts (score 6.43, 128 in flight, $10.12) ")
+    assert "500/12345" in bar
+    assert " 5/s " in bar
+    assert "…" not in bar

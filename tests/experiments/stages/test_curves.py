@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from evals.benchmark import JudgedBenchmark, Response
+from evals.benchmark import Item, JudgedBenchmark, Response, Verdict
 from experiments.config.compose import compose_plans
 from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
 from experiments.metrics.evaluation import GenerateMetrics
 from experiments.metrics.synthesis import RefineMetrics
 from experiments.pipeline import pipeline
-from experiments.stages.evaluation import grade
+from experiments.stages.evaluation import ScoreSoFar, grade
+from experiments.store.metrics import number
 from experiments.store.step import Artifact, StepName
 from experiments.store.store import Monitor, Store
 from experiments.store.workspace import StageProgress, Workspace
@@ -60,8 +61,9 @@ def answers(folder: Path, benchmark: JudgedBenchmark) -> Artifact[GenerateMetric
     return Artifact(stage="generate", path=folder, fingerprint="f", build="b", metrics=metrics)
 
 
-def test_judging_draws_calls_and_money(exp: Experiment, tmp_path: Path) -> None:
+def test_judging_draws_the_score_so_far_calls_and_money(exp: Experiment, tmp_path: Path) -> None:
     rows: Rows = []
+    shown: list[str] = []
     benchmark = exp.benchmark["writing"]
     assert isinstance(benchmark, JudgedBenchmark)
     ws = Workspace(
@@ -71,10 +73,37 @@ def test_judging_draws_calls_and_money(exp: Experiment, tmp_path: Path) -> None:
         judgements=tmp_path / "judgements",
         first_scores=tmp_path / "anchors",
         budget_usd=None,
-        progress=StageProgress(lambda what, done, total: None),
+        progress=StageProgress(lambda what, done, total: shown.append(f"{what} {done}/{total}")),
         curve=rows.append,
     )
-    grade.work(ws, answers=answers(tmp_path / "answers", benchmark), benchmark=benchmark, judge=exp.judge)
+    judged = grade.work(ws, answers=answers(tmp_path / "answers", benchmark), benchmark=benchmark, judge=exp.judge)
     assert rising(rows)
-    assert rows[-1].keys() == {"done", "asked", "in_flight", "usd"}
+    assert len(rows) == 14
+    assert rows[-1].keys() == {"done", "per_second", "asked", "in_flight", "usd", "score"}
     assert (rows[-1]["asked"], rows[-1]["in_flight"]) == (14, 0)
+    assert rows[-1]["score"] == pytest.approx(judged.measures[0].mean_of_scored)
+    assert shown[-1] == f"verdicts (score {number(rows[-1]['score'])}, 0 in flight) 14/14"
+
+
+def test_an_item_counts_for_the_score_so_far_when_all_its_calls_have_a_verdict(exp: Experiment) -> None:
+    benchmark = exp.benchmark["writing"]
+    assert isinstance(benchmark, JudgedBenchmark)
+    items = benchmark.items()[:3]
+    responses = [Response.read(item.id, text, False, 1) for item, text in zip(items, ("a", "b", ""), strict=True)]
+    so_far = ScoreSoFar(benchmark, items, responses)
+    assert (so_far.calls, so_far.mean) == (3, None)
+    so_far.add(verdict(items[0], 8.0))
+    assert so_far.mean == 8.0
+    so_far.add(verdict(items[1], None))  # an unreadable reply: the item is asked again
+    assert so_far.mean == 8.0
+    so_far.add(verdict(items[1], 4.0))
+    assert so_far.mean == 6.0
+    so_far.add(verdict(items[2], None))  # an empty answer has the worst score
+    assert so_far.mean == pytest.approx((8.0 + 4.0 + benchmark.ranges["quality"][0]) / 3)
+
+
+def verdict(item: Item, score: float | None) -> Verdict:
+    scores = None if score is None else {"quality": score}
+    return Verdict(
+        item_id=item.id, criterion="quality", scores=scores, reply="", why=None if scores else "no_json", attempts=1
+    )

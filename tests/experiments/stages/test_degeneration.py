@@ -53,17 +53,49 @@ def test_each_sign_is_a_reason(symptoms: Symptoms, reasons: list[str]) -> None:
     assert symptoms.reasons() == reasons
 
 
+@pytest.mark.parametrize(
+    ("unfinished", "reasons"),
+    [(1.0, ["100% of answers unfinished"]), (0.8, []), (0.4, [])],
+)
+def test_beside_a_baseline_with_the_same_sign_only_what_is_worse_is_a_reason(
+    unfinished: float, reasons: list[str]
+) -> None:
+    baseline = replace(HEALTHY, unfinished=0.7)
+    assert replace(HEALTHY, unfinished=unfinished).reasons(baseline) == reasons
+
+
+def test_a_sign_that_the_baseline_does_not_have_is_a_reason_beside_it() -> None:
+    assert replace(HEALTHY, loops=0.2).reasons(HEALTHY) == ["20% of answers loop"]
+
+
+def run_with(root: Path, name: str, share_ended: float, asked_otherwise: int) -> Result:
+    """A finished run with these signs of a degenerate model."""
+    ended = probes.TerminationMetrics(rows=8, ended=int(8 * share_ended), share_ended=share_ended, cap_tokens=9)
+    mismatch = TemplateMetrics(rows=8, asked_otherwise=asked_otherwise, without_end=0)
+    added = {probes.termination.named(): step(ended), degeneration.template.named(): step(mismatch)}
+    run = result(root, name)
+    return replace(run, steps={**run.steps, **added})
+
+
 def test_compare_says_which_arm_is_degenerate_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = list[Result]()
-    for name, share in (("full", 1.0), ("foreign_template", 0.0)):
-        ended = probes.TerminationMetrics(rows=8, ended=int(8 * share), share_ended=share, cap_tokens=9)
-        mismatch = TemplateMetrics(rows=8, asked_otherwise=0 if share else 8, without_end=0)
-        added = {probes.termination.named(): step(ended), degeneration.template.named(): step(mismatch)}
-        run = result(tmp_path, name)
-        runs.append(replace(run, steps={**run.steps, **added}))
+    runs = [run_with(tmp_path, "full", 1.0, 0), run_with(tmp_path, "foreign_template", 0.0, 8)]
     (comparison,) = compare(runs)
     terminal.comparison(comparison)
     printed = " ".join(capsys.readouterr().out.split())
     assert "degenerate: trained in another template than it is asked in, no end token learned" in printed
-    assert printed.count("degenerate:") == 1
+    assert printed.count("degenerate") == 1
     assert [bool(arm.degenerate) for arm in comparison.arms] == [False, True]
+
+
+def test_what_the_baseline_shares_with_its_arms_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("full", "no_iterative_search", "short_trajectories")
+    (comparison,) = compare([run_with(tmp_path, name, 0.0, 0) for name in names])
+    terminal.comparison(comparison)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("degenerate") == 1
+    said = "Seed 0: the model of full is degenerate (no end token learned), and so are those of 2 of 2 other arms"
+    assert comparison.cautions[0].startswith(said)
+    assert said in printed
+    assert [arm.degenerate for arm in comparison.arms] == [(), (), ()]

@@ -5,10 +5,20 @@ from pathlib import Path
 import pytest
 
 from experiments.store.records import write_document
-from experiments.store.runs import all_results, read_lock, read_plan, read_result
+from experiments.store.runs import (
+    Confound,
+    Result,
+    all_results,
+    beside_baseline,
+    read_lock,
+    read_plan,
+    read_result,
+    write_result,
+)
 from experiments.store.verification import check, repair
 from reer.errors import InputError
 from tests.fakes.commands import reer
+from tests.fakes.plans import compose
 from tests.fakes.runtime import small_runtime
 
 RESULT = {
@@ -85,3 +95,16 @@ def test_a_frozen_plan_that_is_torn_cannot_be_run_again(tmp_path: Path) -> None:
     done = reer(tmp_path, "rerun", "two", "--scale", "smoke")
     assert done.code == 2
     assert "plan.json: is no JSON file" in done.text
+
+
+def test_the_baseline_is_finished_when_it_is_written(tmp_path: Path) -> None:
+    """Else the same command would run it a second time, for the column of the baseline beside its own."""
+    exp = compose("scale=smoke", f"runtime.root={tmp_path}")
+    exp.folder.mkdir(parents=True)
+
+    def count(run: Result) -> dict[str, float | None]:
+        return {"rows": 4.0, "thinking words": None}
+
+    result = write_result(exp, {}, None, count)
+    assert result.confounds == {"rows": Confound(4.0, 4.0), "thinking words": Confound(None, None)}
+    assert beside_baseline(exp, result, count) == result.confounds

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,24 @@ from experiments.experiment import Experiment
 from experiments.metrics.training import TrainMetrics
 from experiments.pipeline import pipeline
 from experiments.report.compare import compare
-from experiments.report.exports.row import summary_row
+from experiments.report.exports.row import slug, summary_row
 from experiments.store.failures import Failure
 from experiments.store.fingerprint import Json
 from experiments.store.runs import all_results, read_result
 from experiments.store.step import Artifact, StepName
 from experiments.store.store import Store
 from experiments.tracking import wandb_run
+from experiments.tracking.destination import PROJECT
 from experiments.tracking.ledger import Ledger
+from experiments.tracking.settings import MOST_KEYS
 from experiments.tracking.tracker import Tracker
 from experiments.tracking.wandb_run import open_tracking
-from tests.conftest import REPOSITORY
+from tests.conftest import ARMS, REPOSITORY
 from tests.fakes.commands import finished
 from tests.fakes.stages import lost
 from tests.fakes.wandb_server import KEY, Service, StoredRun, serving
 
 ARM, BASELINE, LATER = "no_iterative_search", "full", "short_trajectories"
-OTHERS = ("no_synthetic_data", "no_reflection_tokens", "no_literature_arts")  # left out, because each takes seconds
 TRAIN = StepName("train")
 KILLED = """
 import json, os, signal, sys, time
@@ -59,7 +60,7 @@ time.sleep(60)
 
 @dataclass(frozen=True)
 class Online:
-    """A copy of three arms, two of which were run again with W&B online, the baseline after the arm."""
+    """A copy of the six arms, two of which were run again with W&B online, the baseline after the arm."""
 
     root: Path
     service: Service
@@ -83,8 +84,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def online(sweep: Path, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Online:
     root = Path(shutil.copytree(sweep, tmp_path_factory.mktemp("online") / "out", symlinks=True))
-    for name in OTHERS:
-        shutil.rmtree(root / "runs" / name)
     (root / "runs" / BASELINE / "smoke" / "s0" / "result.json").unlink()
     finished(root, "run", f"experiment={ARM}", "scale=smoke")
     (early,) = service.runs
@@ -179,12 +178,64 @@ def test_a_stage_that_another_run_has_computed_is_an_input(online: Online) -> No
 
 def test_sync_sends_each_run_that_was_tracked_offline_once(online: Online) -> None:
     first, again = finished(online.root, "sync"), finished(online.root, "sync")
-    assert first.text.count("rows at http") == 1
+    assert first.text.count("rows at http") == len(ARMS) - 2
     assert "W&B has every run" in again.text
     run = stored(online.service, LATER)
     steps = [row["train/step"] for row in run.history() if "train/step" in row]
     assert steps == sorted(set(steps))
     assert run.summary["contract"] == "kept"
+
+
+def test_wandb_has_one_run_for_each_arm_with_few_columns_and_the_differences_of_compare(online: Online) -> None:
+    finished(online.root, "sync", "--rows")
+    runs = {run.name: run for run in online.service.runs if run.project == PROJECT}
+    assert sorted(runs) == sorted(f"{arm}/smoke/s0" for arm in ARMS)
+    assert_columns_are_few(runs.values())
+    assert differences_in_wandb(runs) == differences_of_compare(online.root)
+
+
+@pytest.mark.slow
+def test_two_seeds_of_six_arms_online_are_twelve_runs_with_the_differences_of_compare(
+    sweep: Path, service: Service, tmp_path: Path
+) -> None:
+    root, arms = Path(shutil.copytree(sweep, tmp_path / "out", symlinks=True)), ",".join(ARMS)
+    command = ("-m", f"experiment={arms}", "seed=0,1", "scale=smoke", "tracking.project=study")
+    finished(root, "run", *command)
+    runs = {run.name: run for run in service.runs if run.project == "study"}
+    assert sorted(runs) == sorted(f"{arm}/smoke/s{seed}" for arm in ARMS for seed in (0, 1))
+    assert len([run for run in service.runs if run.project == "study"]) == 12
+    assert_columns_are_few(runs.values())
+    assert differences_in_wandb(runs) == differences_of_compare(root)
+
+
+def assert_columns_are_few(runs: Iterable[StoredRun]) -> None:
+    """Count the columns of W&B's table, which are those of all runs together."""
+    summary = {column for run in runs for column in run.summary_columns()}
+    config = {column for run in runs for column in run.config_columns()}
+    assert len(summary) <= 60
+    assert len(config) <= MOST_KEYS
+
+
+def differences_in_wandb(runs: Mapping[str, StoredRun]) -> dict[tuple[str, str], float]:
+    """The difference of each run and measure."""
+    return {
+        (name, column.partition("/")[2]): value
+        for name, run in runs.items()
+        for column, value in run.summary.items()
+        if column.startswith("delta/")
+    }
+
+
+def differences_of_compare(root: Path) -> dict[tuple[str, str], float]:
+    """The same as `reer compare` has them."""
+    tables = json.loads(finished(root, "compare", "--json").out)
+    return {
+        (f"{cell['arm']}/smoke/s{seed}", slug(cell["measure"])): cell["delta"]
+        for table in tables
+        for cell in table["cells"]
+        for seed in table["seeds"]
+        if len(table["seeds"]) == 1 and cell["delta"] is not None
+    }
 
 
 def test_sync_recomputes_rows_and_updates_one_view_and_one_report(online: Online) -> None:
@@ -201,7 +252,10 @@ def test_sync_recomputes_rows_and_updates_one_view_and_one_report(online: Online
     assert kinds["project-view"]["displayName"] == "REER ablations: smoke"
     assert "delta/writing_quality" in kinds["project-view"]["spec"]
     assert stored(online.service, BASELINE).storage_id in kinds["project-view"]["spec"]
-    assert f"| {ARM} |" in json.loads(json.dumps(kinds["runs"]["spec"]))
+    report = kinds["runs"]["spec"]
+    assert f"| {ARM} |" in report
+    assert "Undecided is no evidence against a claim" in report
+    assert "refine.edits_accepted = 0 (measured: 0)" in report
     assert again.out.splitlines()[-2:] == first.out.splitlines()[-2:]
 
 
@@ -215,6 +269,7 @@ def test_a_stage_built_anew_begins_another_attempt_that_can_be_cancelled(
     steps = pipeline(exp)
     lost(Store(root=exp.runtime.store, runtime=exp.runtime), steps[TRAIN])
     first = stored(online.service, ARM)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
     tracker = open_tracking(exp, plan, steps)
     (second,) = [run for run in online.service.runs if run.id == f"{first.id}-a2"]
     second.tags.append("cancel")
@@ -223,6 +278,7 @@ def test_a_stage_built_anew_begins_another_attempt_that_can_be_cancelled(
     tracker.failed(Failure("train", "out of memory"))
     tracker.preempting()
     tracker.finish(1)
+    signal.signal(signal.SIGINT, before)
     assert "superseded" in first.tags
     assert second.summary["failure"] == "stage train: out of memory"
     assert (second.exit_code, second.preempting) == (1, True)

@@ -1,7 +1,5 @@
 """What W&B shows as the configuration of a run."""
 
-from collections.abc import Iterator, Mapping
-
 import pytest
 
 from experiments.config.compose import compose_plans
@@ -9,15 +7,7 @@ from experiments.config.parts import experiment_from
 from experiments.pipeline import pipeline
 from experiments.tracking.destination import destination
 from experiments.tracking.settings import MOST_KEYS, settings_of
-
-
-def keys(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    """The columns that W&B makes of nested settings."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+from tests.fakes.wandb_server import config_columns
 
 
 def settings(*overrides: str) -> dict[str, object]:
@@ -44,7 +34,7 @@ def test_runs_are_grouped_by_every_axis_of_an_ablation() -> None:
 @pytest.mark.parametrize("scale", ["smoke", "paper"])
 def test_at_most_120_columns_and_no_long_text(scale: str) -> None:
     shown = settings(f"scale={scale}", "experiment=short_trajectories")
-    columns = list(keys(shown))
+    columns = list(config_columns(shown))
     assert len(columns) <= MOST_KEYS
     assert {"code.commit", "code.dirty", "env.torch", "hardware.gpu", "fingerprint.train"} <= set(columns)
     assert {"sha.taxonomy", "sha.prompts"} <= set(columns)

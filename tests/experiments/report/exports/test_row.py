@@ -96,6 +96,12 @@ def test_a_row_names_its_confounds() -> None:
     assert row["confounded_by"] == "rows, trained tokens"
 
 
+def test_a_row_says_why_its_model_is_degenerate() -> None:
+    shown = comparison(("writingbench/A",))
+    arm = replace(shown.arms[1], flags=(Flag("rows", 4, 9),), degenerate=("20% of answers loop",))
+    assert summary_row(shown, arm)["confounded_by"] == "rows, a degenerate model: 20% of answers loop"
+
+
 def test_the_measures_of_the_paper_need_at_most_60_columns(tmp_path: Path) -> None:
     folder = tmp_path / "mix"
     folder.mkdir()

@@ -147,3 +147,24 @@ def test_a_score_stands_with_its_coverage_and_bounds(
     found = Measure(benchmark="b", metric="m", value=value, mean_of_scored=mean, low=1, high=9, scored=scored, total=3)
     assert score_texts(found) == texts
     assert score_texts(None) == ("", "not run")
+
+
+def test_a_measure_with_one_value_in_every_run_is_a_sentence_and_no_column(tmp_path: Path) -> None:
+    zero = dict.fromkeys(varied(0), 0.0)
+    runs = [
+        scored_run(tmp_path, name, {QUALITY: varied(by, 1.0), "writing/length": zero}, seed=seed)
+        for name, by in (("full", 0), ("arm", 1))
+        for seed in (0, 1)
+    ]
+    (study,) = studies(compare(runs))
+    view = scores_view(study)
+    assert view.measures == (QUALITY,)
+    assert view.equal == ("writing/length 0 40/40",)
+    rows = [arm for arms in (view.arms, *(seed.arms for seed in view.by_seed)) for arm in arms]
+    assert {cell.measure for arm in rows for cell in arm.cells} == {QUALITY}
+
+
+def test_a_table_is_left_where_all_measures_have_one_value(tmp_path: Path) -> None:
+    zero = dict.fromkeys(varied(0), 0.0)
+    (study,) = studies(compare([scored_run(tmp_path, name, {QUALITY: zero}) for name in ("full", "arm")]))
+    assert (scores_view(study).measures, scores_view(study).equal) == ((QUALITY,), ())
