@@ -278,7 +278,7 @@ class FilterMetrics(FilteredRowMetrics):
         return (f"shared with the solution: {number(self.mean_leak)} on average, at most {number(self.max_leak)}",)
 
 
-@stage(version=1, name="filter")
+@stage(version=2, name="filter")
 def filter_trajectories(
     ws: Workspace, *, pairs: Artifact, thinking: Artifact[RefineMetrics | SourceThinkingMetrics], filters: Filters
 ) -> FilterMetrics:
