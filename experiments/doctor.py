@@ -38,6 +38,8 @@ from reer.models.engines.commands import missing
 from reer.models.http.client import Endpoint
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.model import LocalModel
+from reer.models.local.reward import RewardModel
+from reer.models.local.weights import Head
 from reer.secrets import key_in
 from reer.training.launch import kernel_available
 
@@ -109,14 +111,14 @@ def _weights(exp: Experiment) -> Iterator[Check]:
     be asked is no fault yet: all that needs the weights may be in the store."""
     judges = {role: judge.model for role, judge in _judges(exp).items()}
     models = {"generator": exp.generator.model, "scorer": exp.scorer.model, "student": exp.student, **judges}
-    users = defaultdict[Checkpoint, list[str]](list)
+    users = defaultdict[tuple[Checkpoint, Head], list[str]](list)
     for role, model in models.items():
-        if isinstance(model, LocalModel):
-            users[model.checkpoint].append(role)
-    for checkpoint, roles in users.items():
+        if isinstance(model, LocalModel | RewardModel):
+            users[model.checkpoint, "reward" if isinstance(model, RewardModel) else "causal"].append(role)
+    for (checkpoint, head), roles in users.items():
         found, advice = "all there", ""
         try:
-            checkpoint.require()
+            checkpoint.require(head)
         except InputError as error:
             found, advice = "not all there", str(error)
         except Incomplete:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -26,6 +26,7 @@ from reer.data.pairs import Selection, Source
 from reer.data.public import PublicRows
 from reer.errors import InputError
 from reer.models.local.model import LocalModel
+from reer.models.local.reward import RewardModel
 from reer.models.placement import Placement
 from reer.models.protocols import Device, Model, Sampling, Scorer, ScoringModel
 from reer.parts import Name, Seed, Temperature, TopP
@@ -63,6 +64,9 @@ class ScorerRole:
     model: InstanceOf[ScoringModel]
     score: ScoreMetric
 
+    has_likelihoods: ClassVar[bool] = True
+    """The model computes the likelihood of texts."""
+
     def __post_init__(self) -> None:
         # Imported here because it loads the HTTP client, which verbs that read results do without.
         from reer.models.services.service import ChatService
@@ -86,11 +90,27 @@ class JudgingScorerRole(ScorerRole):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.score != GRADED:
-            raise InputError(f"scorer.score: a grade has no tokens, so {self.score} has no effect; want {GRADED}")
+        _refuse_other_score("a grade", self.score)
 
     def scoring(self, loaded: Scorer) -> Scorer:
         return GradingScorer(loaded, self.grades)
+
+
+@dataclass(frozen=True)
+class RewardScorerRole(ScorerRole):
+    """The reward model that thinkings are scored with."""
+
+    model: RewardModel
+
+    has_likelihoods: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _refuse_other_score("a reward", self.score)
+
+
+def _refuse_other_score(what: str, score: ScoreMetric) -> None:
+    if score != GRADED:
+        raise InputError(f"scorer.score: {what} has no tokens, so {score} has no effect; want {GRADED}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "reer.models.services",
     "reer.models.engines",
     "reer.models.local.model",
+    "reer.models.local.reward",
     "reer.models.kinds",
     "reer.prompts",
     "reer.taxonomy",

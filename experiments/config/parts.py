@@ -20,7 +20,7 @@ from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from experiments.config.choices import COMPOSED_OF
 from experiments.config.released_prompts import ReleasedPrompts
-from experiments.experiment import Experiment, JudgingScorerRole, Runtime, ScorerRole, Tracking
+from experiments.experiment import Experiment, JudgingScorerRole, RewardScorerRole, Runtime, ScorerRole, Tracking
 from experiments.store.fingerprint import Json
 from experiments.sweeps.designs import Design
 from reer.curation.controls import FillerThinking, MismatchedThinking, ShuffledThinking
@@ -35,6 +35,7 @@ from reer.data.public import PublicRows
 from reer.data.several import SeveralSources
 from reer.models.local.checkpoints import FolderModel, HubModel, PackageModel, TinyModel
 from reer.models.local.model import LocalModel
+from reer.models.local.reward import RewardModel
 from reer.models.scripted import ScriptedModel
 from reer.models.services.anthropic import AnthropicServer
 from reer.models.services.openai import ChatServer
@@ -58,10 +59,11 @@ PARTS: dict[str, dict[str, type]] = {
         "server": ChatServer,
         "anthropic": AnthropicServer,
         "scoring": ScoringServer,
+        "reward": RewardModel,
     },
     "source": {"bundled": BundledTexts, "jsonl": JsonlSource, "hub": HubSource, "several": SeveralSources},
     "prompts": {"prompts": Prompts, "released": ReleasedPrompts},
-    "scorer": {"scorer": ScorerRole, "judge": JudgingScorerRole},
+    "scorer": {"scorer": ScorerRole, "judge": JudgingScorerRole, "reward": RewardScorerRole},
     "thinking": {
         "thinking": ThinkingSource,
         "mismatched": MismatchedThinking,

@@ -12,6 +12,7 @@ from evals.judging.per_benchmark import default_judge
 from experiments.experiment import Experiment
 from reer.models.http.client import Endpoint
 from reer.models.local.model import LocalModel
+from reer.models.local.reward import RewardModel
 from reer.models.local.size import Size
 from reer.models.protocols import Device, Model, ScoringModel
 from reer.models.rates import Rate, closest_rate
@@ -117,7 +118,7 @@ def serving(model: Model | ScoringModel, device: Device) -> Serving | None:
             rows=placement.calls,
             place=",".join(map(str, placement.gpus)) or device.name,
         )
-    if isinstance(model, LocalModel):
+    if isinstance(model, LocalModel | RewardModel):
         return Serving(
             model=_short(model.checkpoint.name),
             engine=IN_PROCESS,

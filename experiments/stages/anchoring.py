@@ -36,11 +36,12 @@ def anchoring(
     samples: int,
     blind_tokens: int,
 ) -> AnchoringMetrics:
-    """How far the thinking that is trained on leans on the solutions, without a judge. The scorer of the search scores
-    `samples` rows, and the generator writes their blind thinkings, of at most `blind_tokens` tokens, under the prompt
-    of inference."""
+    """How far the thinking that is trained on leans on the solutions, without a judge. The scorer of the search, if it
+    has likelihoods, scores `samples` rows, and the generator writes their blind thinkings, of at most `blind_tokens`
+    tokens, under the prompt of inference."""
     rows, bound = trained_on.rows(Curated), prompts.with_triggers(triggers)
-    chosen = sorted(rows, key=lambda row: content_id("anchoring", row.pair.id))[:samples]
+    chosen = sorted(rows, key=lambda row: content_id("anchoring", row.pair.id))
+    chosen = chosen[: samples if scorer.has_likelihoods else 0]
     scorable = [row for row in chosen if scorer.score.passage(row.pair, ("",), bound) is not None]
     scored: list[SurprisalAnchoring] = []
     if scorable:

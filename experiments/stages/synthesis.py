@@ -221,7 +221,7 @@ def source_thinking(ws: Workspace, *, pairs: Artifact) -> SourceThinkingMetrics:
     return SourceThinkingMetrics(rows=len(kept), dropped=count_reasons(dropped), mean_segments=_mean_segments(kept))
 
 
-@stage(FILTER, version=1)
+@stage(FILTER, version=2)
 def filter_trajectories(
     ws: Workspace, *, pairs: Artifact, thinking: Artifact[RefineMetrics | SourceThinkingMetrics], filters: Filters
 ) -> FilterMetrics:

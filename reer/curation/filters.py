@@ -35,7 +35,7 @@ class Filters:
     """Lengths in words of the n-grams counted as repetition: short ones find short loops in short texts, and long ones
     do not take refrains for loops."""
     max_repetition: tuple[Share, ...]
-    """For each length, the largest share of all n-grams that may occur more than once."""
+    """For each length, the largest share of the words that may be inside n-grams which occur more than once."""
     max_leak: Share | None
     """The largest share of n-grams also found in the solution; None measures it without dropping."""
 
@@ -75,7 +75,7 @@ def still_thinking(thinking: str, end_share: float, markers: Markers) -> bool:
     """True if a phrase of thinking occurs in the last `end_share` of the characters, so the thinking is not finished.
     The paper counts the final 10 % of the sequence; counting characters is our reading."""
     tail = int(len(thinking) * (1 - end_share))
-    return any(span.end > tail for span in markers.spans(thinking))
+    return any(span.end > tail for span in markers.spans(thinking, after=tail))
 
 
 def leak(thinking: str, pair: Pair) -> float:

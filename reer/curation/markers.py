@@ -17,17 +17,21 @@ _ENDS = ".!?…。！？\n"  # of a sentence
 _MARKS = ",，;；:：—–"  # inside a sentence
 _SENTENCE = re.compile(rf"[^{_ENDS}]*[{_ENDS}]*[\"”’)』」）]*\s*")
 _SPACES = re.compile(r"[ \t]{2,}")
-_GAP = rf"[\s{_MARKS}{_ENDS}]*"
+_GAP = rf"(?:[\s{_MARKS}{_ENDS}]|(?<=\s)-(?=\s))*"
+_LEAD = r"(?:[-*•>]\s+|[(（])?"  # of a list item, or an opening parenthesis
+_ASIDE = ",—–"  # the marks of which two set off an aside
 
 
 @dataclass(frozen=True)
 class Span:
     """A marker in a text, with the punctuation that goes with it, from `start` to `end`. `opens` is true for a marker
-    with which its sentence begins."""
+    with which its sentence begins, `aside` for an adverb inside one ("the end, perhaps, is short"): both of its marks
+    go with it."""
 
     start: int
     end: int
     opens: bool
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,19 @@ class Markers:
                 if matches_empty:
                     raise InputError(f"markers.{kind}: {phrase!r} matches the empty text; want one that can be cut")
 
-    def spans(self, text: str) -> Iterator[Span]:
-        """The markers of a text, in order. A sentence may begin with several."""
+    def spans(self, text: str, after: int = 0) -> Iterator[Span]:
+        """The markers of a text in order, of the sentences that end after a place; one may begin with several."""
         for sentence in _SENTENCE.finditer(text):
             position, end = sentence.span()
+            if end <= after:
+                continue
             while (found := self._opening.match(text, position, end)) and found.end() > position:
                 yield Span(found.start("marker"), found.end(), opens=True)
                 position = found.end()
             for found in self._inside.finditer(text, position, end):
-                yield Span(found.start("marker"), found.end(), opens=False)
+                marks = {text[: found.start("marker")].rstrip()[-1], found["mark"]}
+                aside = found["opener"] is not None and len(marks) == 1 and marks <= set(_ASIDE)
+                yield Span(found.start("marker"), found.end(), opens=False, aside=aside)
 
     def count(self, text: str) -> int:
         """Number of markers in a text."""
@@ -78,8 +86,8 @@ class Markers:
     def _opening(self) -> re.Pattern[str]:
         """One marker at the start of a sentence, with what separates it from the rest."""
         return re.compile(
-            rf"\s*(?P<marker>{_any(self.interjections)}(?=\s*[{_MARKS}{_ENDS}]|\s*$)|{_any(self.openers)}"
-            rf"|{_any(self.clauses)}[^{_MARKS}{_ENDS}]*){_GAP}",
+            rf"\s*{_LEAD}(?P<marker>(?P<emphasis>[*_]{{0,2}}){_any(self.interjections)}(?P=emphasis)"
+            rf"(?=\s*[{_MARKS}{_ENDS}]|\s+-\s|\s*$)|{_any(self.openers)}|{_any(self.clauses)}[^{_MARKS}{_ENDS}]*){_GAP}",
             re.I,
         )
 
@@ -87,8 +95,8 @@ class Markers:
     def _inside(self) -> re.Pattern[str]:
         """One marker inside a sentence, after the mark that sets it off and with the one that follows."""
         return re.compile(
-            rf"(?<=[{_MARKS}])\s*(?P<marker>(?:{_any((*self.interjections, *self.openers))}|{_any(self.clauses)}"
-            rf"[^{_MARKS}{_ENDS}]*)\s*(?:[{_MARKS}]+\s*|(?=[{_ENDS}])|$))",
+            rf"(?<=[{_MARKS}])\s*(?P<marker>(?:{_any(self.interjections)}|(?P<opener>{_any(self.openers)})"
+            rf"|{_any(self.clauses)}[^{_MARKS}{_ENDS}]*)\s*(?:(?P<mark>[{_MARKS}]+)\s*|(?=[{_ENDS}])|$))",
             re.I,
         )
 
@@ -113,5 +121,6 @@ def _without(text: str, spans: Sequence[Span]) -> str:
                 position += 1
         else:
             closes = not text[position : position + 1].strip(_ENDS)  # the mark before the marker goes with it
-            pieces.append(kept.rstrip(f"{_MARKS} \t") if closes else kept)
+            alone = kept.rstrip(f"{_MARKS} \t")
+            pieces.append(f"{alone} " if span.aside else alone if closes else kept)
     return "".join([*pieces, text[position:]])

@@ -30,13 +30,19 @@ MEMORY_BYTES = 64 * 2**20  # a file up to this size is read from memory, a large
 CHUNK_BYTES = 2**20
 MAGIC_BYTES = 6
 BOM = b"\xef\xbb\xbf"
+_BOMS = re.compile(rb"(?:\xef\xbb\xbf)+")
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}  # by magic bytes; names are Arrow's
 FOREIGN = {
     b"PK\x03\x04": "a zip archive; unpack it",
     b"\xfd7zXZ\x00": "compressed with xz; unpack it (unxz)",
     b"ARROW1": "an Arrow file; save it as Parquet",
+    b"\xff\xfe\x00\x00": "UTF-32; convert it: iconv -f UTF-32 -t UTF-8 FILE > NEW",
     b"\xff\xfe": "UTF-16, as PowerShell's `>` writes it; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW",
     b"\xfe\xff": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW",
+    b"{\x00": "UTF-16 without a byte order mark; convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW",
+    b"[\x00": "UTF-16 without a byte order mark; convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW",
+    b"\x00": "UTF-16 or UTF-32 without a byte order mark; convert it: iconv -f UTF-16BE -t UTF-8 FILE > NEW",
+    **{magic: f"compressed twice; unpack it once ({name})" for magic, name in PACKED.items()},
 }
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")  # what counts as a file of rows in a folder
 PACKED_SUFFIXES = ("", ".gz", ".zst", ".bz2")
@@ -182,7 +188,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def json_lines(stream: BufferedReader, name: str, problems: Problems) -> Iterator[Placed]:
-    """One JSON object per line. Only `\\n` ends a line: other Unicode separators are text. A byte order mark may begin
+    """One JSON object per line. Only `\\n` ends a line: other Unicode separators are text. Byte order marks may begin
     any line, because files with one are joined by `cat`."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -193,14 +199,19 @@ def json_lines(stream: BufferedReader, name: str, problems: Problems) -> Iterato
                 line = stream.readline(MAX_LINE_BYTES)
             problems.add(where, "oversized_line", f"the line is longer than {MAX_LINE_BYTES:,} bytes")
             continue
-        if not line.removeprefix(BOM).strip():
+        if not (text := _without_bom(line)).strip():
             continue
         try:
-            row = _parse(line.removeprefix(BOM))
+            row = _parse(text)
         except BadRow as bad:
             problems.add(where, bad.reason, str(bad))
         else:
             yield where, row
+
+
+def _without_bom(line: bytes) -> bytes:
+    boms = _BOMS.match(line)
+    return line[boms.end() :] if boms else line
 
 
 def _parse(line: bytes) -> Row:
@@ -210,6 +221,8 @@ def _parse(line: bytes) -> Row:
         raise BadRow("not_utf8", f"not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:  # a plain ValueError: an integer of more than 4,300 digits
         why = "its lines end with CR alone; want LF" if b"\r" in line.strip() else str(error)
+        if isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip()):
+            why = "it does not end on this line; want each object on a line of its own, or all in one array: [{…}, {…}]"
         raise BadRow("malformed_json", f"not a JSON object: {why}") from None
     return _object(row)
 
@@ -273,6 +286,7 @@ def _delimited(stream: BufferedReader, name: str, problems: Problems) -> Iterato
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     reader = csv.DictReader(text, strict=True, delimiter="\t" if ".tsv" in name.lower() else ",")
     try:
+        _check_columns(reader.fieldnames or (), name)
         for row in reader:
             where = f"{name}:{reader.line_num}"
             if None in row or None in row.values():
@@ -283,6 +297,14 @@ def _delimited(stream: BufferedReader, name: str, problems: Problems) -> Iterato
         raise InputError(f"{name}: not CSV after line {reader.line_num}: {error}; fix the row") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 after line {reader.line_num} ({error.reason}); save it as UTF-8") from None
+
+
+def _check_columns(columns: Sequence[str], name: str) -> None:
+    """Raise InputError for two columns of one name, of which one would be lost, and for another separator."""
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise InputError(f"{name}:1: two columns are named {listed(twice)}; rename one")
+    if len(columns) == 1 and (other := re.search(r"[;|\t]", columns[0])):
+        raise InputError(f"{name}:1: its columns seem to be separated by {other[0]!r}; want ',' (tabs in a .tsv file)")
 
 
 def _parquet(stream: BufferedReader, name: str, problems: Problems) -> Iterator[Placed]:

@@ -12,7 +12,7 @@ from typing import Literal
 from reer.errors import InputError, near
 from reer.types import Drop
 
-READER = 2  # part of the identity of files and hub data sets; raised when the same bytes become other rows
+READER = 3  # part of the identity of files and hub data sets; raised when the same bytes become other rows
 OnBadRow = Literal["error", "skip"]
 Row = Mapping[str, object]
 Placed = tuple[str, Row]

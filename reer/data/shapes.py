@@ -23,9 +23,13 @@ ROLES: Mapping[str, Role] = {
     "human": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
 }
 THINKING = ("reasoning_content", "reasoning", "thinking")
 """Fields of a row or of a turn that hold thinking."""
+_OTHER_TAG = re.compile(r"\s*<(think|thinking|thought|reasoning)>(.*?)</\1>", re.I | re.S)
 _GSM8K_RESULT = re.compile(r"\s*####[ \t]*([^\n]+)")
 
 
@@ -192,16 +196,20 @@ def _json_turns(text: str) -> object:
 
 
 def _has_role(turn: Mapping[str, object]) -> bool:
-    return (turn.get("from") or turn.get("role")) in ROLES
+    return _role_name(turn).lower() in ROLES
+
+
+def _role_name(turn: Mapping[str, object]) -> str:
+    return str(turn.get("from") or turn.get("role") or "")
 
 
 def _turn(turn: Mapping[str, object]) -> Turn:
-    name = str(turn.get("from") or turn.get("role") or "")
-    if name not in ROLES:
+    name = _role_name(turn)
+    if name.lower() not in ROLES:
         raise _unknown(f"want conversations whose turns are of {', '.join(ROLES)}; got {name!r}")
     content = turn.get("value") if turn.get("value") is not None else turn.get("content")
     text, thinking = _content(content)
-    return Turn(ROLES[name], text.strip(), _the_one([_thinking(turn), thinking]))
+    return Turn(ROLES[name.lower()], text.strip(), _the_one([_thinking(turn), thinking]))
 
 
 def _content(content: object) -> tuple[str, str | None]:
@@ -233,10 +241,15 @@ def _the_one(texts: Sequence[str | None]) -> str | None:
 
 
 def _parted(reply: str) -> tuple[str | None, str]:
-    """Thinking and answer of a reply in one text, from OpenThoughts' markers or `<think>`."""
+    """Thinking and answer of a reply in one text, from OpenThoughts' markers, `<think>` or another tag of that kind.
+    Raises BadRow for text before the thinking and for a second one: it would be lost, or taught as thinking."""
     thought = _between(reply, "<|begin_of_thought|>", "<|end_of_thought|>")
     if not thought:
-        inside, answer, _ = split_thinking(reply)
+        block = _OTHER_TAG.match(reply)
+        whole = f"<think>{block[2]}</think>{reply[block.end() :]}" if block else reply
+        inside, answer, _ = split_thinking(whole)
+        if (whole.partition("<think>")[0].strip() and "<think>" in whole) or re.search("</?think>", inside or ""):
+            raise _unknown("want one thinking, before the reply; there is text before it, or another one")
         return inside, answer
     before, inside, after = thought
     solution = _between(after, "<|begin_of_solution|>", "<|end_of_solution|>")

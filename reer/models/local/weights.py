@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,8 @@ from reer.errors import InputError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 NAMED = 3  # absent tensors that a message names
+Head = Literal["causal", "reward"]
+"""What a model computes behind its layers: the next token, or a number for the whole text."""
 
 
 class _Index(BaseModel):
@@ -65,11 +67,12 @@ def _tensors_in(file: Path) -> Collection[str]:
         raise InputError(f"{file}: damaged or cut off ({error}); fetch the model again") from None
 
 
-def load_complete(folder: Path | str, **settings: Any) -> Any:
-    """The causal language model in a folder. Raises InputError for weights that lack a tensor of the model."""
-    from transformers import AutoModelForCausalLM
+def load_complete(folder: Path | str, head: Head = "causal", **settings: Any) -> Any:
+    """The model in a folder. Raises InputError for weights that lack a tensor of it."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    loaded = AutoModelForCausalLM.from_pretrained(
+    auto = AutoModelForCausalLM if head == "causal" else AutoModelForSequenceClassification
+    loaded = auto.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
     )
     model, report = cast(Any, loaded)
@@ -77,9 +80,9 @@ def load_complete(folder: Path | str, **settings: Any) -> Any:
     return model
 
 
-def require_tensors(folder: Path) -> None:
+def require_tensors(folder: Path, head: Head = "causal") -> None:
     """Raise InputError for weights that lack a tensor of the model. Loads the model without its numbers."""
-    load_complete(folder, device_map="meta")
+    load_complete(folder, head, device_map="meta")
 
 
 def refuse_absent(tensors: Collection[str], folder: Path | str) -> None:

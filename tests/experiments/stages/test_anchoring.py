@@ -16,8 +16,10 @@ from tests.fakes.stages import a_store
 PAIRS, SAMPLES = 6, 4
 
 
-def measured(root: Path, thinking: Step, samples: int = SAMPLES) -> tuple[AnchoringMetrics, list[SurprisalAnchoring]]:
-    exp = compose("scale=smoke")
+def measured(
+    root: Path, thinking: Step, *choices: str, samples: int = SAMPLES
+) -> tuple[AnchoringMetrics, list[SurprisalAnchoring]]:
+    exp = compose("scale=smoke", *choices)
     step = anchoring(
         trained_on=thinking,
         generator=exp.generator,
@@ -69,3 +71,9 @@ def test_without_samples_no_model_is_asked_and_words_are_still_compared(tmp_path
     metrics, rows = measured(tmp_path, curated_texts(compose("scale=smoke"), PAIRS), samples=0)
     assert (rows, metrics.scored, metrics.removed, metrics.lexical_recall) == ([], 0, None, 1)
     assert metrics.headline().startswith("lexical recall 1; the solution's surprisal removed –")
+
+
+def test_a_reward_model_has_no_likelihoods_and_is_not_asked_for_them(tmp_path: Path) -> None:
+    model = ("scorer.model.checkpoint.repo=owner/name", "scorer.model.checkpoint.revision=abc")
+    metrics, rows = measured(tmp_path, curated_texts(compose("scale=smoke"), PAIRS), "scorer=reward", *model)
+    assert (rows, metrics.scored, metrics.unscorable, metrics.lexical_recall) == ([], 0, 0, 1)

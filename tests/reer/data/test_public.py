@@ -58,9 +58,9 @@ def test_thinking_is_found_wherever_a_turn_keeps_it(tmp_path: Path, last: dict[s
     assert (sample.messages[0].content, sample.thinking, sample.answer) == ("q", "r", "a")
 
 
-def test_two_ends_of_thinking_lose_no_word(tmp_path: Path) -> None:
-    ((sample,), _) = read(tmp_path, turns("<think>one</think> two <think>three</think> four"))
-    assert (sample.thinking, sample.answer) == ("one</think> two <think>three", "four")
+def test_a_reply_between_two_thinkings_is_not_taught_as_thinking(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="want one thinking, before the reply"):
+        read(tmp_path, turns("<think>one</think> two <think>three</think> four"))
 
 
 def test_earlier_turns_stay_as_context_with_their_thinking(tmp_path: Path) -> None:
