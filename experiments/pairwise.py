@@ -66,7 +66,7 @@ def _compare(exp: Experiment, name: str, benchmark: JudgedBenchmark, arm: Result
             arm.rows(evaluation.GENERATE, Response, name),
             baseline.rows(evaluation.GENERATE, Response, name),
             session,
-            lambda count: progress.advance("verdicts", count, 2 * len(items)),
+            lambda settled, _: progress.advance("verdicts", settled, 2 * len(items)),
         )
     folder = Path(exp.runtime.root) / "pairwise" / f"{arm.name}-{baseline.name}-{exp.scale.name}-s{exp.seed}-{name}"
     folder.mkdir(parents=True, exist_ok=True)

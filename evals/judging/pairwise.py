@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, identity_frame
 from evals.judging.session import JudgeSession
-from evals.judging.verdicts import judge_all, unscored_reasons
+from evals.judging.verdicts import OnVerdict, judge_all, unscored_reasons
 from evals.replies import A_TEXT, STRICT, Malformed, Reader, Schema, reply_schema
 from evals.statistics.paired import Difference, paired_difference
 from reer.errors import InputError
@@ -136,13 +136,15 @@ def judge_pairs(
     arm: Sequence[Response],
     baseline: Sequence[Response],
     session: JudgeSession,
+    on_verdict: OnVerdict = lambda settled, verdict: None,
 ) -> tuple[PairwiseResult, list[Verdict]]:
-    """Judge all pairs in both orders. Raises InputError where the two runs did not answer the same items."""
+    """Judge all pairs in both orders; see `judge_all` for `on_verdict`. Raises InputError where the two runs did not
+    answer the same items."""
     baseline_by_item = {response.item_id: response for response in baseline}
     if not {item.id for item in items} == set(baseline_by_item) == {response.item_id for response in arm}:
         raise InputError("pairwise: the two runs answered different items; compare runs of one benchmark and scale")
     benchmark = PairwiseBenchmark(pairwise, tuple(items), baseline_by_item)
-    verdicts = judge_all(benchmark, items, arm, session, send_empty=True)
+    verdicts = judge_all(benchmark, items, arm, session, on_verdict, send_empty=True)
     by_item: dict[str, list[Verdict]] = {item.id: [] for item in items}
     for verdict in verdicts:
         by_item[verdict.item_id].append(verdict)
