@@ -11,10 +11,10 @@ from evals.benchmark import Measure, OfficialScore
 from evals.statistics.multiplicity import correct_family, explore
 from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
+from experiments.contracts.calibration import Control, calibration
 from experiments.contracts.check import ContractReport, changed_between, report_of
 from experiments.contracts.confounds import Flag, flags, seconds_from_training
 from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
-from experiments.report.calibration import Control, calibration
 from experiments.report.measures import ScoredRun, degenerate, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
