@@ -9,7 +9,7 @@ What is right is decided here, beforehand, by kind:
   both are left out;
 - dead, leaking and mislabelled: the contract says that the arm is not what it claims to be, before it is trained or
   beside the baseline;
-- judge drifts: the drift is named beside the arm;
+- judge drifts (after all other arms of the sweep were judged): the drift is named beside the arm;
 - judge fails: verdicts without a grade are counted, and nothing is concluded from a score of too few items.
 """
 

@@ -11,8 +11,12 @@ from experiments.report.compare import Arm
 from experiments.selftest.arms import BASELINE, BOTH, FAILING, MEASURED, Kind
 from experiments.selftest.run import BENCHMARK, MEASURE, WorldRun
 
-NAMED = {Kind.DEAD, Kind.LEAKING, Kind.MISLABELLED}
-"""The kinds whose contract must say what is wrong."""
+NAMED = {
+    Kind.DEAD: "the switch changed nothing",
+    Kind.LEAKING: "also changed reflection",
+    Kind.MISLABELLED: "refine.edits = 0 (measured",
+}
+"""The kinds whose contract must say what is wrong, and what it must say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,18 @@ class Compared:
     low: float
     high: float
     p: float
+    margin: float | None
     finding: Finding | None
+
+    @property
+    def detected(self) -> bool:
+        """Whether it was found different, with the true sign."""
+        return self.finding == "different" and self.mean * self.truth > 0
+
+    @property
+    def wrongly_equal(self) -> bool:
+        """Whether it was found equivalent although it is beyond the margin."""
+        return self.finding == "equivalent" and self.margin is not None and abs(self.truth) > self.margin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +111,7 @@ def _beside_truth(
             low=difference.low,
             high=difference.high,
             p=difference.p,
+            margin=difference.margin,
             finding=difference.finding,
         )
 
@@ -103,7 +119,7 @@ def _beside_truth(
 def _sealed(name: str, kind: Kind, arm: Arm | None, compared: Mapping[str, Compared], run: WorldRun) -> Sealed:
     if kind in NAMED:
         named = "; ".join(arm.contract.broken) if arm else run.refused.get(name, "")
-        return Sealed(kind=kind, arm=name, truth=None, found=named or "nothing", right=bool(named))
+        return Sealed(kind=kind, arm=name, truth=None, found=named or "nothing", right=NAMED[kind] in named)
     if arm is None:
         return Sealed(kind=kind, arm=name, truth=None, found=f"refused: {run.refused[name]}", right=False)
     if kind is Kind.DRIFTS:
@@ -128,15 +144,10 @@ def _right(kind: Kind, found: Compared, both: Compared) -> bool:
     if kind is Kind.NONE:
         return found.finding != "different"
     if kind is Kind.REDUNDANT:
-        return found.finding != "different" and _detected(both)
+        return found.finding != "different" and both.detected
     if kind is Kind.SMALL:
-        return found.finding != "equivalent" and (found.finding != "different" or _detected(found))
-    return _detected(found)
-
-
-def _detected(found: Compared) -> bool:
-    """Whether a difference was found, with the true sign."""
-    return found.finding == "different" and found.mean * found.truth > 0
+        return not found.wrongly_equal and (found.finding != "different" or found.detected)
+    return found.detected
 
 
 def _failing(arm: Arm) -> Sealed:

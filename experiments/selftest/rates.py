@@ -101,6 +101,7 @@ def _shares(outcomes: Sequence[WorldOutcome]) -> Iterator[Share]:
         yield _share(f"{title}: no effect, interval without 0", null, _rejected, 4.0 if exact else 0.0, 6.0)
         yield _share(f"{title}: no effect, called different", null, _called, most=5.0)
         yield _share(f"{title}: called different, wrong sign", called, _wrong_sign, most=0.5)
+        yield _share(f"{title}: called equivalent, beyond margin", compared, lambda c: c.wrongly_equal, most=5.0)
     named = [[sealed for sealed in outcome.sealed if sealed.kind in NAMED] for outcome in outcomes]
     name = "dead, leaking, mislabelled: named"
     yield _share(name, named, lambda sealed: sealed.right, least=100.0, always=True)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from evals.judging.reliability import AnchorScores
 from experiments.contracts.check import ContractReport, report_of, require_before_training
 from experiments.contracts.check import changed_between as changed
 from experiments.experiment import Experiment
+from experiments.metrics.probes import ReliabilityMetrics
 from experiments.metrics.synthesis import CurateMetrics, RefineMetrics
 from experiments.metrics.training import MixMetrics
 from experiments.stages.synthesis import search_metrics
@@ -107,6 +109,22 @@ def test_other_hardware_and_code_are_named_and_break_nothing(tmp_path: Path) -> 
     report = beside(arm, full)
     assert report.word == "kept"
     assert [line.partition(":")[0] for line in report.moved] == ["code"]
+
+
+def graded_anchors(run: Result, grade: float) -> Result:
+    """The same run, whose judge gave every anchor this grade."""
+    scores = {f"anchor-{number}": grade for number in range(5)}
+    anchors = AnchorScores(drift=0.0, items=5, flagged=False, bound=0.45, scores=scores)
+    made = step(ReliabilityMetrics(note="", anchors=anchors))
+    return replace(run, steps={**run.steps, StepName("reliability", "writing"): made})
+
+
+def test_a_judge_that_drifted_between_two_runs_is_named_and_one_within_its_noise_is_not(tmp_path: Path) -> None:
+    arm, full = run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 5)
+    report = beside(graded_anchors(arm, 4.0), graded_anchors(full, 6.0))
+    assert (report.word, report.moved) == ("kept", ("judge of writing: its grades of the anchors changed by -2",))
+    assert beside(graded_anchors(arm, 5.6), graded_anchors(full, 6.0)).moved == ()
+    assert beside(graded_anchors(arm, 4.0), full).moved == ()
 
 
 def artifacts(**metrics: StageMetrics) -> dict[StepName, Artifact]:

@@ -51,6 +51,7 @@ def made(seed: int, **changes: object) -> WorldOutcome:
         low=-0.2,
         high=0.4,
         p=0.5,
+        margin=0.225,
         finding="undecided",
     )
     effect = replace(null, arm="a", without_effect=False, truth=2.0, mean=2.0, low=1.0, high=3.0, finding="different")
