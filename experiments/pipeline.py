@@ -60,39 +60,35 @@ def pipeline(exp: Experiment) -> Steps:
         engine=exp.student.engine,
     )
     template = degeneration.template(hint=arm, trained=trained, mixed=mixed, rendered=rendered)
-    held_out = probes.held_out(
-        hint=exp.source.name,
-        source=exp.source,
-        selection=exp.scale.selection,
-        texts=exp.scale.held_out_texts,
-    )
-    perplexity = probes.perplexity(
-        hint=arm,
-        trained=trained,
-        held_out=held_out,
-        chat_format=exp.train.chat_format,
-        precision=exp.train.precision,
-        engine=exp.student.engine,
-    )
-    steps |= by_name([trained, termination, template, held_out, perplexity])
-    if exp.scale.held_out_thinking_tokens is not None:
-        after_thinking = evaluation.held_out_scores(
-            hint=arm,
-            trained=trained,
-            held_out=held_out,
-            chat_format=exp.train.chat_format,
-            thinking_tokens=exp.scale.held_out_thinking_tokens,
-            seed=exp.seed,
-            precision=exp.train.precision,
-            engine=exp.student.engine,
-        )
-        steps |= by_name([after_thinking])
+    steps |= by_name([trained, termination, template, *held_out_texts(exp, trained, arm)])
     if (pairs := steps.get(data.pairs.named())) is not None:
         steps |= by_name([probes.overlap(hint=exp.source.name, pairs=pairs, benchmarks=exp.benchmarks)])
     if (thinking := mixed.inputs.get("synthetic")) is not None:
         steps |= by_name([anchoring_of(exp, thinking)])
     for name, benchmark in exp.benchmarks.items():
         steps |= by_name(scores(exp, trained, name, benchmark))
+    return steps
+
+
+def held_out_texts(exp: Experiment, trained: Step, arm: str) -> list[Step]:
+    """How surprising texts that no arm trains on are to the trained model, which needs no judge."""
+    held_out = probes.held_out(
+        hint=exp.source.name,
+        source=exp.source,
+        selection=exp.scale.selection,
+        texts=exp.scale.held_out_texts,
+    )
+    asked = {
+        "hint": arm,
+        "trained": trained,
+        "held_out": held_out,
+        "chat_format": exp.train.chat_format,
+        "precision": exp.train.precision,
+        "engine": exp.student.engine,
+    }
+    steps: list[Step] = [held_out, probes.perplexity(**asked)]
+    if (limit := exp.scale.held_out_thinking_tokens) is not None:
+        steps.append(evaluation.held_out_scores(thinking_tokens=limit, seed=exp.seed, **asked))
     return steps
 
 
