@@ -62,38 +62,40 @@ def pipeline(exp: Experiment) -> Steps:
 def probes_of(exp: Experiment, trained: Step, mixed: Step, rendered: Step) -> list[Step]:
     """What shows, without a benchmark, what the training did to the student."""
     hint = f"{exp.data.name}-s{exp.seed}"
-    asked = {
-        "hint": hint,
-        "trained": trained,
-        "precision": exp.train.precision,
-        "engine": exp.student.engine,
-    }
     termination = probes.termination(
+        hint=hint,
+        trained=trained,
         mixed=mixed,
         rendered=rendered,
         samples=exp.scale.termination_samples,
         seed=exp.train.seed_of(exp.seed),
-        **asked,
+        precision=exp.train.precision,
+        engine=exp.student.engine,
     )
     template = degeneration.template(hint=hint, trained=trained, mixed=mixed, rendered=rendered)
+    return [termination, template, *held_out_texts(exp, trained, hint)]
+
+
+def held_out_texts(exp: Experiment, trained: Step, hint: str) -> list[Step]:
+    """How surprising texts that no arm trains on are to the trained model, which needs no judge."""
     held_out = probes.held_out(
         hint=exp.source.name,
         source=exp.source,
         selection=exp.scale.selection,
         texts=exp.scale.held_out_texts,
     )
-    perplexity = probes.perplexity(held_out=held_out, chat_format=exp.train.chat_format, **asked)
-    steps = [termination, template, held_out, perplexity]
-    if exp.scale.held_out_thinking_tokens is None:
-        return steps
-    after_thinking = evaluation.held_out_scores(
-        held_out=held_out,
-        chat_format=exp.train.chat_format,
-        thinking_tokens=exp.scale.held_out_thinking_tokens,
-        seed=exp.train.seed_of(exp.seed),
-        **asked,
-    )
-    return [*steps, after_thinking]
+    asked = {
+        "hint": hint,
+        "trained": trained,
+        "held_out": held_out,
+        "chat_format": exp.train.chat_format,
+        "precision": exp.train.precision,
+        "engine": exp.student.engine,
+    }
+    steps: list[Step] = [held_out, probes.perplexity(**asked)]
+    if (limit := exp.scale.held_out_thinking_tokens) is not None:
+        steps.append(evaluation.held_out_scores(thinking_tokens=limit, seed=exp.train.seed_of(exp.seed), **asked))
+    return steps
 
 
 def training_rows(exp: Experiment) -> Steps:
