@@ -92,9 +92,8 @@ def on_vllm(model: LocalModel) -> Iterator[Backend | None]:
         print("| vllm | not measured: REER_VLLM is not set | | | | |")
         yield None
         return
-    engines = Engines(
-        vllm=tuple(shlex.split(os.environ["REER_VLLM"])), placement=Placement(memory_share=0.1, context_tokens=2048)
-    )
+    place = Placement(memory_share=0.1, context_tokens=2048)
+    engines = Engines(vllm=tuple(shlex.split(os.environ["REER_VLLM"])), placement=place)
     with replace(model, engine="vllm").open(Device("cpu", engines=engines)) as session:
         version = _reply(running()[0].urls[0] + "/version")["version"]
         yield Backend(f"vllm {version}", session)
