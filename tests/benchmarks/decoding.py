@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reer.models.engines.servers import running
 from reer.models.local.model import LocalModel
@@ -107,14 +108,15 @@ def on_llama_cpp(model: LocalModel) -> Iterator[Backend | None]:
         yield None
         return
     build = _reply(url.removesuffix("/v1") + "/props").get("build_info", "")
-    with ChatServer(model="model", base_url=url, concurrency=max(ROWS), send_seed=True).open(Device()) as session:
+    name = _reply(url + "/models")["data"][0]["id"]
+    with ChatServer(model=name, base_url=url, concurrency=max(ROWS)).open(Device()) as session:
         yield Backend(f"llama.cpp {build}", session)
 
 
 OPENED = {"in process": in_process, "vllm": on_vllm, "llama.cpp": on_llama_cpp}
 
 
-def _reply(url: str) -> dict[str, str]:
+def _reply(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=30) as reply:
         return json.load(reply)
 
