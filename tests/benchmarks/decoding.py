@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reer.models.engines.servers import running
 from reer.models.local.model import LocalModel
@@ -92,7 +93,8 @@ def on_vllm(model: LocalModel) -> Iterator[Backend | None]:
         print("| vllm | not measured: REER_VLLM is not set | | | | |")
         yield None
         return
-    engines = Engines(vllm=tuple(shlex.split(os.environ["REER_VLLM"])), placement=Placement(memory_share=0.3))
+    place = Placement(memory_share=0.1, context_tokens=2048)
+    engines = Engines(vllm=tuple(shlex.split(os.environ["REER_VLLM"])), placement=place)
     with replace(model, engine="vllm").open(Device("cpu", engines=engines)) as session:
         version = _reply(running()[0].urls[0] + "/version")["version"]
         yield Backend(f"vllm {version}", session)
@@ -106,14 +108,15 @@ def on_llama_cpp(model: LocalModel) -> Iterator[Backend | None]:
         yield None
         return
     build = _reply(url.removesuffix("/v1") + "/props").get("build_info", "")
-    with ChatServer(model="model", base_url=url, concurrency=max(ROWS), send_seed=True).open(Device()) as session:
+    name = _reply(url + "/models")["data"][0]["id"]
+    with ChatServer(model=name, base_url=url, concurrency=max(ROWS)).open(Device()) as session:
         yield Backend(f"llama.cpp {build}", session)
 
 
 OPENED = {"in process": in_process, "vllm": on_vllm, "llama.cpp": on_llama_cpp}
 
 
-def _reply(url: str) -> dict[str, str]:
+def _reply(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=30) as reply:
         return json.load(reply)
 

@@ -223,7 +223,8 @@ def in_real_time(command: Sequence[str], count: int) -> None:
     print("| rewrites by | seconds |\n|---|---|")
     with model.open(device) as here:
         print(f"| transformers, in this process | {written(here, drafts, False):.1f} |", flush=True)
-    engines = Engines(vllm=tuple(command), placement=Placement(memory_share=0.3))
+    place = Placement(memory_share=0.1, context_tokens=2048)
+    engines = Engines(vllm=tuple(command), placement=place)
     with replace(model, engine="vllm").open(replace(device, engines=engines)) as served:
         print(f"| vLLM, in rounds | {written(served, drafts, False):.1f} |", flush=True)
         print(f"| vLLM, by the driver | {written(served, drafts, True):.1f} |", flush=True)
