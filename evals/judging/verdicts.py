@@ -43,21 +43,11 @@ def judge_all(
     where the judge is held to a form that the benchmark's verdicts do not have.
     """
     if isinstance(session, PanelSession):
-        counted = Counter[str]()
-        return session.judge.combined(
-            {
-                name: judge_all(
-                    benchmark,
-                    items,
-                    responses,
-                    member,
-                    partial(_count_of_member, on_progress, counted, name, len(session.members)),
-                    repeat,
-                    send_empty,
-                )
-                for name, member in session.members.items()
-            }
-        )
+        each, counted = {}, dict.fromkeys(session.members, 0)
+        for name, member in session.members.items():
+            progress = partial(_count_of_member, on_progress, counted, name)
+            each[name] = judge_all(benchmark, items, responses, member, progress, repeat, send_empty)
+        return session.judge.combined(each)
     judge = session.judge
     judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
@@ -91,12 +81,10 @@ def _count(on_progress: Callable[[int], None], settled: int, answered: int) -> N
     on_progress(settled + answered)
 
 
-def _count_of_member(
-    on_progress: Callable[[int], None], counted: Counter[str], name: str, members: int, count: int
-) -> None:
+def _count_of_member(on_progress: Callable[[int], None], counted: dict[str, int], name: str, count: int) -> None:
     """Report the verdicts of a panel, of which each member's is a part."""
     counted[name] = count
-    on_progress(counted.total() // members)
+    on_progress(sum(counted.values()) // len(counted))
 
 
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:
