@@ -75,7 +75,7 @@ def _report_move(repo: str, revision: str, kept: str, path: Path, today: Lookup)
         now = today(repo, revision)
     except InputError:
         return
-    if now != kept:
+    if is_commit(now) and now != kept:
         log.warning(
             "%s: revision %r has moved to commit %s; this folder keeps %s, so that its runs stay comparable. For the "
             "new rows use another runtime.root, or remove the entry from %s",

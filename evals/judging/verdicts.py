@@ -46,21 +46,11 @@ def judge_all(
     where the judge is held to a form that the benchmark's verdicts do not have.
     """
     if isinstance(session, PanelSession):
-        counted = Counter[str]()
-        return session.judge.combined(
-            {
-                name: judge_all(
-                    benchmark,
-                    items,
-                    responses,
-                    member,
-                    partial(_report_of_member, on_verdict, counted, name, len(session.members)),
-                    repeat,
-                    send_empty,
-                )
-                for name, member in session.members.items()
-            }
-        )
+        each, settled = {}, dict.fromkeys(session.members, 0)
+        for name, member in session.members.items():
+            report = partial(_report_of_member, on_verdict, settled, name)
+            each[name] = judge_all(benchmark, items, responses, member, report, repeat, send_empty)
+        return session.judge.combined(each)
     judge = session.judge
     judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
@@ -115,11 +105,11 @@ def _calls(benchmark: Benchmark, item: Item, response: Response, delimit_answer:
 
 
 def _report_of_member(
-    on_verdict: OnVerdict, counted: Counter[str], name: str, members: int, settled: int, verdict: Verdict
+    on_verdict: OnVerdict, settled_by: dict[str, int], name: str, settled: int, verdict: Verdict
 ) -> None:
     """Report a member's verdict: as many of the panel's are settled as its members have settled on average."""
-    counted[name] = settled
-    on_verdict(counted.total() // members, verdict)
+    settled_by[name] = settled
+    on_verdict(sum(settled_by.values()) // len(settled_by), verdict)
 
 
 def _question(benchmark: Benchmark, call: JudgeCall, judge: Judge, attempt: int, repeat: str) -> Question:

@@ -66,11 +66,14 @@ def test_the_branch_of_a_model_is_resolved_once_apart_from_a_data_set_of_the_sam
 
 
 def test_the_branch_of_a_model_that_nobody_knows_stays_until_the_model_is_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert pinned(PLAN, tmp_path, models=model_commit_on_hub) == PLAN
     assert not (tmp_path / "revisions.json").exists()
+    kept = pinned(PLAN, tmp_path, models=lambda repo, revision: "e" * 40)
+    assert pinned(PLAN, tmp_path, models=model_commit_on_hub) == kept
+    assert not caplog.messages, "nobody knows that it moved"
 
 
 def test_the_parts_of_a_source_are_pinned_too(tmp_path: Path) -> None:

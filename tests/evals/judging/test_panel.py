@@ -26,8 +26,7 @@ from tests.fakes.judging import ANSWERS, BENCHMARK, ITEMS
 from tests.fakes.plans import compose
 from tests.fakes.stages import a_store
 
-ONE = compose("scale=smoke").judge
-assert isinstance(ONE, Judge)
+ONE = Judge(name="one", model=ScriptedModel(), temperature=0.5, top_p=1.0, max_tokens=40, attempts=1)
 PANEL = JudgePanel(
     name="two", members={n: replace(ONE, name=n, model=ScriptedModel(seed)) for seed, n in enumerate(("ann", "ben"))}
 )

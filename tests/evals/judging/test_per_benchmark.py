@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
 from experiments.pipeline import pipeline
@@ -47,7 +48,10 @@ def test_the_open_judges_are_weights_that_an_engine_serves() -> None:
 
 def test_the_critic_of_writingbench_asks_and_samples_as_its_script_and_grades_nothing_else() -> None:
     exp = compose("scale=smoke", ALL, "judge=writingbench_critic")
-    critic, (writing, writingbench, *_) = judge_of(exp.judge, "writingbench"), exp.benchmarks.values()
+    critic, (writing, writingbench, *_) = exp.judge, exp.benchmarks.values()
+    assert isinstance(critic, Judge)
+    assert isinstance(writing, JudgedBenchmark)
+    assert isinstance(writingbench, JudgedBenchmark)
     assert critic.sampling(writingbench) == Sampling(temperature=1.0, top_p=0.95, max_tokens=2048)
     critic.require_trained_for(writingbench)
     with pytest.raises(InputError, match=r"trained to grade writingbench alone, got writing; .* such as judge=open$"):

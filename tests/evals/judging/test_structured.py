@@ -26,8 +26,7 @@ SAMPLING = Sampling(temperature=0.5, top_p=1.0, max_tokens=99)
 SCHEMA = '{"type": "object", "properties": {"score": {"type": "integer", "enum": [2, 1]}}}'
 HELD = Request(Prompt((Message("user", "Grade it."),)), SAMPLING, 7, schema=SCHEMA)
 FREE = replace(HELD, schema=None)
-SCRIPTED = compose("scale=smoke").judge
-assert isinstance(SCRIPTED, Judge)
+SCRIPTED = Judge(name="scripted", model=ScriptedModel(), temperature=0.5, top_p=1.0, max_tokens=40, attempts=1)
 
 
 def benchmarks() -> list[Benchmark]:
