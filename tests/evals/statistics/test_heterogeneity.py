@@ -44,3 +44,18 @@ def test_a_constant_difference_is_even() -> None:
 @pytest.mark.parametrize("groups", [{}, dict.fromkeys(ITEMS, "a"), {**dict.fromkeys(ITEMS[1:], "a"), ITEMS[0]: "b"}])
 def test_fewer_than_two_groups_have_no_test(groups: dict[str, str]) -> None:
     assert heterogeneity(drawn(0, {}), groups) is None
+
+
+def test_group_means_are_kept_by_the_share_of_their_spread_that_chance_leaves() -> None:
+    """Three groups of two items: the variance between means is 4 and that of an error 1, so three quarters are kept."""
+    spread = 1.0
+    differences = {
+        f"{group}{n}": mean + (2 * n - 1) * spread
+        for group, mean in zip("abc", (-2, 0, 2), strict=True)
+        for n in (0, 1)
+    }
+    found = heterogeneity(differences, {item: item[0] for item in differences})
+    assert found is not None
+    assert [(g.mean, g.error) for g in found.groups] == [(-2, 1), (0, 1), (2, 1)], "pooled variance 2, of two items"
+    assert [g.shrunk for g in found.groups] == pytest.approx([-1.5, 0, 1.5])
+    assert (found.mean, found.groups[0].group, found.groups[0].items) == (0, "a", 2)

@@ -66,3 +66,12 @@ def test_effects_are_shrunk_alone_as_among_others() -> None:
     assert centres == pytest.approx(np.asarray([[one.mean for one in row if one] for row in alone]), abs=1e-12)
     ends = np.asarray([[one.high - one.mean for one in row if one] for row in alone])
     assert reaches == pytest.approx(ends, abs=1e-12)
+
+
+def test_the_coaching_of_eight_schools_is_estimated_as_in_the_textbook() -> None:
+    """Gelman et al., Bayesian Data Analysis, 5.5: the means of the simulations, and half their 95 % ranges."""
+    effects, errors = [28, 8, -3, 7, -1, 1, 18, 12], [15, 10, 16, 11, 9, 11, 10, 18]
+    found = [one for one in shrink(effects, errors) if one]
+    assert [one.mean for one in found] == pytest.approx([11.3, 7.9, 6.1, 7.6, 5.1, 6.2, 10.6, 8.4], abs=0.5)
+    deviations = [(one.high - one.low) / (2 * 1.96) for one in found]
+    assert deviations == pytest.approx([8.2, 6.4, 7.8, 6.5, 6.4, 6.7, 6.8, 7.9], abs=0.6)

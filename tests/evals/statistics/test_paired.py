@@ -1,10 +1,11 @@
 """Paired comparison on shared items: known cases, gaps, and no test where the data support none."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.statistics.paired import Difference, paired_difference
+from evals.statistics.paired import Difference, failure_shifts, paired_difference
 from tests.fakes.scores import BASELINE, shifted
 
 
@@ -112,3 +113,14 @@ def test_without_significance_the_finding_is_undecided_unless_equivalence_is_sho
     difference: Difference, finding: str | None
 ) -> None:
     assert difference.finding == finding
+
+
+def test_one_more_failure_moves_the_mean_by_its_share() -> None:
+    """Nine items with means of 7 and 4: a tenth one that the arm fails counts 1 - 4, one that the baseline fails
+    7 - 1."""
+    arms, bases = np.full((1, 9), 7.0), np.full((1, 9), 4.0)
+    down, up = failure_shifts(arms, bases, 1.0)
+    assert (down[0], up[0]) == pytest.approx((-0.6, 0.3))
+    assert [shift[0] for shift in failure_shifts(arms, bases, None)] == [0, 0]
+    low_is_good = failure_shifts(arms, bases, 10.0)
+    assert [shift[0] for shift in low_is_good] == pytest.approx([-0.6, 0.3])

@@ -47,8 +47,9 @@ def test_a_difference_outside_the_margin_is_not_equivalent() -> None:
         assert difference is not None
         assert difference.p_equivalent is not None
         ps.append(difference.p_equivalent)
-    assert ps[0] > 0.6 > ps[1] > 0.4 > ps[2] > 0.05 > ps[3]
+    assert 1 > ps[0] > 0.6 > ps[1] > 0.4 > ps[2] > 0.05 > ps[3]
     assert ps[1] == pytest.approx(0.5)
+    assert ps[0] == pytest.approx(1 - ps[2]), "as far outside one margin as inside the other"
 
 
 @pytest.mark.parametrize("by", [0.0, 1.0])
