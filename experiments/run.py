@@ -17,10 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from experiments.config.choices import CONF, conf_folders
-from experiments.config.compose import compose_jobs, search_path_override
 from experiments.config.parts import experiment_from
-from experiments.config.schema import register
-from experiments.config.sweep import BASIC, Launcher
 from experiments.contracts.check import require_before_training
 from experiments.contracts.confounds import confounds
 from experiments.experiment import Experiment
@@ -64,12 +61,16 @@ from reer.processes import asked_to_end, handling
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from experiments.config.sweep import Launcher
+
 
 def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None) -> Outcome:
     """Compose and check every job, freeze the plans, then run them. Raises InputError before any work."""
+    from experiments.config.compose import compose_jobs  # the process of a job composes nothing, and needs no Hydra
+
     composed = compose_jobs(overrides, multirun, config_dir)
     plans = [pin(plan) for plan in composed.plans]
-    if not composed.is_sweep and composed.launcher.name != BASIC:
+    if not composed.is_sweep and not composed.launcher.is_basic:
         raise InputError(f"hydra/launcher={composed.launcher.name}: has no effect on one run; add -m, or leave it out")
     check_all(plans, composed.launcher)
     root = Path(plans[0]["runtime"]["root"])
@@ -84,7 +85,7 @@ def run(overrides: Sequence[str], multirun: bool, config_dir: Path | None = None
 def _codes(jobs: Sequence[Job], launcher: Launcher) -> list[int | None]:
     """Run the jobs that have something to do. Returns the exit code of each job, None where none is known."""
     waiting = [job for job in jobs if not _has_nothing_to_do(job.exp)]
-    if launcher.name == BASIC:
+    if launcher.is_basic:
         for job in waiting:
             with followed({"": job.log}, lambda _, text: show.errors.print(show.escape(text), soft_wrap=True)):
                 launch(job, is_alone=True)
@@ -206,12 +207,17 @@ def _launched_by_hydra(jobs: Sequence[Job], launcher: Launcher) -> None:
 
 def show_plans(overrides: Sequence[str], multirun: bool, config_dir: Path | None) -> None:
     """`--cfg job`: the composed configuration of every job as YAML; nothing runs."""
+    from experiments.config.compose import compose_jobs
+
     for plan in compose_jobs(overrides, multirun, config_dir).plans:
         show.line(f"# {plan['name']}\n{yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)}---")
 
 
 def show_info(what: str, overrides: Sequence[str], config_dir: Path | None) -> None:
     """`--info WHAT`: Hydra's own account of composition, without the schemas that no user chooses; nothing runs."""
+    from experiments.config.compose import compose_jobs, search_path_override
+    from experiments.config.schema import register
+
     compose_jobs(overrides, False, config_dir)
     register()
     given = [f"--info={what}", *overrides, *search_path_override(conf_folders(config_dir))]

@@ -15,6 +15,8 @@ from experiments.config.parts import kinds
 from experiments.experiment import Experiment
 from reer.errors import near
 
+OF_RAY, RAY_PLUGIN = ("ray", "ray_aws"), "hydra-ray-launcher==1.2.2"
+
 
 def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """Hydra's message in the form of our own: the key or choice at fault, and the nearest name in the same place."""
@@ -22,7 +24,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
     if choice := re.search(r"Could not (?:find|load) '([\w/@.]+)/([^'/]+)'", text):
         group, name = choice.groups()
         known = choice_names(group, folders) or GlobalHydra.instance().config_loader().get_group_options(group)
-        plugins = "; .requirements/install launchers installs others" if group_of(group) == "hydra" else ""
+        plugins = f"; {_brings(name)}" if group_of(group) == "hydra" else ""
         return f"{group}={name}: no such choice; want one of {', '.join(known)}{near(name, known)}{plugins}"
     if unknown := re.search(r"Key '([^']+)' not in '(\w+)'\s+full_key: (\S+)", text):
         name, cls, key = unknown.groups()
@@ -36,3 +38,10 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = " ".join(line for line in lines if not any(mark in line for mark in noise))
     return f"configuration: {message} (given: {' '.join(overrides)})"
+
+
+def _brings(launcher: str) -> str:
+    """What installs a launcher. Ray's wants an older cloudpickle than the others, so it is no extra of the project."""
+    if launcher in OF_RAY:
+        return f"pip install {RAY_PLUGIN} brings {launcher}, with .requirements/install ray"
+    return ".requirements/install launchers installs others"

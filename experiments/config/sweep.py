@@ -37,6 +37,10 @@ class Launcher:
     settings: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
     @property
+    def is_basic(self) -> bool:
+        return self.name == BASIC
+
+    @property
     def is_of_slurm(self) -> bool:
         return self.name == SLURM
 

@@ -164,8 +164,8 @@ def _answers_so_far(responses: Sequence[Response], seconds: float) -> dict[str, 
 
 
 class ScoreSoFar:
-    """The mean of a benchmark's first metric over the items of which every call has a verdict; `calls` are those of all
-    items. An item has the score that it has in the end, unless one of its calls is asked again."""
+    """The mean over the items of which every call has a verdict, in the first metric that needs one; `calls` are those
+    of all items. An item has the score that it has in the end, unless one of its calls is asked again."""
 
     def __init__(self, benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response]) -> None:
         self.benchmark, self.items = benchmark, {item.id: item for item in items}
@@ -182,8 +182,10 @@ class ScoreSoFar:
         of_item[verdict.criterion] = verdict
         if len(of_item) == self.expected[item_id]:
             item, response = self.items[item_id], self.responses[item_id]
-            first, *_ = item_scores(self.benchmark, [item], [response], list(of_item.values())).values()
-            if (score := first[item_id]) is not None:
+            unjudged = self.benchmark.scores(item, response, ())
+            metric = next(name for name, score in unjudged.items() if score is None)
+            table = item_scores(self.benchmark, [item], [response], list(of_item.values()))
+            if (score := table[metric][item_id]) is not None:
                 self.scores[item_id] = score
 
     @property

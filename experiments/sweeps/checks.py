@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evals.benchmark import JudgedBenchmark
 from evals.judging.panel import members_of
 from evals.judging.per_benchmark import judge_of
 from experiments import doctor
 from experiments.config.parts import FrozenPlan, experiment_from
-from experiments.config.sweep import Launcher
 from experiments.experiment import Experiment
 from experiments.pipeline import pipeline
 from experiments.report import console as show
@@ -26,6 +26,9 @@ from reer.data.pairs import Source, selected
 from reer.data.rows import Problems
 from reer.data.several import SeveralSources
 from reer.errors import InputError
+
+if TYPE_CHECKING:
+    from experiments.config.sweep import Launcher
 
 SIDE_BY_SIDE = "joblib"  # Hydra's launcher for arms side by side on one machine
 

@@ -1,11 +1,13 @@
 """The curves that long stages draw while they run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from evals.benchmark import Item, JudgedBenchmark, Response, Verdict
+from evals.benchmarks.writing import WritingPrompts
 from experiments.config.compose import compose_plans
 from experiments.config.parts import experiment_from
 from experiments.experiment import Experiment
@@ -83,6 +85,22 @@ def test_judging_draws_the_score_so_far_calls_and_money(exp: Experiment, tmp_pat
     assert (rows[-1]["asked"], rows[-1]["in_flight"]) == (14, 0)
     assert rows[-1]["score"] == pytest.approx(judged.measures[0].mean_of_scored)
     assert shown[-1] == f"verdicts (score {number(rows[-1]['score'])}, 0 in flight) 14/14"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthFirst(WritingPrompts):
+    """The metric that needs no judge comes first."""
+
+    def scores(self, item: Item, response: Response, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+        return dict(reversed(super().scores(item, response, verdicts).items()))
+
+
+def test_the_score_so_far_is_one_that_needs_the_judge() -> None:
+    benchmark = LengthFirst(temperature=0.7, min_coverage=0.9, top_p=1.0, judge_prompt="{{prompt}}{{rubric}}{{answer}}")
+    item, *_ = benchmark.items()
+    so_far = ScoreSoFar(benchmark, [item], [Response.read(item.id, "a", False, 1)])
+    so_far.add(verdict(item, 8.0))
+    assert so_far.mean == 8.0
 
 
 def test_an_item_counts_for_the_score_so_far_when_all_its_calls_have_a_verdict(exp: Experiment) -> None:

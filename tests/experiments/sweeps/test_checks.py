@@ -1,6 +1,7 @@
 """What can be known before any work stops a command before its first job."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,17 @@ def test_a_judge_without_its_key_stops_a_sweep(tmp_path: Path, monkeypatch: pyte
 )
 def test_slots_that_nothing_uses_are_refused(overrides: list[str], message: str, tmp_path: Path) -> None:
     assert message in refused(tmp_path / "out", *overrides)
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="Ray's launcher is installed")
+@pytest.mark.parametrize(
+    ("launcher", "brings"),
+    [
+        ("ray", "pip install hydra-ray-launcher==1.2.2 brings ray, with .requirements/install ray"),
+        ("slurm", ".requirements/install launchers installs others"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_says_what_brings_it(launcher: str, brings: str, tmp_path: Path) -> None:
+    message = refused(tmp_path / "out", "seed=0,1", f"hydra/launcher={launcher}")
+    assert f"hydra/launcher={launcher}: no such choice; want one of basic" in message
+    assert brings in message

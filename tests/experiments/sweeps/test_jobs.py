@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from experiments.store.failures import read_failure
 from experiments.sweeps.jobs import Job, ends, free_slot, freeze, read_job, require_unchanged
 from experiments.sweeps.logs import followed
 from reer.errors import InputError
+from tests.conftest import REPOSITORY
 from tests.fakes.children import until
 from tests.fakes.plans import compose, plans
 
@@ -121,3 +124,10 @@ def test_experiments_of_a_frozen_job_are_those_of_its_plan(tmp_path: Path) -> No
     (job,) = frozen(tmp_path, "experiment=no_literature_arts")
     assert job.exp == experiment_from(job.plan)
     assert job.exp.runtime.root == str(tmp_path)
+
+
+def test_the_process_of_a_job_imports_no_hydra() -> None:
+    """It works from its frozen plan, and each job of a sweep pays for what its process imports."""
+    code = "import sys, experiments.run; print(*{'hydra', 'omegaconf', 'torch'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

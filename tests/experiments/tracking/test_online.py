@@ -191,7 +191,7 @@ def test_wandb_has_one_run_for_each_arm_with_few_columns_and_the_differences_of_
     runs = {run.name: run for run in online.service.runs if run.project == PROJECT}
     assert sorted(runs) == sorted(f"{arm}/smoke/s0" for arm in ARMS)
     assert_columns_are_few(runs.values())
-    assert differences_in_wandb(runs) == differences_of_compare(online.root)
+    assert_differences_are_those_of_compare(runs, online.root)
 
 
 @pytest.mark.slow
@@ -205,7 +205,7 @@ def test_two_seeds_of_six_arms_online_are_twelve_runs_with_the_differences_of_co
     assert sorted(runs) == sorted(f"{arm}/smoke/s{seed}" for arm in ARMS for seed in (0, 1))
     assert len([run for run in service.runs if run.project == "study"]) == 12
     assert_columns_are_few(runs.values())
-    assert differences_in_wandb(runs) == differences_of_compare(root)
+    assert_differences_are_those_of_compare(runs, root)
 
 
 def assert_columns_are_few(runs: Iterable[StoredRun]) -> None:
@@ -216,26 +216,23 @@ def assert_columns_are_few(runs: Iterable[StoredRun]) -> None:
     assert len(config) <= MOST_KEYS
 
 
-def differences_in_wandb(runs: Mapping[str, StoredRun]) -> dict[tuple[str, str], float]:
-    """The difference of each run and measure."""
-    return {
+def assert_differences_are_those_of_compare(runs: Mapping[str, StoredRun], root: Path) -> None:
+    """Read the difference of each run and measure from W&B, and from `reer compare`."""
+    in_wandb = {
         (name, column.partition("/")[2]): value
         for name, run in runs.items()
         for column, value in run.summary.items()
         if column.startswith("delta/")
     }
-
-
-def differences_of_compare(root: Path) -> dict[tuple[str, str], float]:
-    """The same as `reer compare` has them."""
-    tables = json.loads(finished(root, "compare", "--json").out)
-    return {
+    compared = {
         (f"{cell['arm']}/smoke/s{seed}", slug(cell["measure"])): cell["delta"]
-        for table in tables
+        for table in json.loads(finished(root, "compare", "--json").out)
         for cell in table["cells"]
         for seed in table["seeds"]
         if len(table["seeds"]) == 1 and cell["delta"] is not None
     }
+    assert in_wandb == pytest.approx(compared)
+    assert {name for name, _ in in_wandb} == {name for name in runs if not name.startswith(f"{BASELINE}/")}
 
 
 def test_sync_recomputes_rows_and_updates_one_view_and_one_report(online: Online) -> None:
