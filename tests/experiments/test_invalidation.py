@@ -26,6 +26,7 @@ TABLE = [
     ("filters.max_leak=0.2", "filter", ["draft", "refine"]),
     ("scorer=as_written", "refine", ["draft"]),
     ("scorer=judge", "refine", ["draft"]),
+    ("scorer=reward scorer.model.checkpoint.repo=o/n scorer.model.checkpoint.revision=r", "refine", ["draft"]),
     ("data.synthetic_share=0.5", "mix", ["curate", "public"]),
     ("trajectory=quarter_1", "curate", ["refine"]),
     ("prompts=reer", "pairs", ["public"]),
