@@ -45,6 +45,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.benchmark",
     "evals.answering",
     "evals.anchoring",
+    "evals.similarity",
     "evals.benchmarks",
     "evals.hygiene",
     "evals.answers",

@@ -48,6 +48,7 @@ TABLE = [
     ("scale.held_out_texts=3", "held_out", ["train", "termination", "grade:writing", "hygiene:writing"]),
     ("answering=no_thinking", "generate:writing", ["train", "termination"]),
     ("answering=budget", "generate:writing", ["train", "termination"]),
+    ("embedding=minilm", "anchoring", ["train", "perplexity"]),
     ("scale.anchoring_samples=1", "anchoring", ["train", "perplexity"]),
     ("judge=local", "grade:writing", ["train", "generate:writing"]),
     ("judge=paper", "grade:writing", ["train", "generate:writing"]),
