@@ -115,6 +115,8 @@ def _weights(exp: Experiment) -> Iterator[Check]:
     for role, model in models.items():
         if isinstance(model, LocalModel | RewardModel):
             users[model.checkpoint, "reward" if isinstance(model, RewardModel) else "causal"].append(role)
+    if exp.embedding.checkpoint is not None:
+        users[exp.embedding.checkpoint, "base"].append("embedding")
     for (checkpoint, head), roles in users.items():
         found, advice = "all there", ""
         try:

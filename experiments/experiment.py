@@ -17,6 +17,7 @@ from evals.judging.panel import JudgePanel
 from evals.judging.per_benchmark import JudgePerBenchmark
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
+from evals.similarity import NO_EMBEDDING, TextEmbedding
 from experiments.contracts.terms import Contract
 from reer.curation.filters import Filters
 from reer.curation.mixture import Mixture
@@ -285,6 +286,8 @@ class Experiment:
     budget: Budget
     pairwise: Pairwise
     answering: Answering = BY_ITSELF
+    embedding: TextEmbedding = NO_EMBEDDING
+    """Measures how near thinking and solution are in meaning."""
     matched_to: Experiment | None = None
     """The arm that this one is matched to."""
     contract: Contract = field(default_factory=Contract)

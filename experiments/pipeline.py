@@ -137,6 +137,7 @@ def anchoring_of(exp: Experiment, thinking: Step) -> Step:
         triggers=exp.reflection.triggers,
         samples=exp.scale.anchoring_samples,
         blind_tokens=exp.scale.draft_tokens,
+        embedding=exp.embedding,
     )
 
 

@@ -46,6 +46,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "evals.answering",
     "evals.held_out",
     "evals.anchoring",
+    "evals.similarity",
     "evals.benchmarks",
     "evals.hygiene",
     "evals.answers",

@@ -18,6 +18,7 @@ from evals.judging.panel import JudgePanel
 from evals.judging.per_benchmark import JudgePerBenchmark
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
+from evals.similarity import TextEmbedding
 from experiments.config.choices import COMPOSED_OF
 from experiments.config.released_prompts import ReleasedPrompts
 from experiments.experiment import Experiment, JudgingScorerRole, RewardScorerRole, Runtime, ScorerRole, Tracking
@@ -96,6 +97,7 @@ PARTS: dict[str, dict[str, type]] = {
         "budgeted": BudgetedThinking,
     },
     "judge": {"judge": Judge, "judge_per_benchmark": JudgePerBenchmark, "judge_panel": JudgePanel},
+    "embedding": {"embedding": TextEmbedding},
     "reliability": {"reliability": ReliabilityChecks},
     "runtime": {"runtime": Runtime},
     "tracking": {"tracking": Tracking},

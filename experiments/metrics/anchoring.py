@@ -34,9 +34,21 @@ class SurprisalAnchoring:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeaningAnchoring:
+    """How near the thinking of one pair is in meaning to its own solution, to the solutions of the other sampled pairs
+    (what all texts of the set have in common), and how near a thinking written without the solution is to it."""
+
+    pair_id: str
+    similarity: float | None
+    similarity_others: float | None
+    similarity_blind: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnchoringMetrics(RowMetrics):
     """How far the thinking leans on the solutions: words of all rows, surprisal of `scored` rows; see
-    `SurprisalAnchoring`. Means are None without a row. `unscorable` rows leave nothing to score."""
+    `SurprisalAnchoring`. Means are None without a row. `unscorable` rows leave nothing to score. `similarity` is of the
+    sampled rows, where an embedding is chosen; see `MeaningAnchoring`."""
 
     lexical_recall: float | None
     leak: float | None
@@ -48,6 +60,9 @@ class AnchoringMetrics(RowMetrics):
     gap: float | None
     gap_blind: float | None
     by_category: Mapping[str, CategoryAnchoring]
+    similarity: float | None = None
+    similarity_others: float | None = None
+    similarity_blind: float | None = None
 
     def headline(self) -> str:
         return (
@@ -64,6 +79,9 @@ class AnchoringMetrics(RowMetrics):
             Detail("… by the solution as thinking", number(self.removed_by_solution)),
             Detail("thinking less surprising beside the solution, nats/token", number(self.gap)),
             Detail("… a blind thinking", number(self.gap_blind)),
+            Detail("nearness in meaning to the solution", number(self.similarity)),
+            Detail("… to the solutions of other pairs", number(self.similarity_others)),
+            Detail("… of a blind thinking", number(self.similarity_blind)),
             *(
                 Detail(f"{name}: recall, 13-grams (rows)", f"{number(c.lexical_recall)}, {number(c.leak)} ({c.rows})")
                 for name, c in self.by_category.items()

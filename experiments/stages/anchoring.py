@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from evals.anchoring import WordWeights, lexical_recall, surprisal_gap, surprisal_removed
+from evals.similarity import NO_EMBEDDING, TextEmbedding, cosine, mean_of_others
 from experiments.experiment import GeneratorRole, ScorerRole
-from experiments.metrics.anchoring import ANCHORING, AnchoringMetrics, CategoryAnchoring, SurprisalAnchoring
+from experiments.metrics.anchoring import (
+    ANCHORING,
+    AnchoringMetrics,
+    CategoryAnchoring,
+    MeaningAnchoring,
+    SurprisalAnchoring,
+)
 from experiments.store.step import Artifact, stage
 from experiments.store.workspace import Workspace
 from reer.curation.filters import leak
@@ -35,19 +42,23 @@ def anchoring(
     triggers: Triggers,
     samples: int,
     blind_tokens: int,
+    embedding: TextEmbedding = NO_EMBEDDING,
 ) -> AnchoringMetrics:
     """How far the thinking that is trained on leans on the solutions, without a judge. The scorer of the search, if it
     has likelihoods, scores `samples` rows, and the generator writes their blind thinkings, of at most `blind_tokens`
     tokens, under the prompt of inference."""
     rows, bound = trained_on.rows(Curated), prompts.with_triggers(triggers)
-    chosen = sorted(rows, key=lambda row: content_id("anchoring", row.pair.id))
-    chosen = chosen[: samples if scorer.has_likelihoods else 0]
+    sampled = sorted(rows, key=lambda row: content_id("anchoring", row.pair.id))[:samples]
+    chosen = sampled if scorer.has_likelihoods else []
     scorable = [row for row in chosen if scorer.score.passage(row.pair, ("",), bound) is not None]
-    scored: list[SurprisalAnchoring] = []
+    scored, blind = list[SurprisalAnchoring](), list[str]()
     if scorable:
         blind = _blind_thinkings(ws, [row.pair for row in scorable], generator, bound, blind_tokens)
         scored = _scored(ws, list(zip(scorable, blind, strict=True)), scorer, bound)
     write_rows(ws.folder / "rows.jsonl", scored)
+    by_pair = {row.pair.id: text for row, text in zip(scorable, blind, strict=True)}
+    near = _in_meaning(ws, sampled, by_pair, embedding)
+    write_rows(ws.folder / "meaning.jsonl", near)
     categories = sorted({row.pair.category for row in rows})
     weights = WordWeights.of([row.pair.solution for row in rows])
     overall = _in_words(rows, weights)
@@ -63,7 +74,31 @@ def anchoring(
         gap=_mean(row.gap for row in scored),
         gap_blind=_mean(row.gap_blind for row in scored),
         by_category={name: _in_words([r for r in rows if r.pair.category == name], weights) for name in categories},
+        similarity=_mean(row.similarity for row in near),
+        similarity_others=_mean(row.similarity_others for row in near),
+        similarity_blind=_mean(row.similarity_blind for row in near),
     )
+
+
+def _in_meaning(
+    ws: Workspace, rows: Sequence[Curated], blind: Mapping[str, str], embedding: TextEmbedding
+) -> list[MeaningAnchoring]:
+    """How near thinkings and solutions are in meaning; nothing without an embedding. `blind` are thinkings by pair."""
+    with embedding.open(ws.runtime.device) as embedder:
+        if embedder is None:
+            return []
+        own = [embedder.vector(join_segments(row.segments)) for row in rows]
+        solutions = [embedder.vector(row.pair.solution) for row in rows]
+        unseen = [embedder.vector(blind[row.pair.id]) if row.pair.id in blind else () for row in rows]
+    return [
+        MeaningAnchoring(
+            pair_id=row.pair.id,
+            similarity=cosine(own[at], solutions[at]),
+            similarity_others=mean_of_others(own, solutions, at),
+            similarity_blind=cosine(unseen[at], solutions[at]),
+        )
+        for at, row in enumerate(rows)
+    ]
 
 
 def _in_words(rows: Sequence[Curated], weights: WordWeights) -> CategoryAnchoring:

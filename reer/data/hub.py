@@ -1,11 +1,12 @@
 """`source=hub`: pairs from a data set on the Hugging Face hub, at a pinned revision.
 
-`datasets` says which files a split has; each file is downloaded into the hub's own cache when its first row is wanted,
-and read as any other file of rows.
+`datasets` says which files a split has; each file is downloaded when its first row is wanted, and read as any other
+file of rows. A download that breaks off is continued by the next command: the hub's own client would begin it again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
+from filelock import FileLock
 from pydantic import PositiveInt
 
 from reer.data.duplicates import SameRow, identity_of
@@ -88,13 +90,51 @@ def hub_rows(repo: str, revision: str, problems: Problems, *, config: str | None
 
 
 def _downloaded(repo: str, commit: str, config: str | None, split: str) -> Iterator[RowFile]:
-    """The files of a split, each downloaded when it is wanted, from the hub's cache where it is there."""
-    from huggingface_hub import hf_hub_download
-
+    """The files of a split, each downloaded when it is wanted, from the cache where it is there."""
     for name in _files_of_split(repo, commit, config, split):
         with asking(f"data set {repo}", f"https://huggingface.co/datasets/{repo}"):
-            path = hf_hub_download(repo, name, repo_type="dataset", revision=commit)
-        yield RowFile(Path(path), label=f"{repo}/{name}")
+            path = _cached_file(repo, name, commit)
+        yield RowFile(path, label=f"{repo}/{name}")
+
+
+def _cached_file(repo: str, name: str, commit: str) -> Path:
+    """A file of a data set, from the hub's cache or ours, where it is put if it is in neither."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, name, repo_type="dataset", revision=commit)
+    if isinstance(found, str):
+        return Path(found)
+    target = cache_folder() / "datasets" / repo / commit / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            _download(repo, name, commit, target)
+    return target
+
+
+def _download(repo: str, name: str, commit: str, target: Path) -> None:
+    """Download a file, from where an earlier attempt ended. Raises OSError where the bytes are not those of the hub's
+    sha256, which it has for large files."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    url = hf_hub_url(repo, name, repo_type="dataset", revision=commit)
+    said = get_hf_file_metadata(url)
+    part = target.with_name(f"{target.name}.part")
+    if part.exists() and said.size is not None and part.stat().st_size > said.size:
+        part.unlink()
+    with part.open("ab") as file:
+        http_get(url, file, resume_size=file.tell(), headers=build_hf_headers(), expected_size=said.size)
+    if re.fullmatch(r"[0-9a-f]{64}", said.etag or "") and _sha256(part) != said.etag:
+        part.unlink()
+        raise OSError(f"{name} came with other bytes than the hub says; it is downloaded from its beginning")
+    part.replace(target)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _files_of_split(repo: str, commit: str, config: str | None, split: str) -> list[str]:

@@ -29,6 +29,7 @@ GIVEN = {
     ("source", "gutenberg"): ["source.repo=owner/name", "source.revision=abc"],
     ("public", "jsonl"): ["public.path=FILE"],
     ("scorer", "reward"): ["scorer.model.checkpoint.repo=owner/name", "scorer.model.checkpoint.revision=abc"],
+    ("embedding", "folder"): ["embedding.checkpoint.path=FOLDER"],
     ("model", "folder"): ["generator.model.checkpoint.path=FOLDER"],
     ("model", "server"): ["generator.model.model=m", "generator.model.base_url=http://localhost:1/v1"],
     ("judge", "server"): ["judge.model.model=m", "judge.model.base_url=http://localhost:1/v1"],

@@ -16,8 +16,8 @@ from reer.errors import InputError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 NAMED = 3  # absent tensors that a message names
-Head = Literal["causal", "reward"]
-"""What a model computes behind its layers: the next token, or a number for the whole text."""
+Head = Literal["causal", "reward", "base"]
+"""What a model computes behind its layers: the next token, a number for the whole text, or nothing more."""
 
 
 class _Index(BaseModel):
@@ -69,10 +69,10 @@ def _tensors_in(file: Path) -> Collection[str]:
 
 def load_complete(folder: Path | str, head: Head = "causal", **settings: Any) -> Any:
     """The model in a folder. Raises InputError for weights that lack a tensor of it."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    auto = AutoModelForCausalLM if head == "causal" else AutoModelForSequenceClassification
-    loaded = auto.from_pretrained(
+    autos = {"causal": AutoModelForCausalLM, "reward": AutoModelForSequenceClassification, "base": AutoModel}
+    loaded = autos[head].from_pretrained(
         folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
     )
     model, report = cast(Any, loaded)

@@ -9,6 +9,7 @@ from experiments.stages import controls
 from experiments.stages.anchoring import anchoring
 from experiments.store.step import Step
 from reer.curation.controls import ThinkingControl
+from reer.models.local.checkpoints import TinyModel
 from tests.fakes.curated import curated_texts
 from tests.fakes.plans import compose
 from tests.fakes.stages import a_store
@@ -28,6 +29,7 @@ def measured(
         triggers=exp.reflection.triggers,
         samples=samples,
         blind_tokens=50,
+        embedding=exp.embedding,
     )
     artifact = a_store(root).build(step)
     return artifact.metrics, artifact.rows(SurprisalAnchoring)
@@ -77,3 +79,13 @@ def test_a_reward_model_has_no_likelihoods_and_is_not_asked_for_them(tmp_path: P
     model = ("scorer.model.checkpoint.repo=owner/name", "scorer.model.checkpoint.revision=abc")
     metrics, rows = measured(tmp_path, curated_texts(compose("scale=smoke"), PAIRS), "scorer=reward", *model)
     assert (rows, metrics.scored, metrics.unscorable, metrics.lexical_recall) == ([], 0, 0, 1)
+
+
+def test_an_embedding_measures_the_meaning_beside_other_pairs_and_a_blind_thinking(tmp_path: Path) -> None:
+    folder = str(TinyModel(hidden=32, layers=1).fetch())
+    choices = ("embedding=folder", f"embedding.checkpoint.path={folder}", "embedding.window=64")
+    metrics, _ = measured(tmp_path, curated_texts(compose("scale=smoke"), PAIRS), *choices)
+    assert metrics.similarity == pytest.approx(1, abs=1e-4), "the thinking is the solution"
+    assert metrics.similarity_others is not None
+    assert metrics.similarity_others < metrics.similarity
+    assert metrics.similarity_blind is not None

@@ -182,8 +182,9 @@ def read_once(hub: Hub, home: Path, case: str, *, offline: bool = False) -> dict
     return json.loads(done.stdout)
 
 
-def test_complete_files_are_kept_by_another_process_and_read_again_without_network(tmp_path: Path) -> None:
-    files = {f"train-{n}.jsonl": lines({"query": f"q{n}", "answer": "a"}) for n in range(2)}
+def test_what_was_downloaded_is_kept_for_another_process_and_read_again_without_network(tmp_path: Path) -> None:
+    long = lines(*({"query": f"q{n}", "answer": LONG} for n in range(1, 5)))
+    files = {"train-0.jsonl": lines({"query": "q0", "answer": "a"}), "train-1.jsonl": long}
     broken = data_set(files, broken=["train-1.jsonl"] * 20)
     with Hub({"a/broken": broken}).serving() as hub:
         first = read_once(hub, tmp_path, "broken")
@@ -191,7 +192,18 @@ def test_complete_files_are_kept_by_another_process_and_read_again_without_netwo
         broken.broken.clear()
         hub.downloads.clear()
         second = read_once(hub, tmp_path, "broken")
-        assert hub.downloads == [("train-1.jsonl", 0)]
+        assert hub.downloads == [("train-1.jsonl", 10 * 2**20)]
         hub.downloads.clear()
         assert read_once(hub, tmp_path, "broken", offline=True) == second
-    assert ([row[0] for row in second["rows"]], hub.downloads) == (["q0", "q1"], [])
+    assert ([row[0] for row in second["rows"]], hub.downloads) == ([f"q{n}" for n in range(5)], [])
+
+
+def test_a_part_with_other_bytes_is_not_used(tmp_path: Path) -> None:
+    with Hub({"a/broken": data_set({"rows.jsonl": lines({"query": "q", "answer": "a"})})}).serving() as hub:
+        part = tmp_path / "reer/datasets/a/broken" / FIRST / "rows.jsonl.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"other")
+        done = hub.run(tmp_path, "-m", "tests.fakes.hub_reader", json.dumps([CASES["broken"]] * 2))
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["error"], "other bytes than the hub says" in first["says"]) == ("Incomplete", True)
+    assert [row[0] for row in second["rows"]] == ["q"]
