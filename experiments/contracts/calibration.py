@@ -13,21 +13,21 @@ from experiments.contracts.terms import Expectation
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """A control beside the baseline: what is expected of it, and by name its headline measures that were compared."""
+    """A control beside the baseline: what is expected of it, and by name its headline measures that were tested."""
 
     name: str
     expects: Expectation
-    compared: Mapping[str, tuple[Measure, Difference]]
+    tested: Mapping[str, tuple[Measure, Difference]]
 
     @property
     def different(self) -> list[str]:
         """The measures on which it is called different."""
-        return [name for name, (_, difference) in self.compared.items() if difference.finding == "different"]
+        return [name for name, (_, difference) in self.tested.items() if difference.finding == "different"]
 
     @property
     def worse(self) -> list[str]:
         """The measures on which it is called different, for the worse."""
-        return [name for name in self.different if _is_worse(*self.compared[name])]
+        return [name for name in self.different if _is_worse(*self.tested[name])]
 
 
 def _is_worse(measure: Measure, difference: Difference) -> bool:
@@ -37,13 +37,13 @@ def _is_worse(measure: Measure, difference: Difference) -> bool:
 
 
 def calibration(controls: Sequence[Control]) -> tuple[str, ...]:
-    """One line on all controls, none without one that was compared."""
-    texts = [_said(control) for control in controls if control.compared]
+    """One line on all controls, none without one that was tested."""
+    texts = [_said(control) for control in controls if control.tested]
     return (f"Calibration: {'; '.join(texts)}.",) if texts else ()
 
 
 def _said(control: Control) -> str:
-    of = f"{len(control.compared)} measure{'' if len(control.compared) == 1 else 's'}"
+    of = f"{len(control.tested)} measure{'' if len(control.tested) == 1 else 's'}"
     if control.expects == "same":
         if not control.different:
             return f"{control.name} repeats the baseline and shows no difference on {of}"

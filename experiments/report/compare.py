@@ -199,18 +199,22 @@ def _calibrated(comparison: Comparison, controls: Sequence[Control]) -> Comparis
     return replace(comparison, cautions=(*calibration(controls), *comparison.cautions))
 
 
+def _is_tested(difference: Difference) -> bool:
+    return difference.finding not in (None, "exploratory")
+
+
 def _controls(arms: Iterable[tuple[Arm, Mapping[str, Cell] | Mapping[str, SeedsCell]]]) -> list[Control]:
-    """The arms whose contract states what to expect of them, with their headline measures."""
+    """The arms whose contract states what to expect of them, with their headline measures that were tested."""
     controls: list[Control] = []
     for arm, cells in arms:
         if arm.contract.expects is None:
             continue
-        compared = {
+        tested = {
             name: (measure, difference)
             for name, cell in cells.items()
-            if (measure := arm.cells[name].measure) and (difference := cell.difference) and not difference.exploratory
+            if (measure := arm.cells[name].measure) and (difference := cell.difference) and _is_tested(difference)
         }
-        controls.append(Control(name=arm.name, expects=arm.contract.expects, compared=compared))
+        controls.append(Control(name=arm.name, expects=arm.contract.expects, tested=tested))
     return controls
 
 

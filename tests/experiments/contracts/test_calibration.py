@@ -47,3 +47,9 @@ def test_controls_that_do_not_are_named(tmp_path: Path) -> None:
 
 def test_a_control_that_is_better_is_not_found_worse(tmp_path: Path) -> None:
     assert "not found worse" in cautions(tmp_path, again=0.01, worse=2.0)
+
+
+def test_arms_with_equal_scores_say_nothing(tmp_path: Path) -> None:
+    full = control(tmp_path, "full", 0.0, {"touches": []})
+    again = replace(control(tmp_path, "full_again", 0.0, {"touches": ["search"], "expects": "same"}), steps=full.steps)
+    assert compare([full, again])[0].cautions == ()
