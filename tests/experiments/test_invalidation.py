@@ -93,7 +93,7 @@ def test_an_override_rebuilds_from_its_stage_on(
 
 def test_everything_after_the_first_rebuilt_stage_is_rebuilt(baseline: dict[str, str]) -> None:
     changed = steps("trajectory=short")
-    after = ["curate", "mix", "render", "train", "termination", "template", "perplexity", "anchoring"]
+    after = ["curate", "mix", "render", "anchoring", "train", "termination", "template", "perplexity"]
     after += ["generate:writing", "grade:writing", "hygiene:writing", "reliability:writing"]
     assert [name for name in changed if changed[name] != baseline[name]] == after
 

@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 export OMP_WAIT_POLICY=passive WANDB_MODE=disabled HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH="$PWD"
 rows=$(mktemp) failed=0 limit=75
-[[ " $* " == *" --tiny "* ]] && limit=600 # a CPU that others use takes minutes to import the libraries
+[[ " $* " == *" --tiny "* ]] && limit=1800 # a CPU that others use takes minutes to import the libraries
 trap 'rm -f "$rows"' EXIT
 
 part() { # NAME SECONDS COMMAND...: a part that fails or takes too long is a line of the table, and the next one runs

@@ -33,7 +33,7 @@ def opened(model: ServedModel, engines: Engines) -> Iterator[EngineSession]:
     limit = _context_tokens(weights, engines.placement.context_tokens)
     with serving(model, weights, limit, engines) as found:
         server = _endpoint(model, found, limit, engines)
-        with connect_with(found.key, model.name, server) as client:
+        with connect_with(found.key, model.name, server, engines.placement.tokens) as client:
             session = EngineSession(model, found, client, ScoringSession(server, client, Tokens(tokenizer)))
             session.ends = end_tokens(weights, tokenizer)
             session.scoring.validate()
@@ -50,7 +50,6 @@ def _endpoint(model: ServedModel, found: Serving, limit: int, engines: Engines) 
         base_url=found.urls[0],
         replicas=found.urls[1:],
         concurrency=engines.placement.calls,
-        tokens_in_flight=engines.placement.tokens,
         timeout_seconds=engines.answer_seconds,
         total_seconds=ATTEMPTS * engines.answer_seconds,
         attempts=ATTEMPTS,

@@ -60,8 +60,6 @@ class Endpoint:
     """Name of the environment variable that holds the key; '' where the server needs none."""
     concurrency: PositiveInt = field(default=8, metadata={"identity": False})
     """Calls in flight at once, per replica."""
-    tokens_in_flight: PositiveInt | None = field(default=None, metadata={"identity": False})
-    """Tokens of the calls in flight at once, per replica, where calls state theirs; None: no bound."""
     timeout_seconds: Seconds = field(default=600.0, metadata={"identity": False})
     """Bound on one attempt, from its first byte sent to the last byte received."""
     total_seconds: Seconds = field(default=3600.0, metadata={"identity": False})
@@ -194,9 +192,9 @@ class Replica:
 
 
 class Client:
-    """An open connection to all replicas. `clock` is a monotonic time in seconds. `interruptions` counts the attempts
-    that ended without a reply or with 5xx: a server may have been restarted since. `answered` tells whether any reply
-    could be read."""
+    """An open connection to all replicas. `clock` is a monotonic time in seconds; `max_tokens` bounds the tokens of the
+    calls in flight to each replica. `interruptions` counts the attempts that ended without a reply or with 5xx: a
+    server may have been restarted since. `answered` tells whether any reply could be read."""
 
     def __init__(
         self,
@@ -205,8 +203,10 @@ class Client:
         connection: Transport,
         runner: asyncio.Runner,
         clock: Callable[[], float] = time.monotonic,
+        max_tokens: int | None = None,
     ) -> None:
         self.name, self.endpoint, self.connection, self.runner, self.clock = name, endpoint, connection, runner, clock
+        self.max_tokens = max_tokens
         self.rejections, self.interruptions, self.answered = Rejections(endpoint.concurrency), 0, False
         self.replicas = {url: self._replica(url) for url in endpoint.urls}
         self._numbers = count()
@@ -215,7 +215,7 @@ class Client:
         name, endpoint = f"server {self.name} at {url}", self.endpoint
         return Replica(
             url,
-            AdaptiveLimiter(endpoint.concurrency, self.clock, endpoint.tokens_in_flight),
+            AdaptiveLimiter(endpoint.concurrency, self.clock, self.max_tokens),
             CircuitBreaker(name, endpoint.outage_pause_seconds, endpoint.outage_seconds, self.clock),
         )
 
@@ -424,11 +424,11 @@ def connect(name: str, endpoint: Endpoint) -> Iterator[Client]:
 
 
 @contextmanager
-def connect_with(key: str, name: str, endpoint: Endpoint) -> Iterator[Client]:
-    """Open a client that sends this key; '' sends none."""
+def connect_with(key: str, name: str, endpoint: Endpoint, max_tokens: int | None = None) -> Iterator[Client]:
+    """Open a client that sends this key; '' sends none. `max_tokens` is as in `Client`."""
     with event_loop() as runner:
         connection = runner.run(Connection.opened(endpoint.headers(key), key, endpoint.timeout_seconds))
         try:
-            yield Client(name, endpoint, connection, runner)
+            yield Client(name, endpoint, connection, runner, max_tokens=max_tokens)
         finally:
             runner.run(connection.close())
