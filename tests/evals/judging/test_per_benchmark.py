@@ -56,6 +56,8 @@ def test_the_critic_of_writingbench_asks_and_samples_as_its_script_and_grades_no
     critic.require_trained_for(writingbench)
     with pytest.raises(InputError, match=r"trained to grade writingbench alone, got writing; .* such as judge=open$"):
         critic.require_trained_for(writing)
+    with pytest.raises(InputError, match="trained to grade writingbench alone"):
+        preflight(compose("scale=smoke", "judge=writingbench_critic"))
 
 
 def test_a_critic_is_planned_without_the_files_that_it_would_be_asked_from(tmp_path: Path) -> None:

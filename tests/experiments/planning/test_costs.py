@@ -147,6 +147,13 @@ def test_an_open_judge_takes_device_time_and_a_paid_one_money() -> None:
     assert paid.usd > 0
 
 
+def test_a_panel_takes_what_its_members_take() -> None:
+    grade, alone = evaluation.grade.named("writing"), ("claude_46_sonnet", "gpt_55", "qwen25_7b")
+    costs = [Costs.of(compose("scale=single_gpu", f"judge={judge}")).all()[grade].cost for judge in (*alone, "panel")]
+    *members, panel = [(cost.calls, cost.usd, cost.device_hours) for cost in costs if cost]
+    assert panel == pytest.approx(tuple(map(sum, zip(*members, strict=True))))
+
+
 def test_the_bundled_benchmark_is_counted() -> None:
     exp = compose("benchmark=[writing,everyday]")
     work = judge_work(exp.benchmark["writing"], exp)  # pyright: ignore[reportArgumentType]
