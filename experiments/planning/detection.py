@@ -114,12 +114,18 @@ def detections(
     judges = {one.name: judge_of(exp.judge, one.name.benchmark).name for one in judged if one.judged}
     spreads = measured(results, exp.scale.name, judges)
     planned = [*judged, *_without_judge(exp, spreads)]
+    _check_wanted(wanted, [str(one.name) for one in planned])
+    return tuple(_detection(one, costs, seeds, _spread_of(one, spreads), wanted.of(one.name)) for one in planned)
+
+
+def _check_wanted(wanted: Wanted, known: Sequence[str]) -> None:
+    if not known and wanted != NOTHING_WANTED:
+        raise InputError("--detect: no measure of this plan has a noise that finished runs show or that can be assumed")
     for name in wanted.by_measure:
-        if name not in (known := [str(one.name) for one in planned]):
+        if name not in known:
             raise InputError(
                 f"--detect: want a measure whose noise is known ({', '.join(known)}), got {name!r}{near(name, known)}"
             )
-    return tuple(_detection(one, costs, seeds, _spread_of(one, spreads), wanted.of(one.name)) for one in planned)
 
 
 def _judged(label: str, benchmark: AnyBenchmark) -> list[PlannedMeasure]:

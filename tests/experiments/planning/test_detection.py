@@ -234,6 +234,13 @@ def test_a_wanted_difference_is_a_positive_number(text: str) -> None:
         Wanted.parse([text])
 
 
+def test_a_wanted_difference_without_a_measure_is_refused() -> None:
+    costs = Costs.of(compose("scale=smoke", "benchmark=[everyday]"))
+    assert detections(costs, 1, []) == ()
+    with pytest.raises(InputError, match="no measure of this plan"):
+        detections(costs, 1, [], Wanted({}, 0.3))
+
+
 def test_a_wanted_difference_is_of_one_measure_or_of_all_others() -> None:
     wanted = Wanted.parse(["0.3", "writing/length=5"])
     assert wanted.of(QUALITY) == 0.3

@@ -35,10 +35,12 @@ INVALID = [None, math.nan, math.inf, -math.inf]
 
 
 class World:
-    """Handlers whose replies depend only on the seed and the request; `scored` lists the thinkings they scored."""
+    """Handlers whose replies depend only on the seed and the request; `scored` lists the thinkings they scored, and
+    `begins_with_draft` says of each request for scores whether its first thinking is the draft."""
 
     def __init__(self, seed: int, invalid: float = 0.3) -> None:
         self.seed, self.invalid = seed, invalid
+        self.begins_with_draft: list[bool] = []
         self.scored: list[tuple[str, Segments]] = []
 
     def rewrite(self, requests: Sequence[RequestRewrites]) -> list[list[Candidate]]:
@@ -50,6 +52,7 @@ class World:
 
     def score(self, requests: Sequence[RequestScores]) -> list[list[float | None]]:
         self.scored += [(request.pair_id, thinking) for request in requests for thinking in request.thinkings]
+        self.begins_with_draft += [request.draft_first for request in requests]
         return [[self.score_of(request.pair_id, thinking) for thinking in request.thinkings] for request in requests]
 
     def score_of(self, pair_id: str, thinking: Segments) -> float | None:
@@ -364,6 +367,25 @@ def test_several_starts_keep_every_run_and_the_lowest_wins(seed: int, starts: in
     assert result.score == world.score_of("p0", result.segments)
     assert result.tokens == sum(run.tokens for run in result.runs)
     assert len(result.trace()) == sum(len(run.edits) for run in result.runs)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        SegmentSearch(max_edits=2, n_candidates=2, threshold=-1.0),
+        MultiStart(3, SegmentSearch(max_edits=2, n_candidates=2, threshold=-1.0)),
+        RandomSearch(max_edits=2, n_candidates=2),
+    ],
+)
+def test_the_draft_comes_first_in_the_first_request_for_scores_and_in_no_other(method: SearchMethod) -> None:
+    """The scorer reads the draft as it was generated, and a rewritten thinking as its segments are joined."""
+    world = World(3, invalid=0.0)
+    one(world, method, 4)
+    assert world.scored[0] == ("p0", ("old0", "old1", "old2", "old3"))
+    first, *others = world.begins_with_draft
+    assert first
+    assert others
+    assert not any(others)
 
 
 def test_best_of_n_generates_drafts_and_nothing_else() -> None:
