@@ -87,5 +87,5 @@ def test_an_embedding_measures_the_meaning_beside_other_pairs_and_a_blind_thinki
     metrics, _ = measured(tmp_path, curated_texts(compose("scale=smoke"), PAIRS), *choices)
     assert metrics.similarity == pytest.approx(1, abs=1e-4), "the thinking is the solution"
     assert metrics.similarity_others is not None
-    assert metrics.similarity_others < metrics.similarity
+    assert metrics.similarity_others < 0.9999
     assert metrics.similarity_blind is not None
