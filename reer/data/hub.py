@@ -104,10 +104,10 @@ def _cached_file(repo: str, name: str, commit: str) -> Path:
     found = try_to_load_from_cache(repo, name, repo_type="dataset", revision=commit)
     if isinstance(found, str):
         return Path(found)
-    target = cache_folder() / "datasets" / repo / commit / name
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
+    target = cache_folder() / "datasets" / f"{content_id(repo, commit, name)}-{Path(name).name}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
             _download(repo, name, commit, target)
     return target
 

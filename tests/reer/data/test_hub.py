@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from reer.types import content_id
 from tests.fakes.hub import FIRST, Hub, data_set
 
 SPLIT = {"revision": FIRST, "split": "train"}
@@ -200,7 +201,7 @@ def test_what_was_downloaded_is_kept_for_another_process_and_read_again_without_
 
 def test_a_part_with_other_bytes_is_not_used(tmp_path: Path) -> None:
     with Hub({"a/broken": data_set({"rows.jsonl": lines({"query": "q", "answer": "a"})})}).serving() as hub:
-        part = tmp_path / "reer/datasets/a/broken" / FIRST / "rows.jsonl.part"
+        part = tmp_path / "reer/datasets" / f"{content_id('a/broken', FIRST, 'rows.jsonl')}-rows.jsonl.part"
         part.parent.mkdir(parents=True)
         part.write_bytes(b"other")
         done = hub.run(tmp_path, "-m", "tests.fakes.hub_reader", json.dumps([CASES["broken"]] * 2))
