@@ -75,6 +75,18 @@ def test_a_dead_switch_is_named(tmp_path: Path) -> None:
     assert report.word.startswith("not comparable: ")
 
 
+def test_a_switch_that_leaves_the_training_rows_as_they_are_changed_nothing(tmp_path: Path) -> None:
+    arm, baseline = result(tmp_path, "arm", rows="same", search="y"), result(tmp_path, "full", rows="same")
+    assert report_of(arm, baseline, ()).broken == ("trained on the tokens of the baseline: the switch changed nothing",)
+    assert not report_of(result(tmp_path, "other", rows="others"), baseline, ()).no_op
+
+
+@pytest.mark.parametrize("part", ["student", "train", "seed", "scale", "benchmark", "judge"])
+def test_what_acts_after_the_rows_are_rendered_may_leave_them_as_they_are(tmp_path: Path, part: str) -> None:
+    arm = result(tmp_path, "arm", rows="same", **{part: "another"})
+    assert not report_of(arm, result(tmp_path, "full", rows="same", **{part: "one"}), ()).no_op
+
+
 def test_a_baseline_that_gives_the_switch_nothing_to_act_on_is_named(tmp_path: Path) -> None:
     report = beside(run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 0))
     assert report.broken == ("baseline refine.edits_accepted > 0 (measured: 0)",)

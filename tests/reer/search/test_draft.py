@@ -117,8 +117,12 @@ def test_why_a_draft_is_dropped(tokens: int, segments: int, reason: str | None) 
     assert lost_draft(Says("", tokens).reply, ["s"] * segments, DraftRules(100, 2)) == reason
 
 
-def test_a_prompt_that_fills_the_context_is_the_reason_of_a_drop() -> None:
-    assert lost_draft(Says("", 0, stopped="prompt_too_long").reply, [], DraftRules(100, 2)) == "prompt_too_long"
+@pytest.mark.parametrize(
+    ("stopped", "reason"),
+    [("prompt_too_long", "prompt_too_long"), ("refused", "refused_by_server"), ("unreadable", "unreadable_reply")],
+)
+def test_what_is_no_draft_is_dropped_for_that_reason(stopped: str, reason: str) -> None:
+    assert lost_draft(Says("", 200, stopped=stopped).reply, ["a", "b"], DraftRules(100, 2)) == reason
 
 
 def test_dropped_drafts_are_listed_with_their_pair() -> None:

@@ -14,7 +14,7 @@ from reer.models.scripted import ScriptedSession
 from reer.search.methods import RequestRewrites, RequestScores
 from reer.search.rewrite import Rewriter, RewriteRules
 from reer.search.score import NllScorer, ScoreMetric, repeat_noise
-from reer.types import Candidate, Pair
+from reer.types import Candidate, Lost, Pair
 from tests.fakes.prompts import BOUND, GUARDED, PROMPTS, RELEASED, TRIGGERS
 
 SOLUTION = f"The harbour wakes before the town does. {'a' * 90}\n\nThen the boats go out. {'b' * 100}"
@@ -266,11 +266,13 @@ def test_passages_that_cannot_be_scored_are_not_sent_to_the_scorer() -> None:
     assert model.scored == []
 
 
-def test_a_rewrite_whose_prompt_fills_the_context_is_lost() -> None:
-    ((candidate,),) = rewriter(Says(stopped="prompt_too_long"))(
-        [RequestRewrites(pair_id="p", segments=SEGMENTS, index=0, n=1)]
-    )
-    assert (candidate.lost, candidate.score) == ("prompt_too_long", None)
+@pytest.mark.parametrize(
+    ("stopped", "reason"),
+    [("prompt_too_long", "prompt_too_long"), ("refused", "refused_by_server"), ("unreadable", "unreadable_reply")],
+)
+def test_what_is_no_rewrite_is_lost_without_a_text_or_tokens(stopped: str, reason: Lost) -> None:
+    """The text of a refusal is the server's message."""
+    assert candidate_of("</analyze><refine>I refuse this.</refine>", stopped=stopped) == Candidate("", 0, None, reason)
 
 
 class PromptTooLong(Says):
