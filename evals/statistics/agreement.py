@@ -94,7 +94,8 @@ def rank_agreement(first: Mapping[str, float], second: Mapping[str, float]) -> R
     x, y = ([grades[item] for item in shared] for grades in (first, second))
     if len(shared) < MIN_ANSWERS or len(set(x)) == 1 or len(set(y)) == 1:
         return Rank(items=len(shared))
-    spearman, kendall = (float(found[0]) for found in (stats.spearmanr(x, y), stats.kendalltau(x, y)))
+    tests: list[Any] = [stats.spearmanr(x, y), stats.kendalltau(x, y)]
+    spearman, kendall = (float(found.statistic) for found in tests)
     return Rank(
         items=len(shared),
         spearman=_by_fisher(spearman, math.sqrt((1 + spearman**2 / 2) / (len(x) - 3))),
