@@ -85,7 +85,7 @@ def test_a_member_is_not_asked_again_for_what_it_has_judged_alone(tmp_path: Path
         alone = judge_all(BENCHMARK, ITEMS, ANSWERS, session)
     progress: list[int] = []
     with session_of(PANEL, tmp_path, Device(), None) as session:
-        verdicts = judge_all(BENCHMARK, ITEMS, ANSWERS, session, progress.append)
+        verdicts = judge_all(BENCHMARK, ITEMS, ANSWERS, session, lambda settled, _: progress.append(settled))
         assert session.asked == len(ITEMS), "only the other one is asked"
         assert all(session.find(key) for v in verdicts for key in v.records)
     assert [v.members["ann"] for v in verdicts] == [v.scores for v in alone]

@@ -29,7 +29,6 @@ def test_each_pairs_thinking_is_used_or_dropped_for_a_reason() -> None:
         ("<think>\nz\n</think>\n\n<answer>\ny\n</answer>", "z", "y"),
         ("<think>z</think>y", "z", "y"),
         ("z</think>y", "z", "y"),
-        ("<think>a</think>b</think>y", "a</think>b", "y"),
         ("y", None, "y"),
     ],
 )
