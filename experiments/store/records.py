@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from pydantic import ValidationError
 
@@ -69,7 +69,22 @@ class Record:
     """`REPO@BRANCH` -> the commit that this branch was, for its models from the hub."""
 
 
-_digests: dict[tuple[int, int, int, int], FileDigest] = {}  # by device, inode, size and time of change
+class FileState(NamedTuple):
+    """What changes when a file is written or replaced, and not when it is moved."""
+
+    device: int
+    inode: int
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        found = path.stat()
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+_digests: dict[FileState, FileDigest] = {}
+_records: dict[FileState, Record] = {}
 
 
 def write_document(path: Path, content: Mapping[str, object]) -> None:
@@ -117,13 +132,21 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record:
-    """The record of the stage result in a folder. Raises InputError for a torn or foreign one."""
-    content = read_document(folder / RECORD)
+    """The record of the stage result in a folder. A record that has not changed is read once per process. Raises
+    InputError for a torn or foreign one."""
+    path = folder / RECORD
+    state = FileState.of(path) if path.is_file() else None
+    if state is not None and state in _records:
+        return _records[state]
+    content = read_document(path)
     try:
-        return adapter(Record).validate_python(content)
+        record = adapter(Record).validate_python(content)
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise InputError(f"{folder / RECORD}: is no record of a stage result ({reasons}); {REPAIR}") from None
+        raise InputError(f"{path}: is no record of a stage result ({reasons}); {REPAIR}") from None
+    if state is not None:
+        _records[state] = record
+    return record
 
 
 def digests(folder: Path) -> dict[str, FileDigest]:
@@ -134,12 +157,11 @@ def digests(folder: Path) -> dict[str, FileDigest]:
 
 def digest_of(path: Path) -> FileDigest:
     """The digest of a file. A file that has not changed is read once per process, also if it is renamed."""
-    found = path.stat()
-    key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    if key not in _digests:
+    state = FileState.of(path)
+    if state not in _digests:
         with path.open("rb") as stream:
-            _digests[key] = FileDigest(found.st_size, hashlib.file_digest(stream, "sha256").hexdigest())
-    return _digests[key]
+            _digests[state] = FileDigest(state.size, hashlib.file_digest(stream, "sha256").hexdigest())
+    return _digests[state]
 
 
 def build_from(product: Mapping[str, FileDigest], metrics: Mapping[str, object]) -> str:

@@ -101,7 +101,9 @@ def command(parallelism: Parallelism, precision: str, job: Path, host: str, port
 
 
 def _launched(job: Job, work: Path, on_log: OnLog) -> Trained:
-    """Train in several processes. The first process's result counts, however the processes exit after writing it."""
+    """Train in several processes. The first process's result counts, however the processes exit after writing it.
+    Raises InputError where the weights cannot be sharded on this machine."""
+    _require_gpus(job.parallelism)
     for name in (CURVE_FILE, RESULT_FILE, STOPPED_FILE, INPUT_ERROR_FILE):
         (work / name).unlink(missing_ok=True)
     (work / "job.json").write_text(json.dumps(asdict(replace(job, work=str(work)))), encoding="utf-8")
@@ -127,6 +129,18 @@ def _launched(job: Job, work: Path, on_log: OnLog) -> Trained:
         f"training on {job.parallelism.processes} processes exited with code {child.returncode}; the end of "
         f"{work / 'launch.log'}:\n" + "\n".join(tail)
     )
+
+
+def _require_gpus(parallelism: Parallelism) -> None:
+    """Raise InputError, before any process starts, where weights are to be sharded on one node that has no GPU. What
+    other nodes have is found by the processes on them."""
+    import torch
+
+    if parallelism.sharding == "full" and parallelism.nodes == 1 and not torch.cuda.is_available():
+        raise InputError(
+            "runtime.parallelism.sharding=full wants GPUs (FSDP2), and this machine has none; choose a runtime whose "
+            "sharding it supports, e.g. runtime.parallelism.sharding=none"
+        )
 
 
 def _follow(path: Path, child: subprocess.Popen[bytes], on_log: OnLog) -> None:

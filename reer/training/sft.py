@@ -58,7 +58,7 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
 
     trainer, count = build_trainer(job, rows), len(rows)
     del rows  # the trainer holds them in a denser form
-    _check_sharding(trainer, job.parallelism)
+    check_sharding(trainer, job.parallelism)
     stop = add_callbacks(trainer, job, facts, count, on_log)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if stop.stopped:
@@ -70,7 +70,7 @@ def train_here(job: Job, on_log: OnLog) -> Trained:
     return Trained(job.model, curve, trainer.state.global_step, step_of(resume) if resume else 0)
 
 
-def _check_sharding(trainer: SFTTrainer, parallelism: Parallelism) -> None:
+def check_sharding(trainer: SFTTrainer, parallelism: Parallelism) -> None:
     """Raise InputError if accelerate does not shard the weights as configured: each process would hold all of them."""
     kind = trainer.accelerator.distributed_type.value
     if (parallelism.sharding == "full") != (kind == "FSDP"):

@@ -5,15 +5,18 @@ import signal
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from reer.errors import InputError
 from reer.training.launch import command, fine_tune
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Stopped
+from reer.training.sft import check_sharding
 from tests.fakes.training import FULL, job_of, train, weights
 
 BATCH = replace(FULL, global_batch=4, epochs=30, learning_rate=2e-4)  # long enough to be stopped before the end
@@ -41,11 +44,20 @@ def test_two_processes_take_the_steps_of_one_even_when_stopped_and_resumed(rows:
     assert max(map(float, differences)) < 1e-3
 
 
-def test_sharding_that_accelerate_does_not_do_here_is_refused(rows: Any, tmp_path: Path) -> None:
-    """FSDP2 needs GPUs; on a CPU accelerate would silently keep a copy of the weights in each process."""
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_sharding_without_a_gpu_is_refused_before_any_process_starts(rows: Any, tmp_path: Path) -> None:
     job = job_of(rows, tmp_path, BATCH, replace(TWO, sharding="full"))
-    with pytest.raises(InputError, match="sharding=full, but accelerate runs MULTI_CPU here"):
+    with pytest.raises(InputError, match="sharding=full wants GPUs"):
         fine_tune(job, lambda _: None)
+    assert not (tmp_path / "launch.log").exists()
+
+
+@pytest.mark.parametrize(("sharding", "kind"), [("full", "MULTI_CPU"), ("none", "FSDP")])
+def test_sharding_that_accelerate_does_otherwise_is_refused(sharding: str, kind: str) -> None:
+    """FSDP2 needs GPUs; on a CPU accelerate would silently keep a copy of the weights in each process."""
+    accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value=kind))
+    with pytest.raises(InputError, match=f"sharding={sharding}, but accelerate runs {kind} here"):
+        check_sharding(cast(Any, SimpleNamespace(accelerator=accelerator)), replace(TWO, sharding=cast(Any, sharding)))
 
 
 def test_a_launch_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_each_node_serves_its_replicas_until_the_run_ends(
         assert len(completions(session, [request(f"q{n}") for n in range(8)])) == 8
         assert len(processes()) == 2
     assert soon(lambda: processes() == [])
-    assert [line[0] for line in slurm.lines] == [f"--nodelist={node}" for node in NODES]
+    assert {line[0] for line in slurm.lines} == {f"--nodelist={node}" for node in NODES}, "started side by side"
     assert all("/v1/completions" in log.read_text() or "/generate" in log.read_text() for log in logs(tmp_path))
     assert not list((tmp_path / "logs").glob("reer-engine-*")), "the private folder beside the logs is gone"
 
