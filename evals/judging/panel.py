@@ -120,7 +120,7 @@ class PanelSession:
 
     @property
     def asked(self) -> int:
-        """How many calls of this session were answered."""
+        """How many calls the members have answered."""
         return sum(session.asked for session in self.members.values())
 
     @property
@@ -130,7 +130,7 @@ class PanelSession:
 
     @property
     def paid_usd(self) -> float:
-        """What the calls of this session have cost."""
+        """What the calls of all members have cost, in US dollars."""
         return sum(session.paid_usd for session in self.members.values())
 
     def find(self, key: str) -> Judgement | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from reer.models.engines.commands import Replica, ServedModel
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.placement import Engines, ServerEngine
@@ -30,6 +31,20 @@ def device(*options: str, **settings: Any) -> Device:
 
 def tiny(engine: ServerEngine = "vllm", seed: int = 0) -> LocalModel:
     return LocalModel(TinyModel(seed=seed), engine=engine)
+
+
+def replica(scratch: Path, number: int = 0, node: str = "") -> Replica:
+    """A vLLM server that is described and not started."""
+    return Replica(
+        model=ServedModel(TinyModel(), "vllm", "bfloat16"),
+        weights=Path("/weights"),
+        context_tokens=4096,
+        number=number,
+        port=8000,
+        key="a key",
+        scratch=scratch,
+        node=node,
+    )
 
 
 def processes(of: int | None = None) -> list[psutil.Process]:

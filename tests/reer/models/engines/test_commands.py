@@ -8,23 +8,11 @@ from pathlib import Path
 import pytest
 
 from reer.errors import InputError
-from reer.models.engines.commands import Replica, ServedModel, launch_of, missing
-from reer.models.local.checkpoints import TinyModel
+from reer.models.engines.commands import launch_of, missing
 from reer.models.placement import Engines, Placement
+from tests.fakes.engines import replica
 
 PYTHON = (sys.executable, "-m", "engine")
-
-
-def replica(folder: Path, number: int = 0) -> Replica:
-    return Replica(
-        model=ServedModel(TinyModel(), "vllm", "bfloat16"),
-        weights=Path("/weights"),
-        context_tokens=4096,
-        number=number,
-        port=8000,
-        key="a key",
-        scratch=folder,
-    )
 
 
 def test_a_vllm_server_gets_its_model_first_its_precision_and_no_default_of_the_checkpoint(tmp_path: Path) -> None:

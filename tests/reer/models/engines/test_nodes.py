@@ -7,29 +7,15 @@ from typing import cast
 import pytest
 
 from reer.errors import InputError
-from reer.models.engines.commands import Replica, ServedModel, launch_of, missing
+from reer.models.engines.commands import launch_of, missing
 from reer.models.engines.nodes import node_names
 from reer.models.engines.session import EngineSession
-from reer.models.local.checkpoints import TinyModel
 from reer.models.placement import Engines, Nodes, Placement
 from tests.fakes.calls import completions
-from tests.fakes.engines import device, processes, soon, tiny
+from tests.fakes.engines import device, processes, replica, soon, tiny
 from tests.fakes.http import request
 from tests.fakes.plans import compose
 from tests.fakes.slurm import NODES, ON_NODES, allocated
-
-
-def replica(number: int, node: str) -> Replica:
-    return Replica(
-        model=ServedModel(TinyModel(), "vllm", "bfloat16"),
-        weights=Path("/weights"),
-        context_tokens=4096,
-        number=number,
-        port=8000,
-        key="a key",
-        scratch=Path("/nowhere"),
-        node=node,
-    )
 
 
 def test_srun_is_given_the_node_the_gpus_of_the_replica_and_then_the_engine(
@@ -41,7 +27,7 @@ def test_srun_is_given_the_node_the_gpus_of_the_replica_and_then_the_engine(
     assert engines.nodes is not None
     assert (engines.nodes.count, engines.replicas) == (2, 6)
     engines = Engines(vllm=(sys.executable, "serve"), placement=engines.placement, nodes=engines.nodes)
-    launch = launch_of(replica(4, "node2"), engines)
+    launch = launch_of(replica(tmp_path, 4, "node2"), engines)
     line = " ".join(launch.command)
     assert line.startswith("srun --nodelist=node2 --nodes=1 --ntasks=1 --overlap")
     assert f"env CUDA_VISIBLE_DEVICES=2,3 {sys.executable} serve /weights" in line
@@ -49,7 +35,7 @@ def test_srun_is_given_the_node_the_gpus_of_the_replica_and_then_the_engine(
     assert "--tensor-parallel-size 2" in line
     assert "a key" not in line
     assert launch.environment["VLLM_API_KEY"] == "a key"
-    assert replica(4, "node2").url == "http://node2:8000"
+    assert replica(tmp_path, 4, "node2").url == "http://node2:8000"
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
