@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import logging
@@ -57,6 +58,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests that need the six arms come first: they take longest, and one worker of `pytest -n` runs them all."""
     items.sort(key=lambda item: not needs_sweep(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """The collected tests live as long as the session: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

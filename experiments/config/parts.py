@@ -44,7 +44,7 @@ from reer.models.services.scoring_servers import ScoringServer
 from reer.parts import build, kinds_of
 from reer.prompts import Prompts
 from reer.search.cost import CostAssumptions
-from reer.search.methods import MultiStart, RandomSearch, SegmentSearch
+from reer.search.methods import BestOfN, MultiStart, RandomSearch, SegmentSearch
 from reer.training.matching import Match
 from reer.training.recipe import Recipe
 
@@ -71,7 +71,7 @@ PARTS: dict[str, dict[str, type]] = {
         "shuffled": ShuffledThinking,
         "filler": FillerThinking,
     },
-    "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart},
+    "search": {"segment": SegmentSearch, "random": RandomSearch, "multi_start": MultiStart, "best_of_n": BestOfN},
     "reflection": {"reflection": Reflection},
     "filters": {"filters": Filters},
     "trajectory": {"trajectory": TrajectoryLength},

@@ -34,8 +34,7 @@ from reer.search.cost import (
     Work,
     calls_of,
     draft_work,
-    rewrite_work,
-    score_work,
+    search_work,
 )
 from reer.text import words
 from reer.training.cost import TrainingCost, TrainingSetSize, training_cost
@@ -168,12 +167,10 @@ class Costs:
 
     @property
     def search_uses(self) -> list[Use]:
-        """The work of generator and scorer in the search. Every start after the first needs a draft of its own."""
-        budget, pairs = self.exp.search.budget(), self.exp.scale.pairs or 0
-        rewrites = rewrite_work(budget, self.assumed, self.templates) * (pairs * budget.starts)
-        further = draft_work(self.assumed, self.templates) * (pairs * (budget.starts - 1))
-        scores = score_work(budget, self.assumed, self.templates) * (pairs * budget.starts)
-        return [Use(self.roles.generator, rewrites + further), Use(self.roles.scorer, scores)]
+        """The work of generator and scorer in the search."""
+        generated, scored = search_work(self.exp.search.budget(), self.assumed, self.templates)
+        pairs = self.exp.scale.pairs or 0
+        return [Use(self.roles.generator, generated * pairs), Use(self.roles.scorer, scored * pairs)]
 
     @property
     def search_order(self) -> Literal["in turn", "together"]:

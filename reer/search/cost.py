@@ -123,6 +123,21 @@ def score_work(budget: SearchBudget, assumed: CostAssumptions, templates: Templa
     return Work(calls=calls, read=fresh, read_unshared=calls * passage)
 
 
+def search_work(budget: SearchBudget, assumed: CostAssumptions, templates: TemplateTokens) -> tuple[Work, Work]:
+    """One search: the generator's work and the scorer's. Every start after the first needs a draft of its own; with
+    `budget.like` there are as many of them as have the tokens of that search's rewrites, and it is counted whole, as if
+    no other arm had run it."""
+    edited = budget.like or budget
+    rewrites, scores = rewrite_work(edited, assumed, templates), score_work(edited, assumed, templates)
+    if budget.like is None:
+        further = budget.starts - 1
+        rewrites, scores = rewrites * budget.starts, scores * budget.starts
+    else:
+        further = min(budget.starts - 1, round(rewrites.written / assumed.thinking_tokens))
+        scores = scores + score_work(budget, assumed, templates) * further
+    return rewrites + draft_work(assumed, templates) * further, scores
+
+
 def _segment_tokens(assumed: CostAssumptions) -> float:
     return assumed.thinking_tokens / assumed.segments
 

@@ -92,8 +92,8 @@ class Drafter:
         return kept, [Drop(pair_id, start.lost) for pair_id, start in drafts if start.lost]
 
     def further_drafts(self, pairs: Mapping[str, Pair], requests: Sequence[RequestDrafts]) -> list[list[Start]]:
-        """Handles RequestDrafts: drafts of the requested pairs, numbered from 1."""
-        wanted = [(pairs[request.pair_id], sample) for request in requests for sample in range(1, request.n + 1)]
+        """Handles RequestDrafts: drafts of the requested pairs."""
+        wanted = [(pairs[request.pair_id], sample) for request in requests for sample in _samples(request)]
         starts = iter(self.starts(wanted))
         return [[next(starts) for _ in range(request.n)] for request in requests]
 
@@ -106,7 +106,12 @@ class Drafter:
             call, opener = self._call(pairs[request.pair_id], sample)
             return self._start(opener, await generator.complete(call))
 
-        return await all_of(start(sample) for sample in range(1, request.n + 1))
+        return await all_of(start(sample) for sample in _samples(request))
+
+
+def _samples(request: RequestDrafts) -> range:
+    """The sample numbers of the requested drafts; z(0) has number 0."""
+    return range(request.first, request.first + request.n)
 
 
 def thinking_of(reply: Completion) -> str:

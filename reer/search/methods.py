@@ -43,10 +43,11 @@ class RequestScores:
 
 @dataclass(frozen=True)
 class RequestDrafts:
-    """Request `n` drafts of a pair in addition to z(0). The reply holds n starts."""
+    """Request `n` drafts of a pair in addition to z(0), numbered from `first` on. The reply holds n starts."""
 
     pair_id: str
     n: int
+    first: int = 1
 
 
 SearchRequest = RequestRewrites | RequestScores | RequestDrafts
@@ -95,11 +96,13 @@ class Unscorable(ValueError):
 
 @dataclass(frozen=True)
 class SearchBudget:
-    """The most a search does for one pair: number of starts, edits per start, and candidates per edit."""
+    """The most a search does for one pair: number of starts, edits per start, and candidates per edit. With `like`
+    the further starts have about as many tokens as the rewrites of that search, which runs too."""
 
     starts: int
     edits: int
     candidates: int
+    like: SearchBudget | None = None
 
 
 @runtime_checkable
@@ -247,8 +250,7 @@ class RandomSearch(SegmentSearch):
 
 @dataclass(frozen=True)
 class MultiStart:
-    """Several drafts of one pair, each refined by `search`; the result with the lowest score wins and all are kept.
-    With `max_edits: 0` it is best of n: drafts without edits."""
+    """Several drafts of one pair, each refined by `search`; the result with the lowest score wins and all are kept."""
 
     starts: Annotated[int, Field(ge=2)]
     """Number of drafts including z(0), at least 2; for one start use search=iterative."""
@@ -267,30 +269,79 @@ class MultiStart:
         thinkings = (draft, *(start.segments for start in usable))
         scores = yield from request_scores(RequestScores(pair_id, thinkings, draft_first=True))
         first = yield from self.search.improve(pair_id, draft, _valid(pair_id, scores[0]))
-        runs = [first]
-        lost: list[Lost] = [start.lost for start in further if start.lost]
-        for start, start_score in zip(usable, scores[1:], strict=True):
-            if start_score is None or not math.isfinite(start_score):
-                lost.append("no_valid_score")
-                continue
-            run = yield from self.search.improve(pair_id, start.segments, start_score)
-            runs.append(replace(run, start_tokens=start.tokens))
-        return self._best_of(runs, lost)
+        return (yield from _lowest(self.search, first, further, scores[1:]))
 
-    def _best_of(self, runs: Sequence[Refinement], lost: Sequence[Lost]) -> Refinement:
-        """The run with the lowest score; a later run must be more than `min_gain` better than an earlier one."""
-        best = runs[0]
-        for run in runs[1:]:
-            best = run if run.score < best.score - self.search.min_gain else best
-        return replace(
-            runs[0],
-            segments=best.segments,
-            score=best.score,
-            edits=(),
-            stopped=best.stopped,
-            runs=tuple(runs),
-            lost_starts=tuple(lost),
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class BestOfN:
+    """Drafts without edits for the tokens of a search: the draft with the lowest score wins and all are kept.
+
+    The search by `like` runs first, for the number of tokens that it generates for the pair; where an arm has run it,
+    its calls are replayed. Drafts are then added as long as they bring the sum of their tokens nearer to that number;
+    the one that does not is not used, so that neither side has the larger budget on average.
+    """
+
+    like: SegmentSearch
+    """The search whose budget each pair gets."""
+    max_drafts: Annotated[int, Field(ge=2)]
+    """Number of drafts at most, including z(0)."""
+
+    def rescaled(self, score_from_nats: Callable[[float], float], noise: float) -> BestOfN:
+        return replace(self, like=self.like.rescaled(score_from_nats, noise))
+
+    def budget(self) -> SearchBudget:
+        like = self.like.budget()
+        return SearchBudget(self.max_drafts, 0, like.candidates, like)
+
+    def steps(self, pair_id: str, draft: Segments) -> Search:
+        searched = yield from self.like.steps(pair_id, draft)
+        further = yield from self._drafts(pair_id, searched.tokens)
+        thinkings = tuple(start.segments for start in further if start.lost is None)
+        scores = (yield from request_scores(RequestScores(pair_id, thinkings))) if thinkings else ()
+        unedited = replace(self.like, max_edits=0)
+        first = yield from unedited.improve(pair_id, draft, searched.draft_score)
+        return (yield from _lowest(unedited, first, further, scores))
+
+    def _drafts(self, pair_id: str, tokens: int) -> Generator[SearchRequest, SearchReply, list[Start]]:
+        """Further drafts with about this many tokens in all."""
+        starts, missing = list[Start](), tokens
+        for number in range(1, self.max_drafts):
+            (start,) = yield from request_drafts(RequestDrafts(pair_id, 1, first=number))
+            if abs(missing - start.tokens) > missing:
+                break
+            starts.append(start)
+            missing -= start.tokens
+            if missing <= 0:
+                break
+        return starts
+
+
+def _lowest(
+    search: SegmentSearch, first: Refinement, further: Sequence[Start], scores: Sequence[float | None]
+) -> Search:
+    """The run with the lowest score, of the first one and of those from further drafts; `scores` are those of the
+    drafts that can be used. A later run must be more than `min_gain` better than an earlier one."""
+    runs, remaining = [first], iter(scores)
+    lost: list[Lost] = []
+    for start in further:
+        score = None if start.lost else next(remaining)
+        if score is None or not math.isfinite(score):
+            lost.append(start.lost or "no_valid_score")
+            continue
+        run = yield from search.improve(first.pair_id, start.segments, score)
+        runs.append(replace(run, start_tokens=start.tokens))
+    best = first
+    for run in runs[1:]:
+        best = run if run.score < best.score - search.min_gain else best
+    return replace(
+        first,
+        segments=best.segments,
+        score=best.score,
+        edits=(),
+        stopped=best.stopped,
+        runs=tuple(runs),
+        lost_starts=tuple(lost),
+    )
 
 
 def _valid(pair_id: str, score: float | None) -> float:

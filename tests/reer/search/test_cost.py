@@ -2,8 +2,8 @@
 
 import pytest
 
-from reer.search.cost import Work, calls_of, draft_work, rewrite_work, score_work
-from reer.search.methods import MultiStart, RandomSearch, SearchBudget, SegmentSearch
+from reer.search.cost import Work, calls_of, draft_work, rewrite_work, score_work, search_work
+from reer.search.methods import BestOfN, MultiStart, RandomSearch, SearchBudget, SegmentSearch
 from tests.fakes.costs import RELEASED_TEMPLATES, assumed
 from tests.fakes.fields import assert_field_refuses
 
@@ -36,6 +36,23 @@ def test_the_budget_of_every_search_method() -> None:
     assert SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25, passes=3).budget() == SearchBudget(1, 30, 2)
     assert RandomSearch(max_edits=10, n_candidates=2).budget() == SearchBudget(1, 10, 2)
     assert MultiStart(21, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25)).budget() == SearchBudget(21, 0, 2)
+
+
+def test_best_of_n_writes_about_as_many_tokens_in_drafts_as_the_search_in_rewrites() -> None:
+    like = SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25)
+    generated, scored = search_work(BestOfN(like=like, max_drafts=21).budget(), assumed(), RELEASED_TEMPLATES)
+    rewrites = rewrite_work(like.budget(), assumed(), RELEASED_TEMPLATES)
+    drafts = round(rewrites.written / assumed().thinking_tokens)
+    assert 1 < drafts < 20
+    assert generated.written == rewrites.written + drafts * assumed().thinking_tokens
+    assert scored.calls == score_work(like.budget(), assumed(), RELEASED_TEMPLATES).calls + drafts
+
+
+def test_each_start_of_a_search_is_drafted_refined_and_scored() -> None:
+    three = MultiStart(3, SegmentSearch(max_edits=10, n_candidates=2, threshold=0.25))
+    generated, scored = search_work(three.budget(), assumed(), RELEASED_TEMPLATES)
+    assert generated.calls == 3 * rewrite_work(RELEASED, assumed(), RELEASED_TEMPLATES).calls + 2
+    assert scored.calls == 3 * score_work(RELEASED, assumed(), RELEASED_TEMPLATES).calls
 
 
 def test_work_adds_up() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reer.errors import InputError
 from reer.search.driver import Failure, Handlers, run_searches
 from reer.search.methods import (
+    BestOfN,
     MultiStart,
     RandomSearch,
     RequestDrafts,
@@ -62,7 +63,7 @@ class World:
         return draw.choice(INVALID) if bad else draw.choice([draw.random(), 0.0, 0.5])
 
     def draft(self, requests: Sequence[RequestDrafts]) -> list[list[Start]]:
-        return [[self._start(request.pair_id, n) for n in range(request.n)] for request in requests]
+        return [[self._start(r.pair_id, r.first - 1 + n) for n in range(r.n)] for r in requests]
 
     def _start(self, pair_id: str, number: int) -> Start:
         draw = Random(f"{self.seed}{pair_id}start{number}")
@@ -374,6 +375,7 @@ def test_several_starts_keep_every_run_and_the_lowest_wins(seed: int, starts: in
     [
         SegmentSearch(max_edits=2, n_candidates=2, threshold=-1.0),
         MultiStart(3, SegmentSearch(max_edits=2, n_candidates=2, threshold=-1.0)),
+        BestOfN(like=SegmentSearch(max_edits=2, n_candidates=2, threshold=-1.0), max_drafts=4),
         RandomSearch(max_edits=2, n_candidates=2),
     ],
 )
@@ -388,12 +390,45 @@ def test_the_draft_comes_first_in_the_first_request_for_scores_and_in_no_other(m
     assert not any(others)
 
 
-def test_best_of_n_generates_drafts_and_nothing_else() -> None:
-    starts = [Start(("better",), 30, None), Start((), 2, "draft_too_short"), Start(("worse",), 40, None)]
-    world = Table({"old0": 0.9, "better": 0.4, "worse": 1.2}, starts=starts)
-    result = one(world, MultiStart(4, SegmentSearch(max_edits=0, n_candidates=2, threshold=0.25)), 1)
-    assert (result.segments, result.score, result.draft_score) == (("better",), 0.4, 0.9)
-    assert (result.lost_starts, result.tokens, result.trace()) == (("draft_too_short",), 70, ())
+class Numbered(Table):
+    """Handlers that hold one start for each number, from 1 on."""
+
+    def draft(self, requests: Sequence[RequestDrafts]) -> list[list[Start]]:
+        return [list(self.starts[r.first - 1 : r.first - 1 + r.n]) for r in requests]
+
+
+def best_of_n(tokens_of_drafts: Sequence[int], max_drafts: int = 21) -> Refinement:
+    """Best of n where the search to be equalled generates two rewrites of 30 tokens."""
+    drafts = [Start((f"d{number}",), tokens, None) for number, tokens in enumerate(tokens_of_drafts)]
+    scores: dict[str, float | None] = {"old0": 0.9, "a": 0.5, "b": 0.7, "d0": 0.8, "d1": 0.6, "d2": 1.2}
+    world = Numbered(scores, [Candidate("a", 30, None, None), Candidate("b", 30, None, None)], drafts)
+    like = SegmentSearch(max_edits=1, n_candidates=2, threshold=0.25)
+    return one(world, BestOfN(like=like, max_drafts=max_drafts), 1)
+
+
+@pytest.mark.parametrize(
+    ("tokens_of_drafts", "spent"),
+    [
+        ((30, 30, 30), 60),  # exactly the tokens of the rewrites
+        ((30, 50, 30), 80),  # 80 is nearer to 60 than 30 is
+        ((30, 70, 30), 30),  # 100 is farther from 60 than 30 is
+        ((130, 1, 1), 0),  # not even one draft is near
+    ],
+)
+def test_best_of_n_spends_the_tokens_of_the_search_on_drafts(tokens_of_drafts: Sequence[int], spent: int) -> None:
+    result = best_of_n(tokens_of_drafts)
+    assert result.tokens == spent
+    assert result.trace() == ()
+
+
+def test_best_of_n_takes_the_draft_with_the_lowest_score() -> None:
+    result = best_of_n((30, 30, 30))
+    assert (result.segments, result.score, result.draft_score) == (("d1",), 0.6, 0.9)
+    assert [run.segments for run in result.runs] == [("old0",), ("d0",), ("d1",)]
+
+
+def test_best_of_n_has_a_most_of_drafts() -> None:
+    assert len(best_of_n((1, 1, 1), max_drafts=3).runs) == 3
 
 
 def test_a_gain_within_the_noise_is_a_tie() -> None:
