@@ -110,21 +110,42 @@ class LmEval:
         return out, lm.unclosed if chosen.generating and self.think_end_token is not None else {}
 
     def _evaluated(self, lm: LM, tasks: tuple[Any, ...], manager: TaskManager) -> dict[str, Any]:
-        from lm_eval import simple_evaluate
+        """What lm-eval's `simple_evaluate` does with these tasks (0.4.13), without its report on the environment, which
+        asks pip and other programs for seconds and is in the stage's record already."""
+        from lm_eval.evaluator import DEFAULT_OTHER_SEED, evaluate
 
         if not tasks:
             return {"results": {}, "samples": {}}
-        run = cast(Any, simple_evaluate)  # decorators hide its signature
+        loaded = cast(Any, manager).load(list(tasks))
+        for task in loaded["tasks"].values():
+            if task.get_config("output_type") == "generate_until":
+                task.set_config(key="generation_kwargs", value={"max_gen_toks": self.max_tokens}, update=True)
+            if task.get_config("num_fewshot") is None:
+                task.set_config(key="num_fewshot", value=0)
+            task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+        _seed()
+        run = cast(Any, evaluate)  # decorators hide its signature
         return run(
-            lm,
-            tasks=list(tasks),
-            task_manager=manager,
+            lm=lm,
+            task_dict=loaded,
             limit=self.limit,
             log_samples=True,
             bootstrap_iters=0,
             apply_chat_template=self.apply_chat_template,
-            gen_kwargs={"max_gen_toks": self.max_tokens},
         )
+
+
+def _seed() -> None:
+    """The seeds that lm-eval sets before it evaluates."""
+    import random
+
+    import numpy as np
+    import torch
+    from lm_eval.evaluator import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)
+    torch.manual_seed(DEFAULT_OTHER_SEED)
 
 
 AnyBenchmark = JudgedBenchmark | LmEval  # an experiment's choices, distinguished by isinstance
