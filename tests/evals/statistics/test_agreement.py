@@ -95,7 +95,8 @@ def test_the_intervals_of_ranks_are_the_published_ones() -> None:
     """Standard errors of the Fisher transform by Bonett and Wright 2000; ends of ICC(C,1) from the F distribution by
     McGraw and Wong 1996."""
     x, y = [1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 4, 3, 5, 8, 6, 7]
-    found = rank_agreement(numbered(np.array(x)), numbered(np.array(y)))
+    first, second = numbered(np.array(x)), numbered(np.array(y))
+    found = rank_agreement({**first, "of one alone": 9.0}, {**second, "of the other": 1.0})
     assert found.items == 8
     assert found.spearman is not None
     assert found.kendall is not None

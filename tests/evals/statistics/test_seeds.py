@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from evals.statistics.paired import paired_difference
+from evals.statistics.power import minimum_detectable_effect
 from evals.statistics.seeds import MeanError, difference_over_seeds, two_way_mean_error
 from tests.fakes.scores import BASELINE, shifted
 
@@ -77,6 +78,7 @@ def test_each_part_of_the_error_has_its_own_degrees_of_freedom() -> None:
     items_alone = MeanError(seeds=2, items=100, by_seed=0.0, by_item=1.0, residual=0.0)
     assert seeds_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 1))
     assert items_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 99))
+    assert items_alone.minimum_detectable() == pytest.approx(minimum_detectable_effect(100) * 10), "in standard errors"
 
 
 @pytest.mark.parametrize("alpha", [1e-6, 0.01, 0.05, 0.5])

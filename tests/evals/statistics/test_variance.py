@@ -116,3 +116,9 @@ def test_every_purchase_is_just_enough_and_costs_what_it_adds() -> None:
 
 def test_what_no_affordable_number_detects_is_not_bought() -> None:
     assert purchases(TRUE, Design(items=10), PRICES, 1e-4) == []
+
+
+def test_a_design_that_detects_the_wanted_difference_just_so_is_bought_as_it_is() -> None:
+    design = Design(seeds=2, items=100)
+    bought = purchases(TRUE, design, PRICES, detectable(TRUE, design))
+    assert [(purchase.design, purchase.price) for purchase in bought] == [(design, 0.0)] * 4
