@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evals.statistics.bootstrap import RESAMPLES
-from evals.statistics.paired import MIN_ITEMS
 
 if TYPE_CHECKING:
     from numpy import float64, intp
@@ -50,9 +49,9 @@ def heterogeneity(differences: Mapping[str, float], groups: Mapping[str, str], s
         if item in groups:
             members.setdefault(groups[item], []).append(differences[item])
     members = {group: values for group, values in sorted(members.items()) if len(values) >= SMALLEST_GROUP}
-    sizes = [len(values) for values in members.values()]
-    if len(members) < SMALLEST_GROUP or sum(sizes) < MIN_ITEMS:
+    if len(members) < 2:
         return None
+    sizes = [len(values) for values in members.values()]
     values = np.concatenate([np.asarray(of_group) for of_group in members.values()])
     labels = np.repeat(np.arange(len(sizes)), sizes)
     return Heterogeneity(
@@ -82,7 +81,7 @@ def _shrunk(names: Sequence[str], values: NDArray[float64], labels: NDArray[intp
     parts = [values[labels == number] for number in range(len(names))]
     means = np.asarray([part.mean() for part in parts])
     sizes = np.asarray([len(part) for part in parts])
-    within = sum(float(((part - part.mean()) ** 2).sum()) for part in parts) / max(1, len(values) - len(parts))
+    within = sum(float(((part - part.mean()) ** 2).sum()) for part in parts) / (len(values) - len(parts))
     errors = within / sizes
     between = max(0.0, float(means.var(ddof=1)) - float(errors.mean()))
     grand = float(np.average(means, weights=1 / (errors + between)) if within + between else means.mean())

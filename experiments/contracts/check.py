@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
 Metrics = Mapping[StepName, StageMetrics]
-AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "judge")
+AFTER_RENDERING = ("student", "train", "seed", "scale", "benchmark", "answering", "judge", "reliability", "embedding")
 SCORER_MODEL = "scorer_model"  # the key by which a model is chosen for `scorer`
 
 
@@ -123,8 +123,9 @@ def _checked(term: Term, arm: Metrics, baseline: Metrics | None) -> CheckedTerm:
 def changed_between(baseline: Mapping[str, Json], identity: Mapping[str, Json]) -> tuple[str, ...]:
     """The differences of an identity from the baseline's, without that of the name: `path: old -> new`. Equal parts
     are left out first, because comparing them field by field takes most of the time."""
-    parts = {k for k in baseline.keys() | identity.keys() if repr(baseline.get(k)) != repr(identity.get(k))} - {"name"}
-    old, new = ({part: side[part] for part in parts if part in side} for side in (baseline, identity))
+    both = baseline.keys() & identity.keys()
+    equal = {part for part in both if repr(baseline[part]) == repr(identity[part])} | {"name"}
+    old, new = ({part: side[part] for part in side.keys() - equal} for side in (baseline, identity))
     return tuple(difference(old, new))
 
 
@@ -175,11 +176,12 @@ def _readable(result: Result, contract: Contract) -> Metrics:
 
 def _is_no_op(result: Result, baseline: Result) -> bool:
     changed_later = any(result.identity.get(part) != baseline.identity.get(part) for part in AFTER_RENDERING)
-    return not changed_later and _training_data(result) == _training_data(baseline)
+    rows = _training_data(result)
+    return rows is not None and not changed_later and rows == _training_data(baseline)
 
 
 def _training_data(result: Result) -> str | None:
-    """sha256 of the rows a run trained on."""
+    """sha256 of the rows a run trained on; None where it trained nothing."""
     folder = result.folder_of(training.MATCH) or result.folder_of(training.RENDER)
     return digest_of(folder / "rows.jsonl").sha256 if folder else None
 

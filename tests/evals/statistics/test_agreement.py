@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evals.statistics.agreement import Agreement, Interval, LengthSlope, agreement, length_slope, rank_agreement
 
@@ -75,3 +76,54 @@ def test_the_intervals_hold_the_truth() -> None:
         intervals = [getattr(one, name) for one in found]
         share = np.mean([one.low <= value <= one.high for one in intervals])
         assert share >= 0.93 - 2 * math.sqrt(0.93 * 0.07 / tries), (name, share)
+
+
+def test_agreement_is_that_of_the_shared_items_second_minus_first() -> None:
+    """By hand: the differences of three items are 0, 2 and -1."""
+    found = agreement({"a": 1, "b": 2, "c": 4, "x": 9}, {"a": 1, "b": 4, "c": 3, "y": 0})
+    assert (found.items, found.exact_agreement, found.mean_difference) == (
+        3,
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+    )
+    assert found.noise_sd == pytest.approx(math.sqrt((0 + 4 + 1) / 3 / 2))
+    assert agreement({"a": 1}, {"a": 2}).alpha is None, "one item has no expected disagreement"
+    assert agreement({"a": 1, "b": 2}, {"a": 1, "b": 2}).alpha == 1
+
+
+def test_the_intervals_of_ranks_are_the_published_ones() -> None:
+    """Standard errors of the Fisher transform by Bonett and Wright 2000; ends of ICC(C,1) from the F distribution by
+    McGraw and Wong 1996."""
+    x, y = [1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 4, 3, 5, 8, 6, 7]
+    first, second = numbered(np.array(x)), numbered(np.array(y))
+    found = rank_agreement({**first, "of one alone": 9.0}, {**second, "of the other": 1.0})
+    assert found.items == 8
+    assert found.spearman is not None
+    assert found.kendall is not None
+    assert found.icc is not None
+    rho, tau = stats.spearmanr(x, y).statistic, stats.kendalltau(x, y).statistic
+    for interval, value, error in (
+        (found.spearman, rho, math.sqrt((1 + rho**2 / 2) / 5)),
+        (found.kendall, tau, math.sqrt(0.437 / 4)),
+    ):
+        ends = np.tanh(np.arctanh(value) + np.array([-1, 1]) * stats.norm.ppf(0.975) * error)
+        assert (interval.value, interval.low, interval.high) == pytest.approx((value, *ends))
+    ratio, bound = np.var(np.add(x, y)) / np.var(np.subtract(x, y)), stats.f.ppf(0.975, 7, 7)
+    ends = [(f - 1) / (f + 1) for f in (ratio, ratio / bound, ratio * bound)]
+    assert (found.icc.value, found.icc.low, found.icc.high) == pytest.approx(ends)
+
+
+def test_opposite_ranks_agree_perfectly_the_other_way_round() -> None:
+    five = np.arange(5.0)
+    found = rank_agreement(numbered(five), numbered(-five))
+    assert (found.spearman, found.kendall) == (Interval(-1, -1, -1), Interval(-1, -1, -1))
+    assert rank_agreement(numbered(five), numbered(np.ones(5))).kendall is None
+
+
+def test_the_slope_is_what_a_doubling_of_the_words_adds_to_the_score() -> None:
+    answers = [("word " * length, 1 + 2 * math.log2(length)) for length in (1, 2, 4, 8)]
+    assert length_slope(answers) == LengthSlope(slope_per_doubling=None, p=None, answers=4)
+    found = length_slope([*answers, ("", 1.0)])
+    assert (found.slope_per_doubling, found.answers) == (pytest.approx(2), 5), "an empty answer counts as one word"
+    assert found.p is not None
+    assert found.p < 1e-6

@@ -1,5 +1,7 @@
 """The studentised bootstrap against its definition, one resample at a time."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -80,3 +82,10 @@ def test_every_resample_draws_as_many_items_as_there_are() -> None:
     assert (counts.sum(axis=0) == 7).all()
     assert counts.mean(axis=1) == pytest.approx(np.ones(7), abs=0.06)
     assert not np.array_equal(counts, resampled(7, 4))
+
+
+def test_resamples_without_a_t_make_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = means(np.asarray([[-1.0, 0.0, 1.0]]))
+    assert np.isnan(found.ts).any(), "resamples of one value alone, which may be the mean"

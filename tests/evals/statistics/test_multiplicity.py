@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.statistics.multiplicity import correct_family, explore, holm, shrink, shrunk
+from evals.statistics.multiplicity import Z, correct_family, explore, holm, shrink, shrunk
 from evals.statistics.paired import Difference
 
 
@@ -75,3 +75,48 @@ def test_the_coaching_of_eight_schools_is_estimated_as_in_the_textbook() -> None
     assert [one.mean for one in found] == pytest.approx([11.3, 7.9, 6.1, 7.6, 5.1, 6.2, 10.6, 8.4], abs=0.5)
     deviations = [(one.high - one.low) / (2 * 1.96) for one in found]
     assert deviations == pytest.approx([8.2, 6.4, 7.8, 6.5, 6.4, 6.7, 6.8, 7.9], abs=0.6)
+
+
+def test_each_p_value_is_corrected_within_its_own_family() -> None:
+    family = [
+        Difference(mean=0.1, items=20, p=0.04),
+        Difference(mean=0.1, items=20),
+        Difference(mean=0.1, items=20, p=0.01, p_equivalent=0.03),
+        Difference(mean=0.1, items=20, p=0.5, p_equivalent=0.02),
+    ]
+    corrected = correct_family(family)
+    assert [d.p_holm for d in corrected] == [pytest.approx(0.08), None, pytest.approx(0.03), pytest.approx(0.5)]
+    assert [d.p_equivalent_holm for d in corrected] == [None, None, pytest.approx(0.04), pytest.approx(0.04)]
+
+
+def test_a_part_is_shrunk_with_the_error_that_its_interval_has() -> None:
+    effects, errors = [0.0, 1.0, 3.0], [0.5, 1.0, 0.2]
+    parts = [
+        Difference(mean=mean, items=9, low=mean - Z * error, high=mean + Z * error)
+        for mean, error in zip(effects, errors, strict=True)
+    ]
+    explored = explore([parts[0], Difference(mean=5.0, items=2), *parts[1:]])
+    assert explored[1].shrunk is None
+    found = [part.shrunk for part in explored if part.shrunk]
+    wanted = [one for one in shrink(effects, errors) if one]
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high))
+        assert other.mean - other.low == pytest.approx(other.high - other.mean)
+
+
+def test_shrinkage_is_the_posterior_of_its_model() -> None:
+    """By sums over a grid of common means and standard deviations; with six effects the prior's upper end is far
+    out."""
+    y, errors = np.array([0.0, 0.4, 1.0, 1.2, 2.5, 3.0]), np.array([0.5, 0.3, 0.6, 0.4, 0.5, 0.8])
+    largest = 4 * y.std(ddof=1)
+    spread, common = np.meshgrid(np.linspace(0.0, largest, 500), np.linspace(-8, 11, 500), indexing="ij")
+    total = errors**2 + spread[..., None] ** 2
+    logs = (-0.5 * np.log(total) - 0.5 * (y - common[..., None]) ** 2 / total).sum(axis=2)
+    weight = (np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum())[..., None]
+    own = spread[..., None] ** 2 / total
+    centres = own * y + (1 - own) * common[..., None]
+    mean = (weight * centres).sum(axis=(0, 1))
+    variance = (weight * (own * errors**2 + (centres - mean) ** 2)).sum(axis=(0, 1))
+    found, reach = shrunk(y[None, :], errors[None, :])
+    assert found[0] == pytest.approx(mean, abs=2e-3)
+    assert reach[0] == pytest.approx(Z * np.sqrt(variance), rel=2e-3)

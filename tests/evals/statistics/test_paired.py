@@ -17,6 +17,7 @@ def test_a_clear_gain_has_an_interval_above_zero_and_a_small_p() -> None:
     assert difference.high is not None
     assert difference.p is not None
     assert 1.0 < difference.low < 2.0 < difference.high < 3.0
+    assert difference.standard_error == pytest.approx(np.std([1.0, 2.0, 3.0] * 4, ddof=1) / 12**0.5)
     assert difference.p < 0.01
 
 
@@ -124,3 +125,28 @@ def test_one_more_failure_moves_the_mean_by_its_share() -> None:
     assert [shift[0] for shift in failure_shifts(arms, bases, None)] == [0, 0]
     low_is_good = failure_shifts(arms, bases, 10.0)
     assert [shift[0] for shift in low_is_good] == pytest.approx([-0.6, 0.3])
+
+
+def test_the_margin_and_the_seed_of_the_resampling_are_those_that_are_given() -> None:
+    arm = shifted(0.4, 0.1, -0.3, 0.9)
+    found = [paired_difference(arm, BASELINE, seed, margin=0.5) for seed in (0, 0, 1)]
+    assert found[0] is not None
+    assert found[0] == found[1] == paired_difference(arm, BASELINE, margin=0.5)
+    assert found[0] != found[2]
+    assert found[0].margin == 0.5
+    untested = paired_difference(shifted(1.0), BASELINE, margin=0.5)
+    assert untested == Difference(mean=1.0, items=12, margin=0.5)
+
+
+def test_differences_that_are_equal_but_for_rounding_have_no_interval() -> None:
+    arm = {f"i{n}": 0.1 * n + 0.3 for n in range(12)}
+    difference = paired_difference(arm, {f"i{n}": 0.1 * n for n in range(12)})
+    assert difference == Difference(mean=pytest.approx(0.3), items=12)
+
+
+def test_a_failure_moves_each_mean_by_its_own_distance_from_the_worst_score() -> None:
+    arms, baselines = np.array([[2.0, 4.0], [1.0, 1.0]]), np.array([[5.0, 9.0], [1.0, 1.0]])
+    down, up = failure_shifts(arms, baselines, 1.0)
+    assert down == pytest.approx([-2 / 3, 0])
+    assert up == pytest.approx([6 / 3, 0])
+    assert [shift.tolist() for shift in failure_shifts(arms, baselines, None)] == [[0, 0], [0, 0]]

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
-from evals.statistics.paired import paired_difference
+from evals.statistics.bootstrap import means
+from evals.statistics.paired import failure_shifts, minimum_detectable, paired_difference
 from evals.statistics.power import minimum_detectable_effect
 from tests.fakes.scores import BASELINE, shifted
 
@@ -45,3 +46,27 @@ def test_tied_items_and_a_known_worst_score_raise_the_minimum_detectable_differe
     assert strict.minimum_detectable is not None
     assert loose.minimum_detectable > 1.3 * float(np.std(tied, ddof=1)) * minimum_detectable_effect(40)
     assert strict.minimum_detectable > loose.minimum_detectable + 4 / 41
+
+
+@pytest.mark.parametrize("worst", [None, 1.0, 12.0])
+@pytest.mark.parametrize(
+    ("differences", "tied", "step"),
+    [([0.5, -1.0, 2.0, 0.5] + [0.0] * 16, 0.8, 0.5), ([0.3, 0.7, -0.4, 1.1] * 5, 0.0, 0.3)],
+    ids=["tied", "untied"],
+)
+def test_the_minimum_detectable_difference_solves_its_equation(
+    differences: list[float], tied: float, step: float, worst: float | None
+) -> None:
+    """Of 20 items, an effect moves so many tied ones by a whole step that the variance of the mean grows by
+    share * effect * (step - effect) / 20; and it has to leave room for one more failure, which it makes more costly."""
+    sample, baselines = np.array([differences]), np.tile([3.0, 5.0], (1, 10))
+    found, (down, up) = means(sample), failure_shifts(baselines + sample, baselines, worst)
+
+    def lacking(effect: float, multiple: float, shift: float) -> float:
+        extra = tied * effect * max(0.0, step - effect) / 20
+        spread = math.sqrt(float(found.standard_error[0]) ** 2 + extra)
+        return (multiple * spread + shift) * (1 + 1 / 20 if shift else 1) - effect
+
+    sides = zip(found.detectable(), (-float(down[0]), float(up[0])), strict=True)
+    effects = [optimize.brentq(lacking, 0, 50, args=(float(multiple[0]), shift)) for multiple, shift in sides]
+    assert minimum_detectable(sample, found, (down, up))[0] == pytest.approx(max(effects))

@@ -1,10 +1,13 @@
 """Paired comparison over several seeds: known cases, gaps, and the two-way error of the mean."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from evals.statistics.paired import paired_difference
+from evals.statistics.power import minimum_detectable_effect
 from evals.statistics.seeds import MeanError, difference_over_seeds, two_way_mean_error
 from tests.fakes.scores import BASELINE, shifted
 
@@ -75,6 +78,7 @@ def test_each_part_of_the_error_has_its_own_degrees_of_freedom() -> None:
     items_alone = MeanError(seeds=2, items=100, by_seed=0.0, by_item=1.0, residual=0.0)
     assert seeds_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 1))
     assert items_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 99))
+    assert items_alone.minimum_detectable() == pytest.approx(minimum_detectable_effect(100) * 10), "in standard errors"
 
 
 @pytest.mark.parametrize("alpha", [1e-6, 0.01, 0.05, 0.5])
@@ -82,3 +86,58 @@ def test_p_is_the_level_at_which_the_interval_reaches_zero(alpha: float) -> None
     error = MeanError(seeds=3, items=40, by_seed=0.2, by_item=0.1, residual=0.05)
     assert error.p(error.half_width(alpha)) == pytest.approx(alpha, rel=1e-3)
     assert error.p(0.0) == 1.0
+
+
+def test_interval_and_tests_are_those_of_the_error_of_the_mean() -> None:
+    grid = np.array([[1.0, 2, 3, 4], [2, 3, 5, 4], [1, 4, 3, 6]])
+    arm = {seed: {f"i{n}": float(value) for n, value in enumerate(row)} for seed, row in enumerate(grid)}
+    baseline = {seed: dict.fromkeys(row, 0.0) for seed, row in arm.items()}
+    error, found = two_way_mean_error(grid), difference_over_seeds(arm, baseline, margin=5.0)
+    assert found is not None
+    mean, reach = grid.mean(), error.half_width()
+    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - reach, mean + reach))
+    part = max(error.by_seed, error.residual) + error.by_item
+    assert (found.standard_error, found.p) == pytest.approx((math.sqrt(part), error.p(mean)))
+    assert found.minimum_detectable == pytest.approx(error.minimum_detectable())
+    assert found.p_equivalent == pytest.approx(error.p(5.0 - mean) / 2)
+    assert (found.margin, found.fragile, found.seed_sd) == (5.0, False, pytest.approx(grid.mean(axis=1).std(ddof=1)))
+    over_items = paired_difference({f"i{n}": value for n, value in enumerate(grid.mean(axis=0))}, baseline[0], seed=3)
+    again = difference_over_seeds(arm, baseline, 3)
+    assert over_items is not None
+    assert again is not None
+    assert again.p_items == pytest.approx(over_items.p)
+
+
+def test_the_error_of_the_mean_is_that_of_the_analysis_of_variance_by_hand() -> None:
+    """Mean squares: seeds 3 * 2, items 2 * 12, residual 4 / 2; each is divided by the six cells."""
+    error = two_way_mean_error(np.array([[1.0, 2, 6], [3, 2, 10]]))
+    assert (error.seeds, error.items) == (2, 3)
+    assert (error.by_seed, error.by_item, error.residual) == pytest.approx((6 / 6, (24 - 2) / 6, 2 / 6))
+
+
+def test_one_more_failure_can_undo_a_difference_over_seeds() -> None:
+    arms = {seed: shifted(2.0 + 0.1 * seed, 2.2, 1.9) for seed in range(4)}
+    baselines = dict.fromkeys(range(4), BASELINE)
+    without, above = (
+        difference_over_seeds(arms, baselines),
+        difference_over_seeds(arms, baselines, worst=-40.0, margin=9.0),
+    )
+    assert without is not None
+    assert above is not None
+    assert (without.fragile, above.fragile) == (False, True)
+    assert without.minimum_detectable is not None
+    assert above.minimum_detectable is not None
+    scores = [score or 0.0 for score in BASELINE.values()]
+    highest = max(sum(scores) / 12, sum(scores) / 12 + above.mean)
+    assert above.minimum_detectable - without.minimum_detectable == pytest.approx((highest + 40) / 13)
+    assert above.p_equivalent is not None
+    within = difference_over_seeds(arms, baselines, margin=9.0)
+    assert within is not None
+    assert within.p_equivalent is not None
+    assert above.p_equivalent > within.p_equivalent
+
+
+def test_p_is_a_probability_at_any_distance() -> None:
+    error = MeanError(seeds=3, items=40, by_seed=0.2, by_item=0.1, residual=0.05)
+    assert error.p(1e9) == 1e-12
+    assert error.p(-1.0) == 1.0

@@ -7,7 +7,8 @@ import pytest
 from experiments.config.choices import CONF
 from experiments.config.compose import compose_plans
 from experiments.contracts.measured import check_names
-from experiments.contracts.written import contract_of, written_arm
+from experiments.contracts.terms import Contract
+from experiments.contracts.written import WrittenArm, contract_of, written_arm
 from reer.errors import InputError
 from tests.fakes.plans import compose
 
@@ -35,8 +36,13 @@ def test_every_arm_states_what_it_touches_and_what_is_measured(file: Path) -> No
 
 def test_a_change_beyond_the_contract_is_refused_with_its_key(tmp_path: Path) -> None:
     choices = "defaults:\n  - override /search: single_pass\nname: mine\ntrain: { epochs: 9 }\n"
-    with pytest.raises(InputError, match=r"changes train\.epochs, and its contract lets it touch search"):
-        contract_of("mine", {}, own(tmp_path, f"{choices}contract: {{ touches: [search] }}\n"))
+    folders = own(tmp_path, f"{choices}contract: {{ touches: [search, data] }}\n")
+    with pytest.raises(InputError) as refused:
+        contract_of("mine", {}, folders)
+    assert str(refused.value) == (
+        f"experiment=mine: {tmp_path}/experiment/mine.yaml changes train.epochs, and its contract lets it touch "
+        "search, data; leave train.epochs out, or add it to contract.touches"
+    )
     folders = own(tmp_path, f"{choices}contract: {{ touches: [search, train.epochs] }}\n")
     assert contract_of("mine", {}, folders).of == ("mine",)
 
@@ -78,3 +84,94 @@ def test_whoever_makes_the_choices_of_an_arm_has_its_contract() -> None:
     assert contract.of == ("no_iterative_search", "no_reflection_tokens")
     assert contract.arm == {"refine.edits": 0, "refine.edits_accepted": 0, "curate.reflection_markers": 0}
     assert contract.touches == ("search", "reflection")
+
+
+def changes(folder: Path, text: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The choices and keys of an arm's YAML."""
+    own(folder, text)
+    arm = written_arm(folder / "experiment" / "mine.yaml", (CONF, folder))
+    return dict(arm.choices), arm.keys
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "keys"),
+    [
+        ("name: mine\ncontract: { touches: [] }\nhydra: { mode: RUN }\ndefaults: [_self_]\n", {}, ()),
+        ("defaults:\n  - override /search: wide\n  - data: mine\n", {"search": "wide", "data": "mine"}, ()),
+        ("defaults:\n  - override /model@generator.model: large\n", {"generator.model": "large"}, ()),
+        ("defaults:\n  - override /source: 7\n  - absent\n  - mine\n", {"source": "7"}, ()),
+        (
+            "train: { epochs: 1, adam: { beta: 2 }, none: {} }\nseed: 3\n",
+            {},
+            ("train.epochs", "train.adam.beta", "train.none", "seed"),
+        ),
+        ("defaults: none\n", {}, ()),
+        ("", {}, ()),
+    ],
+)
+def test_choices_and_keys_are_read_off_the_file(
+    tmp_path: Path, text: str, choices: dict[str, str], keys: tuple[str, ...]
+) -> None:
+    assert changes(tmp_path, text) == (choices, keys)
+
+
+def test_a_key_that_an_arm_and_its_parent_set_is_one_change(tmp_path: Path) -> None:
+    own(tmp_path, "train: { epochs: 1 }\n", name="base")
+    assert changes(tmp_path, "defaults: [base]\ntrain: { epochs: 2 }\n") == ({}, ("train.epochs",))
+
+
+def test_a_choice_is_global_only_where_its_first_line_says_so(tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/narrow.yaml").write_text("# narrow\n# @package _global_\nscale: { pairs: 3 }\n")
+    (tmp_path / "search/wide.yaml").write_text("# @package _global_\nscale: { pairs: 3 }\n")
+    assert changes(tmp_path, "defaults:\n  - override /search: narrow\n") == ({"search": "narrow"}, ())
+    assert changes(tmp_path, "defaults:\n  - override /search@a.b: wide\n") == ({"a.b": "wide"}, ("scale.pairs",))
+
+
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    assert changes(tmp_path, "seed: 1\n") == ({}, ("seed",))
+    assert changes(tmp_path, "other: 12\n") == ({}, ("other",))
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"experiment/mine\.yaml: not YAML: .*"):
+        changes(tmp_path, "name: [\n")
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_bytes(b"name: \xff\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: not YAML: 'utf-8' codec"):
+        written_arm(file, (CONF,))
+
+
+def test_a_list_or_a_contract_of_another_form_is_no_contract(tmp_path: Path) -> None:
+    own(tmp_path, "- 1\n")
+    file = tmp_path / "experiment" / "mine.yaml"
+    assert written_arm(file, (CONF,)) == WrittenArm("mine", file, {}, (), Contract())
+    with pytest.raises(InputError, match=r"mine\.yaml: contract.*touch"):
+        contract_of("mine", {}, own(tmp_path, "contract: { touch: [search] }\n"))
+
+
+def arm_of(choices: dict[str, str], *keys: str) -> WrittenArm:
+    return WrittenArm("mine", Path("mine.yaml"), choices, keys, Contract())
+
+
+def test_choices_make_an_arm_that_sets_nothing_else() -> None:
+    assert arm_of({"search": "wide"}).is_made_by({"search": "wide", "data": "all"})
+    assert not arm_of({"search": "wide", "data": "all"}).is_made_by({"search": "wide"})
+    assert not arm_of({"search": "wide"}).is_made_by({"search": "narrow"})
+    assert not arm_of({"search": "wide"}, "train.epochs").is_made_by({"search": "wide"})
+    assert not arm_of({}).is_made_by({"search": "wide"})
+    assert arm_of({"search": "wide"}, "train.epochs").changed == ("search", "train.epochs")
+
+
+def test_the_arm_that_is_asked_for_comes_first_whatever_else_its_choices_make(tmp_path: Path) -> None:
+    own(tmp_path, "defaults:\n  - override /search: wide\ncontract: { touches: [search], arm: { mix.rows: 1 } }\n", "a")
+    of_b = "defaults:\n  - override /data: all\ncontract: { touches: [data], arm: { mix.rows: 2, train.rows: 3 } }\n"
+    folders = own(tmp_path, of_b, "b")
+    contract = contract_of("b", {"search": "wide", "data": "all"}, folders[1:])
+    assert contract == Contract(touches=("data", "search"), arm={"mix.rows": 2, "train.rows": 3}, of=("b", "a"))
+    assert contract_of("b", {}, folders[1:]).of == ("b",)
+    assert contract_of("none", {"search": "wide"}, folders[1:]) == Contract(arm={"mix.rows": 1}, of=("a",))
+
+
+def test_an_arm_that_changes_nothing_is_of_no_experiment(tmp_path: Path) -> None:
+    assert contract_of("mine", {}, own(tmp_path, "name: mine\ncontract: { touches: [] }\n")) == Contract(touches=())

@@ -1,8 +1,18 @@
 """The work of a search against sums made by hand."""
 
+from dataclasses import replace
+
 import pytest
 
-from reer.search.cost import Work, calls_of, draft_work, rewrite_work, score_work, search_work
+from reer.search.cost import (
+    TemplateTokens,
+    Work,
+    calls_of,
+    draft_work,
+    rewrite_work,
+    score_work,
+    search_work,
+)
 from reer.search.methods import BestOfN, MultiStart, RandomSearch, SearchBudget, SegmentSearch
 from tests.fakes.costs import RELEASED_TEMPLATES, assumed
 from tests.fakes.fields import assert_field_refuses
@@ -23,6 +33,24 @@ def test_twenty_thousand_pairs_are_the_work_that_the_published_arithmetic_says()
     assert rewrites.read + drafts.read == pytest.approx(0.44e9, rel=0.05)
     assert rewrites.read_unshared + drafts.read == pytest.approx(0.92e9, rel=0.05)
     assert rewrites.written + drafts.written == pytest.approx(0.20e9, rel=0.03)
+
+
+def test_the_work_of_a_small_search_is_the_sum_by_hand() -> None:
+    """Three edits of four candidates. A rewrite prompt has 2 + 10 + 20 tokens, the thinking's 50 and the segment's 10
+    again; from the second one on the first 32 are shared, from the third one on the edited segment too. A passage has
+    3 + 10 + 50 + 20 tokens, of which a candidate shares the first 13, and the segments before its own."""
+    small = replace(
+        assumed(), query_tokens=10, solution_tokens=20, thinking_tokens=50, segments=5, steps=3, rewrite_tokens=5
+    )
+    templates, budget = TemplateTokens(draft=1, edit=2, inference=3, classify=0), SearchBudget(1, 4, 4)
+    assert draft_work(small, templates) == Work(calls=1, read=31, read_unshared=31, written=50)
+    rewrites = rewrite_work(budget, small, templates)
+    assert rewrites == Work(calls=3, read=92 + 60 + 50, read_unshared=3 * 92, written=60)
+    scores = score_work(budget, small, templates)
+    assert scores == Work(calls=13, read=83 + 4 * (70 + 60 + 50), read_unshared=13 * 83)
+    for edits, segments, steps in ((2, 5, 3), (4, 2, 3), (4, 5, 2)):
+        limited = replace(small, segments=segments, steps=steps)
+        assert rewrite_work(replace(budget, edits=edits), limited, templates).calls == 2
 
 
 def test_without_edits_a_draft_is_written_and_scored_once() -> None:

@@ -1,6 +1,8 @@
 """Drafts: prompts and seeds depend on the pair alone, and drafts that cannot be used have a reason."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -11,7 +13,7 @@ from reer.models.protocols import Completion, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules, draft_prompt, lost_draft, thinking_of
 from reer.search.methods import RequestDrafts
-from reer.types import Drop, Pair, item_seed
+from reer.types import Drop, Pair, Start, item_seed
 from tests.fakes.fields import assert_field_refuses
 from tests.fakes.prompts import BOUND, ENGLISH
 
@@ -42,6 +44,29 @@ class Says:
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         self.asked += requests
         yield from enumerate([self.reply for _ in requests])
+
+
+class Numbered(Says):
+    """A generator whose replies name the request's seed; `batches` lists the sizes of its batches."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.batches: list[int] = []
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        self.batches.append(len(requests))
+        yield from enumerate([self.reply_to(request) for request in requests])
+
+    def reply_to(self, request: Request) -> Completion:
+        self.asked.append(request)
+        return replace(self.reply, text=f" that {request.seed} {'a' * 120}.\n\n{'b' * 120}.")
+
+
+class OneAtATime(Numbered):
+    """The same, of single requests."""
+
+    async def complete(self, request: Request) -> Completion:
+        return self.reply_to(request)
 
 
 @settings(deadline=None)
@@ -156,3 +181,39 @@ def test_each_draft_of_a_pair_has_its_own_seed_and_z0_keeps_its() -> None:
     assert seeds[0] == seeds[1]
     assert len(set(seeds)) == 4
     assert {request.group for request in writer.asked} == {PAIRS[0].id}
+
+
+def drafter_of(writer: Says, seed: int = 0) -> Drafter:
+    return Drafter(generator=writer, prompts=BOUND, sampling=SAMPLING, rules=RULES, seed=seed)
+
+
+def test_seeds_and_openers_of_drafts_never_change() -> None:
+    """A recorded draft is found under its seed and its prompt."""
+    writer = Numbered()
+    drafter_of(writer).starts([(PAIRS[0], sample) for sample in range(3)])
+    assert [request.seed for request in writer.asked] == [1383484509, 684879050, 474333955]
+    first, second = ENGLISH.openers
+    assert [draft_prompt(pair, BOUND, 0)[1] for pair in PAIRS] == [first, first, first, second, first, second]
+    assert [draft_prompt(PAIRS[1], BOUND, 0, sample)[1] for sample in range(4)] == [first, second, first, second]
+
+
+def test_drafts_are_the_same_one_at_a_time_as_in_a_batch() -> None:
+    alone, together = OneAtATime(), Numbered()
+    pairs = {pair.id: pair for pair in PAIRS}
+    request = RequestDrafts("id1", 3)
+    (batch,) = drafter_of(together, seed=2).further_drafts(pairs, [request])
+    assert asyncio.run(drafter_of(alone, seed=2).handle(alone, pairs, request)) == batch
+    assert alone.asked == together.asked
+    assert len({start.raw for start in batch}) == 3
+
+
+def test_first_drafts_come_in_batches_of_the_width_and_each_is_passed_on_as_it_comes() -> None:
+    writer, came = Numbered(), list[Start]()
+    kept, dropped = drafter_of(writer).first_drafts(PAIRS, 4, came.append)
+    assert (writer.batches, dropped) == ([4, 2], [])
+    assert [draft.raw for draft in kept] == [start.raw for start in came]
+    assert all(draft.raw.startswith(ENGLISH.openers) and f" {'a' * 120}." in draft.raw for draft in kept)
+    at_once = Numbered()
+    assert drafter_of(at_once).first_drafts(PAIRS) == (kept, [])
+    assert at_once.batches == [6]
+    assert drafter_of(at_once).first_drafts([]) == ([], [])

@@ -8,9 +8,9 @@ import pytest
 from experiments.config.parts import experiment_from
 from experiments.experiment import GRADED, JudgingScorerRole
 from reer.errors import InputError
-from reer.models.protocols import Nats, Passage
+from reer.models.protocols import Nats, Passage, Prompt
 from reer.search.graded import GradingScorer, ThinkingGrades
-from reer.types import Pair
+from reer.types import Message, Pair
 from tests.fakes.plans import compose, plan
 
 GRADES = ThinkingGrades(prompt="Task: {{query}} Thought: {{thinking}}", prefill="grade ", grades=(1, 2, 10))
@@ -54,9 +54,37 @@ def test_an_undecided_model_gives_the_mean_of_the_grades() -> None:
 
 
 def test_scores_are_remembered_by_the_question_that_was_asked() -> None:
-    names = {GradingScorer(LikesPlans(), grades).name for grades in (GRADES, replace(GRADES, prefill="a grade: "))}
-    assert len(names) == 2
-    assert "fake" not in names
+    others = [{"prefill": "a grade: "}, {"prompt": "{{query}} {{thinking}}"}, {"grades": (1, 2)}, {"grades": (1, 21)}]
+    names = {GradingScorer(LikesPlans(), grades).name for grades in (GRADES, *(replace(GRADES, **o) for o in others))}
+    assert len(names) == 5
+    assert "fake/grades-c9bd71c6b782" in names, "a recorded score is found under this name"
+
+
+def test_a_thinking_of_which_one_grade_cannot_be_scored_has_no_score() -> None:
+    class Lacking(LikesPlans):
+        def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+            yield from ((at, None if at == 4 else nats) for at, nats in super().score(passages))
+
+    scores = dict(GradingScorer(Lacking(), GRADES).score([passage("A plan."), passage("Nothing.")]))
+    assert (scores[0], scores[1]) == ((pytest.approx(0.0),), None)
+
+
+def test_a_context_without_a_thinking_is_graded_as_an_empty_one() -> None:
+    model = LikesPlans()
+    bare = Passage(Prompt((Message("user", "Write."),), ""), "Done.")
+    assert len(list(GradingScorer(model, GRADES).score([bare]))) == 1
+    assert {asked.context for asked in model.asked} == {Prompt((Message("user", "Task: Write. Thought:"),), "grade ")}
+
+
+def test_grades_that_cannot_be_asked_for_are_one_sentence() -> None:
+    with pytest.raises(InputError) as slots:
+        replace(GRADES, prompt="{{thinking}} {{other}}")
+    assert str(slots.value) == "scorer.grades.prompt: want the slots query and thinking, got other, thinking"
+    for grades in ((3,), (2, 1), (1, 1, 2)):
+        with pytest.raises(InputError) as wrong:
+            replace(GRADES, grades=grades)
+        assert str(wrong.value) == f"scorer.grades.grades: want two or more, ascending, got {list(grades)}"
+    assert replace(GRADES, grades=(1, 2)).grades == (1, 2)
 
 
 def test_the_choice_scores_with_the_scorers_own_model_and_refuses_what_has_no_effect() -> None:

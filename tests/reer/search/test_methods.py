@@ -19,8 +19,10 @@ from reer.search.methods import (
     RequestRewrites,
     RequestScores,
     SearchMethod,
+    SearchReply,
     Segments,
     SegmentSearch,
+    Unscorable,
 )
 from reer.types import LOST, STOPPED, Candidate, Lost, Refinement, Start, Stopped
 from tests.fakes.fields import assert_field_refuses
@@ -460,3 +462,60 @@ def test_every_code_of_an_outcome_has_a_sentence() -> None:
     assert set(STOPPED) == set(get_args(Stopped))
     assert set(LOST) == set(get_args(Lost))
     assert all(text.endswith(".") for text in (*STOPPED.values(), *LOST.values()))
+
+
+def test_a_later_start_has_to_be_better_by_more_than_the_least_gain() -> None:
+    search = SegmentSearch(max_edits=0, n_candidates=1, threshold=0.0, min_gain=0.1)
+    starts = [Start((name,), tokens, None) for tokens, name in enumerate(("close", "better", "best"), start=30)]
+    world = Table({"old0": 0.9, "close": 0.8, "better": 0.5, "best": 0.45}, starts=starts)
+    result = one(world, MultiStart(4, search), 1)
+    assert (result.segments, result.score, result.edits) == (("better",), 0.5, ())
+    assert [run.start_tokens for run in result.runs] == [0, 30, 31, 32]
+
+
+def test_a_start_without_a_valid_score_is_lost_and_the_others_count() -> None:
+    starts = [Start(("nan",), 1, None), Start(("none",), 1, None), Start((), 1, "refused_by_server")]
+    world = Table({"old0": 0.9, "nan": math.nan, "none": None, "low": 0.1}, starts=[*starts, Start(("low",), 1, None)])
+    result = one(world, MultiStart(5, SegmentSearch(max_edits=0, n_candidates=1, threshold=0.25)), 1)
+    assert result.lost_starts == ("refused_by_server", "no_valid_score", "no_valid_score")
+    assert (result.segments, result.stopped) == (("low",), "threshold")
+    assert [run.stopped for run in result.runs] == ["budget", "threshold"]
+
+
+def test_the_larger_of_the_least_gain_and_the_noise_counts() -> None:
+    search = SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0, min_gain=0.2)
+    assert search.rescaled(lambda nats: nats, noise=0.1).min_gain == 0.2
+    assert search.rescaled(lambda nats: nats, noise=0.3).min_gain == 0.3
+    assert RandomSearch(max_edits=1, n_candidates=1).rescaled(math.exp, noise=0.3).threshold == 0
+
+
+def test_the_draws_of_a_random_search_never_change() -> None:
+    world = Constant(rewrites("a", "b"), 0.5, 0.5)
+    results = world.run(RandomSearch(max_edits=2, n_candidates=2, seed=1), [2] * 4)
+    assert [[edit.chosen for edit in r.edits] for r in results.values() if isinstance(r, Refinement)] == [
+        [1, None],
+        [0, 1],
+        [1, 0],
+        [0, 0],
+    ]
+    default = one(world, RandomSearch(max_edits=1, n_candidates=2), 1)
+    assert default.edits[0].chosen == 0
+
+
+def test_what_cannot_be_searched_is_one_sentence() -> None:
+    steps = SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0).steps("p", ("a",))
+    next(steps)
+    with pytest.raises(Unscorable) as unscorable:
+        steps.send(SearchReply(scores=(math.inf,)))
+    assert str(unscorable.value) == "pair p: the score of the draft is inf, not a finite number"
+    steps = SegmentSearch(max_edits=1, n_candidates=1, threshold=0.0).steps("p", ("a",))
+    next(steps)
+    with pytest.raises(ValueError, match="got 0 replies") as incomplete:
+        steps.send(SearchReply())
+    assert str(incomplete.value) == "pair p: RequestScores got 0 replies, wants 1; fix its handler"
+    with pytest.raises(InputError) as unused:
+        RandomSearch(max_edits=1, n_candidates=2, threshold=0.25, min_gain=0.1)
+    assert str(unused.value) == (
+        "search: scores decide nothing in a random search, got threshold 0.25, min_gain 0.1 and noise_floor True; "
+        "leave them out"
+    )

@@ -1,5 +1,6 @@
 """Rewrites and scores by models: their requests, why a reply is lost, and how a score is computed."""
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -223,8 +224,9 @@ def test_nan_stays_nan_under_a_clip() -> None:
 
 @pytest.mark.parametrize(("metric", "clip"), [("nll", 2.0), ("perplexity", 1.0), ("clipped_nll", None)])
 def test_a_clip_is_for_the_clipped_metric_only(metric: str, clip: float | None) -> None:
-    with pytest.raises(InputError, match="clip goes with clipped_nll alone"):
+    with pytest.raises(InputError) as wrong:
         ScoreMetric(metric, clip, True, True)  # type: ignore[arg-type]
+    assert str(wrong.value) == f"scorer: metric {metric!r} with clip {clip}; clip goes with clipped_nll alone"
 
 
 def test_context_and_answer_hold_the_whole_solution_once() -> None:
@@ -318,3 +320,67 @@ def test_the_noise_of_a_scorer_is_in_the_unit_of_the_score() -> None:
     assert repeat_noise(Noisy(), AS_RELEASED, asked) == pytest.approx(0.03)
     assert repeat_noise(Noisy(), AS_WRITTEN, asked) == pytest.approx(math.exp(1.04) - math.exp(1.01))
     assert repeat_noise(PromptTooLong(), AS_WRITTEN, asked) == 0.0
+
+
+class OneAtATime(Says):
+    """A generator and scorer of batches or of single calls, whose replies name the request's seed."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for at, request in enumerate(requests):
+            yield at, self._answer(request)
+
+    async def complete(self, request: Request) -> Completion:
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Completion:
+        self.asked.append(request)
+        return replace(self.reply, text=f"</analyze><refine>Rewrite {request.seed}.</refine>")
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        ((_, nats),) = self.score([passage])
+        return nats
+
+
+def test_rewrites_are_the_same_one_at_a_time_as_in_a_batch() -> None:
+    alone, together = OneAtATime(), OneAtATime()
+    request = RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=3)
+    (batch,) = rewriter(together)([request])
+    assert asyncio.run(rewriter(alone).handle(alone, request)) == batch
+    assert alone.asked == together.asked
+    assert len({candidate.text for candidate in batch}) == 3
+
+
+def test_scores_are_the_same_one_at_a_time_as_in_a_batch() -> None:
+    model = OneAtATime()
+    scorer = NllScorer(model, AS_RELEASED, PAIRS, BOUND)
+    request, unscorable = RequestScores("p", (("a b",), ("aaaa bbbb",))), RequestScores("s", (SEGMENTS,))
+    assert asyncio.run(scorer.handle(model, request)) == scorer([request])[0] == [1.0, 2.0]
+    assert asyncio.run(scorer.handle(model, unscorable)) == [None]
+
+
+def test_seeds_of_rewrites_never_change() -> None:
+    """A recorded rewrite is found under its seed."""
+    model = Says()
+    request = RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=2)
+    rewriter(model)([request, replace(request, n=1, pass_index=1)])
+    assert [asked.seed for asked in model.asked] == [276984036, 726794875, 1389816497]
+    assert {asked.group for asked in model.asked} == {"p"}
+
+
+def test_a_mean_of_700_nats_and_more_is_an_infinite_perplexity() -> None:
+    assert AS_WRITTEN.from_nats([699.5]) == math.exp(699.5)
+    assert AS_WRITTEN.from_nats([700.0]) == math.inf
+    assert NLL.from_nats([700.0]) == 700
+
+
+def test_the_noise_is_between_a_passage_alone_and_in_a_batch_of_its_group() -> None:
+    class Remembers(Says):
+        def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+            groups.append([passage.group for passage in passages])
+            return super().score(passages)
+
+    groups = list[list[str]]()
+    passage = NLL.passage(PAIR, SEGMENTS, BOUND)
+    assert passage is not None
+    repeat_noise(Remembers(), NLL, [passage, replace(passage, group="q")])
+    assert groups == [[""], [""], ["p", "q", "q", "p"]]
