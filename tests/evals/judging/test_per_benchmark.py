@@ -6,7 +6,8 @@ import pytest
 
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
-from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
+from evals.judging.panel import JudgePanel
+from evals.judging.per_benchmark import JudgePerBenchmark, default_judge, judge_of
 from experiments.pipeline import pipeline
 from experiments.report.published import judge_settings
 from experiments.store.runs import identity_of
@@ -53,9 +54,9 @@ def test_the_critic_of_writingbench_asks_and_samples_as_its_script_and_grades_no
     assert isinstance(writing, JudgedBenchmark)
     assert isinstance(writingbench, JudgedBenchmark)
     assert critic.sampling(writingbench) == Sampling(temperature=1.0, top_p=0.95, max_tokens=2048)
-    critic.require_trained_for(writingbench)
+    critic.require_meant_for(writingbench)
     with pytest.raises(InputError, match=r"trained to grade writingbench alone, got writing; .* such as judge=open$"):
-        critic.require_trained_for(writing)
+        critic.require_meant_for(writing)
     with pytest.raises(InputError, match="trained to grade writingbench alone"):
         preflight(compose("scale=smoke", "judge=writingbench_critic"))
 
@@ -79,6 +80,31 @@ def test_the_judge_of_one_benchmark_identifies_its_own_grades_only() -> None:
     alone = pipeline(compose("scale=smoke", ALL, "judge=claude_46_sonnet"))
     grade = StepName("grade", "writing")
     assert alone[grade].fingerprint == before[grade].fingerprint, "the same judge alone gives the same grades"
+
+
+def test_a_panel_may_grade_one_benchmark(tmp_path: Path) -> None:
+    bound = ["scale=smoke", "benchmark=[writing,hellobench]", "judge=paper", "+judge@judge.by_benchmark.writing=panel"]
+    exp = compose(*bound)
+    roles = {role: judge.name for role, judge in exp.judges.items()}
+    assert roles == {
+        "judge claude of writing": "claude-sonnet-4-6",
+        "judge gpt of writing": "gpt-5.5",
+        "judge qwen of writing": "Qwen2.5-7B-Instruct",
+        "judge of hellobench": "gpt-5.5",
+    }
+    assert isinstance(judge_of(exp.judge, "writing"), JudgePanel)
+    alone, grade = pipeline(compose("scale=smoke", "judge=panel")), StepName("grade", "writing")
+    assert alone[grade].fingerprint == pipeline(exp)[grade].fingerprint, "the same panel alone gives the same grades"
+    assert judge_settings(identity_of(exp), "writing")["name"] == "panel"
+    shown = finished(tmp_path, "plan", "scale=smoke", "judge=paper", "+judge@judge.by_benchmark.writing=panel").text
+    assert "judge gpt of writing: gpt-5.5" in shown
+
+
+def test_a_panel_may_grade_every_benchmark_that_has_no_judge_of_its_own() -> None:
+    exp = compose("scale=smoke", ALL, "judge=paper", "judge@judge.default=panel")
+    assert isinstance(judge_of(exp.judge, "writingbench"), JudgePanel)
+    assert default_judge(exp.judge).name == "claude-sonnet-4-6"
+    assert judge_of(exp.judge, "hellobench").name == "gpt-5.5"
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_with_the_nearest() -> None:
