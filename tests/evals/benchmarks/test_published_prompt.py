@@ -16,14 +16,15 @@ from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all, official_scores
 from experiments.pipeline import pipeline
-from experiments.store.step import StepName
 from reer.errors import InputError
 from reer.models.protocols import Device, Sampling
 from reer.models.scripted import ScriptedModel
+from reer.models.services.openai import ChatServer
 from tests.fakes.judging import ANSWERS, BENCHMARK, ITEMS
 from tests.fakes.plans import compose
 
-WRITINGBENCH = ["scale=smoke", "benchmark=[writingbench]"]
+RELEASED = ["scale=smoke", "benchmark=[writingbench]", "judge=writingbench_critic_released"]
+JUDGED = ("hygiene:writingbench", "reliability:writingbench")
 ROW = {
     "index": 1,
     "domain1": "Education",
@@ -36,7 +37,7 @@ JUDGE = Judge(name="j", model=ScriptedModel(), temperature=0.5, top_p=1.0, max_t
 
 
 def released() -> tuple[Judge, WritingBench]:
-    exp = compose(*WRITINGBENCH, "judge=writingbench_critic_released")
+    exp = compose(*RELEASED)
     (benchmark,) = exp.benchmarks.values()
     assert isinstance(exp.judge, Judge)
     assert isinstance(benchmark, WritingBench)
@@ -102,11 +103,13 @@ def test_official_numbers_want_a_judge_that_is_asked_as_the_scripts_ask(bench: W
 
 
 def test_other_words_are_another_judge_of_the_same_answers() -> None:
-    now, then = (pipeline(compose(*WRITINGBENCH, f"judge=writingbench_critic{end}")) for end in ("", "_released"))
-    same = {str(name) for name in now if now[name].fingerprint == then[name].fingerprint}
-    assert StepName("generate", "writingbench") in now
+    judge, _ = released()
+    then = compose(*RELEASED)
+    now = replace(then, judge=replace(judge, prompt=None))
+    before, after = (pipeline(exp) for exp in (then, now))
+    same = {str(name) for name in before if before[name].fingerprint == after[name].fingerprint}
     assert "generate:writingbench" in same
-    assert "grade:writingbench" not in same
+    assert {str(name) for name in before} - same == {"grade:writingbench", *JUDGED}
 
 
 def test_missing_words_and_other_benchmarks_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -122,5 +125,7 @@ def test_missing_words_and_other_benchmarks_are_refused_before_any_work(tmp_path
 
 
 def test_a_bound_that_a_server_is_not_sent_is_refused() -> None:
-    with pytest.raises(InputError, match=r"judge\.top_k: gpt-5\.5.* is not sent it; set judge\.model\.send_top_k=true"):
-        compose("scale=smoke", "judge=gpt_55", "judge.top_k=20")
+    server = ChatServer(model="m", base_url="http://127.0.0.1:1/v1")
+    with pytest.raises(InputError, match=r"judge\.top_k: m/.* is not sent it; set judge\.model\.send_top_k=true"):
+        replace(JUDGE, model=server, top_k=20)
+    assert replace(JUDGE, model=replace(server, send_top_k=True), top_k=20).sampling(BENCHMARK).top_k == 20

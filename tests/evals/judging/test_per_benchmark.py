@@ -1,5 +1,6 @@
 """A judge for each benchmark: who grades what, and what of it identifies a result."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,29 +83,23 @@ def test_the_judge_of_one_benchmark_identifies_its_own_grades_only() -> None:
     assert alone[grade].fingerprint == before[grade].fingerprint, "the same judge alone gives the same grades"
 
 
-def test_a_panel_may_grade_one_benchmark(tmp_path: Path) -> None:
-    bound = ["scale=smoke", "benchmark=[writing,hellobench]", "judge=paper", "+judge@judge.by_benchmark.writing=panel"]
-    exp = compose(*bound)
-    roles = {role: judge.name for role, judge in exp.judges.items()}
-    assert roles == {
-        "judge claude of writing": "claude-sonnet-4-6",
-        "judge gpt of writing": "gpt-5.5",
-        "judge qwen of writing": "Qwen2.5-7B-Instruct",
-        "judge of hellobench": "gpt-5.5",
-    }
-    assert isinstance(judge_of(exp.judge, "writing"), JudgePanel)
-    alone, grade = pipeline(compose("scale=smoke", "judge=panel")), StepName("grade", "writing")
-    assert alone[grade].fingerprint == pipeline(exp)[grade].fingerprint, "the same panel alone gives the same grades"
-    assert judge_settings(identity_of(exp), "writing")["name"] == "panel"
-    shown = finished(tmp_path, "plan", "scale=smoke", "judge=paper", "+judge@judge.by_benchmark.writing=panel").text
-    assert "judge gpt of writing: gpt-5.5" in shown
-
-
-def test_a_panel_may_grade_every_benchmark_that_has_no_judge_of_its_own() -> None:
-    exp = compose("scale=smoke", ALL, "judge=paper", "judge@judge.default=panel")
-    assert isinstance(judge_of(exp.judge, "writingbench"), JudgePanel)
-    assert default_judge(exp.judge).name == "claude-sonnet-4-6"
-    assert judge_of(exp.judge, "hellobench").name == "gpt-5.5"
+def test_a_panel_may_grade_one_benchmark_or_every_other() -> None:
+    panels = ["judge@judge.default=panel", "+judge@judge.by_benchmark.writingbench=panel"]
+    exp = compose("scale=smoke", "benchmark=[writing,writingbench,hellobench]", "judge=paper", *panels)
+    assert list(exp.judges) == [
+        *(f"judge {member} of {name}" for name in ("writing", "writingbench") for member in ("claude", "gpt", "qwen")),
+        "judge of hellobench",
+    ]
+    panel = judge_of(exp.judge, "writing")
+    assert isinstance(panel, JudgePanel)
+    assert judge_of(exp.judge, "writingbench") == panel
+    assert (default_judge(exp.judge).name, judge_settings(identity_of(exp), "writing")["name"]) == (
+        "claude-sonnet-4-6",
+        "panel",
+    )
+    grade = StepName("grade", "writing")
+    bound, alone = (pipeline(replace(exp, judge=judge))[grade] for judge in (exp.judge, panel))
+    assert bound.fingerprint == alone.fingerprint, "the same panel alone gives the same grades"
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_with_the_nearest() -> None:
