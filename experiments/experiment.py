@@ -13,8 +13,8 @@ from evals.answers import AnswerSource
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
 from evals.judging.pairwise import Pairwise
-from evals.judging.panel import JudgePanel
-from evals.judging.per_benchmark import JudgePerBenchmark
+from evals.judging.panel import Grader, JudgePanel
+from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
 from evals.judging.reliability import ReliabilityChecks
 from evals.lm_eval.harness import LmEval
 from evals.similarity import NO_EMBEDDING, TextEmbedding
@@ -300,16 +300,15 @@ class Experiment:
 
     @property
     def judges(self) -> dict[str, Judge]:
-        """The judges that grade, by their role: `judge`, `judge of hellobench` where each benchmark has one, or
-        `judge gpt` in a panel."""
+        """The judges that grade, by their role: `judge`, `judge gpt` in a panel, and `judge of hellobench` or
+        `judge gpt of hellobench` where each benchmark has its own."""
         names = [part.name for part in self.benchmark.values() if isinstance(part, JudgedBenchmark)]
         if not names:
             return {}
-        if isinstance(self.judge, Judge):
-            return {"judge": self.judge}
-        if isinstance(self.judge, JudgePanel):
-            return {f"judge {name}": member for name, member in self.judge.members.items()}
-        return {f"judge of {name}": self.judge.by_benchmark.get(name, self.judge.default) for name in names}
+        if not isinstance(self.judge, JudgePerBenchmark):
+            return _by_role(self.judge, "")
+        bound = [_by_role(judge_of(self.judge, name), f" of {name}") for name in names]
+        return {role: judge for judges in bound for role, judge in judges.items()}
 
     @property
     def run_name(self) -> str:
@@ -320,3 +319,10 @@ class Experiment:
     def folder(self) -> Path:
         """Where the run's own files are: plan, lock, result."""
         return self.runtime.runs / self.run_name
+
+
+def _by_role(grader: Grader, of: str) -> dict[str, Judge]:
+    """The judges that grade together, by their role; `of` names their benchmark."""
+    if isinstance(grader, Judge):
+        return {f"judge{of}": grader}
+    return {f"judge {name}{of}": member for name, member in grader.members.items()}

@@ -38,23 +38,26 @@ def run(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def available(overrides: Sequence[str]) -> dict[str, DataFiles]:
-    """The files of every benchmark that has some, by its name in conf/benchmark, and those of the released prompts."""
+    """The files of every benchmark that has some, by its name in conf/benchmark, those of the released prompts, and the
+    words that WritingBench's critic was released with."""
     return _files(_everything(overrides))
 
 
 def _files(exp: Experiment) -> dict[str, DataFiles]:
     data = {name: getattr(part, "data", None) for name, part in exp.benchmark.items()}
     data |= {exp.prompts.data.name: exp.prompts.data} if isinstance(exp.prompts, ReleasedPrompts) else {}
+    data |= {judge.prompt.name: judge.prompt for judge in exp.judges.values() if judge.prompt is not None}
     return {name: files for name, files in data.items() if isinstance(files, DataFiles)}
 
 
 def _everything(overrides: Sequence[str]) -> Experiment:
-    """An experiment with every benchmark, by its name in conf/benchmark, and the released prompts."""
+    """An experiment with every benchmark, by its name in conf/benchmark, and everything that was released."""
     from experiments.config.compose import compose_one
     from experiments.config.parts import experiment_from
 
     every = ",".join(choice_names("benchmark", (CONF,)))
-    return experiment_from(compose_one([f"benchmark=[{every}]", "prompts=released", *overrides]))
+    released = ("prompts=released", "judge=writingbench_critic_released")
+    return experiment_from(compose_one([f"benchmark=[{every}]", *released, *overrides]))
 
 
 def listing(known: dict[str, DataFiles]) -> None:

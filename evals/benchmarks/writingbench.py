@@ -112,8 +112,11 @@ class WritingBench(JudgedBenchmark):
         return response.answer if self.judge_sees == "answer" else after_thinking(response.text)
 
     def calls(self, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
-        template = json.loads(self.data.text(PROMPT))
-        shown = self.shown(response)
+        return self.calls_in(self.data.text(PROMPT), item, response, frame)
+
+    def calls_in(self, words: str, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
+        """See `RewordedBenchmark`."""
+        template, shown = json.loads(words), self.shown(response)
         calls = []
         for criterion in map(json.loads, item.rubric):
             text = template["user"].format(criteria=criterion, query=item.prompt, response=frame(shown))

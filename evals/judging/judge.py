@@ -10,9 +10,10 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, InstanceOf, NonNegativeFloat, PositiveInt
+from pydantic import Field, InstanceOf, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from evals.benchmark import Benchmark
+from evals.benchmark import Benchmark, Frame, Item, JudgeCall, Response, identity_frame
+from evals.benchmarks.published_prompt import PublishedPrompt
 from evals.judging.grade_probabilities import GradeProbabilityModel
 from evals.judging.lifecycle import Life, Notice
 from evals.replies import READERS, Expected, Reader
@@ -27,6 +28,7 @@ from reer.models.protocols import (
     Sampling,
     SchemaModel,
     Scorer,
+    TopKModel,
 )
 from reer.parts import Name
 
@@ -51,6 +53,8 @@ class Judge:
     """The longest reply, in tokens."""
     attempts: PositiveInt
     """The number of requests for one verdict, the first one included; each has a seed of its own."""
+    top_k: NonNegativeInt = 0
+    """The number of likeliest tokens that are sampled from; 0: all."""
     prefill: str = ""
     """Text that opens the reply."""
     stop: tuple[str, ...] = ()
@@ -61,6 +65,8 @@ class Judge:
     """A sentence that reports show next to this judge's scores."""
     settings: Literal["own", "benchmark"] = "own"
     """`benchmark` samples as the benchmark's authors do, where they state it."""
+    prompt: PublishedPrompt | None = None
+    """The words that a benchmark's authors asked in at another time; None: those of the benchmark's own files."""
     parser: Literal["strict", "lenient"] = "strict"
     """How replies are parsed (see `evals.replies`)."""
     delimit_answer: bool = False
@@ -99,6 +105,11 @@ class Judge:
                 f"judge.structured: {self.model.name} cannot be held to a JSON schema; set judge.structured=false, or "
                 "choose engine=vllm, engine=sglang or a server with send_schema=true"
             )
+        if self.top_k and isinstance(self.model, TopKModel) and not self.model.send_top_k:
+            raise InputError(
+                f"judge.top_k: {self.model.name} is not sent it; set judge.model.send_top_k=true where the server "
+                "supports it, or judge.top_k=0"
+            )
         if self.batch and not isinstance(self.model, BatchModel):
             raise InputError(f"judge.batch: {self.model.name} has no batch interface; set judge.batch=false")
 
@@ -110,7 +121,7 @@ class Judge:
     @property
     def asks_as_published(self) -> bool:
         """Whether it is asked as the authors of a benchmark ask theirs, so that their numbers can be computed."""
-        return not (self.delimit_answer or self.structured)
+        return not (self.delimit_answer or self.structured or self.prompt)
 
     @property
     def reply_reader(self) -> Reader:
@@ -120,8 +131,16 @@ class Judge:
     def sampling(self, benchmark: Benchmark) -> Sampling:
         """The sampling settings for a benchmark."""
         official = benchmark.judge_sampling if self.settings == "benchmark" else None
-        own = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        own = Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, top_k=self.top_k)
         return replace(official or own, stop=self.stop)
+
+    def calls(
+        self, benchmark: Benchmark, item: Item, response: Response, frame: Frame = identity_frame
+    ) -> list[JudgeCall]:
+        """The questions about one response in the words that this judge is asked in (see `Benchmark.calls`)."""
+        if self.prompt is None:
+            return benchmark.calls(item, response, frame)
+        return self.prompt.calls(benchmark, item, response, frame)
 
     def full_reply(self, reply: Completion) -> str:
         """The reply with `prefill` and, where `stop` ended it, `closing`."""
@@ -153,14 +172,16 @@ class Judge:
         if notice is not None and notice.over:
             raise InputError(f"judge {self.name}: {notice.text}; what it has judged stays on record")
 
-    def require_trained_for(self, benchmark: Benchmark) -> None:
-        """Raise InputError for a benchmark that the judge was not trained to grade."""
+    def require_meant_for(self, benchmark: Benchmark) -> None:
+        """Raise InputError for a benchmark that the judge was not trained to grade, or has no words for."""
         if self.trained_for and benchmark.name not in self.trained_for:
             trained = ", ".join(self.trained_for)
             raise InputError(
                 f"judge {self.name}: it was trained to grade {trained} alone, got {benchmark.name}; choose "
                 f"benchmark=[{trained}], or a judge for each benchmark, such as judge=open"
             )
+        if self.prompt is not None:
+            self.prompt.require_words_for(benchmark)
 
     def schema_of(self, benchmark: Benchmark) -> str | None:
         """The JSON schema that replies are held to, as text; None where they are free."""

@@ -1,19 +1,23 @@
 """Pairwise comparison: a judge compares two runs' answers to the same prompts, each pair in both orders.
 
 A judge with position bias contradicts itself between the two orders. The number of such pairs is reported, and each of
-them counts as a tie.
+them counts as a tie. A panel prefers what its members prefer on average: in each order it has the mean of their
+preferences (1, one half for a tie, or 0), and none unless every member has one. A pair is a tie where the mean of both
+orders is one half, so a member that contradicts itself counts as a tie of its own.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Literal
 
 from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, identity_frame
-from evals.judging.session import JudgeSession
+from evals.judging.panel import Grader, GradingSession, JudgePanel, MemberAgreement, between_members, members_of
 from evals.judging.verdicts import OnVerdict, judge_all, unscored_reasons
 from evals.replies import A_TEXT, STRICT, Malformed, Reader, Schema, reply_schema
 from evals.statistics.paired import Difference, paired_difference
@@ -121,13 +125,28 @@ class PairwiseResult:
     losses: int
     ties: int
     flipped: int
-    """Pairs in which the judge preferred the same position in both orders."""
+    """Pairs in which the judge, or the panel on average, preferred the same position in both orders."""
     unscored: Mapping[str, int]
     """Verdicts without a score, by reason."""
     position_bias: float | None
     """The arm's win rate in the first position minus that in the second; None where a position has no verdict."""
     difference: Difference | None
     """The mean win rate minus one half, with its interval and tests."""
+    between_members: tuple[MemberAgreement, ...] = ()
+    """The agreement of each pair of a panel's members on single preferences."""
+
+
+def comparing(judge: Grader) -> Grader:
+    """What grades, as it compares two answers. Raises InputError where it cannot, because it was trained to grade or
+    gives nothing but grades."""
+    for member in members_of(judge).values():
+        if member.trained_for or member.grades:
+            why = f"was trained to grade {', '.join(member.trained_for)}" if member.trained_for else "gives grades"
+            raise InputError(
+                f"pairwise: want judges that can compare two answers, but {member.name} {why} alone; choose another "
+                "judge, such as judge=qwen25_7b"
+            )
+    return judge.comparing if isinstance(judge, JudgePanel) else judge
 
 
 def judge_pairs(
@@ -135,11 +154,11 @@ def judge_pairs(
     items: Sequence[Item],
     arm: Sequence[Response],
     baseline: Sequence[Response],
-    session: JudgeSession,
+    session: GradingSession,
     on_verdict: OnVerdict = lambda settled, verdict: None,
 ) -> tuple[PairwiseResult, list[Verdict]]:
-    """Judge all pairs in both orders; see `judge_all` for `on_verdict`. Raises InputError where the two runs did not
-    answer the same items."""
+    """Judge all pairs in both orders by `comparing` judges; see `judge_all` for `on_verdict`. Raises InputError where
+    the two runs did not answer the same items."""
     baseline_by_item = {response.item_id: response for response in baseline}
     if not {item.id for item in items} == set(baseline_by_item) == {response.item_id for response in arm}:
         raise InputError("pairwise: the two runs answered different items; compare runs of one benchmark and scale")
@@ -155,19 +174,25 @@ def judge_pairs(
 def pairwise_result(wins: Mapping[str, float | None], verdicts: Mapping[str, Sequence[Verdict]]) -> PairwiseResult:
     """The result of all pairs, from the win rates and the verdicts by item."""
     flat = [verdict for of_item in verdicts.values() for verdict in of_item]
-    counts = Counter(
-        "tie" if win == 0.5 else "win" if win > 0.5 else "loss" for win in wins.values() if win is not None
-    )
+    counts = Counter(_outcome(win) for win in wins.values() if win is not None)
     wins_at = {place: [v.scores["win"] for v in flat if v.criterion == place and v.scores] for place in POSITIONS}
     first, second = (statistics.fmean(scores) if scores else None for scores in wins_at.values())
-    outcomes = [{score for v in of_item if v.scores for score in v.scores.values()} for of_item in verdicts.values()]
+    outcomes = [{_outcome(v.scores["win"]) for v in of_item if v.scores} for of_item in verdicts.values()]
     return PairwiseResult(
         pairs=len(wins),
         wins=counts["win"],
         losses=counts["loss"],
         ties=counts["tie"],
-        flipped=sum(outcome >= {0.0, 1.0} for outcome in outcomes),
+        flipped=sum(outcome >= {"win", "loss"} for outcome in outcomes),
         unscored=unscored_reasons(flat),
         position_bias=None if first is None or second is None else first - second,
         difference=paired_difference(wins, dict.fromkeys(wins, 0.5)),
+        between_members=between_members(flat),
     )
+
+
+def _outcome(win: float) -> Literal["win", "tie", "loss"]:
+    """What a win rate says; one half is a tie, also where thirds of a panel add up to it."""
+    if math.isclose(win, 0.5):
+        return "tie"
+    return "win" if win > 0.5 else "loss"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import ClassVar, Self
@@ -29,7 +29,8 @@ from reer.parts import Name
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Puts a member's grades on the panel's scale: `intercept + slope * grade`."""
+    """Puts a member's grades on the panel's scale: `intercept + slope * grade`. Preferences between two answers are on
+    one scale already."""
 
     intercept: FiniteFloat
     slope: PositiveFloat
@@ -59,6 +60,11 @@ class JudgePanel:
     def asks_as_published(self) -> bool:
         """Whether the numbers of a benchmark's authors can be computed; theirs is one judge."""
         return False
+
+    @property
+    def comparing(self) -> JudgePanel:
+        """The same judges as they compare two answers: none has a scale of its own."""
+        return replace(self, lines={})
 
     def combined(self, verdicts: Mapping[str, Sequence[Verdict]]) -> list[Verdict]:
         """The verdicts of the panel, from those of its members on the same calls."""

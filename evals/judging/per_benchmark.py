@@ -1,11 +1,11 @@
-"""Which judge grades which benchmark: one for all, or one for each."""
+"""Which judge grades which benchmark: one for all, or one for each; each may be a panel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from evals.judging.judge import Judge
-from evals.judging.panel import Grader, members_of
+from evals.judging.panel import Grader, JudgePanel, members_of
 from reer.errors import InputError, near
 from reer.parts import Name
 
@@ -16,9 +16,9 @@ class JudgePerBenchmark:
 
     name: Name
     """The name of the whole in reports."""
-    default: Judge
-    """The judge of every other benchmark."""
-    by_benchmark: dict[Name, Judge]
+    default: Judge | JudgePanel
+    """What grades every other benchmark."""
+    by_benchmark: dict[Name, Judge | JudgePanel]
 
     def __post_init__(self) -> None:
         from evals.benchmarks.kinds import JUDGED_BENCHMARKS
@@ -37,7 +37,8 @@ AnyJudge = Grader | JudgePerBenchmark
 
 def default_judge(judge: AnyJudge) -> Judge:
     """The judge of every benchmark that has none of its own; of a panel, the first member."""
-    return judge.default if isinstance(judge, JudgePerBenchmark) else next(iter(members_of(judge).values()))
+    grader = judge.default if isinstance(judge, JudgePerBenchmark) else judge
+    return next(iter(members_of(grader).values()))
 
 
 def judge_of(judge: AnyJudge, benchmark: str) -> Grader:

@@ -318,4 +318,5 @@ def _asked_as(judge: Grader, prompt: str) -> list[Any]:
         lines = {name: asdict(line) for name, line in judge.lines.items()}
         return [[_asked_as(member, prompt) for member in judge.members.values()], lines]
     asked = [judge.model_name, judge.temperature, judge.top_p, judge.prefill, judge.delimit_answer, prompt]
+    asked += [judge.top_k] if judge.top_k else []
     return [*asked, "structured"] if judge.structured else asked

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from evals.benchmark import Benchmark, Item, JudgeCall, Response, Verdict
+from evals.benchmark import Benchmark, Item, JudgeCall, OfficialScore, Response, Verdict, judged_by_item
 from evals.judging.delimiters import delimited_calls
 from evals.judging.judge import Judge
-from evals.judging.panel import GradingSession, PanelSession
+from evals.judging.panel import Grader, GradingSession, PanelSession
 from evals.judging.records import Question
 from evals.judging.session import Answer
 from evals.replies import Malformed, behind_thinking
@@ -54,7 +54,7 @@ def judge_all(
     judge = session.judge
     judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
-    calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge.delimit_answer)]
+    calls = [call for item in items for call in _calls(benchmark, item, answered[item.id], judge)]
     verdicts = _Verdicts(benchmark, judge, calls, on_verdict)
     for i, call in enumerate(calls):
         if not (send_empty or benchmark.shown(answered[call.item_id]).strip()):
@@ -100,8 +100,9 @@ class _Verdicts:
         self.on_verdict(len(self.settled), verdict)
 
 
-def _calls(benchmark: Benchmark, item: Item, response: Response, delimit_answer: bool) -> list[JudgeCall]:
-    return delimited_calls(benchmark, item, response) if delimit_answer else benchmark.calls(item, response)
+def _calls(benchmark: Benchmark, item: Item, response: Response, judge: Judge) -> list[JudgeCall]:
+    ask = partial(judge.calls, benchmark)
+    return delimited_calls(ask, item, response) if judge.delimit_answer else ask(item, response)
 
 
 def _report_of_member(
@@ -194,3 +195,15 @@ def _warn_of_cut_replies(judge: Judge, verdicts: Collection[Verdict]) -> None:
 def unscored_reasons(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
     """The number of verdicts without a score, by reason."""
     return dict(Counter(verdict.why for verdict in verdicts if verdict.why))
+
+
+def official_scores(
+    benchmark: Benchmark,
+    judge: Grader,
+    items: Sequence[Item],
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+) -> dict[str, OfficialScore]:
+    """The numbers of the benchmark's own scripts (see `Benchmark.official`); none where the judge was asked otherwise
+    than these scripts ask."""
+    return benchmark.official(items, judged_by_item(responses, verdicts)) if judge.asks_as_published else {}

@@ -26,14 +26,13 @@ from evals.benchmark import (
     Response,
     Verdict,
     item_scores,
-    judged_by_item,
     measures,
 )
 from evals.benchmarks.kinds import JUDGED_BENCHMARKS
 from evals.judging.judge import Judge
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
-from evals.judging.verdicts import judge_all, unscored_reasons
+from evals.judging.verdicts import judge_all, official_scores, unscored_reasons
 from reer.errors import InputError
 from reer.models.kinds import CHECKPOINTS, MODELS
 from reer.models.protocols import Device
@@ -54,8 +53,8 @@ class Settings:
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Settings:
-        """From plain values. Raises InputError, also if the judge's key is not in the environment: a task must fail for
-        that before the model generates, not after."""
+        """From plain values. Raises InputError, also for a judge that cannot grade the benchmark, and if its key is not
+        in the environment: a task must fail for that before the model generates, not after."""
         benchmark = build(content["benchmark"], KINDS, "benchmark", JudgedBenchmark)
         judge = build(content["judge"], KINDS, "judge", Judge)
         variable = getattr(judge.model, "key_variable", "")
@@ -64,6 +63,8 @@ class Settings:
                 f"judge {judge.name}: want its key in the environment variable {variable}, got none; set it, or choose "
                 "another judge with --metadata '{\"judge\": {…}}'"
             )
+        judge.require_meant_for(benchmark)
+        judge.require_form_of(benchmark)
         return cls(benchmark, judge, Path(content["records"]), content["budget_usd"])
 
 
@@ -112,7 +113,7 @@ def judged(replies: Sequence[Sequence[str]], documents: Sequence[Mapping[str, An
     with JudgeSession(settings.judge, Judgements(records), Device(), settings.budget_usd) as session:
         verdicts = judge_all(benchmark, items, responses, session)
     table = item_scores(benchmark, items, responses, verdicts)
-    official = benchmark.official(items, judged_by_item(responses, verdicts))
+    official = official_scores(benchmark, settings.judge, items, responses, verdicts)
     scored = measures(benchmark, table)
     _write(output.with_suffix(".scores.json"), _summary(settings, scored, official, verdicts))
     sys.stdout.write(_line(scored, official, output.with_suffix(".scores.json")) + "\n")

@@ -131,11 +131,12 @@ def plan(
     jobs = compose_jobs(list(overrides or ()), multirun, config_dir)
     plans = [pinned(plan, Path(plan["runtime"]["root"])) for plan in jobs.plans]
     experiments = [experiment_from(plan) for plan in plans]
+    ending = dict.fromkeys(line for exp in experiments for line in retirements(exp))
     made = make_plan(experiments, jobs.arms, jobs.design.factors, Wanted.parse(detect or ()))
     if as_json:
         plan_as_json(made)
         return
-    for line in dict.fromkeys(line for exp in experiments for line in retirements(exp)):
+    for line in ending:
         console.line(line)
     for line in dict.fromkeys(f"{role}: {judge.name}" for exp in experiments for role, judge in exp.judges.items()):
         console.line(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evals.benchmark import GroupMeasure, Measure, OfficialScore
@@ -103,14 +103,18 @@ class GradeMetrics(ScoreMetrics):
         lines = list(super().summary())
         if totals:
             lines.append(f"by the benchmark's own scripts: {', '.join(map(official_text, totals, totals.values()))}")
-        if self.between_members:
-            pairs = ", ".join(f"{number(b.alpha)} ({b.first}, {b.second})" for b in self.between_members)
-            lines.append(f"agreement between the judges, alpha: {pairs}")
+        lines += between_members_lines(self.between_members)
         if self.judge_usd:
             lines.append(f"{self.judgements} judgements, {self.judge_usd:.4g} USD")
         if self.unscored:
             lines.append(f"unscored: {counts(self.unscored)}")
         return tuple(lines)
+
+
+def between_members_lines(pairs: Sequence[MemberAgreement]) -> list[str]:
+    """A line on how well the judges of a panel agree; none for one judge."""
+    alphas = ", ".join(f"{number(pair.alpha)} ({pair.first}, {pair.second})" for pair in pairs)
+    return [f"agreement between the judges, alpha: {alphas}"] if pairs else []
 
 
 def _is_rescaled(name: str) -> bool:

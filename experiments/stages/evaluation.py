@@ -18,13 +18,12 @@ from evals.benchmark import (
     Verdict,
     group_measures,
     item_scores,
-    judged_by_item,
     measures,
 )
 from evals.held_out import HeldOutText, TextScores, Thought, table_of, text_measures, thoughts
 from evals.hygiene import loops
 from evals.judging.panel import Grader, GradingSession, between_members
-from evals.judging.verdicts import EMPTY_ANSWER, judge_all, unscored_reasons
+from evals.judging.verdicts import EMPTY_ANSWER, judge_all, official_scores, unscored_reasons
 from evals.lm_eval.harness import LmEval
 from experiments.metrics.evaluation import (
     GENERATE,
@@ -228,7 +227,7 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
         unscored=unscored_reasons([verdict for verdict in verdicts if verdict.why != EMPTY_ANSWER]),
         asked_again=sum(len(verdict.earlier) for verdict in verdicts),
         groups=tuple(group_measures(benchmark, every, table)),
-        official=benchmark.official(items, judged_by_item(responses, verdicts)) if judge.asks_as_published else {},
+        official=official_scores(benchmark, judge, items, responses, verdicts),
         judgements=len(records),
         judgements_asked_here=session.asked,
         judge_tokens_read=sum(record.prompt_tokens for record in records),

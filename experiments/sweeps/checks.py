@@ -79,7 +79,7 @@ def preflight(exp: Experiment) -> Steps:
         if isinstance(benchmark, JudgedBenchmark):
             benchmark.items()
             for judge in (*members_of(judge_of(exp.judge, benchmark.name)).values(), *second):
-                judge.require_trained_for(benchmark)
+                judge.require_meant_for(benchmark)
                 judge.require_form_of(benchmark)
                 judge.require_prices(exp.budget.usd)
     if exp.runtime.cluster is not None and find_spec("ray") is None:

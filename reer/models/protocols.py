@@ -280,6 +280,16 @@ class SchemaModel(Protocol):
 
 
 @runtime_checkable
+class TopKModel(Protocol):
+    """A model behind a server that may not know `top_k`."""
+
+    @property
+    def send_top_k(self) -> bool:
+        """Whether the server is sent it."""
+        ...
+
+
+@runtime_checkable
 class BatchModel(Protocol):
     """A model whose provider has a batch interface."""
 

@@ -1,4 +1,4 @@
-"""Error rates of the statistics, by simulation: `python -m tests.benchmarks.statistics [SHARE_OF_TRIES]`.
+"""Error rates of the statistics, by simulation: `python -m tests.benchmarks.statistics [SHARE_OF_TRIES] [--only WORD]`.
 
 True differences are known here, so rates can be counted: coverage of intervals, false findings, and power at the
 minimum detectable difference, on all items, seeds, families and looks that README.md of evals/statistics lists. Peers
@@ -7,6 +7,7 @@ are measured on the same draws: Student's and Wilcoxon's tests of scipy, and err
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import sys
@@ -372,11 +373,15 @@ def text(name: str, rate: float, wanted: Mapping[str, tuple[float, float]]) -> s
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print every table in Markdown; rates are in percent, and those out of their bounds in bold."""
-    began, share = time.monotonic(), float(arguments[0]) if arguments else 1.0
+    """Print the tables in Markdown; rates are in percent, and those out of their bounds in bold."""
+    parser = argparse.ArgumentParser(description="Error rates of the statistics, by simulation, as tables in Markdown.")
+    parser.add_argument("share", nargs="?", type=float, default=1.0, help="the share of the tries; 1 is all of them")
+    parser.add_argument("--only", default="", metavar="WORD", help="the tables with this word in their title")
+    given = parser.parse_args(arguments)
+    began, chosen = time.monotonic(), [table for table in tables(given.share) if given.only in table.title]
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the processes that are started here
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        for table in tables(share):
+        for table in chosen:
             jobs: list[Job] = [(table.simulate, row) for row in table.rows]
             for n, (row, rates) in enumerate(zip(table.rows, pool.map(computed, jobs), strict=True)):
                 if n == 0:

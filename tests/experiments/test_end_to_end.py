@@ -409,6 +409,17 @@ def test_two_arms_are_compared_pairwise(arms: Path) -> None:
     assert found["pairs"] == 14 == found["wins"] + found["losses"] + found["ties"]
 
 
+def test_a_panel_compares_two_arms(arms: Path) -> None:
+    members = [f"judge@judge.members.{name}=scripted" for name in ("claude", "gpt", "qwen")]
+    other = "judge.members.gpt.model.seed=1"
+    shown = finished(arms, "pairwise", "no_iterative_search", "full", "scale=smoke", "judge=panel", *members, other)
+    assert "preferences are means over the panel" in shown.text
+    assert "agreement between the judges, alpha:" in shown.text
+    found = json.loads((arms / "pairwise/no_iterative_search-full-smoke-s0-writing/panel.json").read_text())
+    assert found["pairs"] == 14 == found["wins"] + found["losses"] + found["ties"]
+    assert found["between_members"][0]["alpha"] < 1.0
+
+
 def test_the_contract_of_every_arm_holds(sweep: Path) -> None:
     (compared,) = compare(all_results(sweep / "runs"))
     assert {arm.name: arm.contract_word for arm in compared.arms} == {

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from experiments.config.names import derived_name
 from experiments.plan import make_plan
 from experiments.planning.costs import judge_work
+from tests.fakes.commands import reer
 from tests.fakes.plans import compose as one
 
 
@@ -40,3 +43,11 @@ def test_a_plan_names_the_rate_of_every_model_with_its_source() -> None:
 
 def test_a_folder_is_no_part_of_a_name() -> None:
     assert derived_name("full", ["benchmark.hellobench.data.folder=/some/where"]) == "full"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_retired_judge_is_refused_in_every_form_of_a_plan(tmp_path: Path, form: list[str]) -> None:
+    done = reer(tmp_path, "plan", "scale=smoke", "judge=gpt_4o", *form)
+    assert (done.code, done.out) == (2, "")
+    assert "OpenAI retired gpt-4o-2024-05-13 on 2026-10-23" in done.text
+    assert "take judge=gpt_55 instead" in done.text

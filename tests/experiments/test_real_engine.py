@@ -12,16 +12,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from evals.benchmark import JudgedBenchmark, Response
+from evals.judging.judge import Judge
+from evals.judging.records import Judgements
+from evals.judging.session import JudgeSession
+from evals.judging.verdicts import judge_all
 from experiments.experiment import Experiment
 from reer.data.rows import Problems
+from reer.models.engines.commands import SERVED_AS
+from reer.models.engines.session import EngineSession
 from reer.models.placement import Engines, Placement
 from reer.models.protocols import Device, LoadedModel, Passage, Prompt, Request, Sampling
+from reer.models.services.openai import ChatServer
 from reer.types import Message
 from tests.conftest import REPOSITORY
 from tests.fakes.calls import completions, scores
@@ -83,6 +92,46 @@ def test_greedy_words_are_those_of_the_model_in_process(served: LoadedModel, her
     turns = [("Name three colours.", ""), ("Count.", "One, two,")]
     asked = [Request(Prompt((Message("user", text),), prefill), greedy, 0) for text, prefill in turns]
     assert completions(served, asked) == completions(here, asked)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that is served already."""
+
+    session: EngineSession
+    follows_schemas: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.session.name
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[EngineSession]:
+        yield self.session
+
+
+@pytest.mark.parametrize("kind", ["the engine's own parameter", "the chat server's response_format"])
+def test_a_verdict_is_held_to_its_schema_and_read(
+    x: Experiment, served: LoadedModel, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(served, EngineSession)
+    monkeypatch.setenv("KEY_OF_ENGINE", served.serving.key)
+    url = f"{served.serving.urls[0]}/v1"
+    chat = ChatServer(model=SERVED_AS, base_url=url, key_variable="KEY_OF_ENGINE", health_check=False)
+    model = Opened(served) if kind == "the engine's own parameter" else chat
+    judge = Judge(name="held", model=model, temperature=1.0, top_p=0.9, max_tokens=400, attempts=3, structured=True)
+    benchmark = x.benchmarks["writing"]
+    assert isinstance(benchmark, JudgedBenchmark)
+    items = benchmark.items()[:2]
+    answers = [Response.of_text(item.id, "The kettle sang. She let it sing, and read on.") for item in items]
+    with JudgeSession(judge, Judgements(tmp_path), Device("cpu")) as session:
+        verdicts = judge_all(benchmark, items, answers, session)
+    assert [verdict.why for verdict in verdicts] == [None, None]
+    for verdict in verdicts:
+        reply = json.loads(verdict.reply)
+        assert list(reply) == ["score", "reason"]
+        assert reply["score"] in range(1, 11)
+        assert verdict.scores == {"quality": reply["score"]}
 
 
 def run(root: Path, command: tuple[str, ...]) -> list[str]:

@@ -430,6 +430,7 @@ def test_every_pinned_file_has_a_source(configured: dict[str, DataFiles]) -> Non
         "longwrite_ruler",
         "writingbench",
         "released_prompts",
+        "critic_prompt",
     ]
     for name, data in configured.items():
         assert set(data.sources) == set(data.sha256), name

@@ -19,7 +19,7 @@ ITEM = Item(id="i0", prompt="Write.", language="en", category="c", length=100, r
 
 
 def judge_prompt(answer: str, item: Item = ITEM) -> str:
-    (call,) = delimited_calls(BENCH, item, Response.read(item.id, answer, False, 1))
+    (call,) = delimited_calls(BENCH.calls, item, Response.read(item.id, answer, False, 1))
     return call.prompt.messages[0].content
 
 
@@ -52,7 +52,7 @@ def test_each_criterion_has_its_own_delimiters(shared: Path) -> None:
         items_limit=1,
     )
     (item,) = bench.items()
-    calls = delimited_calls(bench, item, Response.read(item.id, "A text.", False, 1))
+    calls = delimited_calls(bench.calls, item, Response.read(item.id, "A text.", False, 1))
     assert len({mark(call.prompt.messages[-1].content) for call in calls}) == 5
 
 

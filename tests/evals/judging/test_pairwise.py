@@ -6,14 +6,15 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from evals.benchmark import Item, Response
 from evals.judging.judge import Judge
-from evals.judging.pairwise import Pairwise, PairwiseResult, judge_pairs
+from evals.judging.pairwise import Pairwise, PairwiseResult, comparing, judge_pairs
+from evals.judging.panel import JudgePanel, Line, session_of
 from evals.judging.records import Judgements
 from evals.judging.session import JudgeSession
 from reer.errors import InputError
@@ -69,6 +70,25 @@ def compared(
         return judge_pairs(PAIRWISE, ITEMS, GOOD, WEAK, session)[0], chooser
 
 
+Rule = Callable[[str, str], str]
+
+
+def compared_by_panel(folder: Path, *rules: Rule) -> PairwiseResult:
+    """What a panel prefers whose members have these rules; a line of one of them counts for grades alone."""
+    members = {f"m{n}": replace(judge_of(Chooser(rule, f"m{n}")), name=f"m{n}") for n, rule in enumerate(rules)}
+    panel = comparing(JudgePanel(name="p", members=members, lines={"m0": Line(intercept=3.0, slope=2.0)}))
+    with session_of(panel, folder, Device(), None) as session:
+        return judge_pairs(PAIRWISE, ITEMS, GOOD, WEAK, session)[0]
+
+
+def always_first(first: str, second: str) -> str:
+    return "first"
+
+
+def prefers(word: str) -> Rule:
+    return lambda first, second: "first" if word in first else "second"
+
+
 def test_the_better_text_wins_in_both_orders(tmp_path: Path) -> None:
     result, chooser = compared(tmp_path, lambda first, second: "first" if "good" in first else "second")
     assert (result.pairs, result.wins, result.losses, result.ties, result.flipped) == (8, 8, 0, 0, 0)
@@ -95,6 +115,42 @@ def test_a_reply_without_a_winner_is_unscored(tmp_path: Path) -> None:
     result, _ = compared(tmp_path, lambda first, second: "both" if "i3" in first else "second")
     assert result.unscored == {"no_winner_named": 2}
     assert (result.pairs, result.ties) == (8, 7)
+
+
+def test_a_panel_prefers_what_its_members_prefer_on_average(tmp_path: Path) -> None:
+    good, weak = prefers("good"), prefers("weak")
+    two_of_three = compared_by_panel(tmp_path / "a", good, weak, good)
+    assert (two_of_three.wins, two_of_three.ties, two_of_three.flipped) == (8, 0, 0)
+    assert two_of_three.difference is not None
+    assert two_of_three.difference.mean == pytest.approx(2 / 3 - 0.5)
+    split = compared_by_panel(tmp_path / "b", good, weak)
+    assert (split.ties, split.flipped, split.position_bias) == (8, 0, 0.0)
+    assert [pair.alpha is not None and pair.alpha < 0 for pair in split.between_members] == [True]
+
+
+def test_a_member_that_contradicts_itself_counts_as_its_own_tie(tmp_path: Path) -> None:
+    with_one = compared_by_panel(tmp_path / "a", always_first, prefers("good"))
+    assert (with_one.wins, with_one.flipped, with_one.position_bias) == (8, 0, 0.5)
+    assert with_one.difference is not None
+    assert with_one.difference.mean == 0.25
+    thirds = compared_by_panel(tmp_path / "b", *[always_first] * 3)
+    assert (thirds.ties, thirds.flipped, thirds.position_bias) == (8, 8, 1.0)
+
+
+def test_a_pair_wants_a_preference_of_every_member(tmp_path: Path) -> None:
+    result = compared_by_panel(tmp_path, prefers("good"), lambda one, other: "both" if "i3" in one else "first")
+    assert result.unscored == {"m1: no_winner_named": 2}
+    assert (result.pairs, result.wins) == (8, 7)
+
+
+def test_judges_that_were_made_to_grade_are_refused() -> None:
+    judge = judge_of(Chooser(prefers("good")))
+    for other, why in (
+        (replace(judge, trained_for=("writingbench",)), "j was trained to grade writingbench alone"),
+        (replace(judge, grades=(1, 2)), "j gives grades alone"),
+    ):
+        with pytest.raises(InputError, match=f"want judges that can compare two answers, but {why}"):
+            comparing(JudgePanel(name="p", members={"a": judge, "b": other}))
 
 
 def test_both_answers_are_delimited(tmp_path: Path) -> None:

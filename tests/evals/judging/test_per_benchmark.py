@@ -1,12 +1,14 @@
 """A judge for each benchmark: who grades what, and what of it identifies a result."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evals.benchmark import JudgedBenchmark
 from evals.judging.judge import Judge
-from evals.judging.per_benchmark import JudgePerBenchmark, judge_of
+from evals.judging.panel import JudgePanel
+from evals.judging.per_benchmark import JudgePerBenchmark, default_judge, judge_of
 from experiments.pipeline import pipeline
 from experiments.report.published import judge_settings
 from experiments.store.runs import identity_of
@@ -53,9 +55,9 @@ def test_the_critic_of_writingbench_asks_and_samples_as_its_script_and_grades_no
     assert isinstance(writing, JudgedBenchmark)
     assert isinstance(writingbench, JudgedBenchmark)
     assert critic.sampling(writingbench) == Sampling(temperature=1.0, top_p=0.95, max_tokens=2048)
-    critic.require_trained_for(writingbench)
+    critic.require_meant_for(writingbench)
     with pytest.raises(InputError, match=r"trained to grade writingbench alone, got writing; .* such as judge=open$"):
-        critic.require_trained_for(writing)
+        critic.require_meant_for(writing)
     with pytest.raises(InputError, match="trained to grade writingbench alone"):
         preflight(compose("scale=smoke", "judge=writingbench_critic"))
 
@@ -79,6 +81,25 @@ def test_the_judge_of_one_benchmark_identifies_its_own_grades_only() -> None:
     alone = pipeline(compose("scale=smoke", ALL, "judge=claude_46_sonnet"))
     grade = StepName("grade", "writing")
     assert alone[grade].fingerprint == before[grade].fingerprint, "the same judge alone gives the same grades"
+
+
+def test_a_panel_may_grade_one_benchmark_or_every_other() -> None:
+    panels = ["judge@judge.default=panel", "+judge@judge.by_benchmark.writingbench=panel"]
+    exp = compose("scale=smoke", "benchmark=[writing,writingbench,hellobench]", "judge=paper", *panels)
+    assert list(exp.judges) == [
+        *(f"judge {member} of {name}" for name in ("writing", "writingbench") for member in ("claude", "gpt", "qwen")),
+        "judge of hellobench",
+    ]
+    panel = judge_of(exp.judge, "writing")
+    assert isinstance(panel, JudgePanel)
+    assert judge_of(exp.judge, "writingbench") == panel
+    assert (default_judge(exp.judge).name, judge_settings(identity_of(exp), "writing")["name"]) == (
+        "claude-sonnet-4-6",
+        "panel",
+    )
+    grade = StepName("grade", "writing")
+    bound, alone = (pipeline(replace(exp, judge=judge))[grade] for judge in (exp.judge, panel))
+    assert bound.fingerprint == alone.fingerprint, "the same panel alone gives the same grades"
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_with_the_nearest() -> None:

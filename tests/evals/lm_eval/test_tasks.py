@@ -203,6 +203,8 @@ def test_a_task_loads_with_its_documents(task: str, shared: Path, tmp_path: Path
         ),
         ({"judge": {**SCRIPTED, "max_tokens": "many"}}, r"judge\.max_tokens"),
         ({"judge": stated("reer_writing")["metadata"]["judge"]}, "environment variable OPENAI_API_KEY, got none"),
+        ({"judge": {**SCRIPTED, "trained_for": ["writingbench"]}}, "trained to grade writingbench alone"),
+        ({"judge": {**SCRIPTED, "grades": [1, 2]}}, "needs verdicts that are more than one grade"),
         ({"data": {"longbench_write": "/nowhere"}}, "/nowhere/longbench_write.jsonl is missing"),
     ],
 )

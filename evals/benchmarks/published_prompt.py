@@ -1,0 +1,52 @@
+"""The judge prompt of a benchmark in the words that its authors published at another commit than that of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evals.benchmark import Benchmark, Frame, Item, JudgeCall, Response, RewordedBenchmark, identity_frame
+from evals.benchmarks.data_files import DataFiles
+from reer.errors import InputError
+from reer.parts import Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedPrompt(DataFiles):
+    """One file of the form that the benchmark's own prompt has, with other words. Raises InputError for another number
+    of files."""
+
+    benchmark: Name
+    """The benchmark whose questions are asked in these words; other questions keep their own."""
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != 1:
+            raise InputError(f"judge.prompt.sha256: want one file with the prompt, got {len(self.sha256)}")
+
+    @property
+    def key(self) -> str:
+        return "judge.prompt"
+
+    @property
+    def instead(self) -> str:
+        return "choose a judge that is asked in the benchmark's own words"
+
+    def require_words_for(self, benchmark: Benchmark) -> None:
+        """Raise InputError for a benchmark that cannot be asked in these words, and where the file is missing."""
+        if benchmark.name != self.benchmark or not isinstance(benchmark, RewordedBenchmark):
+            raise InputError(
+                f"judge.prompt: its words are those of {self.benchmark}, got {benchmark.name}, which is asked in its "
+                f"own; {self.instead}"
+            )
+        self._words()
+
+    def calls(
+        self, benchmark: Benchmark, item: Item, response: Response, frame: Frame = identity_frame
+    ) -> list[JudgeCall]:
+        """The questions to the judge about one response (see `Benchmark.calls`)."""
+        if benchmark.name != self.benchmark or not isinstance(benchmark, RewordedBenchmark):
+            return benchmark.calls(item, response, frame)
+        return benchmark.calls_in(self._words(), item, response, frame)
+
+    def _words(self) -> str:
+        (file,) = self.sha256
+        return self.text(file)
