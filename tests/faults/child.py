@@ -24,6 +24,7 @@ from evals.benchmark import Item, Response
 from evals.benchmarks.writing import WritingPrompts
 from evals.judging.judge import Judge
 from evals.judging.records import Question
+from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
 from experiments.metrics.evaluation import GenerateMetrics
 from experiments.pipeline import training_rows
@@ -109,6 +110,7 @@ def many_judgements(ws: Workspace, *, judge: Judge, items: int) -> RowMetrics:
     """One tiny question per item."""
     questions = [question(judge, number) for number in range(items)]
     with ws.judge_session(judge) as session:
+        assert isinstance(session, JudgeSession)
         answers = session.ask(questions, lambda question, reply: "read")
     rows = [{"id": q.item_id, "reply": a.completion.text} for q, a in zip(questions, answers, strict=True)]
     write_rows(ws.folder / "rows.jsonl", rows)
@@ -135,7 +137,9 @@ def judge_at(url: str) -> Judge:
         timeout_seconds=2.0,
         attempts=20,
     )
-    return replace(experiment(8).judge, model=model)
+    scripted = experiment(8).judge
+    assert isinstance(scripted, Judge)
+    return replace(scripted, model=model)
 
 
 def rows_and_grades(items: int, judge: Judge) -> list[Step]:

@@ -37,9 +37,8 @@ def test_what_was_asked_ahead_is_not_asked_again_by_the_same_session(tmp_path: P
 def test_within_one_use_of_a_session_a_reply_that_is_no_answer_is_asked_for_again(tmp_path: Path, serve: Serve) -> None:
     server, url = serve(says(CUT, finish="length"), says(GRADE))
     with JudgeSession(judge(url), Judgements(tmp_path), Device()) as session:
-        for _ in range(2):
-            (verdict,) = judge_all(BENCHMARK, ITEMS[:1], ANSWERS[:1], session)
-    assert (verdict.why, len(server.bodies)) == (None, 2)
+        (first,), (second,) = (judge_all(BENCHMARK, ITEMS[:1], ANSWERS[:1], session) for _ in range(2))
+    assert (first.why, second.why, len(server.bodies)) == ("unfinished", None, 2)
 
 
 def test_retries_ahead_are_those_of_the_stage(tmp_path: Path, serve: Serve) -> None:

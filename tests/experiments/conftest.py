@@ -1,4 +1,4 @@
-"""What tests of the store share."""
+"""What tests of experiments share."""
 
 from tests.fakes.http import serve
 
