@@ -55,8 +55,8 @@ class JudgeSession:
         self.paid_usd, self.asked = 0.0, 0
         self._today = today
         self._opened = ExitStack()
-        self._no_answers: dict[str, Answer] = {}  # by question: those of this time, and of the times before
-        self._earlier_no_answers: dict[str, Answer] = {}
+        self._unusable: dict[str, Answer] = {}  # replies by question: those of this time, and of the times before
+        self._unusable_before: dict[str, Answer] = {}
         self._generator: Generator | None = None
         self._in_flight: dict[int, Question] = {}
         self._reserved_usd = 0.0
@@ -70,8 +70,8 @@ class JudgeSession:
         finally:
             self.records.close()  # after the model, whose interrupted calls are still recorded
             self._generator, self._in_flight, self._reserved_usd = None, {}, 0.0
-            self._earlier_no_answers |= self._no_answers
-            self._no_answers = {}
+            self._unusable_before |= self._unusable
+            self._unusable = {}
 
     @property
     def in_flight(self) -> int:
@@ -116,7 +116,7 @@ class JudgeSession:
         """The answer on record, or the reply that this session got when it was entered before."""
         record = self.records.find(question.key)
         if record is None:
-            return self._earlier_no_answers.pop(question.key, None)
+            return self._unusable_before.pop(question.key, None)
         return Answer(record.key, record.completion, record.usd)
 
     def _keep(self, question: Question, reply: Completion, status: str) -> Answer:
@@ -125,7 +125,7 @@ class JudgeSession:
         self.paid_usd, self.asked = self.paid_usd + usd, self.asked + 1
         answer = Answer(record_key(question.key, reply.text, reply.stopped), reply, usd)
         if answer.key != question.key:
-            self._no_answers[question.key] = answer
+            self._unusable[question.key] = answer
         return answer
 
     def _release(self, at: int) -> None:

@@ -2,8 +2,8 @@
 
 A stage states what it can do ahead (`Ahead`): model calls, whose answers it then finds in the replay or among the
 judgements. Nothing depends on them: the step itself runs as it would alone, and asks for whatever is missing, so that
-work ahead that fails or is cut short costs only time. It is done for one step at a time, and never while a step runs
-that has such work, so that budgets and the limits of servers hold as they do without it.
+work ahead that fails or is cut short costs only time. It is done for one step at a time, and ends when such a step or
+one that depends on it begins, so that budgets and the limits of servers hold as they do without it.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Overlap:
         return finished
 
     def taken_over(self, step: Step) -> Workspace | None:
-        """The workspace in which work was done for a step that now begins, after all work ahead has ended; None where
-        none was done for it."""
-        if step.stage.ahead is None:
+        """The workspace in which work was done for a step that now begins; None where none was. All work ahead
+        has ended then, if the step or one before it has such work: it makes the same kind of calls."""
+        if not any(before.stage.ahead for before in step.upstream()):
             return None
         self._stop()
         for companion in self._companions.values():
@@ -136,7 +136,7 @@ class _Companion:
                         if self._stopping.is_set():
                             return
                         work(rows)
-        except (InputError, Incomplete, OSError, asyncio.CancelledError) as error:
+        except (InputError, Incomplete, OSError, asyncio.CancelledError) as error:  # the step reports its own
             log.debug("%s: no more is done ahead (%s); the step asks for the rest itself", self.name, error)
 
     def _next(self) -> list[object]:

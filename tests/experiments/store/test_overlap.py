@@ -91,6 +91,10 @@ def asked(server: Server) -> list[int]:
     return sorted(Counter(json.dumps(body) for body in server.bodies).values(), reverse=True)
 
 
+def working_ahead() -> bool:
+    return any(thread.name.startswith("ahead of") for thread in threading.enumerate())
+
+
 def before_last(condition: Callable[[], bool]) -> Pause:
     """Waits for a condition before the last answer."""
     return lambda number: until(condition, "asked ahead") if number == LAST else None
@@ -190,7 +194,7 @@ def test_a_run_that_fails_ends_the_calls_in_flight_and_records_their_cost(tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         built(tmp_path, judge(url), pause, grace_seconds=0.05)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead of")]
+    assert not working_ahead()
     rows = records(tmp_path)
     assert [row["stopped"] for row in rows] == ["unanswered"] * len(server.bodies)
     assert all(row["usd"] for row in rows)
@@ -220,6 +224,28 @@ def test_two_benchmarks_share_the_limits_of_their_judge(tmp_path: Path, serve: S
         for step in steps:
             store.build(step)
     assert (most, set(asked(server))) == (1, {1})
+
+
+@stage(StageKey("after", GradeMetrics), version=1)
+def after(ws: Workspace, *, grades: Artifact[GradeMetrics]) -> GradeMetrics:
+    """A stage that may ask the judge, too."""
+    assert not working_ahead()
+    return grades.metrics
+
+
+def test_work_ahead_ends_before_a_step_that_depends_on_such_a_step(tmp_path: Path, serve: Serve) -> None:
+    """One benchmark was judged before; the other is being judged ahead when a check of the first begins."""
+    server, url = serve(grades, *[says('{"score": 7}', after=0.1)] * 6)
+    one, five = replace(SIX, items_limit=1), replace(SIX, items_limit=5)
+    first = graded(answers(no_pause, one), judge(url), one)
+    second = graded(answers(no_pause, five), judge(url), five)
+    with opened(tmp_path, first) as store:
+        store.build(first)
+    with opened(tmp_path, first, second, after(grades=first)) as store:
+        store.build(second.inputs["answers"])
+        until(lambda: len(server.bodies) > 1, "asked ahead")
+        assert working_ahead()
+        store.build(after(grades=first))
 
 
 def test_a_step_that_has_its_result_is_not_worked_for(tmp_path: Path, serve: Serve) -> None:
