@@ -204,6 +204,8 @@ class Runtime:
     gpu_slots: tuple[int | str, ...] = ()
     """The GPUs of each arm that runs at a time on this machine, as CUDA_VISIBLE_DEVICES has them: 0, or '0,1' for two;
     with hydra/launcher=joblib."""
+    overlap: bool = True
+    """Asks a judge at an address about answers while others are still being written."""
 
     def device_for(self, role: Role) -> Device:
         """Where the model of a role runs."""

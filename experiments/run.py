@@ -28,6 +28,7 @@ from experiments.report.progress import Progress
 from experiments.report.summary import summary
 from experiments.store.failures import Attempt, Failure, reason_of
 from experiments.store.fingerprint import Json
+from experiments.store.overlap import Overlap
 from experiments.store.runs import (
     Result,
     beside_baseline,
@@ -134,7 +135,7 @@ def _tracked_meanwhile(exp: Experiment, steps: Steps) -> str | None:
 
 def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) -> dict[StepName, Artifact]:
     names = {step.fingerprint: name for name, step in steps.items()}
-    with Progress(exp.run_name, len(names)) as progress:
+    with Progress(exp.run_name, len(names)) as progress, Overlap(steps.values()) as overlap:
 
         def started(step: Step) -> None:
             attempt.stage = str(names[step.fingerprint])
@@ -155,6 +156,7 @@ def _build(exp: Experiment, steps: Steps, tracker: Tracker, attempt: Attempt) ->
             judgements=exp.runtime.judgements_folder,
             budget_usd=exp.budget.usd,
             run=exp.run_name,
+            overlap=overlap,
         )
         artifacts: dict[StepName, Artifact] = {}
         for name, step in steps.items():

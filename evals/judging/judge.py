@@ -119,6 +119,12 @@ class Judge:
         return f"{self.model.name}/probabilities" if self.grades else self.model.name
 
     @property
+    def answers_elsewhere(self) -> bool:
+        """Whether the model is at an address, with hardware that no other model of a run takes, and answers each call
+        as it comes."""
+        return isinstance(self.model, RemoteModel) and not self.batch
+
+    @property
     def asks_as_published(self) -> bool:
         """Whether it is asked as the authors of a benchmark ask theirs, so that their numbers can be computed."""
         return not (self.delimit_answer or self.structured or self.prompt)

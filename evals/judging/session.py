@@ -35,6 +35,9 @@ class JudgeSession:
     attempt repeated, only if it fits even at its token limit. A reply without a usage that can be true costs the most
     it can, and so does an attempt that the server may have carried out without a usable answer: it has a record of its
     own. `paid_usd` and `asked` are the cost and the number of answered calls of this session.
+
+    A session may be entered again, in another thread too. It then knows what it asked before, also the replies that are
+    no answers, which any other session would ask for again.
     """
 
     def __init__(
@@ -52,7 +55,8 @@ class JudgeSession:
         self.paid_usd, self.asked = 0.0, 0
         self._today = today
         self._opened = ExitStack()
-        self._opened.callback(records.close)  # after the model, whose interrupted calls are still recorded
+        self._unusable: dict[str, Answer] = {}  # replies by question: those of this time, and of the times before
+        self._unusable_before: dict[str, Answer] = {}
         self._generator: Generator | None = None
         self._in_flight: dict[int, Question] = {}
         self._reserved_usd = 0.0
@@ -61,7 +65,13 @@ class JudgeSession:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._opened.close()
+        try:
+            self._opened.close()
+        finally:
+            self.records.close()  # after the model, whose interrupted calls are still recorded
+            self._generator, self._in_flight, self._reserved_usd = None, {}, 0.0
+            self._unusable_before |= self._unusable
+            self._unusable = {}
 
     @property
     def in_flight(self) -> int:
@@ -84,10 +94,10 @@ class JudgeSession:
         self.records.refresh()
         answers: dict[int, Answer] = {}
         for i, question in enumerate(questions):
-            known = self.records.find(question.key)
+            known = self._known(question)
             if known is not None:
-                answers[i] = Answer(known.key, known.completion, known.usd)
-                on_answer(i, answers[i])
+                answers[i] = known
+                on_answer(i, known)
         while missing := [i for i in range(len(questions)) if i not in answers]:
             part = self._affordable(questions, missing)
             self._in_flight = {at: questions[i] for at, i in enumerate(part)}
@@ -102,11 +112,21 @@ class JudgeSession:
                 raise RuntimeError(f"judge {self.judge.name} gave no reply to {len(lost)} of {len(part)} questions")
         return [answers[i] for i in range(len(questions))]
 
+    def _known(self, question: Question) -> Answer | None:
+        """The answer on record, or the reply that this session got when it was entered before."""
+        record = self.records.find(question.key)
+        if record is None:
+            return self._unusable_before.pop(question.key, None)
+        return Answer(record.key, record.completion, record.usd)
+
     def _keep(self, question: Question, reply: Completion, status: str) -> Answer:
         usd = self.judge.usd(reply.prompt_tokens, reply.tokens) if reply.counted else self._most_usd(question)
         self.records.keep(judgement(question, reply, status, usd))
         self.paid_usd, self.asked = self.paid_usd + usd, self.asked + 1
-        return Answer(record_key(question.key, reply.text, reply.stopped), reply, usd)
+        answer = Answer(record_key(question.key, reply.text, reply.stopped), reply, usd)
+        if answer.key != question.key:
+            self._unusable[question.key] = answer
+        return answer
 
     def _release(self, at: int) -> None:
         """End the reservation of a question that is answered or given up."""

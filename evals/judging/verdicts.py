@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +16,7 @@ from evals.judging.delimiters import delimited_calls
 from evals.judging.judge import Judge
 from evals.judging.panel import Grader, GradingSession, PanelSession
 from evals.judging.records import Question
-from evals.judging.session import Answer
+from evals.judging.session import Answer, JudgeSession
 from evals.replies import Malformed, behind_thinking
 from reer.models.protocols import Completion, Prompt, Request
 from reer.types import item_seed
@@ -29,12 +29,16 @@ OnVerdict = Callable[[int, Verdict], None]
 log = logging.getLogger(__name__)
 
 
+def ignored(settled: int, verdict: Verdict) -> None:
+    """Receives verdicts that nobody waits for."""
+
+
 def judge_all(
     benchmark: Benchmark,
     items: Sequence[Item],
     responses: Sequence[Response],
     session: GradingSession,
-    on_verdict: OnVerdict = lambda settled, verdict: None,
+    on_verdict: OnVerdict = ignored,
     repeat: str = "",
     send_empty: bool = False,
 ) -> list[Verdict]:
@@ -51,6 +55,31 @@ def judge_all(
             report = partial(_report_of_member, on_verdict, settled, name)
             each[name] = judge_all(benchmark, items, responses, member, report, repeat, send_empty)
         return session.judge.combined(each)
+    verdicts = _judged(benchmark, items, responses, session, on_verdict, repeat, send_empty)
+    _warn_of_cut_replies(session.judge, verdicts)
+    return verdicts
+
+
+def judge_ahead(
+    benchmark: Benchmark, items: Sequence[Item], responses: Sequence[Response], session: GradingSession
+) -> None:
+    """Ask for verdicts, so that `judge_all` finds the replies, of those members of a panel, or of the judge, that have
+    hardware of their own. Reports nothing. Raises InputError and Incomplete as `judge_all` does."""
+    for member in session.members.values() if isinstance(session, PanelSession) else (session,):
+        if member.judge.answers_elsewhere:
+            _judged(benchmark, items, responses, member)
+
+
+def _judged(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    responses: Sequence[Response],
+    session: JudgeSession,
+    on_verdict: OnVerdict = ignored,
+    repeat: str = "",
+    send_empty: bool = False,
+) -> list[Verdict]:
+    """See `judge_all`, for one judge."""
     judge = session.judge
     judge.require_form_of(benchmark)
     answered = {response.item_id: response for response in responses}
@@ -63,7 +92,6 @@ def judge_all(
         waiting = verdicts.waiting()
         questions = [_question(benchmark, calls[i], judge, attempt, repeat) for i in waiting]
         session.ask(questions, partial(_status, benchmark, judge), partial(verdicts.add, waiting))
-    _warn_of_cut_replies(judge, verdicts.by_call.values())
     return [verdicts.by_call[i] for i in range(len(calls))]
 
 
@@ -180,7 +208,7 @@ def _verdict(benchmark: Benchmark, judge: Judge, call: JudgeCall, answer: Answer
     )
 
 
-def _warn_of_cut_replies(judge: Judge, verdicts: Collection[Verdict]) -> None:
+def _warn_of_cut_replies(judge: Judge, verdicts: Sequence[Verdict]) -> None:
     cut = sum(verdict.why in ("unfinished", "unfinished_thinking") for verdict in verdicts)
     if cut:
         log.warning(

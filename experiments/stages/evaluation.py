@@ -6,7 +6,8 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 from evals.answering import BY_ITSELF, Answering, Turn
 from evals.answers import AnswerSource
@@ -22,8 +23,8 @@ from evals.benchmark import (
 )
 from evals.held_out import HeldOutText, TextScores, Thought, table_of, text_measures, thoughts
 from evals.hygiene import loops
-from evals.judging.panel import Grader, GradingSession, between_members
-from evals.judging.verdicts import EMPTY_ANSWER, judge_all, official_scores, unscored_reasons
+from evals.judging.panel import Grader, GradingSession, between_members, members_of
+from evals.judging.verdicts import EMPTY_ANSWER, judge_ahead, judge_all, official_scores, unscored_reasons
 from evals.lm_eval.harness import LmEval
 from experiments.metrics.evaluation import (
     GENERATE,
@@ -37,7 +38,7 @@ from experiments.metrics.evaluation import (
     HeldOutScoreMetrics,
 )
 from experiments.store.metrics import number
-from experiments.store.step import Artifact, stage
+from experiments.store.step import Ahead, Artifact, WorkAhead, stage
 from experiments.store.workspace import Workspace
 from reer.errors import InputError
 from reer.files import write_json, write_rows
@@ -111,6 +112,7 @@ def _answered(
         for at, reply in arriving(turns, sampling, "answer"):
             text, tokens = turns[at].prefill + reply.text, turns[at].tokens + reply.tokens
             came[at] = Response.read(items[at].id, text, reply.stopped != "stop", tokens, reply.stopped)
+            ws.finished(came[at])
             ws.progress("answers", len(came), len(items))
             ws.curve(_answers_so_far(list(came.values()), time.monotonic() - began))
     responses = [came[at] for at in range(len(items))]
@@ -198,7 +200,23 @@ def _judged_so_far(score: float | None, session: GradingSession) -> str:
     return ", ".join([*parts, f"${session.paid_usd:.2f}"] if session.paid_usd else parts)
 
 
-@stage(GRADE, version=7)
+def judged_ahead(ws: Workspace, *, benchmark: Benchmark, judge: Grader) -> WorkAhead | None:
+    """Asks the judge about answers as they come, if it has hardware of its own: a judge in this process, or one that
+    this run would start, would take the student's."""
+    elsewhere = any(member.answers_elsewhere for member in members_of(judge).values())
+    return _judging_ahead(ws, benchmark, judge) if elsewhere else None
+
+
+@contextmanager
+def _judging_ahead(
+    ws: Workspace, benchmark: Benchmark, judge: Grader
+) -> Generator[Callable[[Sequence[Response]], None]]:
+    items = {item.id: item for item in benchmark.items()}
+    with ws.judge_session_ahead(judge) as session:
+        yield lambda responses: judge_ahead(benchmark, [items[r.item_id] for r in responses], responses, session)
+
+
+@stage(GRADE, version=7, ahead=Ahead("answers", judged_ahead))
 def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Benchmark, judge: Grader) -> GradeMetrics:
     """Verdicts, per-item scores, and measures with their coverage. The numbers of the authors' scripts are computed
     where the judge was asked in the authors' words."""
@@ -207,13 +225,15 @@ def grade(ws: Workspace, *, answers: Artifact[GenerateMetrics], benchmark: Bench
     items = [item for item in every if item.id in answered]
     so_far, began = ScoreSoFar(benchmark, items, responses), time.monotonic()
     with ws.judge_session(judge) as session:
+        asked_ahead = session.asked
 
         def on_verdict(settled: int, verdict: Verdict) -> None:
             so_far.add(verdict)
             ws.progress(f"verdicts ({_judged_so_far(so_far.mean, session)})", settled, so_far.calls)
             row = {"asked": session.asked, "in_flight": session.in_flight, "usd": session.paid_usd}
             score = {} if so_far.mean is None else {"score": so_far.mean}
-            ws.curve({"done": settled, "per_second": session.asked / (time.monotonic() - began), **row, **score})
+            rate = (session.asked - asked_ahead) / (time.monotonic() - began)
+            ws.curve({"done": settled, "per_second": rate, **row, **score})
 
         verdicts = judge_all(benchmark, items, responses, session, on_verdict)
         records = [record for v in verdicts for key in v.records if (record := session.find(key))]

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, NamedTuple, cast, get_args, get_origin, get_type_hints
+from typing import Any, Generic, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from typing_extensions import TypeForm, TypeVar
 
@@ -113,15 +114,30 @@ class StageKey(Generic[M]):
         return StepName(self.name, label)
 
 
+WorkAhead = AbstractContextManager[Callable[[Sequence[Any]], None]]
+"""Work on rows, in the context in which it can be done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """Work that a stage can do on rows of its input `rows_of` before all of them are there: model calls, whose answers
+    the stage then finds in the replay or among the judgements. `work` is given the workspace and the values of the
+    stage; it returns None where there is nothing to do ahead."""
+
+    rows_of: str
+    work: Callable[..., WorkAhead | None]
+
+
 @dataclass(frozen=True, eq=False)
 class Stage(StageKey[M]):
     """A function `(workspace, **arguments) -> metrics` whose results are kept on disk. `version` changes with the
-    meaning of the function; `product` is the only folder that later stages read, '' for everything. Calling it
-    describes a step and runs nothing."""
+    meaning of the function; `product` is the only folder that later stages read, '' for everything; `ahead` is no part
+    of the meaning. Calling it describes a step and runs nothing."""
 
     work: Callable[..., M]
     version: int
     product: str = ""
+    ahead: Ahead | None = None
 
     def __call__(self, *, label: str = "", hint: str = "", **arguments: object) -> Step[M]:
         """A step of this stage. Arguments annotated `Artifact[...]` want the step that provides them, and the function
@@ -194,8 +210,10 @@ def _input_kinds(annotation: object) -> tuple[type, ...]:
     return (*kinds[0], *optional) if len(kinds) == 1 and kinds[0] else ()
 
 
-def stage(key: StageKey[M], version: int, product: str = "") -> Callable[[Callable[..., M]], Stage[M]]:
+def stage(
+    key: StageKey[M], version: int, product: str = "", ahead: Ahead | None = None
+) -> Callable[[Callable[..., M]], Stage[M]]:
     """Make a `Stage` of a function `(workspace, **arguments) -> metrics`. Increase `version` when the meaning of the
     function changes. `product` is the folder that later stages read, where the stage also writes files that differ
-    between equal executions, such as measured speeds."""
-    return lambda work: Stage(key.name, key.metrics, work, version, product)
+    between equal executions, such as measured speeds. `ahead` is what it can do while its input is being computed."""
+    return lambda work: Stage(key.name, key.metrics, work, version, product, ahead)

@@ -12,12 +12,13 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from experiments.store.disk import disk_errors, held, holder
 from experiments.store.metrics import StageMetrics, identifying, read_metrics
+from experiments.store.overlap import Overlap
 from experiments.store.provenance import provenance, revisions, servers
 from experiments.store.records import (
     RECORD,
@@ -60,7 +61,8 @@ class Monitor:
 @dataclass(kw_only=True)
 class Store:
     """All stage results under one root, and beside them the replies of models and judges (`judgements` in another
-    folder where several machines share them). `run` is the name that others see who wait for a stage of this one."""
+    folder where several machines share them). `run` is the name that others see who wait for a stage of this one;
+    `overlap` does work of its later steps ahead."""
 
     root: Path
     runtime: Runtime
@@ -68,6 +70,7 @@ class Store:
     judgements: Path | None = None
     budget_usd: float | None = None
     run: str = ""
+    overlap: Overlap = field(default_factory=Overlap)
     _built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
 
     def path(self, step: Step) -> Path:
@@ -76,8 +79,8 @@ class Store:
     def find(self, step: Step[M]) -> Artifact[M] | None:
         """The complete result of a step, or None; a result whose inputs were rebuilt since does not count. Raises
         InputError when its record is not of this stage's metrics, or a file is missing or has another size."""
-        path = result_in(self._folder(step), step.fingerprint)
-        if path is None or again_mark(self._folder(step), step.fingerprint).exists():
+        path = self._stored(step)
+        if path is None:
             return None
         record = read_record(path)
         for name, before in step.inputs.items():
@@ -87,14 +90,23 @@ class Store:
         missing_or_cut(path, record)
         return _artifact(step, path, record)
 
+    def _stored(self, step: Step) -> Path | None:
+        """The complete result of a step, unless it is to be computed again; its inputs are not looked at."""
+        if again_mark(self._folder(step), step.fingerprint).exists():
+            return None
+        return result_in(self._folder(step), step.fingerprint)
+
     def _folder(self, step: Step) -> Path:
         return self.root / step.stage.name
+
+    def _part(self, step: Step) -> Path:
+        return self._folder(step) / f"{step.fingerprint}.part"
 
     def status(self, step: Step) -> Literal["cached", "started", "to run"]:
         """Whether building this step would find it complete, resume it, or start it."""
         if self.find(step):
             return "cached"
-        return "started" if (self._folder(step) / f"{step.fingerprint}.part").exists() else "to run"
+        return "started" if self._part(step).exists() else "to run"
 
     def build(self, step: Step[M]) -> Artifact[M]:
         """The result of a step, computed together with all it needs where it is not complete yet. Raises Incomplete, or
@@ -127,7 +139,7 @@ class Store:
 
     def _run(self, step: Step[M], inputs: Mapping[str, Artifact]) -> Artifact[M]:
         builds = {name: InputBuild(a.fingerprint, a.build) for name, a in inputs.items()}
-        part = self._folder(step) / f"{step.fingerprint}.part"
+        part = self._part(step)
         record = self._finished(part, builds)
         if record is None:
             self._prepare(step, part, builds)
@@ -146,7 +158,7 @@ class Store:
         """Run the stage; afterwards all its files are on the disk."""
         self.monitor.started(step)
         began = time.monotonic()
-        metrics = step.stage.work(self._workspace(step, part), **inputs, **step.values)
+        metrics = step.stage.work(self._opened(step), **inputs, **step.values)
         seconds = round(time.monotonic() - began, 2)
         sync_tree(part)
         files = digests(part)
@@ -180,10 +192,19 @@ class Store:
             return None
         return record
 
-    def _workspace(self, step: Step, folder: Path) -> Workspace:
-        mark, judgements = again_mark(folder.parent, step.fingerprint), self.judgements or self.root / "judgements"
+    def _opened(self, step: Step) -> Workspace:
+        """The workspace of a step that begins: the one in which work was done ahead, if any. Rows that it finishes go
+        to the later steps that can work on them ahead, and have no result yet."""
+        ws = self.overlap.taken_over(step) or self._workspace(step)
+        if not self.runtime.overlap:
+            return ws
+        later = [follower for follower in self.overlap.followers(step) if self._stored(follower) is None]
+        return replace(ws, finished=self.overlap.follow({follower: self._workspace(follower) for follower in later}))
+
+    def _workspace(self, step: Step) -> Workspace:
+        mark, judgements = again_mark(self._folder(step), step.fingerprint), self.judgements or self.root / "judgements"
         return Workspace(
-            folder=folder,
+            folder=self._part(step),
             runtime=self.runtime,
             replay=(mark if mark.exists() else self.root) / "replay",
             judgements=mark / "judgements" if mark.exists() else judgements,

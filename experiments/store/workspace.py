@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class StageProgress:
 class Workspace:
     """A folder to write into, the runtime, the folders that remember model calls and judgements, what judges may cost
     (US dollars, None: unlimited), the folder of the scores that judges first gave the anchors, and callbacks that
-    report progress and the rows of a curve."""
+    report progress, the rows of a curve, and each row of the result that is finished."""
 
     folder: Path
     runtime: Runtime
@@ -54,6 +54,8 @@ class Workspace:
     first_scores: Path
     progress: StageProgress
     curve: Callable[[Mapping[str, float]], None]
+    finished: Callable[[object], None] = lambda row: None
+    _asked_ahead: list[GradingSession] = field(default_factory=list[GradingSession])
 
     @contextmanager
     def replayed(self, model: Model, role: Role = "generator") -> Generator[ReplayedGenerator]:
@@ -67,8 +69,21 @@ class Workspace:
                 replayed.journal.log.sync()
 
     def judge_session(self, judge: Grader) -> GradingSession:
-        """A judge, or a panel of judges, with the judgements on record in this store."""
+        """A judge, or a panel of judges, with the judgements on record in this store. Where it was asked ahead, the
+        session is the same one, which has counted and paid for what it asked."""
+        for session in self._asked_ahead:
+            if session.judge == judge:
+                self._asked_ahead.remove(session)
+                return session
         return session_of(judge, self.judgements, self.runtime.device_for("judge"), self.budget_usd)
+
+    @contextmanager
+    def judge_session_ahead(self, judge: Grader) -> Generator[GradingSession]:
+        """A judge session that the stage goes on with when it runs."""
+        session = self.judge_session(judge)
+        self._asked_ahead.append(session)
+        with session:
+            yield session
 
     def trained_model(self, trained: Artifact, precision: DType, engine: EngineName) -> LocalModel:
         """The model that a training saved, identified by its build."""

@@ -10,6 +10,7 @@ from reer.models.protocols import Device
 from reer.training.parallelism import Parallelism
 from tests.fakes.commands import finished
 from tests.fakes.engines import engines, processes
+from tests.fakes.http import Handler, Serve, says
 from tests.fakes.plans import compose
 
 SERVED = [
@@ -21,16 +22,27 @@ SERVED = [
 ]
 
 
-def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path) -> None:
-    command = f"runtime.device.engines.vllm=[{','.join(engines().vllm)}]"
-    done = finished(tmp_path, "run", *SERVED, command)
+def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path, serve: Serve) -> None:
+    """A judge at an address is asked while the student still answers."""
+    unanswered: list[bool] = []
+
+    def grades(handler: Handler) -> None:
+        unanswered.append(not list((tmp_path / "store/generate").glob("*/record.json")))
+        says('{"score": 7, "reason": "scripted"}')(handler)
+
+    _, url = serve(grades)
+    judge = ["judge=server", "judge.model.model=m", f"judge.model.base_url={url}", "judge.model.health_check=false"]
+    command = [f"runtime.device.engines.vllm=[{','.join(engines('--delays').vllm)}]", *judge]
+    done = finished(tmp_path, "run", *SERVED, *command)
     assert "writing/quality" in done.text
+    assert unanswered[0]
+    assert unanswered.count(True) <= 14
     (log,) = (tmp_path / "engines").glob("*.log")
     assert log.read_text().count("/v1/completions") > 14
     assert processes() == []
     (answers,) = (tmp_path / "store/generate").glob("*/rows.jsonl")
     assert all(json.loads(line)["tokens"] for line in answers.read_text().splitlines())
-    finished(tmp_path, "run", *SERVED, command)
+    finished(tmp_path, "run", *SERVED, *command)
     assert [log] == list((tmp_path / "engines").glob("*.log")), "a run that has all its results starts no server"
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +20,17 @@ from pathlib import Path
 import aiohttp  # imported for the jobs
 from pydantic import TypeAdapter
 
-from evals.benchmark import Response
+from evals.benchmark import Item, Response
 from evals.benchmarks.writing import WritingPrompts
 from evals.judging.judge import Judge
 from evals.judging.records import Question
+from evals.judging.session import JudgeSession
 from experiments.experiment import Experiment
 from experiments.metrics.evaluation import GenerateMetrics
 from experiments.pipeline import training_rows
 from experiments.stages import evaluation, training
 from experiments.store.metrics import RowMetrics
+from experiments.store.overlap import Overlap
 from experiments.store.provenance import provenance
 from experiments.store.step import StageKey, Step, stage
 from experiments.store.store import Monitor, Store
@@ -40,6 +43,7 @@ from tests.fakes.plans import compose
 from tests.faults.injection import Fault, Point, inject
 
 assert aiohttp
+SECONDS_PER_ANSWER = 0.03  # of those that are judged while others are written
 CONCURRENCY = 8  # calls of a judge in flight
 SAMPLING = Sampling(temperature=0.5, top_p=1.0, max_tokens=40)
 
@@ -76,7 +80,25 @@ class Ended:
 @stage(StageKey("scripted_answers", GenerateMetrics), version=1)
 def scripted_answers(ws: Workspace, *, benchmark: WritingPrompts) -> GenerateMetrics:
     """An answer to every item of a benchmark without a trained model."""
-    rows = [Response.read(item.id, f"The answer to {item.id}.", False, 5, "stop") for item in benchmark.items()]
+    return _written(ws, [_answer(item) for item in benchmark.items()])
+
+
+@stage(StageKey("paced_answers", GenerateMetrics), version=1)
+def paced_answers(ws: Workspace, *, benchmark: WritingPrompts) -> GenerateMetrics:
+    """The same answers, one after another."""
+    rows: list[Response] = []
+    for item in benchmark.items():
+        time.sleep(SECONDS_PER_ANSWER)
+        rows.append(_answer(item))
+        ws.finished(rows[-1])
+    return _written(ws, rows)
+
+
+def _answer(item: Item) -> Response:
+    return Response.read(item.id, f"The answer to {item.id}.", False, 5, "stop")
+
+
+def _written(ws: Workspace, rows: Sequence[Response]) -> GenerateMetrics:
     write_rows(ws.folder / "rows.jsonl", rows)
     return GenerateMetrics(
         rows=len(rows), empty_answers=0, truncated=0, unclosed_thinking=0, with_thinking=0, mean_tokens=5.0
@@ -88,6 +110,7 @@ def many_judgements(ws: Workspace, *, judge: Judge, items: int) -> RowMetrics:
     """One tiny question per item."""
     questions = [question(judge, number) for number in range(items)]
     with ws.judge_session(judge) as session:
+        assert isinstance(session, JudgeSession)
         answers = session.ask(questions, lambda question, reply: "read")
     rows = [{"id": q.item_id, "reply": a.completion.text} for q, a in zip(questions, answers, strict=True)]
     write_rows(ws.folder / "rows.jsonl", rows)
@@ -114,7 +137,9 @@ def judge_at(url: str) -> Judge:
         timeout_seconds=2.0,
         attempts=20,
     )
-    return replace(experiment(8).judge, model=model)
+    scripted = experiment(8).judge
+    assert isinstance(scripted, Judge)
+    return replace(scripted, model=model)
 
 
 def rows_and_grades(items: int, judge: Judge) -> list[Step]:
@@ -130,7 +155,17 @@ def judgements(items: int, judge: Judge) -> list[Step]:
     return [many_judgements(judge=judge, items=items)]
 
 
-WORK: Mapping[str, Callable[[int, Judge], list[Step]]] = {"stages": rows_and_grades, "judgements": judgements}
+def judged_ahead(items: int, judge: Judge) -> list[Step]:
+    """Answers that are judged while others are written."""
+    (benchmark,) = experiment(items).benchmark.values()
+    return [evaluation.grade(answers=paced_answers(benchmark=benchmark), benchmark=benchmark, judge=judge)]
+
+
+WORK: Mapping[str, Callable[[int, Judge], list[Step]]] = {
+    "stages": rows_and_grades,
+    "judgements": judgements,
+    "judged ahead": judged_ahead,
+}
 
 
 def do(job: Job, steps: Sequence[Step]) -> None:
@@ -138,10 +173,11 @@ def do(job: Job, steps: Sequence[Step]) -> None:
     points = inject(Path(job.root), job.fault)
     computed: list[str] = []
     monitor = Monitor(started=lambda step: computed.append(step.stage.name))
-    store = Store(root=Path(job.root), runtime=experiment(8).runtime, monitor=monitor)
     try:
-        for step in steps:
-            store.build(step)
+        with Overlap(steps) as overlap:
+            store = Store(root=Path(job.root), runtime=experiment(8).runtime, monitor=monitor, overlap=overlap)
+            for step in steps:
+                store.build(step)
     finally:
         report = Report(counts=dict(points.counts), computed=tuple(computed))
         Path(job.report).write_text(json.dumps(dataclasses.asdict(report)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.faults.child import CONCURRENCY
-from tests.faults.harness import DISK, POINTS, Lab, Outcome, errors, kills, laboratory, results, second_kill
+from tests.faults.harness import DISK, POINTS, Lab, Outcome, errors, kills, laboratory, results, second_kill, until
 from tests.faults.injection import Point
 
 
@@ -62,3 +63,23 @@ def test_fault_10_an_error_of_the_disk_ends_the_run_and_spoils_nothing(lab: Lab,
     and once the disk works again the same command ends with the bytes of an uninterrupted run."""
     for fault in errors(lab.counts, point):
         check(lab.survive(fault))
+
+
+@pytest.mark.parametrize("judged", [2, 9])
+def test_killed_while_answers_are_judged_ahead_nothing_is_lost_or_doubled(lab: Lab, judged: int) -> None:
+    """SIGKILL once the judge was asked about some answers and before all were written: the same command ends with the
+    bytes of an uninterrupted run, and asks only what had no reply."""
+    harness = replace(lab.harness, work="judged ahead", folder=lab.folder / f"ahead-{judged}")
+    harness.folder.mkdir()
+    assert harness.run(harness.folder / "uninterrupted").code == 0
+    expected, root, before = results(harness.folder / "uninterrupted"), harness.folder / "killed", harness.judge.sent
+    running = harness.start(root)
+    until(lambda: harness.judge.sent >= before + judged, seconds=20)
+    running.kill()
+    running.wait()
+    assert not list(root.glob("paced_answers/*/record.json")), "the judge was asked before all answers were there"
+    assert 0 < results(root).judgements < expected.judgements
+    assert harness.run(root).code == 0
+    assert not results(root).unlike(expected)
+    assert (results(root).judgements, results(root).doubled) == (expected.judgements, 0)
+    assert harness.judge.sent - before <= expected.judgements + CONCURRENCY

@@ -241,7 +241,8 @@ class Client:
                 answer = task.result()
                 if answer is not None:
                     yield answer
-        except KeyboardInterrupt:  # what has arrived is paid for: hand it on before the calls in flight are cancelled
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            # What has arrived is paid for: hand it on before the calls in flight are cancelled.
             yield from _completed(finished)
             raise
         finally:
@@ -404,7 +405,7 @@ def _completed(
     """The answers among tasks that have finished already."""
     while not finished.empty():
         task = finished.get_nowait()
-        answer = None if task.exception() is not None else task.result()
+        answer = None if task.cancelled() or task.exception() is not None else task.result()
         if answer is not None:
             yield answer
 

@@ -1,0 +1,101 @@
+"""What it saves to judge answers while others are written: `python -m tests.benchmarks.overlap`.
+
+Real stages, in real time: answers that come one after another, and a judge server in a process of its own that answers
+eight calls at once. Its latency is set so that judging all answers takes a fraction, or a multiple, of the time of
+writing them. The least time of both together is that of the slower one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from evals.benchmark import Benchmark, Item, Response
+from evals.benchmarks.writing import WritingPrompts
+from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics
+from experiments.stages import evaluation
+from experiments.store.overlap import Overlap
+from experiments.store.step import Artifact, StageKey, stage
+from experiments.store.store import Store
+from experiments.store.workspace import Workspace
+from reer.files import write_rows
+from tests.benchmarks.work import environment
+from tests.fakes.judging import BENCHMARK, judge
+from tests.fakes.runtime import small_runtime
+
+SECONDS_PER_ANSWER, AT_ONCE = 0.05, 8
+JUDGING = (0.25, 0.5, 1.0, 2.0)  # the time of judging all answers, as a multiple of that of writing them
+
+
+class ManyPrompts(WritingPrompts):
+    """As many items as are asked for."""
+
+    def all_items(self) -> list[Item]:
+        first, *_ = super().all_items()
+        return [replace(first, id=f"i{number:04d}") for number in range(self.items_limit or 1)]
+
+
+@stage(StageKey("paced_answers", GenerateMetrics), version=1)
+def paced_answers(ws: Workspace, *, benchmark: Benchmark) -> GenerateMetrics:
+    """An answer to each item, one after another."""
+    rows: list[Response] = []
+    for item in benchmark.items():
+        time.sleep(SECONDS_PER_ANSWER)
+        rows.append(Response.read(item.id, f"The answer to {item.id}.", False, 5, "stop"))
+        ws.finished(rows[-1])
+    write_rows(ws.folder / "rows.jsonl", rows)
+    return GenerateMetrics(
+        rows=len(rows), empty_answers=0, truncated=0, unclosed_thinking=0, with_thinking=0, mean_tokens=5.0
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=int, default=100)
+    given = parser.parse_args()
+    print(f"# {environment()}")
+    print(f"# {given.answers} answers of {SECONDS_PER_ANSWER * 1000:.0f} ms; a judge that answers {AT_ONCE} at once\n")
+    print("| judging / writing | one after the other | at the same time | ratio | least |\n|---|---|---|---|---|")
+    writing = given.answers * SECONDS_PER_ANSWER
+    for multiple in JUDGING:
+        with judge_server(multiple * SECONDS_PER_ANSWER * AT_ONCE) as url:
+            (alone, expected), (ahead, found) = (graded(url, given.answers, overlap) for overlap in (False, True))
+        assert found.build == expected.build, "the results depend on the time"
+        least = max(1.0, multiple) * writing / alone
+        print(f"| {multiple:g} | {alone:.2f} s | {ahead:.2f} s | {ahead / alone:.2f} | {least:.2f} |", flush=True)
+
+
+@contextmanager
+def judge_server(latency_seconds: float) -> Iterator[str]:
+    """The address of a judge whose replies take so long."""
+    command = [sys.executable, "-m", "tests.fakes.judge_server", "0", str(AT_ONCE), str(latency_seconds), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split()[-1]
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def graded(url: str, count: int, overlap: bool) -> tuple[float, Artifact[GradeMetrics]]:
+    """The seconds until all answers are graded, and the grades."""
+    benchmark = ManyPrompts(**{**vars(BENCHMARK), "items_limit": count})
+    by = judge(url, concurrency=AT_ONCE, reroutes="record")
+    step = evaluation.grade(answers=paced_answers(benchmark=benchmark), benchmark=benchmark, judge=by)
+    runtime = replace(small_runtime(), overlap=overlap)
+    with tempfile.TemporaryDirectory() as folder, Overlap([step]) as ahead:
+        began = time.perf_counter()
+        artifact = Store(root=Path(folder), runtime=runtime, overlap=ahead).build(step)
+        return time.perf_counter() - began, artifact
+
+
+if __name__ == "__main__":
+    main()
