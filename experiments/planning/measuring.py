@@ -17,6 +17,7 @@ from experiments.store.provenance import provenance
 from reer.errors import InputError
 from reer.models.local.model import LocalModel, pick_device
 from reer.models.local.size import Size
+from reer.models.placement import software
 from reer.models.protocols import Device, LoadedModel, Passage, Prompt, Request, Sampling, in_order
 from reer.models.rates import Rate
 from reer.training.cost import operations_per_parameter
@@ -122,7 +123,7 @@ def measured_rate(
     reads = sum(len(nats) for nats in scored if nats is not None) / (clock() - began)
     list(session.generate([_request(0, 2)]))
     return Rate(
-        engine=model.engine,
+        engine="transformers" if model.engine == "transformers" else software(model.engine),
         devices=device.engines.placement.gpus_per_replica if model.engine != "transformers" else 1,
         precision=model.dtype,
         billions=size.parameters / 1e9,

@@ -23,6 +23,8 @@ from reer.search.cost import Work
 IN_PROCESS = "transformers"
 UNSHARED_SCORES = ("vllm", "vllm_completions")
 """Engines whose scores read no prefix cache: vLLM 0.33 skips it for prompt log-probabilities."""
+RATED_AS_VLLM = ("vllm_completions", "vllm_cached")
+"""Engines with the rates of `vllm`: they differ from it in what they read, not in how fast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class Serving:
 
     def rate(self, rates: Iterable[Rate]) -> Rate | None:
         """What one replica computes in a second; None where nothing is known of it."""
-        engine = "vllm" if self.engine == "vllm_completions" else self.engine
+        engine = "vllm" if self.engine in RATED_AS_VLLM else self.engine
         return closest_rate(
             rates, engine=engine, precision=self.precision, devices=self.devices, billions=self.billions
         )

@@ -10,9 +10,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from reer.errors import InputError
 
-EngineName = Literal["transformers", "vllm", "sglang"]
+EngineName = Literal["transformers", "vllm", "vllm_cached", "sglang"]
 """What computes with a model's weights: transformers in this process, or a server that the run starts and stops."""
-ServerEngine = Literal["vllm", "sglang"]
+ServerEngine = Literal["vllm", "vllm_cached", "sglang"]
+"""`vllm_cached` is a vLLM that also scores with its prefix cache."""
+Software = Literal["vllm", "sglang"]
+"""What is installed to start an engine."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 OF_THE_MODEL = ("quantization", "kv-cache-dtype", "dtype", "load-format", "hf-overrides", "speculative")
 """Options of the engines that change numbers: they would have to be part of the model's identity."""
@@ -88,7 +91,8 @@ class Engines:
     name that environment's program or interpreter, and options that change no number."""
 
     vllm: tuple[str, ...] = ("vllm", "serve")
-    """The command that starts a vLLM server, without the model and the options that the run sets."""
+    """The command that starts a vLLM server, for `vllm_cached` too, without the model and the options that the run
+    sets."""
     sglang: tuple[str, ...] = ("python3", "-m", "sglang.launch_server")
     """The same for SGLang."""
     placement: Placement = Placement()
@@ -124,7 +128,12 @@ class Engines:
         return self._command(engine)[len(self.program(engine)) :]
 
     def _command(self, engine: ServerEngine) -> tuple[str, ...]:
-        return self.vllm if engine == "vllm" else self.sglang
+        return self.vllm if software(engine) == "vllm" else self.sglang
+
+
+def software(engine: ServerEngine) -> Software:
+    """What an engine's servers run."""
+    return "sglang" if engine == "sglang" else "vllm"
 
 
 def _refuse_option(engine: str, option: str) -> None:

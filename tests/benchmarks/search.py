@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -21,10 +24,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from experiments.experiment import Experiment
 from experiments.workers.search_job import NOISE_DRAFTS
-from reer.models.local.model import LocalSession
+from reer.models.engines.servers import running
+from reer.models.local.model import LocalModel, LocalSession
 from reer.models.local.scoring import PrefixScorer
-from reer.models.protocols import Device, Nats, Passage, in_order
+from reer.models.placement import EngineName, Engines, Placement
+from reer.models.protocols import Device, Nats, Passage, Scorer, in_order
 from reer.search.driver import Handlers, run_searches
 from reer.search.methods import Refinement, RequestRewrites, RequestScores, Segments, SegmentSearch
 from reer.search.score import NllScorer, repeat_noise
@@ -45,6 +51,7 @@ from tests.benchmarks.work import (
 from tests.fakes.plans import compose
 
 MEMORY_BYTES = 2**31
+EQUAL_NATS = 1e-4  # scores per token that differ by less are equal
 DECODED = 100  # max_tokens of the released code's scoring requests
 
 
@@ -130,12 +137,12 @@ def _step(session: Any, step: Step, at: int, repeats: int, flops: Flops, hflm: A
 
 
 def _assert_equal(found: dict[str, Any], candidates: Passages) -> None:
-    """Every variant's mean NLL is the naive loop's within 1e-4."""
+    """Every variant's mean NLL is that of the naive loop."""
     reference = [sum(nats) / len(nats) for nats in found["naive loop"]]
     for name, scores in found.items():
         sums = [score if isinstance(score, float) else sum(score) for score in scores]
         for mean, total, (_, answer) in zip(reference, sums, candidates, strict=True):
-            assert abs(mean - total / len(answer)) < 1e-4, f"{name}: {total / len(answer)} is not {mean}"
+            assert abs(mean - total / len(answer)) < EQUAL_NATS, f"{name}: {total / len(answer)} is not {mean}"
 
 
 class Recorded:
@@ -158,6 +165,24 @@ def _no_drafts(requests: Sequence[Any]) -> list[Any]:
     raise AssertionError("the released algorithm has one start")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a variant has computed."""
+
+    calls: int
+    tokens: int
+    head_rows: int
+    decoded: int = 0
+
+    def since(self, before: Work) -> Work:
+        return Work(
+            calls=self.calls - before.calls,
+            tokens=self.tokens - before.tokens,
+            head_rows=self.head_rows - before.head_rows,
+            decoded=self.decoded - before.decoded,
+        )
+
+
 class ReleasedScorer:
     """Scoring as released, switch by switch: one passage at a time, no shared prefixes, 100 decoded tokens."""
 
@@ -177,45 +202,105 @@ class ReleasedScorer:
             self.decoded += wasted_decode(self.session.model, ids, DECODED)
         yield from enumerate([tuple(one) for one in nats])
 
+    def work(self) -> Work:
+        return Work(calls=self.calls, tokens=self.tokens, head_rows=self.rows, decoded=self.decoded)
 
-def whole_search(session: LocalSession, x: Any, count: int) -> None:
-    """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites, by improvement."""
+
+def work_in_process(session: LocalSession) -> Work:
+    counts = session.scorer.counts
+    return Work(calls=counts.passages, tokens=counts.forwarded_tokens, head_rows=counts.head_rows)
+
+
+def work_of_vllm(url: str) -> Work:
+    """From the server's own counters: each call decodes one token, and the head runs on all tokens of its prompt."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as reply:
+        lines = [line.split(" ") for line in reply.read().decode().splitlines() if line.startswith("vllm:")]
+
+    def total(counter: str) -> int:
+        return int(sum(float(value) for name, value in lines if name.partition("{")[0] == f"vllm:{counter}_total"))
+
+    computed = total("prompt_tokens") - total("prompt_tokens_cached")
+    decoded = total("generation_tokens")
+    return Work(calls=decoded, tokens=computed, head_rows=computed, decoded=decoded)
+
+
+@dataclass(kw_only=True)
+class WholeSearch:
+    """The released search (2 edits of 2 rewrites) over real texts with recorded rewrites. Differences of scores below
+    `floor` nats decide nothing."""
+
+    exp: Experiment
+    pairs: dict[str, Pair]
+    drafts: dict[str, Segments]
+    rewrite: Recorded
+    floor: float
+    timed: Timed = field(default_factory=Timed)
+    results: dict[str, dict[str, Refinement]] = field(default_factory=dict[str, dict[str, Refinement]])
+    works: dict[str, Work] = field(default_factory=dict[str, Work])
+
+    def scorer_of(self, scorer: Scorer) -> NllScorer:
+        prompts = self.exp.prompts.with_triggers(self.exp.reflection.triggers)
+        return NllScorer(scorer, self.exp.scorer.score, self.pairs, prompts)
+
+    def measure(self, name: str, scorer: Scorer, width: int, work: Callable[[], Work]) -> None:
+        before = work()
+        self.results[name] = self.timed.run(name, partial(self._search, self.scorer_of(scorer), width))
+        self.works[name] = work().since(before)
+        _assert_same_winners(name, self.results[name], next(iter(self.results.values())))
+
+    def _search(self, score: NllScorer, width: int) -> dict[str, Refinement]:
+        method = SegmentSearch(max_edits=2, n_candidates=2, threshold=0.25)
+        method = method.rescaled(lambda nats: self.exp.scorer.score.from_nats((nats,)), self.floor)
+        steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in self.drafts.items()}
+        handlers = Handlers(rewrite=self.rewrite, score=score, draft=_no_drafts)
+        return run_searches(steps, handlers, width, lambda _: None)  # type: ignore[return-value]
+
+    def show(self) -> None:
+        print(f"\n## Whole search on recorded rewrites, {len(self.drafts)} pairs, winners and scores identical\n")
+        print("| variant | score calls | tokens forwarded | head rows | tokens decoded | seconds | port / this |")
+        print("|---|---|---|---|---|---|---|")
+        first = self.timed.median(next(iter(self.works)))
+        for name, work in self.works.items():
+            counted = f"{work.calls} | {work.tokens} | {work.head_rows} | {work.decoded}"
+            print(f"| {name} | {counted} | {self.timed.median(name):.1f} | {first / self.timed.median(name):.2f} |")
+
+
+def whole_search(session: LocalSession, exp: Experiment, count: int) -> None:
+    """The released search, by improvement, and behind vLLM where `$REER_VLLM` starts one."""
     session.scorer = PrefixScorer(model=session.model, rows=1, budget_bytes=MEMORY_BYTES)
-    pairs, drafts, texts = _material(x, count)
-    rewrite, timed, results, lines = Recorded(texts), Timed(), {}, []
-    prompts = x.prompts.with_triggers(x.reflection.triggers)
-    first = NllScorer(session, x.scorer.score, pairs, prompts).passages(
-        [RequestScores(pair_id, (draft,)) for pair_id, draft in list(drafts.items())[:NOISE_DRAFTS]]
-    )
-    noise = repeat_noise(session, x.scorer.score, [passage for passage in first if passage is not None])
-    for name, scorer, width in (
-        ("port of the released code", ReleasedScorer(session, decode=True, head_on_answer=False), 1),
-        ("no wasted decode", ReleasedScorer(session, decode=False, head_on_answer=False), 1),
-        ("and the head on answers only", ReleasedScorer(session, decode=False, head_on_answer=True), 1),
-        ("and shared prefixes (ours)", session, 32),
+    pairs, drafts, texts = _material(exp, count)
+    search = WholeSearch(exp=exp, pairs=pairs, drafts=drafts, rewrite=Recorded(texts), floor=EQUAL_NATS)
+    requests = [RequestScores(pair_id, (draft,)) for pair_id, draft in list(drafts.items())[:NOISE_DRAFTS]]
+    passages = [passage for passage in search.scorer_of(session).passages(requests) if passage is not None]
+    search.floor = max(search.floor, repeat_noise(session, exp.scorer.score, passages))
+    for name, decode, head_on_answer in (
+        ("port of the released code", True, False),
+        ("no wasted decode", False, False),
+        ("and the head on answers only", False, True),
     ):
-        score = NllScorer(scorer, x.scorer.score, pairs, prompts)
-        results[name] = timed.run(name, partial(_search, x, drafts, noise, rewrite, score, width))
-        done = scorer if isinstance(scorer, ReleasedScorer) else None
-        counts = session.scorer.counts
-        lines.append(
-            (name, done.calls, done.tokens, done.rows, done.decoded)
-            if done
-            else (name, counts.passages, counts.forwarded_tokens, counts.head_rows, 0)
-        )
-    _assert_same_winners(results)
-    print(f"\n## Whole search on recorded rewrites, {len(drafts)} pairs, winners and scores identical\n")
-    print("| variant | score calls | tokens forwarded | head rows | tokens decoded | seconds | port / this |")
-    print("|---|---|---|---|---|---|---|")
-    first = timed.median(lines[0][0])
-    for name, *counted in lines:
-        ratio = first / timed.median(name)
-        print(f"| {name} | {' | '.join(map(str, counted))} | {timed.median(name):.1f} | {ratio:.2f} |")
+        scorer = ReleasedScorer(session, decode, head_on_answer)
+        search.measure(name, scorer, 1, scorer.work)
+    search.measure("and shared prefixes (ours)", session, 32, partial(work_in_process, session))
+    if "REER_VLLM" in os.environ:
+        on_vllm(search, shlex.split(os.environ["REER_VLLM"]))
+    search.show()
+    print("\nSGLang, which needs a GPU, was not measured.")
 
 
-def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
+def on_vllm(search: WholeSearch, command: Sequence[str]) -> None:
+    """The same search with vLLM as the scorer, which computes every prompt, or reads its cache."""
+    model = search.exp.scorer.model
+    assert isinstance(model, LocalModel)
+    engines = Engines(vllm=tuple(command), placement=Placement(memory_share=0.1, context_tokens=4096))
+    named: tuple[tuple[EngineName, str], ...] = (("vllm", "each prompt computed"), ("vllm_cached", "its cache read"))
+    for engine, what in named:
+        with replace(model, engine=engine).open(Device("cpu", engines=engines)) as served:
+            search.measure(f"vLLM, {what}", served, 32, partial(work_of_vllm, running()[0].urls[0]))
+
+
+def _material(exp: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
     """Pairs from the bundled English texts; drafts and rewrites from paragraphs of the others."""
-    rows = [row for row in x.source.rows(None) if row.solution.isascii() or "。" not in row.solution]
+    rows = [row for row in exp.source.rows(None) if row.solution.isascii() or "。" not in row.solution]
     paragraphs = [p for row in rows for p in row.solution.split("\n\n") if 150 < len(p) < 450]
     pairs, drafts = {}, {}
     for number, row in enumerate(rows[:count]):
@@ -233,22 +318,10 @@ def _material(x: Any, count: int) -> tuple[dict[str, Pair], dict[str, Segments],
     return pairs, drafts, paragraphs
 
 
-def _search(
-    x: Any, drafts: dict[str, Segments], noise: float, rewrite: Recorded, score: Any, width: int
-) -> dict[str, Refinement]:
-    method = SegmentSearch(max_edits=2, n_candidates=2, threshold=0.25)
-    method = method.rescaled(lambda nats: x.scorer.score.from_nats((nats,)), noise)
-    steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in drafts.items()}
-    handlers = Handlers(rewrite=rewrite, score=score, draft=_no_drafts)
-    return run_searches(steps, handlers, width, lambda _: None)  # type: ignore[return-value]
-
-
-def _assert_same_winners(results: dict[str, dict[str, Refinement]]) -> None:
-    reference = next(iter(results.values()))
-    for name, found in results.items():
-        for pair_id, row in reference.items():
-            assert [e.chosen for e in found[pair_id].edits] == [e.chosen for e in row.edits], f"{name}: {pair_id}"
-            assert abs(found[pair_id].score - row.score) < 1e-4, f"{name}: {pair_id}"
+def _assert_same_winners(name: str, found: dict[str, Refinement], reference: dict[str, Refinement]) -> None:
+    for pair_id, row in reference.items():
+        assert [e.chosen for e in found[pair_id].edits] == [e.chosen for e in row.edits], f"{name}: {pair_id}"
+        assert abs(found[pair_id].score - row.score) < EQUAL_NATS, f"{name}: {pair_id}"
 
 
 def peak_bytes(session: LocalSession, how: str, tokens: int) -> int:

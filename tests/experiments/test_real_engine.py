@@ -28,7 +28,7 @@ from experiments.experiment import Experiment
 from reer.data.rows import Problems
 from reer.models.engines.commands import SERVED_AS
 from reer.models.engines.session import EngineSession
-from reer.models.placement import Engines, Placement
+from reer.models.placement import Engines, Placement, ServerEngine
 from reer.models.protocols import Device, LoadedModel, Passage, Prompt, Request, Sampling
 from reer.models.services.openai import ChatServer
 from reer.types import Message
@@ -65,16 +65,18 @@ def here(x: Experiment) -> Iterator[LoadedModel]:
         yield session
 
 
-@pytest.fixture(scope="module")
-def served(x: Experiment, command: tuple[str, ...]) -> Iterator[LoadedModel]:
+@pytest.fixture(scope="module", params=["vllm", "vllm_cached"])
+def served(request: pytest.FixtureRequest, x: Experiment, command: tuple[str, ...]) -> Iterator[LoadedModel]:
+    engine: ServerEngine = request.param
     engines = Engines(vllm=command, placement=Placement(memory_share=0.1, context_tokens=4096))
-    with replace(x.student, engine="vllm").open(Device("cpu", engines=engines)) as session:
+    with replace(x.student, engine=engine).open(Device("cpu", engines=engines)) as session:
         yield session
 
 
 def test_scores_are_those_of_the_model_in_process(x: Experiment, served: LoadedModel, here: LoadedModel) -> None:
     rows = [row for row in x.source.rows(Problems("error")) if len(row.solution) < 1500][:4]
-    context = "<think>\nI think of number {n}.\n</think>\n<answer>\n"
+    shared = "What I write depends on who reads it. " * 40  # more than a block of the prefix cache
+    context = f"<think>\n{shared}I think of number {{n}}.\n</think>\n<answer>\n"
     asked = [
         Passage(Prompt((Message("user", row.query or ""),), context.format(n=n)), row.solution, f"pair {i}")
         for i, row in enumerate(rows)

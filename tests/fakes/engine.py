@@ -92,7 +92,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._reply(self._generate(body) if self.path == "/generate" else self._completions(body))
+        answers = {"/generate": self._generate, "/inference/v1/generate": self._scores_of_tokens}
+        self._reply(answers.get(self.path, self._completions)(body))
+
+    def _scores_of_tokens(self, body: dict[str, Any]) -> dict[str, Any]:
+        rows = [None, *self._scored(body["token_ids"], 1)]
+        return {"prompt_logprobs": rows, "usage": {"prompt_tokens_details": {"cached_tokens": 0}}}
 
     def _completions(self, body: dict[str, Any]) -> dict[str, Any]:
         ids = body["prompt"]

@@ -233,6 +233,8 @@ def scored(engine: str, logprobs: Any) -> object:
         return {"prompt_token_id_logprobs": base64.b64encode(file.getvalue()).decode()}
     rows = [None, {"2": {"logprob": -1.0}}]
     rows += [{str(token): {"logprob": value}} for value, token in zip(logprobs, (5, 6, 7), strict=False)]
+    if engine == "vllm_cached":
+        return {"prompt_logprobs": rows, "usage": {"prompt_tokens_details": {"cached_tokens": 0}}}
     return {"choices": [{"prompt_logprobs": rows}]}
 
 
@@ -251,7 +253,17 @@ def test_fault_32_log_probabilities_that_do_not_fit_are_no_score(engine: str, lo
         call.read(scored(engine, logprobs))
 
 
-@pytest.mark.parametrize("engine", ["sglang", "vllm_completions"])
+@pytest.mark.parametrize("cached", [2, 3, 10**6, None, "1"])
+def test_fault_32_rows_of_cached_tokens_are_no_scores(cached: object) -> None:
+    """A cache that reaches into the answer leaves rows that were never computed; without a count nobody knows."""
+    reply = scored("vllm_cached", [-1.0, -0.5])
+    assert isinstance(reply, dict)
+    reply["usage"] = {"prompt_tokens_details": {"cached_tokens": cached}}
+    with pytest.raises(UNREADABLE):
+        ENGINES["vllm_cached"].score("m", [1, 2], [5, 6]).read(reply)
+
+
+@pytest.mark.parametrize("engine", ["sglang", "vllm_cached", "vllm_completions"])
 def test_fault_32_scores_of_other_tokens_are_refused(engine: str) -> None:
     """Values for other tokens than those of the answer are no score."""
     call = ENGINES[engine].score("m", [1, 2], [5, 9])

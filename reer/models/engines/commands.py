@@ -19,7 +19,8 @@ from pydantic import InstanceOf
 from reer.errors import InputError
 from reer.files import write_atomic
 from reer.models.local.checkpoints import Checkpoint
-from reer.models.placement import Engines, ServerEngine
+from reer.models.placement import Engines, ServerEngine, software
+from reer.models.services.scoring_servers import CACHE_OPTIONS
 
 HOST = "127.0.0.1"
 ALL_INTERFACES = "0.0.0.0"
@@ -74,8 +75,9 @@ def launch_of(replica: Replica, engines: Engines) -> Launch:
     if problem := missing(replica.model.engine, engines):
         raise InputError(problem)
     engine, place = replica.model.engine, engines.placement
-    own = _vllm(replica, engines) if engine == "vllm" else _sglang(replica, engines)
-    key = {"VLLM_API_KEY": replica.key} if engine == "vllm" else {}
+    is_vllm = software(engine) == "vllm"
+    own = _vllm(replica, engines) if is_vllm else _sglang(replica, engines)
+    key = {"VLLM_API_KEY": replica.key} if is_vllm else {}
     command = (*engines.program(engine), *own, *engines.options(engine))  # vLLM wants the model before any option
     gpus = place.gpus_of(replica.number % place.replicas)
     if engines.nodes is None:
@@ -87,7 +89,7 @@ def launch_of(replica: Replica, engines: Engines) -> Launch:
 
 def missing(engine: ServerEngine, engines: Engines) -> str:
     """Why this machine cannot start an engine, in one sentence; '' where its program is there."""
-    program = engines.program(engine)[0]
+    program, installed = engines.program(engine)[0], software(engine)
     if engines.nodes is not None and not shutil.which(engines.nodes.start[0]):
         return (
             f"engine {engine}: no program {engines.nodes.start[0]!r} on this machine, which is to start servers on "
@@ -96,8 +98,9 @@ def missing(engine: ServerEngine, engines: Engines) -> str:
     if shutil.which(program):
         return ""
     return (
-        f"engine {engine}: no program {program!r} on this machine; install {engine} into an environment of its own and "
-        f"name its command, e.g. runtime.device.engines.{engine}=[/path/to/{program},…], or choose engine=transformers"
+        f"engine {engine}: no program {program!r} on this machine; install {installed} into an environment of its own "
+        f"and name its command, e.g. runtime.device.engines.{installed}=[/path/to/{program},…], or choose "
+        "engine=transformers"
     )
 
 
@@ -106,6 +109,8 @@ def _vllm(replica: Replica, engines: Engines) -> list[str]:
     options = [str(replica.weights), "--served-model-name", SERVED_AS, *_address(replica)]
     options += ["--dtype", replica.model.dtype, "--max-model-len", str(replica.context_tokens)]
     options += ["--generation-config", "vllm", "--seed", "0", "--tensor-parallel-size", str(place.gpus_per_replica)]
+    if replica.model.engine == "vllm_cached":
+        options += CACHE_OPTIONS
     if place.memory_share is not None:
         options += ["--gpu-memory-utilization", str(place.memory_share)]
     return options

@@ -15,11 +15,16 @@ from reer.models.engines.servers import Serving, serving
 from reer.models.engines.wire import WIRES, Rated, Writing, Written
 from reer.models.http.client import Call, Client, connect_with
 from reer.models.local.tokens import Tokens, load_tokenizer
-from reer.models.placement import Engines
+from reer.models.placement import Engines, ServerEngine
 from reer.models.protocols import Completion, Nats, Passage, Request
-from reer.models.services.scoring_servers import Ids, ScoringServer, ScoringSession
+from reer.models.services.scoring_servers import EngineApi, Ids, ScoringServer, ScoringSession
 
 ATTEMPTS = 6
+SCORED_BY: dict[ServerEngine, EngineApi] = {
+    "vllm": "vllm_completions",
+    "vllm_cached": "vllm_cached",
+    "sglang": "sglang",
+}
 Result = TypeVar("Result")
 
 
@@ -42,7 +47,7 @@ def opened(model: ServedModel, engines: Engines) -> Iterator[EngineSession]:
 
 def _endpoint(model: ServedModel, found: Serving, limit: int, engines: Engines) -> ScoringServer:
     return ScoringServer(
-        engine="vllm_completions" if model.engine == "vllm" else "sglang",
+        engine=SCORED_BY[model.engine],
         checkpoint=model.checkpoint,
         dtype=model.dtype,
         limit_tokens=limit,

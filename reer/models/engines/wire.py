@@ -111,7 +111,7 @@ class SglangNative(Sglang):
         return Call(path=call.path, body={**call.body, "top_logprobs_num": 1}, read=read)
 
 
-WIRES: dict[ServerEngine, Wire] = {"vllm": Vllm(), "sglang": SglangNative()}
+WIRES: dict[ServerEngine, Wire] = {"vllm": Vllm(), "vllm_cached": Vllm(), "sglang": SglangNative()}
 
 
 def _settings(asked: Writing) -> dict[str, Any]:

@@ -127,6 +127,8 @@ class Call(Generic[Result]):
     """Tokens of the prompt, and of the longest completion that it may get; 0 where they are not known."""
     url: str = ""
     """The replica to use, instead of one chosen by group or position."""
+    instead: Call[Result] | None = None
+    """Made in place of this call once a reply to it has a shape that is not read: a longer way to the same answer."""
     unreadable: Callable[[], Result | None] | None = None
     """Makes an answer of a call whose replies all have a shape that is not read; without it they raise InputError."""
     profile: RequestProfile[Result] | None = None
@@ -357,6 +359,9 @@ class Client:
                     return call.timed(answer, seconds)
             if may_be_billed(failure) and not call.on_lost():
                 raise Unanswered(f"{failure}; the server may have billed it, and another attempt is not affordable")
+            if isinstance(failure, WrongShape) and call.instead is not None:
+                call, retry = call.instead, True
+                continue
             retry = not (probe and isinstance(failure, Unavailable))  # after a failed probe another call probes next
             if retry:
                 await asyncio.sleep(state.delay_after(failure, self.clock() - sent_at))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import secrets
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,9 +33,15 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Ids = list[int]
+EngineApi = Literal["sglang", "vllm", "vllm_cached", "vllm_completions"]
+CACHE_OPTIONS = ("--enable-scale-out", "--enable-prompt-tokens-details")
+"""Of vLLM: the endpoint that takes all sampling parameters, and the count of tokens from the prefix cache."""
 MAX_NATS = 1e6  # of a token; models give at most some hundreds
 ROUNDING_NATS = 1e-4  # a log-probability may be above zero by this much
 PROOF = "Seven violet lanterns hum beneath the orchard."
+CACHED_TOKENS = (
+    321  # that prove a cache: some of its blocks, which have 16 tokens on GPUs and 128 on CPUs, and one more
+)
 TOLERANCE_NATS = 0.05  # decoding and prefill use different kernels, whose bfloat16 results differ by up to this
 
 
@@ -121,6 +128,48 @@ class VllmCompletions:
         return Call(path="/v1/completions", body=body, read=read)
 
 
+class VllmCached(VllmCompletions):
+    """`/inference/v1/generate` with `prompt_logprobs`, and with the prefix cache that vLLM leaves unread by default
+    where they are asked for (vllm 0.32, started with `CACHE_OPTIONS`). Rows of cached tokens are
+    memory that was never written, or are left out. So a reply counts only if its cached tokens end before the answer;
+    one that had more, such as a passage that was scored before, is asked for again without the cache."""
+
+    def score(self, model: str, context: Ids, answer: Ids) -> Call[Nats]:
+        whole = self._score(model, context, answer, reads_cache=False)
+        return replace(self._score(model, context, answer, reads_cache=True), instead=whole)
+
+    def _score(self, model: str, context: Ids, answer: Ids, *, reads_cache: bool) -> Call[Nats]:
+        sampling = {
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 0,
+            "detokenize": False,
+            "skip_reading_prefix_cache": not reads_cache,
+        }
+
+        def read(reply: JsonReply) -> Nats:
+            cached, rows = _cached_tokens(reply), reply["prompt_logprobs"]
+            if cached >= len(context):  # the first row after n cached tokens is that of token n + 1
+                raise Unreadable(f"{cached} cached tokens, and the answer begins after {len(context)}")
+            tokens = len(context) + len(answer)
+            if len(rows) not in (tokens, tokens - cached):
+                raise Unreadable(f"{len(rows)} rows for a prompt of {tokens} tokens")
+            scored = rows[-len(answer) :]
+            return checked([row[str(token)]["logprob"] for row, token in zip(scored, answer, strict=True)])
+
+        body = {"model": model, "token_ids": context + answer, "sampling_params": sampling}
+        return Call(path="/inference/v1/generate", body=body, read=read)
+
+
+def _cached_tokens(reply: JsonReply) -> int:
+    """How many tokens of a prompt came from the prefix cache. Raises Unreadable where the server does not count."""
+    counts = reply["usage"]["prompt_tokens_details"] or {"cached_tokens": None}
+    cached = counts["cached_tokens"]
+    if not isinstance(cached, int):
+        raise Unreadable(f"no count of cached tokens; start the server with {' '.join(CACHE_OPTIONS)}")
+    return cached
+
+
 class VllmTokens(VllmCompletions):
     """`/inference/v1/generate` with one candidate token per scored row (vllm 0.33, model runner 2), which runs the LM
     head on the answer's rows only."""
@@ -155,7 +204,12 @@ def _matrix(content: bytes) -> np.ndarray:
         raise ValueError(f"the matrix is unreadable ({type(error).__name__})") from None
 
 
-ENGINES: dict[str, Engine] = {"sglang": Sglang(), "vllm": VllmTokens(), "vllm_completions": VllmCompletions()}
+ENGINES: dict[EngineApi, Engine] = {
+    "sglang": Sglang(),
+    "vllm": VllmTokens(),
+    "vllm_cached": VllmCached(),
+    "vllm_completions": VllmCompletions(),
+}
 
 
 def checked(logprobs: Sequence[Any]) -> Nats:
@@ -170,7 +224,7 @@ def checked(logprobs: Sequence[Any]) -> Nats:
 class ScoringServer(Endpoint):
     """A model behind a server that scores prompts."""
 
-    engine: Literal["sglang", "vllm", "vllm_completions"]
+    engine: EngineApi
     checkpoint: InstanceOf[Checkpoint]
     """The checkpoint that is served; only its tokenizer is loaded here."""
     dtype: str
@@ -267,17 +321,36 @@ class ScoringSession:
                     f"its prompt scores cannot be trusted with engine {self.server.engine!r}"
                 )
             await self._compare(url, context)
+            await self._compare_cached(url)
 
     async def _compare(self, url: str, context: Ids) -> None:
         """Raise InputError where a replica scores the fixed text otherwise than the first one did at first."""
         proof = await self._only(replace(self._call(context, self.tokens.ids(PROOF), ""), url=url))
         self._proof = self._proof or proof
-        difference = statistics.fmean(abs(now - first) for now, first in zip(proof, self._proof, strict=True))
+        difference = _mean_difference(proof, self._proof)
         if difference > TOLERANCE_NATS:
             raise InputError(
                 f"server {url}: the scores of a fixed text differ by {difference:.2f} nats per token from those of the "
                 "server that was opened first: it serves another model. Serve the same model at every address, and run "
                 "the same command again"
+            )
+
+    async def _compare_cached(self, url: str) -> None:
+        """Raise InputError where a replica that reads its cache scores the fixed text otherwise with it than without.
+        The context is a new one each time; another answer puts it, and nothing of the fixed text, into the cache."""
+        context = self.tokens.ids(f"{secrets.token_hex(8)} {PROOF * CACHED_TOKENS}")
+        context = context[: min(CACHED_TOKENS, self.server.limit_tokens // 2)]
+        call = self._call(context, self.tokens.ids(PROOF), "")
+        if call.instead is None:
+            return
+        await self._only(replace(self._call(context, self.tokens.ids("No."), ""), url=url))
+        cached = await self._only(replace(call, url=url))
+        whole = await self._only(replace(call.instead, url=url))
+        if (difference := _mean_difference(cached, whole)) > TOLERANCE_NATS:
+            raise InputError(
+                f"server {url}: after cached tokens the scores of a text differ by {difference:.2f} nats per token "
+                "from those without the cache, so they cannot be trusted; choose engine=vllm, which reads no cache for "
+                "scores, or vllm_completions for a server of your own"
             )
 
     async def _only(self, call: Call[Result]) -> Result:
@@ -286,3 +359,8 @@ class ScoringSession:
         if answer is None:
             raise InputError("server: a prompt of a few words exceeds its context; check how it was started")
         return answer
+
+
+def _mean_difference(scores: Nats, others: Nats) -> float:
+    """The mean absolute difference of two scores of one text, in nats per token."""
+    return statistics.fmean(abs(a - b) for a, b in zip(scores, others, strict=True))

@@ -96,12 +96,18 @@ def test_an_engine_that_reads_no_cache_for_scores_computes_every_prompt() -> Non
     work = replace(calls_of(1, 100.0), read=60.0)
     tokens = {
         engine: Serving(model="m", engine=engine, precision="bfloat16").tokens_read(work)
-        for engine in ("transformers", "sglang", "vllm")
+        for engine in ("transformers", "sglang", "vllm", "vllm_cached")
     }
-    assert tokens == {"transformers": 60.0, "sglang": 60.0, "vllm": 100.0}
+    assert tokens == {"transformers": 60.0, "sglang": 60.0, "vllm": 100.0, "vllm_cached": 60.0}
     written = replace(work, written=1.0)
     assert Serving(model="m", engine="transformers", precision="bfloat16").tokens_read(written) == 100.0
     assert Serving(model="m", engine="vllm", precision="bfloat16").tokens_read(written) == 60.0
+
+
+def test_vllm_has_one_rate_however_it_reads_prompts() -> None:
+    engines = ("vllm", "vllm_cached", "vllm_completions")
+    asked = [Serving(model="m", engine=engine, precision="bfloat16").rate([rate()]) for engine in engines]
+    assert asked == [rate()] * 3
 
 
 def test_no_more_rows_are_decoded_at_once_than_there_are_calls() -> None:

@@ -10,6 +10,7 @@ import pytest
 from reer.errors import InputError
 from reer.models.engines.commands import launch_of, missing
 from reer.models.placement import Engines, Placement
+from reer.models.services.scoring_servers import CACHE_OPTIONS
 from tests.fakes.engines import replica
 
 PYTHON = (sys.executable, "-m", "engine")
@@ -25,6 +26,14 @@ def test_a_vllm_server_gets_its_model_first_its_precision_and_no_default_of_the_
     assert "--dtype bfloat16 --max-model-len 4096 --generation-config vllm" in line
     assert "--tensor-parallel-size 2 --gpu-memory-utilization 0.4" in line
     assert launch.environment["VLLM_API_KEY"] == "a key"
+
+
+def test_a_vllm_that_scores_with_its_cache_is_the_same_program_and_counts_cached_tokens(tmp_path: Path) -> None:
+    asked, engines = replica(tmp_path), Engines(vllm=PYTHON)
+    plain = launch_of(asked, engines)
+    cached = launch_of(replace(asked, model=replace(asked.model, engine="vllm_cached")), engines)
+    assert [part for part in cached.command if part not in plain.command] == list(CACHE_OPTIONS)
+    assert cached.environment == plain.environment
 
 
 def test_an_sglang_server_reads_its_key_from_a_private_file(tmp_path: Path) -> None:
@@ -50,6 +59,7 @@ def test_gpus_are_counted_among_those_that_the_run_sees(tmp_path: Path, monkeypa
 def test_an_engine_that_is_not_installed_is_named_with_the_way_on(tmp_path: Path) -> None:
     engines = Engines(vllm=("no-such-program", "serve"))
     assert "install vllm into an environment of its own" in missing("vllm", engines)
-    assert missing("vllm", Engines(vllm=PYTHON)) == ""
+    assert "runtime.device.engines.vllm=[" in missing("vllm_cached", engines)
+    assert missing("vllm_cached", Engines(vllm=PYTHON)) == missing("vllm", Engines(vllm=PYTHON)) == ""
     with pytest.raises(InputError, match="no program 'no-such-program'"):
         launch_of(replica(tmp_path), engines)

@@ -1,7 +1,7 @@
 """A model behind an engine's servers: the same protocol as in process, through either wire format."""
 
 from collections.abc import Iterator
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 
@@ -19,7 +19,7 @@ GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=32)
 CONTEXT = 200
 
 
-@pytest.fixture(scope="module", params=["vllm", "sglang"])
+@pytest.fixture(scope="module", params=["vllm", "vllm_cached", "sglang"])
 def session(request: pytest.FixtureRequest) -> Iterator[EngineSession]:
     engine: ServerEngine = request.param
     with tiny(engine).open(device(placement=Placement(context_tokens=CONTEXT))) as opened:
@@ -30,7 +30,7 @@ def test_it_is_a_generator_and_a_scorer_with_the_name_of_its_model(session: Engi
     assert isinstance(session, LoadedModel)
     assert isinstance(session, ConcurrentGenerator)
     assert isinstance(session, ConcurrentScorer)
-    assert session.name in (tiny("vllm").name, tiny("sglang").name)
+    assert session.name in {tiny(engine).name for engine in get_args(ServerEngine)}
 
 
 def test_scores_are_those_of_the_tokens_in_process(session: EngineSession) -> None:

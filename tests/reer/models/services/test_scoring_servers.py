@@ -25,6 +25,7 @@ from tests.fakes.texts import passages, prompt
 
 Fault = Callable[[list[float]], list[Any]]
 WIRES = sorted(ENGINES)
+BLOCK = 16  # tokens that a prefix cache holds or lacks together
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,23 @@ def logprobs(session: LocalSession, ids: list[int]) -> tuple[list[float], int, f
     return given, int(rows[-1].argmax()), float(rows[-1].max())
 
 
-def speaks(session: LocalSession, fault: Fault = lambda values: values, status: int = 200) -> Act:
-    """A server that holds the tiny model and speaks all three wire formats, `fault` applied to what it says."""
+def speaks(
+    session: LocalSession,
+    fault: Fault = lambda values: values,
+    status: int = 200,
+    counts_cached: bool = True,
+) -> Act:
+    """A server that holds the tiny model and speaks all wire formats, `fault` applied to what it says. If it is to read
+    its prefix cache, the rows of cached tokens are those of no token."""
+    cached: list[list[int]] = []
+
+    def tokens_cached(ids: list[int]) -> int:
+        ends = (end for end in range(len(ids) - 1, 0, -1) if any(old[:end] == ids[:end] for old in cached))
+        return next(ends, 0) // BLOCK * BLOCK
+
+    def prompt_rows(ids: list[int], values: list[Any], hit: int) -> list[Any]:
+        rows = [{str(token): {"logprob": value, "rank": 1}} for token, value in zip(ids[1:], values, strict=False)]
+        return [None, *[{"-7": {"logprob": 1e35, "rank": 0}}] * hit, *rows[hit:]]
 
     def act(handler: Handler) -> None:
         body: dict[str, Any] = handler.asked
@@ -50,16 +66,19 @@ def speaks(session: LocalSession, fault: Fault = lambda values: values, status: 
         ids = body.get("input_ids") or body.get("prompt") or body["token_ids"]
         given, token, best = logprobs(session, ids)
         reply: dict[str, Any]
-        if handler.path.endswith("/inference/v1/generate"):
+        if "skip_reading_prefix_cache" in settings:
+            hit = 0 if settings["skip_reading_prefix_cache"] else tokens_cached(ids)
+            cached.append(ids)
+            counts = {"prompt_tokens_details": {"cached_tokens": hit} if counts_cached else None}
+            reply = {"prompt_logprobs": prompt_rows(ids, fault(given), hit), "usage": counts}
+        elif handler.path.endswith("/inference/v1/generate"):
             values = np.array([fault(given[settings["prompt_logprob_start"] :])], dtype=np.float32).T
             file = io.BytesIO()
             np.save(file, values)
             reply = {"prompt_token_id_logprobs": base64.b64encode(file.getvalue()).decode()}
         elif handler.path.endswith("/v1/completions"):
-            values = [None, *fault(given)]
-            rows = [v if v is None else {str(t): {"logprob": v, "rank": 1}} for t, v in zip(ids, values, strict=False)]
             chosen = {"tokens": [f"token_id:{token}"], "token_logprobs": [best]}
-            reply = {"choices": [{"prompt_logprobs": rows, "logprobs": chosen}]}
+            reply = {"choices": [{"prompt_logprobs": prompt_rows(ids, fault(given), 0), "logprobs": chosen}]}
         else:
             start = body.get("logprob_start_len", len(ids) - 1)
             scored = [[v, t, None] for t, v in zip(ids[start + 1 :], fault(given[start:]), strict=False)]
@@ -160,6 +179,65 @@ def test_a_prompt_for_which_vllm_cannot_write_its_numbers_has_no_score(serve: Se
     marked = str(session.tokens.ids("zzzz"))[1:-1]
     _, url = serve(lambda handler: (bad if marked in json.dumps(handler.asked) else good)(handler))
     assert score(url, "vllm_completions", [Passage(prompt("q"), "zzzz")], attempts=1) == [None]
+
+
+def generate_calls(bodies: list[dict[str, Any]]) -> list[bool]:
+    """Of each call that scores on a server with a cache, whether it asks not to read it."""
+    settings = [body.get("sampling_params", {}) for body in bodies]
+    return [each["skip_reading_prefix_cache"] for each in settings if "skip_reading_prefix_cache" in each]
+
+
+def test_what_candidates_share_comes_from_the_cache_and_the_answer_never_does(
+    serve: Serve, session: LocalSession
+) -> None:
+    """A passage that was scored before would have rows of its answer in the cache: it alone is computed again."""
+    server, url = serve(speaks(session))
+    shared = prompt("the same long beginning " * 4)
+    asked = [Passage(shared, f"{number} is the first of an answer") for number in range(3)]
+    with scoring_server(url, "vllm_cached", concurrency=1).open(Device()) as opened:
+        opening = len(server.bodies)
+        first = scores(opened, asked)
+        assert generate_calls(server.bodies[opening:]) == [False] * 3
+        assert scores(opened, asked[:1]) == first[:1]
+        assert generate_calls(server.bodies[opening + 3 :]) == [False, True]
+    for served, local in zip(first, scores(session, asked), strict=True):
+        assert served == pytest.approx(local, abs=1e-4)
+
+
+def test_rows_of_cached_tokens_that_json_cannot_hold_cost_no_score(serve: Serve, session: LocalSession) -> None:
+    """Memory that was never written may hold NaN, for which vLLM answers 500: the prompt is computed again."""
+    good, bad = speaks(session), respond(500, {"error": "Out of range float values are not JSON compliant"})
+
+    def act(handler: Handler) -> None:
+        reads = handler.asked.get("sampling_params", {}).get("skip_reading_prefix_cache") is False
+        (bad if reads else good)(handler)
+
+    server, url = serve(act)
+    asked = passages(3)
+    for served, local in zip(score(url, "vllm_cached", asked), scores(session, asked), strict=True):
+        assert served == pytest.approx(local, abs=1e-4)
+    assert sorted(generate_calls(server.bodies)[-6:]) == [False] * 3 + [True] * 3
+
+
+def test_a_server_whose_cached_scores_are_others_is_refused(serve: Serve, session: LocalSession) -> None:
+    """One that says that it read less from its cache than it did returns rows that were never computed."""
+    plain, stale = speaks(session), speaks(session, lambda values: [value / 2 for value in values])
+
+    def act(handler: Handler) -> None:
+        reads = handler.asked.get("sampling_params", {}).get("skip_reading_prefix_cache") is False
+        (stale if reads and len(handler.asked["token_ids"]) > BLOCK * 10 else plain)(handler)
+
+    _, url = serve(act)
+    with pytest.raises(InputError, match="after cached tokens the scores of a text differ"):
+        score(url, "vllm_cached", passages(2))
+
+
+def test_a_server_that_does_not_count_cached_tokens_is_refused_with_the_option(
+    serve: Serve, session: LocalSession
+) -> None:
+    _, url = serve(speaks(session, counts_cached=False))
+    with pytest.raises(InputError, match="start the server with --enable-scale-out --enable-prompt-tokens-details"):
+        score(url, "vllm_cached", passages(2))
 
 
 def test_other_tokens_than_those_sent_are_noticed(session: LocalSession) -> None:
