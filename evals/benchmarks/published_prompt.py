@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from evals.benchmark import Benchmark, Frame, Item, JudgeCall, Response, RewordedBenchmark, identity_frame
+from evals.benchmark import Benchmark, Frame, Item, JudgeCall, Response, identity_frame
 from evals.benchmarks.data_files import DataFiles
 from reer.errors import InputError
 from reer.parts import Name
+
+
+@runtime_checkable
+class RewordedBenchmark(Protocol):
+    """A benchmark whose authors have published their judge prompt in several wordings."""
+
+    def calls_in(self, words: str, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
+        """The questions to the judge (see `Benchmark.calls`); `words` is the text of a file of the form that the
+        benchmark's own prompt has."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
