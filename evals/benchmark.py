@@ -269,16 +269,6 @@ class Benchmark(Protocol):
         ...
 
 
-@runtime_checkable
-class RewordedBenchmark(Protocol):
-    """A benchmark whose authors have published their judge prompt in several wordings."""
-
-    def calls_in(self, words: str, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
-        """The questions to the judge (see `Benchmark.calls`); `words` is the text of a file of the form that the
-        benchmark's own prompt has."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class JudgedBenchmark(ABC):
     """Base of the judged benchmarks that an experiment can choose. `temperature` is that of the model under test."""

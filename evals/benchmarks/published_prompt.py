@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from evals.benchmark import Benchmark, Frame, Item, JudgeCall, Response, RewordedBenchmark, identity_frame
+from evals.benchmark import Benchmark, Frame, Item, JudgeCall, Response, identity_frame
 from evals.benchmarks.data_files import DataFiles
 from reer.errors import InputError
 from reer.parts import Name
+
+
+@runtime_checkable
+class RewordedBenchmark(Protocol):
+    """A benchmark whose authors have published their judge prompt in several wordings."""
+
+    def calls_in(self, words: str, item: Item, response: Response, frame: Frame = identity_frame) -> list[JudgeCall]:
+        """The questions to the judge (see `Benchmark.calls`); `words` is the text of a file of the form that the
+        benchmark's own prompt has."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,7 @@ class PublishedPrompt(DataFiles):
 
     def require_words_for(self, benchmark: Benchmark) -> None:
         """Raise InputError for a benchmark that cannot be asked in these words, and where the file is missing."""
-        if benchmark.name != self.benchmark or not isinstance(benchmark, RewordedBenchmark):
+        if self._own(benchmark) is None:
             raise InputError(
                 f"judge.prompt: its words are those of {self.benchmark}, got {benchmark.name}, which is asked in its "
                 f"own; {self.instead}"
@@ -43,9 +54,15 @@ class PublishedPrompt(DataFiles):
         self, benchmark: Benchmark, item: Item, response: Response, frame: Frame = identity_frame
     ) -> list[JudgeCall]:
         """The questions to the judge about one response (see `Benchmark.calls`)."""
-        if benchmark.name != self.benchmark or not isinstance(benchmark, RewordedBenchmark):
+        own = self._own(benchmark)
+        if own is None:
             return benchmark.calls(item, response, frame)
-        return benchmark.calls_in(self._words(), item, response, frame)
+        return own.calls_in(self._words(), item, response, frame)
+
+    def _own(self, benchmark: Benchmark) -> RewordedBenchmark | None:
+        """The benchmark, where its questions are asked in these words."""
+        is_own = benchmark.name == self.benchmark
+        return benchmark if is_own and isinstance(benchmark, RewordedBenchmark) else None
 
     def _words(self) -> str:
         (file,) = self.sha256

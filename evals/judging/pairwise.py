@@ -3,7 +3,7 @@
 A judge with position bias contradicts itself between the two orders. The number of such pairs is reported, and each of
 them counts as a tie. A panel prefers what its members prefer on average: in each order it has the mean of their
 preferences (1, one half for a tie, or 0), and none unless every member has one. A pair is a tie where the mean of both
-orders is one half, so a member that contradicts itself counts as a tie of its own.
+orders is one half. A member that contradicts itself counts as a tie of its own.
 """
 
 from __future__ import annotations
