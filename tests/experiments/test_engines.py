@@ -32,7 +32,8 @@ def test_the_student_answers_and_is_probed_through_one_server(tmp_path: Path, se
 
     _, url = serve(grades)
     judge = ["judge=server", "judge.model.model=m", f"judge.model.base_url={url}", "judge.model.health_check=false"]
-    command = [f"runtime.device.engines.vllm=[{','.join(engines('--delays').vllm)}]", *judge]
+    served = f"runtime.device.engines.vllm=[{','.join(engines('--delays').vllm)}]"
+    command = [served, *judge, "runtime.width=1"]  # so that answers come one after another
     done = finished(tmp_path, "run", *SERVED, *command)
     assert "writing/quality" in done.text
     assert unanswered[0]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from tests.faults.child import CONCURRENCY
-from tests.faults.harness import DISK, POINTS, Lab, Outcome, errors, kills, laboratory, results, second_kill, until
-from tests.faults.injection import Point
+from tests.faults.harness import DISK, POINTS, Lab, Outcome, errors, kills, laboratory, results, second_kill, survive
+from tests.faults.injection import Fault, Point
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +66,17 @@ def test_fault_10_an_error_of_the_disk_ends_the_run_and_spoils_nothing(lab: Lab,
         check(lab.survive(fault))
 
 
-@pytest.mark.parametrize("judged", [2, 9])
-def test_killed_while_answers_are_judged_ahead_nothing_is_lost_or_doubled(lab: Lab, judged: int) -> None:
-    """SIGKILL once the judge was asked about some answers and before all were written: the same command ends with the
-    bytes of an uninterrupted run, and asks only what had no reply."""
-    harness = replace(lab.harness, work="judged ahead", folder=lab.folder / f"ahead-{judged}")
+@pytest.mark.parametrize(("point", "number"), [("append", 3), ("append", 8), ("receive", 2)])
+def test_killed_while_answers_are_judged_ahead_nothing_is_lost_or_doubled(lab: Lab, point: Point, number: int) -> None:
+    """SIGKILL at an early judgement, while answers are still being written: the same command ends with the bytes of an
+    uninterrupted run, and asks only what had no reply."""
+    harness = replace(lab.harness, work="judged ahead", folder=lab.folder / f"ahead {point} {number}")
     harness.folder.mkdir()
-    assert harness.run(harness.folder / "uninterrupted").code == 0
-    expected, root, before = results(harness.folder / "uninterrupted"), harness.folder / "killed", harness.judge.sent
-    running = harness.start(root)
-    until(lambda: harness.judge.sent >= before + judged, seconds=20)
-    running.kill()
-    running.wait()
+    root, alone = harness.folder / "killed", harness.folder / "uninterrupted"
+    assert harness.run(alone).code == 0
+    before = harness.judge.sent
+    killed = harness.run(root, Fault(point=point, number=number, kind="kill before"))
+    assert killed.code == -signal.SIGKILL
     assert not list(root.glob("paced_answers/*/record.json")), "the judge was asked before all answers were there"
-    assert 0 < results(root).judgements < expected.judgements
-    assert harness.run(root).code == 0
-    assert not results(root).unlike(expected)
-    assert (results(root).judgements, results(root).doubled) == (expected.judgements, 0)
-    assert harness.judge.sent - before <= expected.judgements + CONCURRENCY
+    check(survive(harness, results(alone), root))
+    assert harness.judge.sent - before <= results(alone).judgements + CONCURRENCY
