@@ -204,7 +204,7 @@ def _matrix(content: bytes) -> np.ndarray:
         raise ValueError(f"the matrix is unreadable ({type(error).__name__})") from None
 
 
-ENGINES: dict[EngineApi, Engine] = {
+ENGINES: dict[str, Engine] = {
     "sglang": Sglang(),
     "vllm": VllmTokens(),
     "vllm_cached": VllmCached(),
