@@ -27,6 +27,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 from experiments.experiment import Experiment
 from experiments.workers.search_job import NOISE_DRAFTS
+from reer.data.rows import Problems
 from reer.models.engines.servers import running
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.local.scoring import PrefixScorer
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     exp = compose("tracking=silent")
-    with exp.scorer.model.open(Device("cpu")) as session:
+    assert isinstance(exp.scorer.model, LocalModel)
+    with exp.scorer.model.open_here(Device("cpu")) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
@@ -79,7 +81,7 @@ def main() -> None:
 
 def real_tokens(session: LocalSession) -> list[int]:
     """The tokens of all bundled texts, concatenated."""
-    rows = compose("tracking=silent").source.rows(None)
+    rows = compose("tracking=silent").source.rows(Problems("error"))
     return [token for row in rows for token in session.tokens.ids(row.solution + "\n\n")]
 
 
@@ -298,7 +300,7 @@ def on_vllm(search: WholeSearch, command: Sequence[str]) -> None:
 
 def _material(exp: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
     """Pairs from the bundled English texts; drafts and rewrites from paragraphs of the others."""
-    rows = [row for row in exp.source.rows(None) if row.solution.isascii() or "。" not in row.solution]
+    rows = [row for row in exp.source.rows(Problems("error")) if row.solution.isascii() or "。" not in row.solution]
     paragraphs = [p for row in rows for p in row.solution.split("\n\n") if 150 < len(p) < 450]
     pairs, drafts = {}, {}
     for number, row in enumerate(rows[:count]):
