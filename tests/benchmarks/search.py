@@ -1,7 +1,8 @@
 """The cost of the search against other implementations of the same work: `python -m tests.benchmarks.search`.
 
 Counts hold on any machine; ratios are of interleaved runs in this process, after every variant's scores have been
-checked to be equal. The model is the bundled 135M one in fp32 on this CPU; the results do not transfer to GPUs.
+checked to be equal. The model is the bundled 135M one in fp32 on this CPU; the results do not transfer to GPUs. Where
+`$REER_VLLM` is the command that starts vLLM, as in `/path/to/vllm serve --enforce-eager`, it scores a search, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 from experiments.experiment import Experiment
 from experiments.workers.search_job import NOISE_DRAFTS
+from reer.data.rows import Problems
 from reer.models.engines.servers import running
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.local.scoring import PrefixScorer
@@ -57,13 +59,14 @@ DECODED = 100  # max_tokens of the released code's scoring requests
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     exp = compose("tracking=silent")
-    with exp.scorer.model.open(Device("cpu")) as session:
+    assert isinstance(exp.scorer.model, LocalModel)
+    with exp.scorer.model.open_here(Device("cpu")) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
@@ -78,7 +81,7 @@ def main() -> None:
 
 def real_tokens(session: LocalSession) -> list[int]:
     """The tokens of all bundled texts, concatenated."""
-    rows = compose("tracking=silent").source.rows(None)
+    rows = compose("tracking=silent").source.rows(Problems("error"))
     return [token for row in rows for token in session.tokens.ids(row.solution + "\n\n")]
 
 
@@ -236,17 +239,21 @@ class WholeSearch:
     floor: float
     timed: Timed = field(default_factory=Timed)
     results: dict[str, dict[str, Refinement]] = field(default_factory=dict[str, dict[str, Refinement]])
-    works: dict[str, Work] = field(default_factory=dict[str, Work])
 
     def scorer_of(self, scorer: Scorer) -> NllScorer:
         prompts = self.exp.prompts.with_triggers(self.exp.reflection.triggers)
         return NllScorer(scorer, self.exp.scorer.score, self.pairs, prompts)
 
     def measure(self, name: str, scorer: Scorer, width: int, work: Callable[[], Work]) -> None:
+        """Print a line of the table. Raises AssertionError where the winners or scores are not those of the first."""
         before = work()
         self.results[name] = self.timed.run(name, partial(self._search, self.scorer_of(scorer), width))
-        self.works[name] = work().since(before)
-        _assert_same_winners(name, self.results[name], next(iter(self.results.values())))
+        first = next(iter(self.results))
+        _assert_same_winners(name, self.results[name], self.results[first])
+        done, ratio = work().since(before), self.timed.ratio(first, name)
+        counted = f"{done.calls} | {done.tokens} | {done.head_rows} | {done.decoded}"
+        load = os.getloadavg()[0]
+        print(f"| {name} | {counted} | {self.timed.median(name):.1f} | {ratio:.2f} | {load:.1f} |", flush=True)
 
     def _search(self, score: NllScorer, width: int) -> dict[str, Refinement]:
         method = SegmentSearch(max_edits=2, n_candidates=2, threshold=0.25)
@@ -254,15 +261,6 @@ class WholeSearch:
         steps = {pair_id: method.steps(pair_id, draft) for pair_id, draft in self.drafts.items()}
         handlers = Handlers(rewrite=self.rewrite, score=score, draft=_no_drafts)
         return run_searches(steps, handlers, width, lambda _: None)  # type: ignore[return-value]
-
-    def show(self) -> None:
-        print(f"\n## Whole search on recorded rewrites, {len(self.drafts)} pairs, winners and scores identical\n")
-        print("| variant | score calls | tokens forwarded | head rows | tokens decoded | seconds | port / this |")
-        print("|---|---|---|---|---|---|---|")
-        first = self.timed.median(next(iter(self.works)))
-        for name, work in self.works.items():
-            counted = f"{work.calls} | {work.tokens} | {work.head_rows} | {work.decoded}"
-            print(f"| {name} | {counted} | {self.timed.median(name):.1f} | {first / self.timed.median(name):.2f} |")
 
 
 def whole_search(session: LocalSession, exp: Experiment, count: int) -> None:
@@ -273,6 +271,9 @@ def whole_search(session: LocalSession, exp: Experiment, count: int) -> None:
     requests = [RequestScores(pair_id, (draft,)) for pair_id, draft in list(drafts.items())[:NOISE_DRAFTS]]
     passages = [passage for passage in search.scorer_of(session).passages(requests) if passage is not None]
     search.floor = max(search.floor, repeat_noise(session, exp.scorer.score, passages))
+    print(f"\n## Whole search on recorded rewrites, {len(drafts)} pairs, winners and scores identical\n")
+    print("| variant | score calls | tokens forwarded | head rows | tokens decoded | seconds | port / this | load |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, decode, head_on_answer in (
         ("port of the released code", True, False),
         ("no wasted decode", False, False),
@@ -283,7 +284,6 @@ def whole_search(session: LocalSession, exp: Experiment, count: int) -> None:
     search.measure("and shared prefixes (ours)", session, 32, partial(work_in_process, session))
     if "REER_VLLM" in os.environ:
         on_vllm(search, shlex.split(os.environ["REER_VLLM"]))
-    search.show()
     print("\nSGLang, which needs a GPU, was not measured.")
 
 
@@ -300,7 +300,7 @@ def on_vllm(search: WholeSearch, command: Sequence[str]) -> None:
 
 def _material(exp: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, Segments], list[str]]:
     """Pairs from the bundled English texts; drafts and rewrites from paragraphs of the others."""
-    rows = [row for row in exp.source.rows(None) if row.solution.isascii() or "。" not in row.solution]
+    rows = [row for row in exp.source.rows(Problems("error")) if row.solution.isascii() or "。" not in row.solution]
     paragraphs = [p for row in rows for p in row.solution.split("\n\n") if 150 < len(p) < 450]
     pairs, drafts = {}, {}
     for number, row in enumerate(rows[:count]):

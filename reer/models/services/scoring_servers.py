@@ -39,9 +39,7 @@ CACHE_OPTIONS = ("--enable-scale-out", "--enable-prompt-tokens-details")
 MAX_NATS = 1e6  # of a token; models give at most some hundreds
 ROUNDING_NATS = 1e-4  # a log-probability may be above zero by this much
 PROOF = "Seven violet lanterns hum beneath the orchard."
-CACHED_TOKENS = (
-    321  # that prove a cache: some of its blocks, which have 16 tokens on GPUs and 128 on CPUs, and one more
-)
+CACHED_TOKENS = 321  # of a context that proves a cache: blocks of 16 tokens (GPUs) or 128 (CPUs), and one token more
 TOLERANCE_NATS = 0.05  # decoding and prefill use different kernels, whose bfloat16 results differ by up to this
 
 
@@ -130,9 +128,9 @@ class VllmCompletions:
 
 class VllmCached(VllmCompletions):
     """`/inference/v1/generate` with `prompt_logprobs`, and with the prefix cache that vLLM leaves unread by default
-    where they are asked for (vllm 0.32, started with `CACHE_OPTIONS`). Rows of cached tokens are
-    memory that was never written, or are left out. So a reply counts only if its cached tokens end before the answer;
-    one that had more, such as a passage that was scored before, is asked for again without the cache."""
+    where they are asked for (vllm 0.32, started with `CACHE_OPTIONS`). Rows of cached tokens are memory that was never
+    written, or are left out. So a reply counts only if its cached tokens end before the answer. A passage that had
+    more, such as one that was scored before, is scored again without the cache."""
 
     def score(self, model: str, context: Ids, answer: Ids) -> Call[Nats]:
         whole = self._score(model, context, answer, reads_cache=False)
@@ -204,7 +202,7 @@ def _matrix(content: bytes) -> np.ndarray:
         raise ValueError(f"the matrix is unreadable ({type(error).__name__})") from None
 
 
-ENGINES: dict[EngineApi, Engine] = {
+ENGINES: dict[str, Engine] = {
     "sglang": Sglang(),
     "vllm": VllmTokens(),
     "vllm_cached": VllmCached(),

@@ -30,7 +30,7 @@ BLOCK = 16  # tokens that a prefix cache holds or lacks together
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[LocalSession]:
-    with LocalModel(TinyModel()).open(Device("cpu")) as opened:
+    with LocalModel(TinyModel()).open_here(Device("cpu")) as opened:
         yield opened
 
 
