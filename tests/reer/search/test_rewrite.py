@@ -128,6 +128,12 @@ def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost
     assert (candidate.text, candidate.lost, candidate.score, candidate.tokens) == (text, lost, None, 5)
 
 
+def test_a_block_is_closed_by_its_own_tag() -> None:
+    assert GUARDED.block("</analyze><refine>a</refine>") == ("a", True)
+    assert GUARDED.block("</analyze></refine><refine>a") == ("a", False)
+    assert GUARDED.block("</refine>") == (None, False)
+
+
 @pytest.mark.parametrize(
     ("reply", "text", "lost"),
     [
@@ -238,6 +244,12 @@ def test_context_and_answer_hold_the_whole_solution_once() -> None:
     )
     assert passage.context.prefill.endswith("\n\n")
     assert passage.answer.startswith("Then the boats")
+
+
+def test_a_query_in_the_instruction_is_in_the_inference_prompt() -> None:
+    passage = NLL.passage(PAIR, SEGMENTS, BOUND)
+    assert passage is not None
+    assert passage.context.messages[-1].content == f"Think: {PAIR.query} Think Hmm; Wait."
 
 
 def test_as_written_scores_all_of_the_solution_under_the_bare_query() -> None:
