@@ -19,7 +19,7 @@ from experiments.metrics.training import MixMetrics
 from experiments.stages.synthesis import search_metrics
 from experiments.store.fingerprint import Json
 from experiments.store.metrics import StageMetrics
-from experiments.store.records import read_record, write_record
+from experiments.store.records import RECORD, read_record, write_record
 from experiments.store.runs import Result, write_result
 from experiments.store.step import Artifact, StepName
 from reer.errors import InputError
@@ -121,8 +121,8 @@ def test_a_baseline_that_gives_the_switch_nothing_to_act_on_is_named(tmp_path: P
 
 
 def test_a_leaking_switch_is_named_with_its_key(tmp_path: Path) -> None:
-    arm = run(tmp_path, "arm", 0, SEARCH, search="y", filters={"leak": 1})
-    report = beside(arm, run(tmp_path, "full", 5, filters={"leak": 2}))
+    arm = run(tmp_path, "arm", 0, SEARCH, search="y", filters={"leak": "a: b"})
+    report = beside(arm, run(tmp_path, "full", 5, filters={"leak": "a: c"}))
     assert report.broken == ("also changed filters.leak",)
 
 
@@ -150,6 +150,15 @@ def test_other_hardware_and_code_are_named_and_break_nothing(tmp_path: Path) -> 
     assert report.moved == (f"code: {before.git or 'outside a checkout'}{changed} -> other",)
 
 
+def test_what_made_a_stage_without_a_record_is_not_known(tmp_path: Path) -> None:
+    arm, full = run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 5)
+    name = StepName("grade", "writing")
+    other = replace(arm, steps={**arm.steps, name: replace(arm.steps[name], fingerprint="g")})
+    (arm.steps[name].path / RECORD).unlink()
+    assert beside(other, full).moved == ()
+    assert report_of(full, other, ()).moved == ()
+
+
 def graded_anchors(run: Result, grade: float) -> Result:
     """The same run, whose judge gave every anchor this grade."""
     scores = {f"anchor-{number}": grade for number in range(5)}
@@ -164,6 +173,9 @@ def test_a_judge_that_drifted_between_two_runs_is_named_and_one_within_its_noise
     assert (report.word, report.moved) == ("kept", ("judge of writing: its grades of the anchors changed by -2",))
     assert beside(graded_anchors(arm, 5.6), graded_anchors(full, 6.0)).moved == ()
     assert beside(graded_anchors(arm, 4.0), full).moved == ()
+    unmeasured = step(ReliabilityMetrics(note=""))
+    without = replace(full, steps={**full.steps, StepName("reliability", "writing"): unmeasured})
+    assert beside(graded_anchors(arm, 4.0), without).moved == ()
 
 
 def test_two_judges_behind_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -247,7 +259,8 @@ def artifacts(**metrics: StageMetrics) -> dict[StepName, Artifact]:
 
 
 def experiment(root: Path, *overrides: str) -> Experiment:
-    return compose("scale=smoke", f"runtime.root={root}", *overrides)
+    composed = compose("scale=smoke", *overrides)
+    return replace(composed, runtime=replace(composed.runtime, root=str(root)))
 
 
 def finished(exp: Experiment, **metrics: StageMetrics) -> None:

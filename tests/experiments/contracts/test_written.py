@@ -128,6 +128,14 @@ def test_a_choice_is_global_only_where_its_first_line_says_so(tmp_path: Path) ->
     assert changes(tmp_path, "defaults:\n  - override /search@a.b: wide\n") == ({"a.b": "wide"}, ("scale.pairs",))
 
 
+def test_a_global_choice_counts_with_the_choices_that_it_makes(tmp_path: Path) -> None:
+    for group, text in {"search": "defaults:\n  - override /data: all\n", "data": "scale: { pairs: 3 }\n"}.items():
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "all.yaml").write_text(f"# @package _global_\n{text}")
+    found = changes(tmp_path, "defaults:\n  - override /search: all\n")
+    assert found == ({"search": "all", "data": "all"}, ("scale.pairs",))
+
+
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     assert changes(tmp_path, "seed: 1\n") == ({}, ("seed",))
     assert changes(tmp_path, "other: 12\n") == ({}, ("other",))
