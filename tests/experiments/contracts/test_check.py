@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evals.judging.reliability import AnchorScores
-from experiments.contracts.check import ContractReport, checked, report_of, require_before_training
+from experiments.contracts.check import CheckedTerm, ContractReport, checked, report_of, require_before_training
 from experiments.contracts.check import changed_between as changed
 from experiments.contracts.terms import Contract
 from experiments.experiment import Experiment
@@ -241,9 +241,17 @@ def test_everything_that_breaks_a_contract_is_in_one_line(tmp_path: Path) -> Non
     assert (report.stated, report.expects) == (True, "worse")
 
 
+def test_a_frozen_contract_of_another_form_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^contract\b.*touch"):
+        beside(run(tmp_path, "arm", 0, {"touch": []}), run(tmp_path, "full", 5))
+
+
 def test_a_stage_that_has_not_run_leaves_its_statement_open(tmp_path: Path) -> None:
     contract = Contract(arm={"refine.edits": 0}, baseline={"refine.edits": "> 0"})
-    assert [(term.measured, term.holds) for term in checked(contract, {}, None)] == [(None, None), (None, None)]
+    assert checked(contract, {}, None) == (
+        CheckedTerm("arm", "refine.edits = 0", None, None),
+        CheckedTerm("baseline", "baseline refine.edits > 0", None, None),
+    )
     measured = {StepName("refine"): refined(3)}
     assert [(term.of, term.measured, term.holds) for term in checked(contract, measured, measured)] == [
         ("arm", 9, False),

@@ -170,6 +170,15 @@ def test_the_stop_strings_of_an_edit_come_from_the_prompt_texts() -> None:
     assert model.asked[0].sampling == replace(SAMPLING, stop=("</refine>", "\n\n"))
 
 
+def test_a_rewrite_continues_the_prefill_of_its_pairs_language() -> None:
+    chinese = replace(PROMPTS.zh, edit_prefill="<analyze>好。</analyze><refine>")
+    bound = replace(PROMPTS, zh=chinese).with_triggers(TRIGGERS)
+    pairs = {"p": replace(PAIR, language="zh")}
+    request = RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)
+    ((candidate,),) = replace(rewriter(Says("我再想一想。</refine>")), prompts=bound, pairs=pairs)([request])
+    assert (candidate.text, candidate.lost) == ("我再想一想。", None)
+
+
 def test_an_edit_does_not_stop_at_a_tag_that_its_analysis_may_name() -> None:
     with pytest.raises(InputError, match="edit_stops has </refine>"):
         replace(PROMPTS.en, edit_stops=("</refine>",))
@@ -262,6 +271,9 @@ def test_as_written_scores_all_of_the_solution_under_the_bare_query() -> None:
 def test_a_solution_of_one_segment_leaves_nothing_to_score_after_its_first() -> None:
     assert AS_RELEASED.passage(SHORT, SEGMENTS, BOUND) is None
     assert AS_WRITTEN.passage(SHORT, SEGMENTS, BOUND) is not None
+    bounded = replace(AS_RELEASED, boundary_tokens=True).passage(replace(SHORT, solution=""), ("a",), BOUND)
+    assert bounded is not None
+    assert (bounded.context.prefill, bounded.answer) == ("<think>\na\n</think>\n<answer>\n", "")
 
 
 def test_scores_are_in_the_order_of_the_requests_with_none_for_what_cannot_be_scored() -> None:
