@@ -43,7 +43,7 @@ def value_of(metrics: Mapping[StepName, StageMetrics], path: MetricPath) -> floa
     """A measured number; None where the run has no such step, or measured nothing there. A count that a mapping does
     not hold is 0."""
     step = metrics.get(StepName(path.stage, path.label))
-    if step is None or not is_dataclass(step) or path.field not in {field.name for field in fields(step)}:
+    if not is_dataclass(step) or path.field not in {field.name for field in fields(step)}:
         return None
     value: object = getattr(step, path.field)
     if path.key is not None:

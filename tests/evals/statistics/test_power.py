@@ -70,3 +70,11 @@ def test_the_minimum_detectable_difference_solves_its_equation(
     sides = zip(found.detectable(), (-float(down[0]), float(up[0])), strict=True)
     effects = [optimize.brentq(lacking, 0, 50, args=(float(multiple[0]), shift)) for multiple, shift in sides]
     assert minimum_detectable(sample, found, (down, up))[0] == pytest.approx(max(effects))
+
+
+def test_the_minimum_detectable_difference_of_a_sample_is_its_own_among_others() -> None:
+    samples = np.array([[0.5, -1.0, 2.0, 0.5] + [0.0] * 16, [3.0, -2.0] * 2 + [0.0] * 16])
+    none = np.zeros(2), np.zeros(2)
+    together = minimum_detectable(samples, means(samples), none)
+    alone = [minimum_detectable(row, means(row), (none[0][:1], none[1][:1]))[0] for row in samples[:, None]]
+    assert together == pytest.approx(alone)

@@ -101,11 +101,10 @@ def test_interval_and_tests_are_those_of_the_error_of_the_mean() -> None:
     assert found.minimum_detectable == pytest.approx(error.minimum_detectable())
     assert found.p_equivalent == pytest.approx(error.p(5.0 - mean) / 2)
     assert (found.margin, found.fragile, found.seed_sd) == (5.0, False, pytest.approx(grid.mean(axis=1).std(ddof=1)))
-    over_items = paired_difference({f"i{n}": value for n, value in enumerate(grid.mean(axis=0))}, baseline[0], seed=3)
-    again = difference_over_seeds(arm, baseline, 3)
-    assert over_items is not None
-    assert again is not None
-    assert again.p_items == pytest.approx(over_items.p)
+    means = {f"i{n}": value for n, value in enumerate(grid.mean(axis=0))}
+    drawn = [paired_difference(means, baseline[0]), paired_difference(means, baseline[0], seed=3)]
+    again = [found, difference_over_seeds(arm, baseline, 3)]
+    assert [one and one.p_items for one in again] == [pytest.approx(one and one.p) for one in drawn]
 
 
 def test_the_error_of_the_mean_is_that_of_the_analysis_of_variance_by_hand() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evals.judging.reliability import AnchorScores
-from experiments.contracts.check import ContractReport, checked, report_of, require_before_training
+from experiments.contracts.check import CheckedTerm, ContractReport, checked, report_of, require_before_training
 from experiments.contracts.check import changed_between as changed
 from experiments.contracts.terms import Contract
 from experiments.experiment import Experiment
@@ -19,7 +19,7 @@ from experiments.metrics.training import MixMetrics
 from experiments.stages.synthesis import search_metrics
 from experiments.store.fingerprint import Json
 from experiments.store.metrics import StageMetrics
-from experiments.store.records import read_record, write_record
+from experiments.store.records import RECORD, read_record, write_record
 from experiments.store.runs import Result, write_result
 from experiments.store.step import Artifact, StepName
 from reer.errors import InputError
@@ -121,8 +121,8 @@ def test_a_baseline_that_gives_the_switch_nothing_to_act_on_is_named(tmp_path: P
 
 
 def test_a_leaking_switch_is_named_with_its_key(tmp_path: Path) -> None:
-    arm = run(tmp_path, "arm", 0, SEARCH, search="y", filters={"leak": 1})
-    report = beside(arm, run(tmp_path, "full", 5, filters={"leak": 2}))
+    arm = run(tmp_path, "arm", 0, SEARCH, search="y", filters={"leak": "a: b"})
+    report = beside(arm, run(tmp_path, "full", 5, filters={"leak": "a: c"}))
     assert report.broken == ("also changed filters.leak",)
 
 
@@ -150,6 +150,15 @@ def test_other_hardware_and_code_are_named_and_break_nothing(tmp_path: Path) -> 
     assert report.moved == (f"code: {before.git or 'outside a checkout'}{changed} -> other",)
 
 
+def test_what_made_a_stage_without_a_record_is_not_known(tmp_path: Path) -> None:
+    arm, full = run(tmp_path, "arm", 0, SEARCH, search="y"), run(tmp_path, "full", 5)
+    name = StepName("grade", "writing")
+    other = replace(arm, steps={**arm.steps, name: replace(arm.steps[name], fingerprint="g")})
+    (arm.steps[name].path / RECORD).unlink()
+    assert beside(other, full).moved == ()
+    assert report_of(full, other, ()).moved == ()
+
+
 def graded_anchors(run: Result, grade: float) -> Result:
     """The same run, whose judge gave every anchor this grade."""
     scores = {f"anchor-{number}": grade for number in range(5)}
@@ -164,6 +173,9 @@ def test_a_judge_that_drifted_between_two_runs_is_named_and_one_within_its_noise
     assert (report.word, report.moved) == ("kept", ("judge of writing: its grades of the anchors changed by -2",))
     assert beside(graded_anchors(arm, 5.6), graded_anchors(full, 6.0)).moved == ()
     assert beside(graded_anchors(arm, 4.0), full).moved == ()
+    unmeasured = step(ReliabilityMetrics(note=""))
+    without = replace(full, steps={**full.steps, StepName("reliability", "writing"): unmeasured})
+    assert beside(graded_anchors(arm, 4.0), without).moved == ()
 
 
 def test_two_judges_behind_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -229,9 +241,17 @@ def test_everything_that_breaks_a_contract_is_in_one_line(tmp_path: Path) -> Non
     assert (report.stated, report.expects) == (True, "worse")
 
 
+def test_a_frozen_contract_of_another_form_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^contract\b.*touch"):
+        beside(run(tmp_path, "arm", 0, {"touch": []}), run(tmp_path, "full", 5))
+
+
 def test_a_stage_that_has_not_run_leaves_its_statement_open(tmp_path: Path) -> None:
     contract = Contract(arm={"refine.edits": 0}, baseline={"refine.edits": "> 0"})
-    assert [(term.measured, term.holds) for term in checked(contract, {}, None)] == [(None, None), (None, None)]
+    assert checked(contract, {}, None) == (
+        CheckedTerm("arm", "refine.edits = 0", None, None),
+        CheckedTerm("baseline", "baseline refine.edits > 0", None, None),
+    )
     measured = {StepName("refine"): refined(3)}
     assert [(term.of, term.measured, term.holds) for term in checked(contract, measured, measured)] == [
         ("arm", 9, False),
@@ -247,7 +267,8 @@ def artifacts(**metrics: StageMetrics) -> dict[StepName, Artifact]:
 
 
 def experiment(root: Path, *overrides: str) -> Experiment:
-    return compose("scale=smoke", f"runtime.root={root}", *overrides)
+    composed = compose("scale=smoke", *overrides)
+    return replace(composed, runtime=replace(composed.runtime, root=str(root)))
 
 
 def finished(exp: Experiment, **metrics: StageMetrics) -> None:

@@ -1,5 +1,6 @@
 """What an arm changes is read off its YAML, and its contract limits it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -128,9 +129,22 @@ def test_a_choice_is_global_only_where_its_first_line_says_so(tmp_path: Path) ->
     assert changes(tmp_path, "defaults:\n  - override /search@a.b: wide\n") == ({"a.b": "wide"}, ("scale.pairs",))
 
 
+def test_a_global_choice_counts_with_the_choices_that_it_makes(tmp_path: Path) -> None:
+    for group, text in {"search": "defaults:\n  - override /data: all\n", "data": "scale: { pairs: 3 }\n"}.items():
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "all.yaml").write_text(f"# @package _global_\n{text}")
+    found = changes(tmp_path, "defaults:\n  - override /search: all\n")
+    assert found == ({"search": "all", "data": "all"}, ("scale.pairs",))
+
+
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     assert changes(tmp_path, "seed: 1\n") == ({}, ("seed",))
     assert changes(tmp_path, "other: 12\n") == ({}, ("other",))
+    file = tmp_path / "experiment" / "mine.yaml"
+    before = file.stat()
+    file.write_text("third: 1\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert written_arm(file, (CONF,)).keys == ("third",), "of another size at the same time"
 
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:

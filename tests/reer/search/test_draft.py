@@ -195,6 +195,9 @@ def test_seeds_and_openers_of_drafts_never_change() -> None:
     first, second = ENGLISH.openers
     assert [draft_prompt(pair, BOUND, 0)[1] for pair in PAIRS] == [first, first, first, second, first, second]
     assert [draft_prompt(PAIRS[1], BOUND, 0, sample)[1] for sample in range(4)] == [first, second, first, second]
+    asked = [(pair, sample) for pair in PAIRS for sample in range(3)]
+    drafter_of(writer, seed=2).starts(asked)
+    assert [request.prompt for request in writer.asked[3:]] == [draft_prompt(p, BOUND, 2, n)[0] for p, n in asked]
 
 
 def test_drafts_are_the_same_one_at_a_time_as_in_a_batch() -> None:

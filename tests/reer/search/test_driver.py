@@ -155,6 +155,22 @@ def test_a_call_without_an_answer_ends_the_search_after_the_calls_in_flight() ->
     assert (asked.count("p2"), asked.count("p3"), asked.count("p7")) == (2, 1, 0)
 
 
+def test_a_batch_is_in_the_order_of_the_searches_whatever_their_ids() -> None:
+    batches: list[list[str]] = []
+    handlers = Handlers(batched(rewritten, []), batched(scored, batches), batched(drafted, []))
+    steps = {pair_id: SEARCH.steps(pair_id, ("a", "b")) for pair_id in ("late", "early", "middle")}
+    assert list(run_searches(steps, handlers, 3, lambda _: None)) == ["late", "early", "middle"]
+    assert batches[0] == ["late", "early", "middle"]
+    assert all(batch == sorted(batch, key=["late", "early", "middle"].index) for batch in batches)
+
+
+def test_a_handler_that_leaves_out_a_request_is_an_error() -> None:
+    score = batched(scored, [])
+    handlers = Handlers(batched(rewritten, []), lambda requests: score(requests)[1:], batched(drafted, []))
+    with pytest.raises(ValueError, match="shorter"):
+        searched(handlers, 3)
+
+
 def test_an_error_ends_the_calls_in_flight_at_once() -> None:
     servers = Faulty(lambda request: 1e6 if request.pair_id == "p3" else 1.0)
     servers.error = InputError("no such model")

@@ -51,6 +51,8 @@ def test_the_score_is_what_the_expected_grade_lacks_of_the_best_one() -> None:
 
 def test_an_undecided_model_gives_the_mean_of_the_grades() -> None:
     assert GRADES.lacking([(1.0,), (1.0,), (0.5, 0.5)]) == pytest.approx(10 - 13 / 3)
+    with pytest.raises(ValueError, match="shorter"):
+        GRADES.lacking([(1.0,), (1.0,)])
 
 
 def test_scores_are_remembered_by_the_question_that_was_asked() -> None:

@@ -128,6 +128,12 @@ def test_a_reply_becomes_a_candidate_with_its_reason(reply: str, text: str, lost
     assert (candidate.text, candidate.lost, candidate.score, candidate.tokens) == (text, lost, None, 5)
 
 
+def test_a_block_is_closed_by_its_own_tag() -> None:
+    assert GUARDED.block("</analyze><refine>a</refine>") == ("a", True)
+    assert GUARDED.block("</analyze></refine><refine>a") == ("a", False)
+    assert GUARDED.block("</refine>") == (None, False)
+
+
 @pytest.mark.parametrize(
     ("reply", "text", "lost"),
     [
@@ -162,6 +168,15 @@ def test_the_stop_strings_of_an_edit_come_from_the_prompt_texts() -> None:
     bound = replace(PROMPTS, en=texts).with_triggers(TRIGGERS)
     replace(rewriter(model), prompts=bound)([RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)])
     assert model.asked[0].sampling == replace(SAMPLING, stop=("</refine>", "\n\n"))
+
+
+def test_a_rewrite_continues_the_prefill_of_its_pairs_language() -> None:
+    chinese = replace(PROMPTS.zh, edit_prefill="<analyze>好。</analyze><refine>")
+    bound = replace(PROMPTS, zh=chinese).with_triggers(TRIGGERS)
+    pairs = {"p": replace(PAIR, language="zh")}
+    request = RequestRewrites(pair_id="p", segments=SEGMENTS, index=1, n=1)
+    ((candidate,),) = replace(rewriter(Says("我再想一想。</refine>")), prompts=bound, pairs=pairs)([request])
+    assert (candidate.text, candidate.lost) == ("我再想一想。", None)
 
 
 def test_an_edit_does_not_stop_at_a_tag_that_its_analysis_may_name() -> None:
@@ -240,6 +255,12 @@ def test_context_and_answer_hold_the_whole_solution_once() -> None:
     assert passage.answer.startswith("Then the boats")
 
 
+def test_a_query_in_the_instruction_is_in_the_inference_prompt() -> None:
+    passage = NLL.passage(PAIR, SEGMENTS, BOUND)
+    assert passage is not None
+    assert passage.context.messages[-1].content == f"Think: {PAIR.query} Think Hmm; Wait."
+
+
 def test_as_written_scores_all_of_the_solution_under_the_bare_query() -> None:
     passage = AS_WRITTEN.passage(PAIR, SEGMENTS, BOUND)
     assert passage is not None
@@ -250,6 +271,9 @@ def test_as_written_scores_all_of_the_solution_under_the_bare_query() -> None:
 def test_a_solution_of_one_segment_leaves_nothing_to_score_after_its_first() -> None:
     assert AS_RELEASED.passage(SHORT, SEGMENTS, BOUND) is None
     assert AS_WRITTEN.passage(SHORT, SEGMENTS, BOUND) is not None
+    bounded = replace(AS_RELEASED, boundary_tokens=True).passage(replace(SHORT, solution=""), ("a",), BOUND)
+    assert bounded is not None
+    assert (bounded.context.prefill, bounded.answer) == ("<think>\na\n</think>\n<answer>\n", "")
 
 
 def test_scores_are_in_the_order_of_the_requests_with_none_for_what_cannot_be_scored() -> None:
