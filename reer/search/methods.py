@@ -321,12 +321,11 @@ def _lowest(
 ) -> Search:
     """The run with the lowest score, of the first one and of those from further drafts; `scores` are those of the
     drafts that can be used. A later run must be more than `min_gain` better than an earlier one."""
-    runs, remaining = [first], iter(scores)
-    lost: list[Lost] = []
-    for start in further:
-        score = None if start.lost else next(remaining)
+    runs, usable = [first], [start for start in further if start.lost is None]
+    lost: list[Lost] = [start.lost for start in further if start.lost]
+    for start, score in zip(usable, scores, strict=True):
         if score is None or not math.isfinite(score):
-            lost.append(start.lost or "no_valid_score")
+            lost.append("no_valid_score")
             continue
         run = yield from search.improve(first.pair_id, start.segments, score)
         runs.append(replace(run, start_tokens=start.tokens))
