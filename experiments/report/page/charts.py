@@ -136,7 +136,7 @@ def change_axis() -> alt.Axis:
     """An axis of differences, with signs."""
     import altair as alt
 
-    return alt.Axis(format="+~g", labelExpr="datum.value === 0 ? '0' : datum.label")
+    return alt.Axis(labelExpr="datum.value === 0 ? '0' : format(datum.value, '+~g')")
 
 
 def figure(chart: alt.Chart | alt.LayerChart, title: str, finding: str) -> Markup:

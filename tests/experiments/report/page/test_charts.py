@@ -42,6 +42,18 @@ def test_text_in_a_chart_is_escaped_wherever_it_stands() -> None:
     assert "\u202e" not in parsed.text
 
 
+def test_differences_of_any_size_have_plain_labels() -> None:
+    import altair as alt
+
+    for largest, label in ((80.0, "+50"), (0.2, "+0.2")):
+        data = alt.Data(values=[{"change": -largest}, {"change": largest}])
+        chart = alt.Chart(data).mark_point().encode(x=alt.X("change:Q", axis=charts.change_axis()))
+        found = re.findall(r">([+−]?[\d.e+]+)</text>", str(charts.figure(chart, "t", "f")))
+        assert "0" in found
+        assert label in found
+        assert not [text for text in found if "e" in text]
+
+
 def test_a_chart_fits_a_phone() -> None:
     width = re.search(r'<svg[^>]* width="([\d.]+)"', drawn())
     assert width is not None
