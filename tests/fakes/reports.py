@@ -56,6 +56,14 @@ def with_metrics(run: Result, name: StepName, metrics: StageMetrics, fingerprint
     return replace(run, steps={**run.steps, name: StepResult(fingerprint, "b", Path("none"), _plain(metrics))})
 
 
+def with_training_rows(run: Result, folder: Path, rows: str) -> Result:
+    """The same run with the rows that it trained on."""
+    folder.mkdir(parents=True)
+    (folder / "rows.jsonl").write_text(rows)
+    recorded(folder)
+    return replace(run, steps={**run.steps, StepName("render"): StepResult("f", "b", folder, {})})
+
+
 def varied(by: float, noise: float = 0.0, items: int = 40) -> dict[str, float]:
     """Scores of items that differ, shifted by `by`, with noise of mean zero."""
     return {f"i{n:03d}": 5.0 + n % 4 + by + noise * (n % 3 - 1) for n in range(items)}

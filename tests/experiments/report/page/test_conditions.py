@@ -8,7 +8,7 @@ from experiments.report.compare import compare
 from experiments.report.page.conditions import conditions_view
 from experiments.report.page.study import studies
 from experiments.store.step import StepName
-from tests.fakes.reports import scored_run, varied, with_metrics
+from tests.fakes.reports import scored_run, varied, with_metrics, with_training_rows
 
 
 def test_confounds_that_arms_share_are_one_line_and_flags_name_their_arm(tmp_path: Path) -> None:
@@ -38,7 +38,10 @@ def test_only_an_arm_that_is_worse_than_the_baseline_is_called_degenerate_on_the
 
 
 def test_an_arm_that_trained_on_the_baselines_tokens_is_said_to_have_changed_nothing(tmp_path: Path) -> None:
-    runs = [scored_run(tmp_path, name, {"writing/quality": varied(0)}) for name in ("full", "arm")]
+    runs = [
+        with_training_rows(scored_run(tmp_path, name, {"writing/quality": varied(0)}), tmp_path / f"{name}-rows", "one")
+        for name in ("full", "arm")
+    ]
     (study,) = studies(compare(runs))
     (change,) = conditions_view(study).changes
     assert (change.name, change.changed) == ("arm", ('search: "full" -> "arm"',))
