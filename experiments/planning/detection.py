@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evals.benchmark import Item, JudgedBenchmark, MeasureName, Response
+from evals.held_out import HELD_OUT
 from evals.judging.per_benchmark import judge_of
 from evals.lm_eval.harness import AnyBenchmark, LmEval
 from evals.statistics.equivalence import equivalence_margin
@@ -163,8 +164,12 @@ def _items_by_metric(benchmark: JudgedBenchmark, items: Sequence[Item]) -> dict[
 
 def _without_judge(exp: Experiment, spreads: Mapping[MeasureName, Spread]) -> Iterator[PlannedMeasure]:
     """The held-out texts, and lm-eval's tasks, as far as finished runs have them."""
-    if NLL in spreads and exp.scale.held_out_texts:
-        yield _free(NLL, exp.scale.held_out_texts, "scale.held_out_texts", probes.PERPLEXITY.named())
+    for name in spreads if exp.scale.held_out_texts else ():
+        if name == NLL:
+            yield _free(name, exp.scale.held_out_texts, "scale.held_out_texts", probes.PERPLEXITY.named())
+        elif name.benchmark == HELD_OUT and exp.scale.held_out_thinking_tokens is not None:
+            answered = evaluation.HELD_OUT_SCORES.named()
+            yield _free(name, exp.scale.held_out_texts, "scale.held_out_texts", answered)
     tasks = {name: benchmark for name, benchmark in exp.benchmarks.items() if isinstance(benchmark, LmEval)}
     for label, benchmark in tasks.items():
         for name, spread in spreads.items():

@@ -166,10 +166,11 @@ def _scored(run: Result, judges: Mapping[MeasureName, str]) -> Iterator[tuple[Me
             if judge in (None, metrics.judge):
                 column = Column(table[measure.metric], measure.worst, judgement=noise if judge else 0.0)
                 yield measure.name, column
-    for label, metrics in run.all_metrics_of(evaluation.HARNESS).items():
-        table = _item_scores(run, evaluation.HARNESS.named(label))
-        for measure in metrics.measures:
-            yield measure.name, Column(table[measure.metric], measure.worst)
+    for stage in (evaluation.HARNESS, evaluation.HELD_OUT_SCORES):
+        for label, metrics in run.all_metrics_of(stage).items():
+            table = _item_scores(run, stage.named(label))
+            for measure in metrics.measures:
+                yield measure.name, Column(table[measure.metric], measure.worst)
 
 
 def _item_scores(run: Result, name: StepName) -> ItemScores:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evals.benchmark import MeasureName
+from evals.benchmark import ItemScores, MeasureName
+from evals.held_out import text_measures
 from evals.statistics.agreement import agreement
 from evals.statistics.power import minimum_detectable_effect
 from evals.statistics.variance import Design, detectable
+from experiments.metrics.evaluation import HeldOutScoreMetrics
 from experiments.metrics.probes import PerplexityMetrics, ReliabilityMetrics
 from experiments.plan import make_plan
 from experiments.planning.costs import Costs
@@ -65,6 +67,15 @@ def with_texts(root: Path, run: Result, nll: list[float | None]) -> Result:
     recorded(folder)
     metrics = PerplexityMetrics(texts=3, tokens=9, nll=1.0, perplexity=2.7, nll_mean_of_texts=1.0, too_long=0, why=None)
     return replace(run, steps={**run.steps, StepName("perplexity"): step(metrics, folder)})
+
+
+def with_thoughts(root: Path, run: Result, table: ItemScores) -> Result:
+    folder = root / run.name / "held_out_scores"
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text(json.dumps(table))
+    recorded(folder)
+    metrics = HeldOutScoreMetrics(rows=3, measures=text_measures(table), closed=0, looping=0, mean_tokens=8.0)
+    return replace(run, steps={**run.steps, StepName("held_out_scores"): step(metrics, folder)})
 
 
 def test_the_noise_of_one_seed_is_the_spread_of_the_arms_differences(tmp_path: Path) -> None:
@@ -123,6 +134,20 @@ def test_held_out_texts_are_measured_without_a_judge(tmp_path: Path) -> None:
     (found,) = (one for one in detections(Costs.of(exp), 1, both) if one.measure == NLL)
     assert found.least == pytest.approx(spread.sd * minimum_detectable_effect(exp.scale.held_out_texts))
     assert found.margin is None
+
+
+def test_held_out_texts_after_a_thinking_are_measured_without_a_judge_too(tmp_path: Path) -> None:
+    tables: dict[str, ItemScores] = {
+        "full": {"fit": {"a": 0.1, "b": 0.2, "c": 0.4}},
+        "no_search": {"fit": {"a": 0.2, "b": 0.2, "c": 0.1}},
+    }
+    both = [with_thoughts(tmp_path, run, tables[run.name]) for run in runs(tmp_path)[:2]]
+    exp = compose("scale=smoke", "scale.held_out_thinking_tokens=8")
+    (found,) = (one for one in detections(Costs.of(exp), 1, both) if one.measure == MeasureName("held_out", "fit"))
+    assert found.spread.sd == pytest.approx(np.std([0.1, 0.0, -0.3], ddof=1))
+    assert found.design.items == exp.scale.held_out_texts
+    without = detections(Costs.of(compose("scale=smoke")), 1, both)
+    assert not [one for one in without if one.measure.benchmark == "held_out"], "smoke has no such measure"
 
 
 def test_scores_that_do_not_vary_are_no_measurement(tmp_path: Path) -> None:
