@@ -155,7 +155,7 @@ class Start:
 class Refinement:
     """The result of a search. `stopped` is why it ended (see STOPPED). `score` never exceeds `draft_score`, except for
     random search. A search with several starts keeps the result of each start in `runs`; `start_tokens` is the number
-    of tokens generated for the draft of such a run."""
+    of tokens generated for the draft of such a run, and of the whole the number for drafts that best of n lost."""
 
     pair_id: str
     draft: tuple[str, ...]
@@ -174,7 +174,8 @@ class Refinement:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens the search generated: further drafts and all rewrites, including the lost ones."""
+        """Number of tokens the search generated: all rewrites, including the lost ones, and further drafts, of which
+        several refined starts count those with a score."""
         spent = sum(candidate.tokens for edit in self.edits for candidate in edit.candidates)
         return self.start_tokens + spent + sum(run.tokens for run in self.runs)
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from evals.benchmark import Frame, Item, JudgeCall, JudgedResponse, OfficialScore, Response, Verdict, identity_frame
 from evals.judging.panel import Grader, GradingSession, JudgePanel, MemberAgreement, between_members, members_of
-from evals.judging.verdicts import OnVerdict, judge_all, unscored_reasons
+from evals.judging.verdicts import OnVerdict, ignored, judge_all, unscored_reasons
 from evals.replies import A_TEXT, STRICT, Malformed, Reader, Schema, reply_schema
 from evals.statistics.paired import Difference, paired_difference
 from reer.errors import InputError
@@ -155,7 +155,7 @@ def judge_pairs(
     arm: Sequence[Response],
     baseline: Sequence[Response],
     session: GradingSession,
-    on_verdict: OnVerdict = lambda settled, verdict: None,
+    on_verdict: OnVerdict = ignored,
 ) -> tuple[PairwiseResult, list[Verdict]]:
     """Judge all pairs in both orders by `comparing` judges; see `judge_all` for `on_verdict`. Raises InputError where
     the two runs did not answer the same items."""

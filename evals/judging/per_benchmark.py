@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evals.judging.judge import Judge
-from evals.judging.panel import Grader, JudgePanel, members_of
+from evals.judging.panel import Grader, members_of
 from reer.errors import InputError, near
 from reer.parts import Name
 
@@ -16,9 +16,9 @@ class JudgePerBenchmark:
 
     name: Name
     """The name of the whole in reports."""
-    default: Judge | JudgePanel
+    default: Grader
     """What grades every other benchmark."""
-    by_benchmark: dict[Name, Judge | JudgePanel]
+    by_benchmark: dict[Name, Grader]
 
     def __post_init__(self) -> None:
         from evals.benchmarks.kinds import JUDGED_BENCHMARKS

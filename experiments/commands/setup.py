@@ -73,7 +73,7 @@ def calibrate(overrides: Overrides = None, config_dir: ConfigDir = None) -> None
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME|OVERRIDE", help="What to download.")] = None,
 ) -> None:
-    """Download a benchmark's own files, or the released prompts.
+    """Download a benchmark's own files, or prompts that were released.
 
     Without a name: list what can be downloaded, with licence and size. Files come
     from the pinned commit of their own repository and are checked by sha256.
@@ -81,6 +81,7 @@ def fetch(
     \b
       reer fetch writingbench
       reer fetch released_prompts
+      reer fetch critic_prompt
       reer fetch writingbench benchmark.writingbench.data.folder=DIR
       reer fetch writingbench benchmark.writingbench.data.mirror=https://HOST
     """

@@ -300,7 +300,8 @@ class BestOfN:
         scores = (yield from request_scores(RequestScores(pair_id, thinkings))) if thinkings else ()
         unedited = replace(self.like, max_edits=0)
         first = yield from unedited.improve(pair_id, draft, searched.draft_score)
-        return (yield from _lowest(unedited, first, further, scores))
+        best = yield from _lowest(unedited, first, further, scores)
+        return replace(best, start_tokens=sum(start.tokens for start in further) - best.tokens)  # those of lost drafts
 
     def _drafts(self, pair_id: str, tokens: int) -> Generator[SearchRequest, SearchReply, list[Start]]:
         """Further drafts with about this many tokens in all."""

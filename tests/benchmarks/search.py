@@ -276,7 +276,7 @@ def whole_search(session: LocalSession, exp: Experiment, count: int) -> None:
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, decode, head_on_answer in (
         ("port of the released code", True, False),
-        ("no wasted decode", False, False),
+        ("without the unused decoding", False, False),
         ("and the head on answers only", False, True),
     ):
         scorer = ReleasedScorer(session, decode, head_on_answer)

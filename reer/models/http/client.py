@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -360,7 +360,7 @@ class Client:
             if may_be_billed(failure) and not call.on_lost():
                 raise Unanswered(f"{failure}; the server may have billed it, and another attempt is not affordable")
             if isinstance(failure, WrongShape) and call.instead is not None:
-                call, retry = call.instead, True
+                call, retry = replace(call.instead, group=call.group, tokens=call.tokens), True
                 continue
             retry = not (probe and isinstance(failure, Unavailable))  # after a failed probe another call probes next
             if retry:

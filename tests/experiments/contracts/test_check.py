@@ -178,7 +178,7 @@ def test_a_judge_that_drifted_between_two_runs_is_named_and_one_within_its_noise
     assert beside(graded_anchors(arm, 4.0), without).moved == ()
 
 
-def test_two_judges_behind_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_judges_behind_one_name_are_distinguished(tmp_path: Path) -> None:
     def answered(run: Result, *served: str) -> Result:
         made = step(replace(grades(measure(3.0)), judge_served=served))
         return replace(run, steps={**run.steps, StepName("grade", "other"): made})

@@ -338,7 +338,15 @@ def test_best_of_n_takes_the_draft_with_the_lowest_score() -> None:
     assert [run.segments for run in result.runs] == [("old0",), ("d0",), ("d1",)]
 
 
-def test_best_of_n_has_a_most_of_drafts() -> None:
+def test_best_of_n_counts_the_tokens_of_drafts_that_are_lost() -> None:
+    lost = Start((), 25, "draft_too_short")
+    scores: dict[str, float | None] = {"old0": 0.9, "a": 0.5, "d1": 0.6}
+    world = Numbered(scores, [Candidate("a", 60, None, None)], [lost, Start(("d1",), 35, None)])
+    result = one(world, BestOfN(like=SegmentSearch(max_edits=1, n_candidates=1, threshold=0.25), max_drafts=21), 1)
+    assert (result.tokens, result.lost_starts, result.segments) == (60, ("draft_too_short",), ("d1",))
+
+
+def test_best_of_n_generates_no_more_than_max_drafts() -> None:
     assert len(best_of_n((1, 1, 1), max_drafts=3).runs) == 3
 
 
