@@ -4,6 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from reer.errors import Incomplete, InputError
+from reer.models.http.client import Call
 from reer.models.http.errors import RateLimited, RetryState, Unanswered, Unavailable, Unreadable
 from reer.models.services.openai import ChatServer
 from tests.fakes.calls import completions
@@ -121,3 +122,22 @@ def test_a_call_that_is_not_idempotent_is_repeated_only_where_it_was_not_execute
 def test_an_error_of_one_call_stops_the_others() -> None:
     with opened(in_turn(Scripted(401, {"error": "bad key"}), ANSWER)) as server, pytest.raises(InputError):
         completions(server.session, [request(str(i)) for i in range(4)])
+
+
+def test_a_call_made_in_place_of_another_counts_as_many_tokens() -> None:
+    in_flight: list[int] = []
+
+    def read(body: object) -> str:
+        (replica,) = client.replicas.values()
+        in_flight.append(replica.limiter.tokens_in_flight)
+        if len(in_flight) == 1:
+            raise ValueError("not this shape")
+        return "read"
+
+    with opened(in_turn(completion("x"), completion("y"))) as server:
+        client = server.session.client
+        body = {"messages": [{"role": "user", "content": "q"}]}
+        whole = Call(path="/chat/completions", body=body, read=read)
+        call = Call(path="/chat/completions", body=body, read=read, tokens=9, instead=whole)
+        assert server.runner.run(client.answer(call)) == "read"
+    assert in_flight == [9, 9]
