@@ -113,7 +113,7 @@ class JudgeSession:
         return [answers[i] for i in range(len(questions))]
 
     def _known(self, question: Question) -> Answer | None:
-        """The answer on record, or the reply that this session got when it was entered before."""
+        """The answer on record, or the reply without one that came when the judge was asked before."""
         record = self.records.find(question.key)
         if record is None:
             return self._unusable_before.pop(question.key, None)

@@ -20,8 +20,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from reer.models.scripted import ScriptedModel
 from reer.models.services.openai import ChatServer
 from tests.benchmarks.work import environment
 from tests.conftest import pinned
+from tests.fakes.judge_server import judge_server
 
 COUNT, LIMIT, LATENCY_SECONDS, FAILING = 1000, 32, 0.2, 0.05
 BENCH = WritingPrompts(
@@ -72,26 +71,6 @@ def main() -> None:
         whole_benchmark(folder)
 
 
-@contextmanager
-def server(limit: int = LIMIT, failing: float = FAILING) -> Iterator[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.fakes.judge_server",
-        "0",
-        str(limit),
-        str(LATENCY_SECONDS),
-        str(failing),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().split()[-1]
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
 def counts(url: str) -> dict[str, int]:
     with urllib.request.urlopen(f"{url}/counts") as reply:
         return json.load(reply)
@@ -118,7 +97,7 @@ def throughput(repeats: int, sequential: int) -> None:
     for concurrency in (LIMIT, 2 * LIMIT):
         taken, seen = [], []
         for _ in range(repeats):
-            with tempfile.TemporaryDirectory() as folder, server() as url:
+            with tempfile.TemporaryDirectory() as folder, judge_server(LIMIT, LATENCY_SECONDS, FAILING) as url:
                 taken.append(judge(Path(folder), url, concurrency, COUNT))
                 seen.append(counts(url))
                 assert len(Judgements(Path(folder))) == COUNT == seen[-1]["answered"], (
@@ -132,14 +111,14 @@ def throughput(repeats: int, sequential: int) -> None:
             f"429 over the limit {[s['limited'] for s in seen]}, "
             f"scripted failures {[s['failed'] for s in seen]}"
         )
-    with tempfile.TemporaryDirectory() as folder, server() as url:
+    with tempfile.TemporaryDirectory() as folder, judge_server(LIMIT, LATENCY_SECONDS, FAILING) as url:
         slow = judge(Path(folder), url, 1, sequential) / sequential * COUNT
     print(f"  one by one: {slow:.0f} s (from {sequential}): {slow / statistics.median(taken):.1f} times as long")
 
 
 def killed() -> None:
     """SIGKILL when half of the items are answered, then the same command again."""
-    with tempfile.TemporaryDirectory() as folder, server() as url:
+    with tempfile.TemporaryDirectory() as folder, judge_server(LIMIT, LATENCY_SECONDS, FAILING) as url:
         command = [sys.executable, "-m", "tests.benchmarks.judging", "--work", folder, "--url", url]
         child = subprocess.Popen(command)
         while counts(url)["answered"] < COUNT // 2:

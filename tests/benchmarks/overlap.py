@@ -13,13 +13,10 @@ from __future__ import annotations
 import argparse
 import heapq
 import math
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -34,6 +31,7 @@ from experiments.store.store import Store
 from experiments.store.workspace import Workspace
 from reer.files import write_rows
 from tests.benchmarks.work import environment
+from tests.fakes.judge_server import judge_server
 from tests.fakes.judging import BENCHMARK, judge
 from tests.fakes.runtime import small_runtime
 
@@ -82,7 +80,7 @@ def judged_ahead(count: int) -> None:
     print("| judging / writing | one after the other | at the same time | ratio | least |\n|---|---|---|---|---|")
     writing = count * SECONDS_PER_ANSWER
     for multiple in JUDGING:
-        with judge_server(multiple * SECONDS_PER_ANSWER * AT_ONCE) as url:
+        with judge_server(AT_ONCE, multiple * SECONDS_PER_ANSWER * AT_ONCE) as url:
             (alone, expected), (ahead, found) = (graded(url, count, overlap) for overlap in (False, True))
         assert found.build == expected.build, "the results depend on the time"
         least = max(1.0, multiple) * writing / alone
@@ -133,19 +131,6 @@ def makespan(pairs: Mapping[int, Rounds], slots: int) -> float:
         if not missing[number]:
             ask(number)
     return now
-
-
-@contextmanager
-def judge_server(latency_seconds: float) -> Iterator[str]:
-    """The address of a judge whose replies take so long."""
-    command = [sys.executable, "-m", "tests.fakes.judge_server", "0", str(AT_ONCE), str(latency_seconds), "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().split()[-1]
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
 
 
 def graded(url: str, count: int, overlap: bool) -> tuple[float, Artifact[GradeMetrics]]:

@@ -9,8 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+
+
+@contextmanager
+def judge_server(limit: int, latency_seconds: float, failing: float = 0.0) -> Iterator[str]:
+    """The address of such a server, which runs as long as the context."""
+    settings = ["0", str(limit), str(latency_seconds), str(failing)]
+    command = [sys.executable, "-m", "tests.fakes.judge_server", *settings]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split()[-1]
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 @dataclass
