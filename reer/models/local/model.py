@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from pydantic import InstanceOf
 
 from reer.errors import InputError
+from reer.models.local.cache import decoding_cache
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.prefix import can_share, register
 from reer.models.local.sampling import Settings, draw
@@ -172,14 +173,16 @@ class LocalSession:
         share = torch.tensor([prompts.index(r.prompt) for r in requests], device=self.model.device)
         with torch.inference_mode():
             input_ids, mask = self._left_pad([contexts[p] for p in prompts])
+            cache = decoding_cache(self.model.config)
             out = self.model(
                 input_ids=input_ids,
                 attention_mask=mask,
                 position_ids=_positions(mask),
                 logits_to_keep=1,
+                cache=cache,
                 use_cache=True,
             )
-            cache, logits, mask = out.past_key_values, out.logits[share, -1], mask[share]
+            logits, mask = out.logits[share, -1], mask[share]
             cache.batch_select_indices(share)
             alive, settings = list(range(len(rows))), Settings.of([r.sampling for r in requests], mask.device)
             while True:
