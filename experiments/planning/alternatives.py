@@ -8,7 +8,7 @@ from typing import cast
 from experiments.planning.costs import Costs
 from experiments.planning.serving import IN_PROCESS, Serving, Servings, best_split
 
-ENGINES = (IN_PROCESS, "vllm", "sglang")
+ENGINES = (IN_PROCESS, "vllm", "vllm_cached", "sglang")
 WORTH_SAYING = 1.2
 """An alternative is named where one of the two takes this many times as long as the other."""
 

@@ -40,6 +40,8 @@ MAX_NATS = 1e6  # of a token; models give at most some hundreds
 ROUNDING_NATS = 1e-4  # a log-probability may be above zero by this much
 PROOF = "Seven violet lanterns hum beneath the orchard."
 CACHED_TOKENS = 321  # of a context that proves a cache: blocks of 16 tokens (GPUs) or 128 (CPUs), and one token more
+CACHE_PROOFS = 8  # contexts tried: rows that were never written may hold NaN, which JSON cannot; half of them did here
+WITHOUT_CACHE = "choose engine=vllm, which reads no cache for scores, or vllm_completions for a server of your own"
 TOLERANCE_NATS = 0.05  # decoding and prefill use different kernels, whose bfloat16 results differ by up to this
 
 
@@ -334,21 +336,28 @@ class ScoringSession:
             )
 
     async def _compare_cached(self, url: str) -> None:
-        """Raise InputError where a replica that reads its cache scores the fixed text otherwise with it than without.
-        The context is a new one each time; another answer puts it, and nothing of the fixed text, into the cache."""
-        context = self.tokens.ids(f"{secrets.token_hex(8)} {PROOF * CACHED_TOKENS}")
-        context = context[: min(CACHED_TOKENS, self.server.limit_tokens // 2)]
-        call = self._call(context, self.tokens.ids(PROOF), "")
-        if call.instead is None:
-            return
-        await self._only(replace(self._call(context, self.tokens.ids("No."), ""), url=url))
-        cached = await self._only(replace(call, url=url))
+        """Raise InputError where a replica that reads its cache scores the fixed text otherwise with it than without,
+        or gives no scores with it. Each context is a new one; another answer puts it, and nothing of the fixed text,
+        into the cache."""
+        for _ in range(CACHE_PROOFS):
+            context = self.tokens.ids(f"{secrets.token_hex(8)} {PROOF * CACHED_TOKENS}")
+            context = context[: min(CACHED_TOKENS, self.server.limit_tokens // 2)]
+            call = self._call(context, self.tokens.ids(PROOF), "")
+            if call.instead is None:
+                return
+            await self._only(replace(self._call(context, self.tokens.ids("No."), ""), url=url))
+            unscored = replace(call.instead, read=lambda _: ())  # a reply that does not count is told apart
+            if cached := await self._only(replace(call, url=url, instead=unscored)):
+                break
+        else:
+            raise InputError(
+                f"server {url}: it gave no scores after cached tokens for {CACHE_PROOFS} new contexts; {WITHOUT_CACHE}"
+            )
         whole = await self._only(replace(call.instead, url=url))
         if (difference := _mean_difference(cached, whole)) > TOLERANCE_NATS:
             raise InputError(
                 f"server {url}: after cached tokens the scores of a text differ by {difference:.2f} nats per token "
-                "from those without the cache, so they cannot be trusted; choose engine=vllm, which reads no cache for "
-                "scores, or vllm_completions for a server of your own"
+                f"from those without the cache, so they cannot be trusted; {WITHOUT_CACHE}"
             )
 
     async def _only(self, call: Call[Result]) -> Result:

@@ -27,6 +27,13 @@ def test_where_engines_are_composed_the_plan_says_how_much_longer_this_process_t
     assert not by_kind[True, False].is_cheaper
 
 
+def test_scores_from_vllms_cache_are_named_where_they_save_time() -> None:
+    (named,) = [
+        one for one in alternatives(Costs.of(compose("engine=vllm", "runtime=cpu2"))) if one.engine == "vllm_cached"
+    ]
+    assert named.is_cheaper
+
+
 def test_models_without_other_rates_have_no_alternative() -> None:
     assert alternatives(Costs.of(compose("scale=smoke"))) == []
 

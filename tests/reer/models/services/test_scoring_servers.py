@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy, deepcopy
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from reer.models.http.client import Unreadable
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.protocols import Device, Nats, Passage
-from reer.models.services.scoring_servers import ENGINES, ScoringServer, ScoringSession, checked
+from reer.models.services.scoring_servers import CACHED_TOKENS, ENGINES, ScoringServer, ScoringSession, checked
 from tests.fakes.calls import scores
 from tests.fakes.http import Act, Handler, Serve, respond
 from tests.fakes.texts import passages, prompt
@@ -204,19 +205,38 @@ def test_what_candidates_share_comes_from_the_cache_and_the_answer_never_does(
         assert served == pytest.approx(local, abs=1e-4)
 
 
-def test_rows_of_cached_tokens_that_json_cannot_hold_cost_no_score(serve: Serve, session: LocalSession) -> None:
-    """Memory that was never written may hold NaN, for which vLLM answers 500: the prompt is computed again."""
+def without_reading(session: LocalSession, reads_fail: Callable[[int, Sequence[int]], bool]) -> Act:
+    """Memory that was never written may hold NaN, for which vLLM answers 500. `reads_fail` says so of a call that
+    reads the cache, from the number of such calls before it and from its tokens."""
     good, bad = speaks(session), respond(500, {"error": "Out of range float values are not JSON compliant"})
+    before = count()
 
     def act(handler: Handler) -> None:
         reads = handler.asked.get("sampling_params", {}).get("skip_reading_prefix_cache") is False
-        (bad if reads else good)(handler)
+        (bad if reads and reads_fail(next(before), handler.asked["token_ids"]) else good)(handler)
 
-    server, url = serve(act)
+    return act
+
+
+def test_rows_of_cached_tokens_that_json_cannot_hold_cost_no_score(serve: Serve, session: LocalSession) -> None:
+    """The prompt is computed again; on opening, another context is tried until the cache is proven."""
+    server, url = serve(without_reading(session, lambda before, ids: before < 6 or len(ids) <= BLOCK * 10))
     asked = passages(3)
     for served, local in zip(score(url, "vllm_cached", asked), scores(session, asked), strict=True):
         assert served == pytest.approx(local, abs=1e-4)
     assert sorted(generate_calls(server.bodies)[-6:]) == [False] * 3 + [True] * 3
+    proofs = [
+        tuple(body["token_ids"][:CACHED_TOKENS])
+        for body in server.bodies
+        if len(body.get("token_ids", "")) > CACHED_TOKENS
+    ]
+    assert len(set(proofs)) == 3
+
+
+def test_a_server_whose_cache_never_gives_a_score_is_refused(serve: Serve, session: LocalSession) -> None:
+    _, url = serve(without_reading(session, lambda _before, ids: len(ids) > CACHED_TOKENS))
+    with pytest.raises(InputError, match=r"no scores after cached tokens for 8 new contexts; choose engine=vllm"):
+        score(url, "vllm_cached", passages(2))
 
 
 def test_a_server_whose_cached_scores_are_others_is_refused(serve: Serve, session: LocalSession) -> None:
