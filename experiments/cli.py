@@ -4,8 +4,11 @@ stays fast."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+
+import typer.main
 
 from experiments.commands import claims, history, reading, running, selftest, setup, tracking
 from experiments.commands.app import INTERRUPTED, TERMINATED, app
@@ -27,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_pickle(given)
         with disk_errors(Path.cwd()):
-            app(_verb_first(given) or ["--help"], prog_name="reer")
+            _command()(_verb_first(given) or ["--help"], prog_name="reer")
     except SystemExit as stop:
         return _code_of(stop)
     except InputError as error:
@@ -37,6 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return 3
     return 0
+
+
+@cache
+def _command() -> Callable[..., object]:
+    """The application as click has it, which typer would build again from all verbs at each call."""
+    return typer.main.get_command(app)
 
 
 def _code_of(stop: SystemExit) -> int:

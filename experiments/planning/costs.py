@@ -391,11 +391,19 @@ class JudgeCalls(NamedTuple):
 
 
 def judge_calls(benchmark: JudgedBenchmark) -> JudgeCalls:
-    """Counted on the benchmark's own items. Raises InputError where its files are missing."""
-    items = benchmark.items()
-    calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
-    prompt_words = sum(len(words(message.content)) for call in calls for message in call.prompt.messages)
-    return JudgeCalls(len(items), len(calls), prompt_words * TOKENS_A_WORD / max(1, len(calls)))
+    """Counted on the benchmark's own items, once for all arms that have it: WritingBench's 5,000 prompts take seconds.
+    Raises InputError where its files are missing."""
+    described = repr(benchmark)  # every field; some are mappings, which a cache of functools does not take
+    if described not in _COUNTED:
+        items = benchmark.items()
+        calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
+        prompt_words = sum(len(words(message.content)) for call in calls for message in call.prompt.messages)
+        mean_tokens = prompt_words * TOKENS_A_WORD / max(1, len(calls))
+        _COUNTED[described] = JudgeCalls(len(items), len(calls), mean_tokens)
+    return _COUNTED[described]
+
+
+_COUNTED: dict[str, JudgeCalls] = {}
 
 
 def assumed_judge_work(size: BenchmarkSize, exp: Experiment, benchmark: str) -> JudgeWork:
