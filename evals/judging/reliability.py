@@ -24,6 +24,7 @@ from evals.judging.judge import Judge
 from evals.judging.panel import Grader, GradingSession, JudgePanel
 from evals.judging.verdicts import judge_all
 from evals.statistics.agreement import Agreement, LengthSlope, agreement, length_slope
+from evals.statistics.power import ALPHA
 from reer.errors import InputError
 
 ANCHORS = Path(__file__).parents[1] / "data" / "anchors.jsonl"
@@ -237,17 +238,23 @@ def _anchor_rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in ANCHORS.read_text(encoding="utf-8").split("\n") if line]
 
 
-def drift(
-    now: Mapping[str, float], then: Mapping[str, float], noise_sd: float | None, best: float, worst: float
-) -> Drift:
-    """The mean change of the anchors' scores. It is flagged where it exceeds both a share of the range and twice the
-    standard error that the judge's own noise (standard deviation of a repeated verdict) explains."""
+def drift(now: Mapping[str, float], then: Mapping[str, float], repeat: Agreement, best: float, worst: float) -> Drift:
+    """The mean change of the anchors' scores. It is flagged where it exceeds both a share of the range and what the
+    judge's own noise explains in 95 of 100 cases. That noise is known from few repeated verdicts, so the bound is one
+    of Student's t: with four of them, twice the standard error would flag a steady judge in one of nine runs."""
     shared = sorted(now.keys() & then.keys())
     if not shared:
         return Drift(drift=None, items=0, flagged=False)
     change = statistics.fmean(now[item_id] - then[item_id] for item_id in shared)
-    bound = max(DRIFT_SHARE * (best - worst), 2 * (noise_sd or 0.0) * math.sqrt(2 / len(shared)))
+    bound = max(DRIFT_SHARE * (best - worst), _noise_bound(repeat) * math.sqrt(2 / len(shared)))
     return Drift(drift=change, items=len(shared), flagged=abs(change) > bound, bound=bound)
+
+
+def _noise_bound(repeat: Agreement) -> float:
+    """What a single score is off by at most, in 95 of 100 cases; 0 where nothing was repeated."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(repeat.items, 1 - ALPHA / 2)) * repeat.noise_sd if repeat.noise_sd else 0.0
 
 
 def change_of_anchors(now: AnchorScores, then: AnchorScores) -> Drift:
@@ -281,18 +288,18 @@ def measure_reliability(
         fooled_by=fooled_by(by_kind, statistics.fmean(scores)) if scores else (),
         repeat=repeat,
         second=None if second is None else second_agreement(answers, checks.second_items, second),
-        anchors=_anchor_scores(checks, session, run, first_scores_folder, repeat.noise_sd) if checks.anchors else None,
+        anchors=_anchor_scores(checks, session, run, first_scores_folder, repeat) if checks.anchors else None,
         note=NOTE,
     )
 
 
 def _anchor_scores(
-    checks: ReliabilityChecks, session: GradingSession, run: str, folder: Path, noise_sd: float | None
+    checks: ReliabilityChecks, session: GradingSession, run: str, folder: Path, repeat: Agreement
 ) -> AnchorScores:
     worst, best = checks.anchor_benchmark.ranges["quality"]
     now = anchors(checks.anchor_benchmark).judged(session, repeat=run).scores()
     then = first_scores(folder, session.judge, checks, now)
-    return AnchorScores(scores=now, **asdict(drift(now, then, noise_sd, best, worst)))
+    return AnchorScores(scores=now, **asdict(drift(now, then, repeat, best, worst)))
 
 
 def first_scores(

@@ -204,7 +204,7 @@ def hygiene(ws: Workspace, *, answers: Artifact, graded: Artifact, benchmark: Be
     return HygieneMetrics(**asdict(summary(rows)), clean_scores=over_clean)
 
 
-@stage(RELIABILITY, version=2)
+@stage(RELIABILITY, version=3)
 def reliability(
     ws: Workspace,
     *,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from statistics import fmean
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +34,7 @@ from evals.judging.reliability import (
 )
 from evals.judging.session import JudgeSession
 from evals.judging.verdicts import judge_all
+from evals.statistics.agreement import Agreement, agreement
 from reer.errors import InputError
 from reer.models.protocols import Completion, Device, Request
 
@@ -181,11 +184,30 @@ def test_anchors_are_judged_again_in_each_run_and_drift_is_flagged(tmp_path: Pat
     assert (kinder.drift, kinder.flagged) == (2, True)
 
 
+def repeated(noise_sd: float, items: int = 20) -> Agreement:
+    return Agreement(items=items, alpha=None, exact_agreement=None, mean_difference=0.0, noise_sd=noise_sd)
+
+
 def test_a_change_within_the_judges_noise_is_not_flagged_as_drift() -> None:
     then, now = dict.fromkeys("abcde", 5.0), dict.fromkeys("abcde", 6.0)
-    assert drift(now, then, 0.0, 10.0, 1.0).flagged
-    assert not drift(now, then, 2.0, 10.0, 1.0).flagged
-    assert drift({}, then, 0.0, 10.0, 1.0) == Drift(drift=None, items=0, flagged=False)
+    assert drift(now, then, repeated(0.0), 10.0, 1.0).flagged
+    assert drift(now, then, repeated(0.7), 10.0, 1.0).flagged
+    assert not drift(now, then, repeated(0.7, items=4), 10.0, 1.0).flagged, "four repeats say little of the noise"
+    assert not drift(now, then, repeated(2.0), 10.0, 1.0).flagged
+    assert drift({}, then, repeated(0.0), 10.0, 1.0) == Drift(drift=None, items=0, flagged=False)
+
+
+@pytest.mark.parametrize("repeats", [3, 4, 20])
+def test_a_steady_judge_is_called_drifting_in_one_of_twenty_runs(repeats: int) -> None:
+    random = Random(repeats)
+
+    def grades(items: int) -> dict[str, float]:
+        return {str(item): random.gauss(5.0, 1.0) for item in range(items)}
+
+    flagged = [
+        drift(grades(5), grades(5), agreement(grades(repeats), grades(repeats)), 1.1, 1.0).flagged for _ in range(4000)
+    ]
+    assert fmean(flagged) == pytest.approx(0.05, abs=0.012)
 
 
 def test_nothing_is_measured_on_a_benchmark_that_was_not_judged(tmp_path: Path) -> None:
