@@ -69,11 +69,14 @@ class Arm:
 @dataclass(frozen=True)
 class SeedsCell:
     """One measure of one arm at each seed that has a headline, and the difference over the seeds it shares with the
-    baseline. `digests` are the sha256 of the files of item scores, of all seeds."""
+    baseline. `digests` are the sha256 of the files of item scores, of all seeds; `scored` of `total` items have a
+    score, counted over all seeds, also those whose headline is withheld."""
 
     values: tuple[float, ...]
     difference: SeedsDifference | None
     digests: tuple[str, ...] = ()
+    scored: int = 0
+    total: int = 0
 
     @property
     def mean(self) -> float | None:
@@ -404,9 +407,15 @@ def _seeds_cell(
     """Seeds at which the score of either side is withheld are not compared."""
     scores = {seed: score for seed, run in runs.items() if (score := run.score(name)) is not None}
     both = sorted(seed for seed, run in against.items() if seed in scores and run.score(name) is not None)
-    digests = tuple(digest for run in runs.values() if (digest := run.digests.get(name)))
+    taken = [run.measures[name] for run in runs.values() if name in run.measures]
+    cell = SeedsCell(
+        values=tuple(scores.values()),
+        difference=None,
+        digests=tuple(digest for run in runs.values() if (digest := run.digests.get(name))),
+        scored=sum(measure.scored for measure in taken),
+        total=sum(measure.total for measure in taken),
+    )
     if not both:
-        return SeedsCell(tuple(scores.values()), None, digests)
+        return cell
     columns = [{seed: side[seed].column(name) for seed in both} for side in (runs, against)]
-    change = statistics.over_seeds(columns[0], columns[1], runs[both[0]].measures[name])
-    return SeedsCell(tuple(scores.values()), change, digests)
+    return replace(cell, difference=statistics.over_seeds(columns[0], columns[1], runs[both[0]].measures[name]))

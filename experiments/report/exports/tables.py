@@ -33,11 +33,14 @@ IN_LATEX = {
 }
 
 
+CARD_COLUMNS = ("arm", "score", "scored", "difference, 95 %", "p (Holm)", "finding", "paper", "digest")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
     """One measure of one arm, of a run or of the mean over several seeds. None is what was not measured.
 
-    scored, total: items with a score, and all items; None over seeds.
+    scored, total: items with a score, and all items; over seeds those of all seeds together.
     family: the number of tests whose p-values were corrected together: all arms and all headline measures.
     published: the paper's value for this arm and measure.
     digests: the first hex digits of the sha256 of the files of scores, one for each seed (`reer where DIGEST`).
@@ -169,6 +172,8 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 measure=name,
                 score=cell.mean,
                 score_sd=cell.deviation,
+                scored=cell.scored,
+                total=cell.total,
                 family=over.family(name),
                 published=_published(arm.last.cells.get(name)),
                 digests=tuple(digest[:DIGEST] for digest in cell.digests),
@@ -261,10 +266,10 @@ def _card(table: TableData) -> Iterator[str]:
     yield f"## {in_markdown(table.title)}"
     for measure in table.measures:
         yield f"\n### {in_markdown(measure)}\n"
-        yield "| arm | score | scored | difference, 95 % | p (Holm) | finding | paper | digest |"
-        yield "|---|---|---|---|---|---|---|---|"
-        for cell in table.column(measure):
-            yield f"| {' | '.join(map(in_markdown, _card_texts(cell)))} |"
+        cells = [_card_texts(cell) for cell in table.column(measure)]
+        shown = [at for at in range(len(CARD_COLUMNS)) if any(texts[at] for texts in cells)]
+        for texts in (CARD_COLUMNS, ["---"] * len(CARD_COLUMNS), *cells):
+            yield f"| {' | '.join(in_markdown(texts[at]) for at in shown)} |"
     yield ""
     for arm in table.arms:
         if about := "; ".join(filter(None, _about(arm))):
