@@ -390,10 +390,13 @@ class JudgeCalls(NamedTuple):
     prompt_tokens: float
 
 
+_COUNTED: dict[tuple[Path, str], JudgeCalls] = {}
+
+
 def judge_calls(benchmark: JudgedBenchmark) -> JudgeCalls:
     """Counted on the benchmark's own items, once for all arms that have it: WritingBench's 5,000 prompts take seconds.
     Raises InputError where its files are missing."""
-    described = repr(benchmark)  # every field; some are mappings, which a cache of functools does not take
+    described = Path.cwd(), repr(benchmark)  # every field: some are mappings, which no cache of functools takes
     if described not in _COUNTED:
         items = benchmark.items()
         calls = [call for item in items for call in benchmark.calls(item, Response.of_text(item.id, "-"))]
@@ -401,9 +404,6 @@ def judge_calls(benchmark: JudgedBenchmark) -> JudgeCalls:
         mean_tokens = prompt_words * TOKENS_A_WORD / max(1, len(calls))
         _COUNTED[described] = JudgeCalls(len(items), len(calls), mean_tokens)
     return _COUNTED[described]
-
-
-_COUNTED: dict[str, JudgeCalls] = {}
 
 
 def assumed_judge_work(size: BenchmarkSize, exp: Experiment, benchmark: str) -> JudgeWork:

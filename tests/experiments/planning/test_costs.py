@@ -1,11 +1,13 @@
 """Costs follow from what is composed: engine, replicas, devices, rows."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from evals.benchmark import JudgedBenchmark
 from experiments.experiment import Experiment
-from experiments.planning.costs import Costs, Estimate, judge_work, template_tokens
+from experiments.planning.costs import Costs, Estimate, JudgeCalls, judge_calls, judge_work, template_tokens
 from experiments.planning.serving import Serving, best_split, servings
 from experiments.stages import data, evaluation, probes, synthesis
 from reer.search.cost import calls_of
@@ -212,3 +214,11 @@ def test_scoring_held_out_texts_after_thinking_is_planned_where_it_is_asked_for(
     planned = Costs.of(compose("scale=laptop", "scale.held_out_thinking_tokens=32")).probes()[name].cost
     assert planned is not None
     assert (planned.calls, planned.written) == (4 + 3 * 4, 4 * 32), "a thinking for each text, and three scores"
+
+
+def test_a_benchmarks_judge_prompts_are_counted_once_for_all_arms() -> None:
+    def counted(*overrides: str) -> JudgeCalls:
+        return judge_calls(cast(JudgedBenchmark, compose("scale=laptop", *overrides).benchmarks["writing"]))
+
+    assert counted("experiment=no_synthetic_data") is counted()
+    assert (counted().items, counted("benchmark.writing.items_limit=7").items) == (14, 7)
