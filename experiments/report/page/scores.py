@@ -254,7 +254,7 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
     interval = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=unit), x2="high:Q", color=colour)
     mean = base.mark_point(size=70).encode(x=x, color=colour)
     published = base.mark_point(shape="diamond", size=90, filled=False, stroke=TEXT.light, strokeWidth=1.4)
-    label = base.mark_text(dy=-9, fontSize=10, color=TEXT.light).encode(x=x, text=alt.Text("mean:Q", format="+.2~f"))
+    label = base.mark_text(dy=-9, fontSize=10, color=TEXT.light).encode(x=x, text=alt.Text("mean:Q", format="+.3~r"))
     layers = [band, zero, interval, mean, label, published.encode(x="published:Q")]
     return charts.layered(layers, height=alt.Step(ROW + 6))
 

@@ -6,6 +6,7 @@ import pytest
 from markupsafe import Markup
 
 from experiments.report.page import charts
+from experiments.report.page.scores import forest
 from experiments.report.page.search import line_chart
 from tests.fakes.html import parse
 
@@ -52,6 +53,17 @@ def test_differences_of_any_size_have_plain_labels() -> None:
         assert "0" in found
         assert label in found
         assert not [text for text in found if "e" in text]
+
+
+def test_a_small_difference_is_not_labelled_as_none() -> None:
+    changes = (0.00223, -0.00144, -13.8, 123.0)
+    rows: list[charts.Row] = [
+        {"arm": str(n), "mean": change, "low": change - 1, "high": change + 1, "finding": "undecided"}
+        for n, change in enumerate(changes)
+    ]
+    text = parse(str(charts.figure(forest(rows, "points"), "t", "f"))).text
+    for label in ("+0.00223", "−0.00144", "−13.8", "+123"):
+        assert label in text
 
 
 def test_a_chart_fits_a_phone() -> None:
