@@ -24,7 +24,6 @@ from evals.judging.judge import Judge
 from evals.judging.panel import Grader, GradingSession, JudgePanel
 from evals.judging.verdicts import judge_all
 from evals.statistics.agreement import Agreement, LengthSlope, agreement, length_slope
-from evals.statistics.power import ALPHA
 from reer.errors import InputError
 
 ANCHORS = Path(__file__).parents[1] / "data" / "anchors.jsonl"
@@ -240,21 +239,13 @@ def _anchor_rows() -> list[dict[str, Any]]:
 
 def drift(now: Mapping[str, float], then: Mapping[str, float], repeat: Agreement, best: float, worst: float) -> Drift:
     """The mean change of the anchors' scores. It is flagged where it exceeds both a share of the range and what the
-    judge's own noise explains in 95 of 100 cases. That noise is known from few repeated verdicts, so the bound is one
-    of Student's t: with four of them, twice the standard error would flag a steady judge in one of nine runs."""
+    judge's own noise explains in 95 of 100 cases."""
     shared = sorted(now.keys() & then.keys())
     if not shared:
         return Drift(drift=None, items=0, flagged=False)
     change = statistics.fmean(now[item_id] - then[item_id] for item_id in shared)
-    bound = max(DRIFT_SHARE * (best - worst), _noise_bound(repeat) * math.sqrt(2 / len(shared)))
+    bound = max(DRIFT_SHARE * (best - worst), (repeat.noise_bound or 0.0) * math.sqrt(2 / len(shared)))
     return Drift(drift=change, items=len(shared), flagged=abs(change) > bound, bound=bound)
-
-
-def _noise_bound(repeat: Agreement) -> float:
-    """What a single score is off by at most, in 95 of 100 cases; 0 where nothing was repeated."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(repeat.items, 1 - ALPHA / 2)) * repeat.noise_sd if repeat.noise_sd else 0.0
 
 
 def change_of_anchors(now: AnchorScores, then: AnchorScores) -> Drift:

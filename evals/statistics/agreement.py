@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evals.statistics.power import ALPHA
 from reer.text import words
 
 MIN_ANSWERS = 5
@@ -37,6 +38,14 @@ class Agreement:
     """The mean of second minus first."""
     noise_sd: float | None
     """The standard deviation of a single score around its item's mean, from the differences."""
+
+    @property
+    def noise_bound(self) -> float | None:
+        """What a single score is off by at most, in 95 of 100 cases. The noise is known from few items, so this is
+        Student's t of it: with four of them, twice the standard deviation would be exceeded in one of nine cases."""
+        from scipy.special import stdtrit
+
+        return None if self.noise_sd is None else float(stdtrit(self.items, 1 - ALPHA / 2)) * self.noise_sd
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,6 @@ from experiments.store.runs import Result, StepResult
 from experiments.store.step import Step, StepName, Steps
 from reer.errors import InputError
 
-WITHIN = 1.96
-"""Standard errors of a difference that the judge's noise alone explains in 95 of 100 repetitions."""
-
 
 @dataclass(frozen=True)
 class PlanCheck:
@@ -161,7 +158,7 @@ def check_scores(exp: Experiment, before: Result, now: Result) -> Iterator[Score
             old, new = before.read(name, stage.metrics), now.read(name, stage.metrics)
             if old is None or new is None:
                 continue
-            noise = noise_of(before, label) if stage is evaluation.GRADE else None
+            noise = _noise_bound(before, label) if stage is evaluation.GRADE else None
             benchmark = exp.benchmarks.get(label)  # None: held-out texts, which are no benchmark
             judged = judged_metrics(benchmark) if isinstance(benchmark, Benchmark) and noise is not None else set()
             same_bytes = before.steps[name].build == now.steps[name].build
@@ -170,10 +167,10 @@ def check_scores(exp: Experiment, before: Result, now: Result) -> Iterator[Score
 
 
 def check_score(before: Measure, now: Measure, same_bytes: bool, noise: float | None) -> ScoreCheck:
-    """One measure. `noise` is the standard deviation of one repeated verdict; None where no judge is involved, or none
-    was measured."""
+    """One measure. `noise` is what one verdict is off by at most, in 95 of 100 cases; None where no judge is involved,
+    or none was measured."""
     fewest = min(before.scored, now.scored)
-    bound = WITHIN * noise * math.sqrt(2 / fewest) if noise is not None and fewest else 0.0
+    bound = noise * math.sqrt(2 / fewest) if noise is not None and fewest else 0.0
     if before.value is None or now.value is None:
         same = before.value is now.value
     else:
@@ -188,10 +185,10 @@ def check_score(before: Measure, now: Measure, same_bytes: bool, noise: float | 
     )
 
 
-def noise_of(result: Result, label: str) -> float | None:
-    """The standard deviation of one repeated verdict of the judge, as the reliability stage measured it."""
+def _noise_bound(result: Result, label: str) -> float | None:
+    """What one verdict of the judge is off by at most, as the reliability stage measured it."""
     measured = result.metrics_of(probes.RELIABILITY, label)
-    return measured.repeat.noise_sd if measured and measured.repeat else None
+    return measured.repeat.noise_bound if measured and measured.repeat else None
 
 
 def judged_metrics(benchmark: Benchmark) -> set[str]:

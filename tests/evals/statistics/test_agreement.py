@@ -22,6 +22,12 @@ def test_alpha_is_undefined_where_all_scores_are_equal() -> None:
     )
 
 
+def test_the_fewer_scores_are_repeated_the_wider_is_the_bound_of_their_noise() -> None:
+    once = Agreement(items=4, alpha=None, exact_agreement=None, mean_difference=0.0, noise_sd=1.0)
+    assert once.noise_bound == pytest.approx(2.776, abs=1e-3), "Student's t with four degrees of freedom"
+    assert agreement({}, {}).noise_bound is None
+
+
 def test_opposite_scores_have_a_negative_alpha() -> None:
     opposite = agreement({"a": 1.0, "b": 9.0}, {"a": 9.0, "b": 1.0})
     assert opposite.alpha is not None

@@ -117,7 +117,7 @@ def test_a_fresh_repetition_that_was_interrupted_goes_on_by_name(arms: Path) -> 
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(("quality", "code", "words"), [(6.5, 0, "within ±1.2"), (9.5, 1, "beyond ±1.2")])
+@pytest.mark.parametrize(("quality", "code", "words"), [(6.5, 0, "within ±1.7"), (9.5, 1, "beyond ±1.7")])
 def test_scores_of_other_bytes_are_the_same_within_the_noise_of_the_judge(
     arms: Path, quality: float, code: int, words: str
 ) -> None:
@@ -226,7 +226,7 @@ def measure(value: float | None, scored: int = 8) -> Measure:
 
 def test_a_score_may_move_by_what_the_noise_of_the_judge_explains() -> None:
     for change, same in ((0.97, True), (0.99, False)):
-        found = check_score(measure(5.0), measure(5.0 + change), same_bytes=False, noise=1.0)
+        found = check_score(measure(5.0), measure(5.0 + change), same_bytes=False, noise=1.96)
         assert (found.rule, found.same) == ("noise of the judge", same)
         assert found.bound == pytest.approx(0.98)
 
