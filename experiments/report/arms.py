@@ -7,7 +7,8 @@ arm, and the baseline is the run that is configured like it, whatever it is call
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.report.statistics import Statistics
@@ -18,6 +19,25 @@ from reer.errors import InputError, near
 CROSSING = ("judge", "benchmark", "source")
 """The parts that an arm shares with its baseline: under another judge, on other items or from another source, scores
 differ for that reason alone."""
+
+
+@dataclass(frozen=True)
+class ArmNames:
+    """The arms of one scale. `of_run` is run name -> the name of its arm. `shared` are the overrides in the name of
+    every arm, such as those of a source that all have: they tell no arm from another, and are left out of tables and
+    plots."""
+
+    of_run: Mapping[str, str]
+    shared: tuple[str, ...] = ()
+
+    def label(self, name: str) -> str:
+        """What the arm of a run is called beside the others."""
+        first, *overrides = self.of_run[name].split("+")
+        return "+".join([first, *(text for text in overrides if text not in self.shared)])
+
+    def aliases(self, name: str) -> tuple[str, ...]:
+        """Other names of the arm of a run."""
+        return tuple(other for other, arm in self.of_run.items() if arm == self.of_run[name] and other != name)
 
 
 def selected(
@@ -98,9 +118,9 @@ def part_name(part: Json) -> str:
     return str(part["name"]) if "name" in part else "+".join(name for name in part if name != "kind")
 
 
-def arm_names(results: Sequence[Result], first: Sequence[str]) -> dict[str, str]:
-    """Run name -> the name of its arm, for the runs of one scale. Runs whose steps are equal at each seed that they
-    share are one arm, named as in `first`, else as the earliest."""
+def arm_names(results: Sequence[Result], first: Sequence[str]) -> ArmNames:
+    """The arms of the runs of one scale. Runs whose steps are equal at each seed that they share are one arm, named as
+    in `first`, else as the earliest."""
     runs: dict[str, dict[int, Result]] = {}
     for result in sorted(results, key=lambda result: result.name not in first):
         runs.setdefault(result.name, {})[result.seed] = result
@@ -108,7 +128,13 @@ def arm_names(results: Sequence[Result], first: Sequence[str]) -> dict[str, str]
     for name, by_seed in runs.items():
         same = (arm for arm in arms.values() if _equal(by_seed, runs[arm]))
         arms[name] = next(same, name)
-    return arms
+    distinct = set(arms.values())
+    return ArmNames(arms, tuple(sorted(_shared_overrides(distinct))) if len(distinct) > 1 else ())
+
+
+def _shared_overrides(names: Iterable[str]) -> set[str]:
+    """The overrides that stand in every name."""
+    return set[str].intersection(*(set(name.split("+")[1:]) for name in names))
 
 
 def _equal(one: Mapping[int, Result], other: Mapping[int, Result]) -> bool:
@@ -118,8 +144,7 @@ def _equal(one: Mapping[int, Result], other: Mapping[int, Result]) -> bool:
 
 def baseline_name(results: Sequence[Result]) -> str:
     """The name of the baseline of runs at one scale: with the overrides that all of them share."""
-    common = set.intersection(*(set(result.name.split("+")[1:]) for result in results))
-    return "+".join([results[0].baseline, *sorted(common)])
+    return "+".join([results[0].baseline, *sorted(_shared_overrides(result.name for result in results))])
 
 
 def baseline_of(results: Sequence[Result], wanted: str | None, statistics: Statistics) -> Result | None:

@@ -14,7 +14,7 @@ from evals.statistics.seeds import SeedsDifference
 from experiments.contracts.calibration import Control, calibration
 from experiments.contracts.check import ContractReport, changed_between, report_of
 from experiments.contracts.confounds import Flag, flags, seconds_from_training
-from experiments.report.arms import arm_names, baseline_name, baseline_of, by_crossing
+from experiments.report.arms import ArmNames, arm_names, baseline_name, baseline_of, by_crossing
 from experiments.report.measures import ScoredRun, degenerate, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
@@ -39,13 +39,15 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One row of the comparison: the changed configuration, confounds and scores. `contract` says whether the arm can
+    """One row of the comparison: the changed configuration, confounds and scores. `label` is its name without the
+    overrides that all arms share. `contract` says whether the arm can
     be compared with the baseline, `flags` are the confounds too far from the baseline's, and `aliases` are other names
     of runs of this very experiment. `control_seconds` is what the baseline took from its training on, as a matched arm
     would. `degenerate` says why the model is, where it is worse than the baseline's; of the baseline itself, the
     comparison's cautions say so."""
 
     result: Result
+    label: str
     is_baseline: bool
     changed: tuple[str, ...]
     confounds: Counts
@@ -97,6 +99,11 @@ class SeedsArm:
     cells: Mapping[str, SeedsCell]
     last: Arm
 
+    @property
+    def label(self) -> str:
+        """The arm's name without the overrides that all arms share."""
+        return self.last.label
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsComparison:
@@ -119,7 +126,8 @@ class Comparison:
     """Arms of one scale and seed, the baseline first and the others as they were given. The comparison of the last seed
     also holds that over seeds; `is_repetition` says that this one is a seed of it. `baseline_note` says how the
     baseline was found where no run has its name, or what to do where there is none. `crossing` names the judge,
-    benchmarks or source of these arms where other arms of the scale have others."""
+    benchmarks or source of these arms where other arms of the scale have others. `shared_overrides` end the name of
+    every arm and are no part of their labels."""
 
     scale: str
     seed: int
@@ -130,6 +138,7 @@ class Comparison:
     is_repetition: bool = False
     baseline_note: str = ""
     crossing: str = ""
+    shared_overrides: tuple[str, ...] = ()
 
     @property
     def setting(self) -> str:
@@ -217,30 +226,28 @@ def _controls(arms: Iterable[tuple[Arm, Mapping[str, Cell] | Mapping[str, SeedsC
             for name, cell in cells.items()
             if (measure := arm.cells[name].measure) and (difference := cell.difference) and _is_tested(difference)
         }
-        controls.append(Control(name=arm.name, expects=arm.contract.expects, tested=tested))
+        controls.append(Control(name=arm.label, expects=arm.contract.expects, tested=tested))
     return controls
 
 
-def _arms_of(results: Sequence[Result], seed: int, names: Mapping[str, str]) -> list[ScoredRun]:
+def _arms_of(results: Sequence[Result], seed: int, names: ArmNames) -> list[ScoredRun]:
     """One run for each arm at a seed, in the order of the results: that of the arm's own name, where there is one."""
     arms: dict[str, Result] = {}
     for result in results:
         if result.seed == seed:
-            arm = names[result.name]
+            arm = names.of_run[result.name]
             arms[arm] = result if result.name == arm else arms.get(arm, result)
     return [ScoredRun.read(result) for result in arms.values()]
 
 
-def _comparison(
-    runs: Sequence[ScoredRun], names: Mapping[str, str], wanted: str | None, statistics: Statistics
-) -> Comparison:
+def _comparison(runs: Sequence[ScoredRun], names: ArmNames, wanted: str | None, statistics: Statistics) -> Comparison:
     first, results = runs[0].result, [run.result for run in runs]
     found = baseline_of(results, wanted, statistics)
     ordered = sorted(runs, key=lambda run: run.result is not found)
     baseline = ordered[0] if found else None
     measures = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
     arms = _corrected([_arm(run, baseline, names, measures, statistics) for run in ordered], partial_measures(runs))
-    cautions = [_degenerate_baseline([run.result for run in ordered])] if found else []
+    cautions = [_degenerate_baseline([run.result for run in ordered], names)] if found else []
     cautions += [run.result.caution for run in ordered]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
     return Comparison(
@@ -250,17 +257,18 @@ def _comparison(
         arms=arms,
         cautions=tuple(dict.fromkeys(filter(None, cautions))),
         baseline_note=_baseline_note(results, found, wanted),
+        shared_overrides=names.shared,
     )
 
 
-def _degenerate_baseline(results: Sequence[Result]) -> str:
+def _degenerate_baseline(results: Sequence[Result], names: ArmNames) -> str:
     """Why the model of the baseline, which comes first, is degenerate, and how many others are; empty where it is
     not."""
     baseline, *others = results
     reasons, count = degenerate(baseline, None), sum(bool(degenerate(result, None)) for result in others)
     if not reasons:
         return ""
-    why = f"Seed {baseline.seed}: the model of {baseline.name} is degenerate ({', '.join(reasons)})"
+    why = f"Seed {baseline.seed}: the model of {names.label(baseline.name)} is degenerate ({', '.join(reasons)})"
     if not others:
         return f"{why}: its scores say little about its data."
     return (
@@ -311,7 +319,7 @@ def _with_differences(
 def _arm(
     run: ScoredRun,
     baseline: ScoredRun | None,
-    names: Mapping[str, str],
+    names: ArmNames,
     measures: Sequence[str],
     statistics: Statistics,
 ) -> Arm:
@@ -319,6 +327,7 @@ def _arm(
     changed = changed_between(against.result.identity, result.identity) if against else ()
     return Arm(
         result=result,
+        label=names.label(result.name),
         is_baseline=run is baseline,
         changed=changed,
         confounds=run.confounds,
@@ -327,7 +336,7 @@ def _arm(
         flags=flags(result, against.result, changed) if against else (),
         degenerate=() if run is baseline else degenerate(result, against.result if against else None),
         control_seconds=seconds_from_training(against.result) if against else None,
-        aliases=tuple(n for n, arm in names.items() if arm == names[result.name] and n != result.name),
+        aliases=names.aliases(result.name),
     )
 
 
@@ -343,7 +352,7 @@ def _cell(name: str, run: ScoredRun, against: ScoredRun | None, statistics: Stat
 def _over_seeds(
     comparisons: Sequence[Comparison],
     scored: Mapping[int, Sequence[ScoredRun]],
-    names: Mapping[str, str],
+    names: ArmNames,
     statistics: Statistics,
 ) -> SeedsComparison | None:
     """The comparison over the seeds of one scale; None without a baseline and an arm that share two."""
@@ -351,19 +360,20 @@ def _over_seeds(
     runs: dict[str, dict[int, ScoredRun]] = {}
     for seed, of_seed in scored.items():
         for run in of_seed:
-            runs.setdefault(names[run.result.name], {})[seed] = run
-    last = {names[arm.name]: arm for c in comparisons for arm in c.arms}
-    baselines = {names[c.baseline.name] for c in comparisons if c.baseline}
+            runs.setdefault(names.of_run[run.result.name], {})[seed] = run
+    last = {names.of_run[arm.name]: arm for c in comparisons for arm in c.arms}
+    baselines = {names.of_run[c.baseline.name] for c in comparisons if c.baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
     shared = {name: by_seed for name, by_seed in runs.items() if len(by_seed.keys() & runs[base].keys()) > 1}
     mixed = {name: lines for name, by_seed in shared.items() if (lines := _seed_differences(by_seed.values()))}
     left_out = [
-        f"{name}: left out of the comparison over seeds, whose runs differ in their configuration ({lines})"
+        f"{names.label(name)}: left out of the comparison over seeds, whose runs differ in their configuration "
+        f"({lines})"
         for name, lines in mixed.items()
     ]
     left_out += [
-        f"{name}: left out of the comparison over seeds, fewer than two shared with {base}"
+        f"{names.label(name)}: left out of the comparison over seeds, fewer than two shared with {names.label(base)}"
         for name in runs
         if name not in shared
     ]

@@ -150,6 +150,11 @@ def settings(identity: Mapping[str, Json], path: str = "") -> Iterator[str]:
             yield f"{path}{name} {value}"
 
 
+def shared_text(overrides: Sequence[str]) -> str:
+    """What the labels of the arms leave out."""
+    return f"of all arms, and not repeated in their names here: {', '.join(overrides)}"
+
+
 def flag_text(flag: Flag) -> str:
     """`rows 4 vs 10 (0.4 ×)`: a flagged confound of an arm beside the baseline's."""
     ratio = "" if flag.ratio is None else f" ({ratio_text(flag)})"

@@ -62,7 +62,7 @@ def probe_tables(comparison: Comparison) -> list[ProbeTable]:
 
 
 def _table(comparison: Comparison, stage: StageKey[DetailedMetrics], label: str, title: str) -> ProbeTable:
-    metrics = {arm.name: arm.result.metrics_of(stage, label) for arm in comparison.arms}
+    metrics = {arm.label: arm.result.metrics_of(stage, label) for arm in comparison.arms}
     cells = {arm: {d.label: d.text for d in (m.details() if m else ())} for arm, m in metrics.items()}
     labels = dict.fromkeys(name for of_arm in cells.values() for name in of_arm)
     long = [name for name in labels if any(len(of_arm.get(name, "")) > LONG for of_arm in cells.values())]
@@ -86,4 +86,4 @@ def confound_table(comparison: Comparison) -> TableView:
     """Confounds by arm; those that no arm reports are left out."""
     labels = comparison.reported_confounds()
     rows = [(label, *(number(arm.confounds.get(label)) for arm in comparison.arms)) for label in labels]
-    return TableView(("", *(arm.name for arm in comparison.arms)), tuple(rows))
+    return TableView(("", *(arm.label for arm in comparison.arms)), tuple(rows))

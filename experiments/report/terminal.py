@@ -71,6 +71,8 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
     same = [name for name in family.measures if _is_the_same_everywhere(name, shown)]
     measures = [name for name in family.measures if name not in same]
     _scores(f"{title}: {len(shown)} arm{'' if len(shown) == 1 else 's'}", measures, shown)
+    if compared.shared_overrides:
+        paragraph(formatting.shared_text(compared.shared_overrides))
     if compared.baseline_note:
         paragraph(compared.baseline_note)
     if same:
@@ -81,7 +83,7 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
         _about(arm, measures)
     line("")
     if shown[0].arm.is_baseline and len(shown) > 1 and measures:
-        paragraph(_legend(shown[0].arm.name, measures, family))
+        paragraph(_legend(shown[0].arm.label, measures, family))
     for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
         paragraph(text)
     paragraph("more (coverage, all confounds, hygiene, judge, each seed): reer compare --all")
@@ -98,7 +100,7 @@ def _scores(title: str, measures: Sequence[str], shown: Sequence[ShownArm]) -> N
     measures side by side as fit."""
     columns = {name: list(_columns(name, shown)) for name in measures}
     widths = [sum(map(_width, columns[name])) + PADDING * (len(columns[name]) - 1) for name in measures]
-    names = [arm.arm.name for arm in shown]
+    names = [arm.arm.label for arm in shown]
     left = max(_width([folded(name, NAME_WIDTH)]) for name in names)
     if not measures:
         paragraph(title)
@@ -141,7 +143,7 @@ def _about(shown: ShownArm, measures: Sequence[str]) -> None:
         "also called": ", ".join(arm.aliases),
     }
     if found or any(details.values()):
-        paragraph(f"{arm.name}: {found}" if found else arm.name)
+        paragraph(f"{arm.label}: {found}" if found else arm.label)
     for label, text in details.items():
         if text:
             paragraph(f"{label}: {text}", "  ")
@@ -198,7 +200,7 @@ def _is_exploratory(cell: Cell | SeedsCell) -> bool:
 def details(compared: Comparison) -> None:
     """Everything behind the short form: scores with coverage, p-values and sample sizes, confounds, probes, changed
     configuration, and each measure over seeds."""
-    base = compared.arms[0].name
+    base = compared.arms[0].label
     for name in compared.measures:
         _measure(compared, name)
     paragraph(
@@ -212,7 +214,7 @@ def details(compared: Comparison) -> None:
         _probe(probe)
     for arm in compared.arms:
         for text in (*arm.changed, *_contract(arm)):
-            paragraph(f"{arm.name}: {text}")
+            paragraph(f"{arm.label}: {text}")
     if compared.over_seeds:
         _over_seeds(compared.over_seeds)
 
@@ -232,7 +234,7 @@ def _measure(compared: Comparison, name: str) -> None:
         score = score_text(cell.measure).replace(" (", "\n(") if cell.measure else "not run"
         official = formatting.official_text(cell.official)
         texts = [score, official and f"official {official}", formatting.published_text(cell.published)]
-        rows.append((arm.name, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
+        rows.append((arm.label, "\n".join(filter(None, texts)), *_difference_cells(cell.difference)))
     table(
         f"{name}, scale {compared.setting}, seed {compared.seed}",
         ("arm", "score", "difference", "p", "n", "conclusion"),
@@ -252,7 +254,7 @@ def _over_seeds(compared: SeedsComparison) -> None:
     seeds = ", ".join(map(str, compared.seeds))
     for name in compared.measures if compared.arms else ():
         rows = [
-            (arm.name, formatting.seeds_text(cell), *_difference_cells(cell.difference))
+            (arm.label, formatting.seeds_text(cell), *_difference_cells(cell.difference))
             for arm in compared.arms
             if (cell := arm.cells[name])
         ]
@@ -260,8 +262,8 @@ def _over_seeds(compared: SeedsComparison) -> None:
         table(f"{name}, scale {compared.scale}, over seeds {seeds}", head, rows)
     if compared.arms:
         paragraph(
-            f"mean ± standard deviation between seeds; difference from {compared.arms[0].name}, interval and p for new "
-            "seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
+            f"mean ± standard deviation between seeds; difference from {compared.arms[0].label}, interval and p for "
+            "new seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
             "difference that this many seeds and items can detect"
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from experiments.report import formatting
 from experiments.report.claims.table import counted, reasons
 from experiments.report.claims.verdicts import ClaimVerdict
 from experiments.report.compare import Comparison, compare
@@ -208,8 +209,10 @@ def markdown(study: Study) -> str:
         row = summary_row(study.comparison, arm)
         cells = [_text(row, f"{column}/{name}") for name in study.measures for column in _SHOWN]
         findings = [f"{name} {row[key]}" for name in study.measures if (key := f"finding/{name}") in row]
-        lines.append(f"| {' | '.join([arm.name, *cells, ', '.join(findings)])} |")
-    cautions = [f"- {in_markdown(text)}" for text in study.comparison.cautions]
+        lines.append(f"| {' | '.join([arm.label, *cells, ', '.join(findings)])} |")
+    shared = study.comparison.shared_overrides
+    notes = [*([formatting.shared_text(shared)] if shared else []), *study.comparison.cautions]
+    cautions = [f"- {in_markdown(text)}" for text in notes]
     return "\n".join([*lines, *(["", *cautions] if cautions else [])])
 
 
@@ -230,7 +233,7 @@ def contracts_markdown(comparison: Comparison) -> str:
     for arm in comparison.arms:
         if not arm.is_baseline:
             confounds = summary_row(comparison, arm)["confounded_by"]
-            cells = (arm.name, arm.contract_word, "; ".join(map(str, arm.contract.terms)) or "–", str(confounds))
+            cells = (arm.label, arm.contract_word, "; ".join(map(str, arm.contract.terms)) or "–", str(confounds))
             lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
     return "\n".join(lines)
 

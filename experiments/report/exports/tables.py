@@ -40,6 +40,7 @@ CARD_COLUMNS = ("arm", "score", "scored", "difference, 95 %", "p (Holm)", "findi
 class CellRow:
     """One measure of one arm, of a run or of the mean over several seeds. None is what was not measured.
 
+    label: the arm's name without the overrides that all arms share.
     scored, total: items with a score, and all items; over seeds those of all seeds together.
     family: the number of tests whose p-values were corrected together: all arms and all headline measures.
     published: the paper's value for this arm and measure.
@@ -57,6 +58,7 @@ class CellRow:
     crossing: str = ""
     seeds: tuple[int, ...]
     arm: str
+    label: str
     is_baseline: bool
     measure: str
     score: float | None
@@ -81,11 +83,12 @@ class CellRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRow:
-    """One arm: other names of its runs, what it changed (`key: old -> new`), its confounds, and those among them that
-    are further from the baseline's than their bound allows. `contract` says in words whether it kept its contract,
-    `degenerate` why its model is."""
+    """One arm: `label` as in `CellRow`, other names of its runs, what it changed (`key: old -> new`), its confounds,
+    and those among them that are further from the baseline's than their bound allows. `contract` says in words whether
+    it kept its contract, `degenerate` why its model is."""
 
     arm: str
+    label: str
     is_baseline: bool
     aliases: tuple[str, ...]
     changed: tuple[str, ...]
@@ -105,6 +108,7 @@ class TableData:
     seeds: tuple[int, ...]
     baseline: str | None
     baseline_note: str
+    shared_overrides: tuple[str, ...]
     arms: tuple[ArmRow, ...]
     cells: tuple[CellRow, ...]
     left_out: tuple[str, ...]
@@ -145,6 +149,7 @@ def _of_seed(compared: Comparison) -> TableData:
                 crossing=compared.crossing,
                 seeds=(compared.seed,),
                 arm=arm.name,
+                label=arm.label,
                 is_baseline=arm.is_baseline,
                 measure=name,
                 score=cell.measure.value if cell.measure else None,
@@ -168,6 +173,7 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 crossing=compared.crossing,
                 seeds=over.seeds,
                 arm=arm.name,
+                label=arm.label,
                 is_baseline=arm.is_baseline,
                 measure=name,
                 score=cell.mean,
@@ -214,6 +220,7 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
     rows = (
         ArmRow(
             arm=arm.name,
+            label=arm.label,
             is_baseline=arm.is_baseline,
             aliases=arm.aliases,
             changed=arm.changed,
@@ -231,6 +238,7 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
         seeds=seeds,
         baseline=next((arm.name for arm in arms if arm.is_baseline), None),
         baseline_note=compared.baseline_note,
+        shared_overrides=compared.shared_overrides,
         arms=tuple(rows),
         cells=tuple(cells),
         left_out=over.left_out if over and (len(seeds) > 1 or not over.arms) else (),
@@ -273,7 +281,7 @@ def _card(table: TableData) -> Iterator[str]:
     yield ""
     for arm in table.arms:
         if about := "; ".join(filter(None, _about(arm))):
-            yield f"- {in_markdown(f'{arm.arm}: {about}')}"
+            yield f"- {in_markdown(f'{arm.label}: {about}')}"
     for text in _notes(table):
         yield f"\n{in_markdown(text)}"
 
@@ -290,7 +298,7 @@ def _about(arm: ArmRow) -> tuple[str, ...]:
 
 def _card_texts(cell: CellRow) -> list[str]:
     return [
-        f"{cell.arm} (baseline)" if cell.is_baseline else cell.arm,
+        f"{cell.label} (baseline)" if cell.is_baseline else cell.label,
         _score(cell),
         "" if cell.scored is None else f"{cell.scored}/{cell.total}",
         _change(cell),
@@ -319,8 +327,8 @@ def _tabular(table: TableData, measures: Sequence[str]) -> Iterator[str]:
     yield f"\\begin{{tabular}}{{l{'rl' * len(measures)}}}\n\\toprule"
     heads = [f"\\multicolumn{{2}}{{c}}{{{in_latex(measure)}}}" for measure in measures]
     yield f" & {' & '.join(heads)} \\\\\n\\midrule"
-    for arm in dict.fromkeys(cell.arm for cell in table.cells):
-        cells = [cell for cell in table.cells if cell.arm == arm and cell.measure in measures]
+    for arm in dict.fromkeys(cell.label for cell in table.cells):
+        cells = [cell for cell in table.cells if cell.label == arm and cell.measure in measures]
         texts = [text for cell in cells for text in (in_latex(_score(cell)), _latex_change(cell))]
         yield f"{' & '.join([in_latex(arm), *texts])} \\\\"
     yield "\\bottomrule\n\\end{tabular}"
@@ -356,9 +364,11 @@ def _notes(table: TableData) -> Iterator[str]:
     """How to read a table: what is compared, by which tests, and what speaks against its numbers."""
     sizes = sorted({cell.family for cell in table.cells if cell.family})
     families = " or ".join(formatting.count_text(size, "test") for size in sizes) or "no test"
-    if table.baseline:
+    if table.shared_overrides:
+        yield f"Of all arms: {', '.join(table.shared_overrides)}."
+    if base := next((arm.label for arm in table.arms if arm.is_baseline), None):
         yield (
-            f"Differences from {table.baseline}: mean over paired items with its 95 % interval; p-values are corrected "
+            f"Differences from {base}: mean over paired items with its 95 % interval; p-values are corrected "
             f"by Holm's method for {families}."
         )
     if any(cell.finding == "exploratory" for cell in table.cells):

@@ -75,7 +75,7 @@ def conditions_view(study: Study) -> ConditionsView:
 def _change(arm: Arm) -> ChangeView:
     report = arm.contract
     return ChangeView(
-        name=arm.name,
+        name=arm.label,
         changed=arm.changed,
         contract=report.word,
         terms=report.terms,
@@ -91,7 +91,7 @@ def _flagged(arms: Sequence[Arm]) -> Iterator[str]:
         if arm.flags:
             control = formatting.controls_text(arm)
             texts = ", ".join(map(formatting.flag_text, arm.flags))
-            yield f"{arm.name}: {texts}" + (f"; control: {control}" if control else "")
+            yield f"{arm.label}: {texts}" + (f"; control: {control}" if control else "")
 
 
 def _quantity(arm: Arm, label: str) -> Quantity:

@@ -114,7 +114,7 @@ def space_for(answers: int, seeds: Sequence[int]) -> Space:
 
 
 def _answered(study: Study, label: str) -> list[Answered]:
-    runs = [_answers(arm.name, seed, arm.result, label) for seed, arm in study.runs()]
+    runs = [_answers(arm.label, seed, arm.result, label) for seed, arm in study.runs()]
     return [run for run in runs if run is not None]
 
 

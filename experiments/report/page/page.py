@@ -46,6 +46,7 @@ class StudyView:
     scale: str
     seeds: tuple[int, ...]
     arms: tuple[str, ...]
+    shared_overrides: tuple[str, ...]
     claims: tuple[ClaimVerdict, ...]
     scores: ScoresView
     conditions: ConditionsView
@@ -125,6 +126,7 @@ def _view(study: Study, anchor: str) -> StudyView:
         scale=study.scale,
         seeds=study.seeds,
         arms=study.arms,
+        shared_overrides=study.comparisons[0].shared_overrides,
         claims=claims_of(study),
         scores=scores_view(study),
         conditions=conditions_view(study),

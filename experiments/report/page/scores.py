@@ -307,7 +307,7 @@ def _at_seed(arm: Arm, shown: Sequence[str]) -> ArmView:
         cell = arm.cells.get(name, Cell(None, None))
         published = formatting.published_text(cell.published)
         cells.append(_view(name, *_texts(cell), published, cell.difference))
-    return ArmView(arm.name, arm.is_baseline, "", tuple(cells))
+    return ArmView(arm.label, arm.is_baseline, "", tuple(cells))
 
 
 def _texts(cell: Cell) -> tuple[str, str]:

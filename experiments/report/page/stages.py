@@ -99,7 +99,7 @@ def planned_costs(study: Study) -> dict[str, StageCost]:
     found: dict[str, StageCost] = {}
     for name in study.arms:
         costs = _costs_of(study.first(name).result)
-        runs = [arm.result for _, arm in study.runs() if arm.name == name]
+        runs = [arm.result for _, arm in study.runs() if arm.label == name]
         found |= {
             run.steps[step].fingerprint: cost for run in runs for step, cost in costs.items() if step in run.steps
         }

@@ -73,13 +73,13 @@ class Study:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The names of all arms, the baseline first."""
-        return tuple(dict.fromkeys(arm.name for comparison in self.comparisons for arm in comparison.arms))
+        """The labels of all arms, the baseline first."""
+        return tuple(dict.fromkeys(arm.label for comparison in self.comparisons for arm in comparison.arms))
 
     @property
     def baseline(self) -> str | None:
-        names = (arm.name for comparison in self.comparisons for arm in comparison.arms if arm.is_baseline)
-        return next(names, None)
+        labels = (arm.label for comparison in self.comparisons for arm in comparison.arms if arm.is_baseline)
+        return next(labels, None)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -95,18 +95,18 @@ class Study:
         """Every run as its seed and its arm, the arms in order."""
         for name in self.arms:
             for comparison in self.comparisons:
-                yield from ((comparison.seed, arm) for arm in comparison.arms if arm.name == name)
+                yield from ((comparison.seed, arm) for arm in comparison.arms if arm.label == name)
 
     def first(self, name: str) -> Arm:
         """An arm at the first seed that has it."""
-        return next(arm for _, arm in self.runs() if arm.name == name)
+        return next(arm for _, arm in self.runs() if arm.label == name)
 
     def effects(self, measure: str) -> list[Effect]:
         """One effect of each arm, the baseline first."""
         return [self._effect(name, measure) for name in self.arms]
 
     def _effect(self, name: str, measure: str) -> Effect:
-        runs = [(seed, arm) for seed, arm in self.runs() if arm.name == name]
+        runs = [(seed, arm) for seed, arm in self.runs() if arm.label == name]
         seed, arm = runs[0]
         cell, over = arm.cells.get(measure, Cell(None, None)), self._over_seeds(name, measure)
         score = cell.measure.value if cell.measure else None
@@ -123,7 +123,7 @@ class Study:
 
     def _over_seeds(self, name: str, measure: str) -> SeedsCell | None:
         arms = self.over_seeds.arms if self.over_seeds else ()
-        return next((arm.cells[measure] for arm in arms if arm.name == name and measure in arm.cells), None)
+        return next((arm.cells[measure] for arm in arms if arm.label == name and measure in arm.cells), None)
 
     def _published(self, cell: Cell, measure: str) -> float | None:
         of_baseline = self.first(self.baseline).cells.get(measure) if self.baseline else None
@@ -137,7 +137,7 @@ class Study:
         for _, arm in self.runs():
             step = arm.result.steps.get(stage.named(label))
             if step is not None:
-                arms.setdefault(step.fingerprint, {}).setdefault(arm.name, arm.result)
+                arms.setdefault(step.fingerprint, {}).setdefault(arm.label, arm.result)
         return [Shared(tuple(by_arm), next(iter(by_arm.values()))) for by_arm in arms.values()]
 
     def labels_of(self, stage: StageKey[StageMetrics]) -> tuple[str, ...]:

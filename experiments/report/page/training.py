@@ -92,8 +92,8 @@ def _rows(name: str, result: Result) -> RowsView | None:
 def _losses(study: Study, colours: Mapping[str, str]) -> list[Markup]:
     rows: list[Row] = []
     for seed, arm in study.runs():
-        line, curve = f"{arm.name} s{seed}", charts.thinned(_loss(arm.result))
-        rows += [{"arm": arm.name, "line": line, "x": step, "y": loss} for step, loss in curve]
+        line, curve = f"{arm.label} s{seed}", charts.thinned(_loss(arm.result))
+        rows += [{"arm": arm.label, "line": line, "x": step, "y": loss} for step, loss in curve]
     if not rows:
         return []
     last = {

@@ -126,6 +126,41 @@ def test_overrides_that_all_arms_share_belong_to_the_baseline(tmp_path: Path) ->
     assert comparison.baseline_note == ""
 
 
+def labels_of(runs: Sequence[Result]) -> list[str]:
+    (comparison,) = compare(runs)
+    return [arm.label for arm in comparison.arms]
+
+
+def test_overrides_that_all_arms_share_are_said_once_and_not_in_each_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, both = "source.path=own.jsonl", "source=jsonl"
+    runs = arms(tmp_path, f"full+{own}+{both}", f"full+search=random+{own}+{both}", f"other+{own}+{both}")
+    (comparison,) = compare(runs)
+    assert [arm.label for arm in comparison.arms] == ["full", "full+search=random", "other"]
+    assert names_of(comparison) == [run.name for run in runs], "what one types to run an arm again stays whole"
+    assert comparison.shared_overrides == (own, both)
+    text = " ".join(printed([comparison], capsys).split())
+    assert text.count(own) == text.count(both) == 1
+    assert "full+search=random: +0.487 [+0.352, +0.622], different" in text
+    (study,) = studies([comparison])
+    assert study.arms == ("full", "full+search=random", "other")
+    assert study.effects(MEASURE)[2].arm == "other"
+
+
+def test_a_label_keeps_what_tells_arms_apart(tmp_path: Path) -> None:
+    assert labels_of(arms(tmp_path / "a", "full", "full+source=jsonl")) == ["full", "full+source=jsonl"]
+    assert labels_of(arms(tmp_path / "b", "full+source=jsonl")) == ["full+source=jsonl"], "one arm has its whole name"
+
+
+def test_an_alias_at_one_seed_has_the_label_of_its_arm(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full", "treated", seeds=(0, 1))
+    at_first = [*runs[:2], alias(runs[1], "again"), *runs[2:3], alias(runs[3], "again")]
+    (study,) = studies(compare(at_first))
+    assert study.arms == ("full", "treated")
+    assert [seed for seed, arm in study.runs() if arm.label == "treated"] == [0, 1]
+
+
 def with_judge(run: Result, name: str, **settings: Json) -> Result:
     return replace(run, identity={**run.identity, "judge": {"kind": "Judge", "name": name, **settings}})
 

@@ -49,6 +49,20 @@ def test_json_holds_what_the_comparison_found(tmp_path: Path) -> None:
     assert data == json.loads(json.dumps([asdict(table) for table in tables_of([comparison])]))[0]
 
 
+def test_tables_for_a_paper_say_once_what_all_arms_share(tmp_path: Path) -> None:
+    comparisons = compare(arms(tmp_path, "full+source=jsonl", "other+source=jsonl"))
+    for form in ("markdown", "latex"):
+        text = FORMS[form](tables_of(comparisons))
+        assert text.count("source=jsonl") == 1
+        assert "full (baseline)" in text or "\nfull & " in text
+        assert "Differences from full:" in text
+    rows = list(csv.DictReader(io.StringIO(render(comparisons, "csv"))))
+    assert [(row["arm"], row["label"]) for row in rows] == [
+        ("full+source=jsonl", "full"),
+        ("other+source=jsonl", "other"),
+    ]
+
+
 def test_csv_has_a_line_for_each_arm_and_measure_over_seeds_first(tmp_path: Path) -> None:
     text = render(compare(arms(tmp_path, "full", 'a "quoted", arm', seeds=(0, 1))), "csv")
     rows = list(csv.DictReader(io.StringIO(text)))

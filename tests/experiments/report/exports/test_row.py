@@ -46,7 +46,7 @@ def arm(name: str, cells: dict[str, Cell], baseline: bool = False, path: Path | 
         name=name, scale="paper", seed=0, baseline="full", caution="", identity={}, steps=steps, tracked=None
     )
     labels: dict[str, float | None] = dict.fromkeys(LABELS, 1.0)
-    return Arm(result=result, is_baseline=baseline, changed=(), confounds=labels, cells=cells)
+    return Arm(result=result, label=result.name, is_baseline=baseline, changed=(), confounds=labels, cells=cells)
 
 
 def comparison(names: tuple[str, ...], path: Path | None = None) -> Comparison:
