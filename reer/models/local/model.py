@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from pydantic import InstanceOf
 
 from reer.errors import InputError
-from reer.models.local.cache import decoding_cache
 from reer.models.local.checkpoints import Checkpoint
+from reer.models.local.decoding import decoding_cache, pack_weights
 from reer.models.local.prefix import can_share, register
 from reer.models.local.sampling import Settings, draw
 from reer.models.local.scoring import PrefixScorer
@@ -88,6 +88,7 @@ class LocalModel:
         )
         self.checkpoint.fetch()  # again: raises InputError if the files of a folder were changed while they were read
         model = cast(Any, model).to(where).eval()
+        pack_weights(model)
         session = LocalSession(self.name, model, tokenizer, device)
         del model
         try:

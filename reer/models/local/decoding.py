@@ -1,7 +1,12 @@
-"""The keys and values of rows that are decoded together, with room for the tokens to come.
+"""What a step of decoding would do again each time: here it is done once.
 
 transformers' own cache joins each new token to all earlier ones, in every layer, which copies them all: for 14 rows of
-600 tokens of a 135M model that takes as long as everything else. Here a step writes the new token only.
+600 tokens of a 135M model that takes as long as everything else. Here the keys and values have room for the tokens to
+come, and a step writes the new token only.
+
+On a CPU, MKL rearranges a weight for its kernel in every product, which for a few rows takes longer than the product.
+Here oneDNN's layout is made once, as torch's compiler does: a step of the 135M model takes 0.4 to 0.6 of the time with
+4 rows, and 0.6 to 0.9 with 1, 14 and 32 (two AVX2 cores).
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROOM = 256  # tokens that room is made for at once
+ROWS = 16  # rows that the layout of weights is made for; others may differ
 
 
 def decoding_cache(config: Any) -> Any:
@@ -54,6 +60,36 @@ def _roomy_layer() -> Any:
             return self.keys, self.values
 
     return RoomyLayer
+
+
+def pack_weights(model: Any) -> None:
+    """Replace the linear layers of a model in float32 on a CPU by layers whose weights are in oneDNN's layout; leave
+    other models as they are. Weights that nothing else uses are freed, and nothing can be trained after it."""
+    import torch
+
+    if model.device.type != "cpu" or model.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return
+    for module in list(model.modules()):
+        for name, layer in list(module.named_children()):
+            if type(layer) is torch.nn.Linear:
+                setattr(module, name, _packed_linear()(layer))
+
+
+@cache
+def _packed_linear() -> Any:
+    """A linear layer with its weight in oneDNN's layout."""
+    import torch
+
+    class PackedLinear(torch.nn.Module):
+        def __init__(self, linear: torch.nn.Linear) -> None:
+            super().__init__()
+            self.bias = linear.bias
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+
+        def forward(self, states: Tensor) -> Tensor:
+            return torch.ops.mkldnn._linear_pointwise(states, self.packed, self.bias, "none", [], "")
+
+    return PackedLinear
 
 
 def _room(states: Tensor, tokens: int) -> Tensor:

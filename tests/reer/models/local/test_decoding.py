@@ -1,13 +1,13 @@
-"""The cache of decoded rows against transformers' own."""
+"""The cache of decoded rows and the layout of weights against transformers' own."""
 
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, Qwen2Config, Qwen3Config
 
-from reer.models.local.cache import ROOM, decoding_cache
 from reer.models.local.checkpoints import TinyModel
+from reer.models.local.decoding import ROOM, decoding_cache, pack_weights
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,43 @@ def test_a_step_leaves_the_tokens_before_it_where_they_are(model: PreTrainedMode
         model(input_ids=torch.tensor([[7], [8]]), cache=cache, use_cache=True)
     assert cache.layers[0].keys.shape[-2] == 8
     assert cache.layers[0].keys.data_ptr() == before
+
+
+@pytest.mark.parametrize("rows", [1, 4, 14, 40])
+def test_packed_weights_give_the_same_logits(rows: int) -> None:
+    ids = torch.randint(3, 200, (rows, 9), generator=torch.Generator().manual_seed(1))
+    packed = AutoModelForCausalLM.from_pretrained(TinyModel().fetch()).eval()
+    with torch.inference_mode():
+        wanted = packed(input_ids=ids).logits
+        pack_weights(packed)
+        made = packed(input_ids=ids).logits
+    assert not [layer for layer in packed.modules() if type(layer) is torch.nn.Linear], "every layer is packed"
+    torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_with_a_bias_keeps_it() -> None:
+    config = Qwen2Config(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    layer = model.model.layers[0].self_attn.q_proj
+    torch.nn.init.normal_(layer.bias)
+    states = torch.randn(3, 1, 16)
+    with torch.inference_mode():
+        wanted = layer(states)
+        pack_weights(model)
+        torch.testing.assert_close(model.model.layers[0].self_attn.q_proj(states), wanted)
+
+
+def test_weights_in_another_precision_stay_as_they_are() -> None:
+    model = AutoModelForCausalLM.from_pretrained(TinyModel().fetch(), dtype=torch.bfloat16)
+    pack_weights(model)
+    assert type(model.get_output_embeddings()) is torch.nn.Linear
 
 
 def test_a_model_with_windows_has_the_cache_of_transformers() -> None:
