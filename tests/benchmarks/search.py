@@ -31,6 +31,7 @@ from reer.data.rows import Problems
 from reer.models.engines.servers import running
 from reer.models.local.model import LocalModel, LocalSession
 from reer.models.local.scoring import PrefixScorer
+from reer.models.local.size import Size
 from reer.models.placement import EngineName, Engines, Placement
 from reer.models.protocols import Device, Nats, Passage, Scorer, in_order
 from reer.search.driver import Handlers, run_searches
@@ -60,23 +61,26 @@ DECODED = 100  # max_tokens of the released code's scoring requests
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[2048, 4096], help="tokens of a score")
     parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     exp = compose("tracking=silent")
     assert isinstance(exp.scorer.model, LocalModel)
+    size = exp.scorer.model.checkpoint.size
+    assert size is not None
     with exp.scorer.model.open_here(Device("cpu")) as session:
         if given.peak:
             print(peak_bytes(session, given.peak[0], int(given.peak[1])))
             return
         print(f"# {session.name}\n# {environment()}")
         if "scoring" in given.parts:
-            scoring(session, given.repeats)
+            scoring(session, size, given.repeats)
         if "search" in given.parts:
             whole_search(session, exp, given.pairs)
     if "memory" in given.parts:
-        memory()
+        memory(given.lengths)
 
 
 def real_tokens(session: LocalSession) -> list[int]:
@@ -85,10 +89,10 @@ def real_tokens(session: LocalSession) -> list[int]:
     return [token for row in rows for token in session.tokens.ids(row.solution + "\n\n")]
 
 
-def scoring(session: LocalSession, repeats: int) -> None:
+def scoring(session: LocalSession, size: Size, repeats: int) -> None:
     """K = 3 candidates of one step: |x| = 100, |z| = 6 x 100, |y| = 800 tokens."""
-    model, flops = session.model, Flops.of(session.model)
-    hflm = hflm_scorer(model, session.tokenizer)
+    flops = Flops.of(size)
+    hflm = hflm_scorer(session.model, session.tokenizer)
     print("\n## Scoring a step of 3 candidates (|x| 100, |z| 6 x 100, |y| 800 tokens)\n")
     print("| segment | variant | tokens forwarded (least) | head rows | seconds | naive / this | bound | of bound |")
     print("|---|---|---|---|---|---|---|---|")
@@ -345,11 +349,11 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def memory() -> None:
+def memory(lengths: Sequence[int]) -> None:
     """Peak memory of each length and method, each in its own process."""
     print("\n## Memory that one score adds at its peak (half context, half answer)\n")
     print("| tokens | naive loop | ours | ours / naive |\n|---|---|---|---|")
-    for tokens in (2048, 4096, 8192):
+    for tokens in lengths:
         command = [sys.executable, "-m", "tests.benchmarks.search", "--peak"]
         used = [
             int(subprocess.run([*command, how, str(tokens)], capture_output=True, text=True, check=True).stdout)

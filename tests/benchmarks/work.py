@@ -11,6 +11,8 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Any
 
+from reer.models.local.size import Size
+
 Ids = list[int]
 Passages = list[tuple[Ids, Ids]]
 NatsOf = list[list[float]]
@@ -131,12 +133,9 @@ class Flops:
     head: int
 
     @classmethod
-    def of(cls, model: Any) -> Flops:
-        config = model.config
-        head = config.vocab_size * config.hidden_size
-        tied = sum(p.numel() for p in model.model.layers.parameters())
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(2 * tied, 4 * config.num_hidden_layers * config.num_attention_heads * size, 2 * head)
+    def of(cls, size: Size) -> Flops:
+        attention = 4 * size.layers * size.heads * size.head_dim
+        return cls(2 * size.layers * size.layer_parameters, attention, 2 * size.vocabulary * size.hidden)
 
     def run(self, fresh: int, before: int, head_rows: int) -> int:
         """`fresh` tokens after `before` others, the head on some rows."""

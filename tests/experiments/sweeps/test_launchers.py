@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from tests.fakes.commands import reer
 from tests.fakes.plans import plans
 
 QUICK = ("-m", "scale=smoke", "tracking=silent")
+SUBMITIT = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9")
+RAY = ("hydra/launcher=ray",)
 
 
 def forget(root: Path, arms: tuple[str, ...], stage: str) -> None:
@@ -40,10 +43,12 @@ def test_arms_side_by_side_are_told_apart_and_one_that_fails_with_its_stage_caus
     assert "overlong=drop" in (job / "log.txt").read_text()
 
 
-def test_a_cluster_runs_all_arms_and_computes_a_stage_of_both_once(arms: Path) -> None:
+@pytest.mark.parametrize("launcher", [SUBMITIT, RAY], ids=["submitit", "ray"])
+def test_a_cluster_runs_all_arms_and_computes_a_stage_of_both_once(arms: Path, launcher: tuple[str, ...]) -> None:
+    if launcher == RAY and not find_spec("hydra_plugins.hydra_ray_launcher"):
+        pytest.skip("Hydra's plugin for Ray is not installed: pip install hydra-ray-launcher")
     names = ("full", "no_literature_arts")
     forget(arms, names, "public")
-    launcher = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9")
     done = reer(arms, "run", *QUICK, f"experiment={','.join(names)}", *launcher)
     assert done.code == 0, done.text
     for name in names:
@@ -81,9 +86,8 @@ def test_a_preempted_training_stops_at_a_checkpoint_and_goes_on_when_it_is_queue
     import psutil
 
     forget(arms, ("full",), "train")
-    launcher = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9")
     checkpoints = "runtime.parallelism.checkpoint_steps=1"
-    process = reer_process(arms, *QUICK, "experiment=full", checkpoints, *launcher)
+    process = reer_process(arms, *QUICK, "experiment=full", checkpoints, *SUBMITIT)
     until(lambda: bool(list(arms.glob("store/train/*.part/checkpoints/*/COMPLETE"))), "a training has a checkpoint")
     children = psutil.Process(process.pid).children(recursive=True)
     (task,) = [child for child in children if "submitit.core._submit" in child.cmdline()]
