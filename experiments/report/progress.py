@@ -56,11 +56,13 @@ class Progress:
         rate = f"{done / seconds:.2g}/s" if seconds else ""
         if self.task is None:
             self.task = self.bars.add_task(escape(what), total=total, rate=rate)
+        elif done < self.bars.tasks[self.bars.task_ids.index(self.task)].completed:
+            self.bars.reset(self.task)  # something else is counted now, at another rate
         self.bars.update(self.task, description=escape(what), completed=done, total=total, rate=rate)
         if not console.is_terminal and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
-            left = (total - done) * seconds / max(done, 1)
-            self._line("", f"{what} {done}/{total}, {rate}, about {left:.0f} s left")
+            left = f", {rate}, about {(total - done) * seconds / done:.0f} s left" if done else ""
+            self._line("", f"{what} {done}/{total}{left}")
 
     def ended(self, name: StepName, artifact: Artifact, cached: bool) -> None:
         if self.task is not None:

@@ -34,7 +34,8 @@ class StageProgress:
     def batch(self, batch: BatchProgress) -> None:
         """Show how far a batch is, beside what the stage has counted before it."""
         if self._counted is None:
-            self.show(f"rows of a batch ({batch.tokens} tokens)", batch.ended, batch.rows)
+            ended = f"tokens of a batch ({batch.ended} of {batch.rows} rows ended)"
+            self.show(ended, batch.tokens, batch.tokens + batch.left)
             return
         what, done, total = self._counted
         self.show(f"{what}; in a batch: {batch.ended} of {batch.rows} rows, {batch.tokens} tokens", done, total)

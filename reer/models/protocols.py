@@ -145,11 +145,13 @@ class Billed(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchProgress:
-    """How far a batch is: its rows, those that have ended, and the tokens written so far."""
+    """How far a batch is: its rows, those that have ended, the tokens written so far, and how many the other rows may
+    still get."""
 
     rows: int
     ended: int
     tokens: int
+    left: int
 
 
 @runtime_checkable

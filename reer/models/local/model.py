@@ -211,7 +211,8 @@ class LocalSession:
 
     def _report(self, rows: Sequence[Row]) -> None:
         ended, tokens = sum(row.stopped is not None for row in rows), sum(len(row.ids) for row in rows)
-        self.on_batch(BatchProgress(rows=len(rows), ended=ended, tokens=tokens))
+        left = sum(row.limit - len(row.ids) for row in rows if row.stopped is None)
+        self.on_batch(BatchProgress(rows=len(rows), ended=ended, tokens=tokens, left=left))
 
     def _row(self, request: Request, prompt_tokens: int) -> Row:
         limit = min(request.sampling.max_tokens, self.limit - prompt_tokens)

@@ -55,3 +55,32 @@ def test_a_live_bar_shows_score_calls_money_rate_and_count_in_80_columns() -> No
     assert "500/12345" in bar
     assert " 5/s " in bar
     assert "…" not in bar
+
+
+def test_without_a_terminal_a_rate_and_the_remaining_time_stand_where_something_is_done(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    progress = Progress("full/smoke/s0", 14)
+    for done in (0, 10):
+        progress.began, progress.last_line = time.monotonic() - 20, 0.0
+        progress.advance("tokens of a batch (0 of 2 rows ended)", done, 40)
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.strip() == "tokens of a batch (0 of 2 rows ended) 0/40"
+    assert second.strip() == "tokens of a batch (0 of 2 rows ended) 10/40, 0.5/s, about 60 s left"
+
+
+def test_the_remaining_time_is_that_of_what_is_counted_now() -> None:
+    now = [0.0]
+    progress = Progress("full/smoke/s0", 14)
+    progress.bars.get_time = lambda: now[0]
+    for second in range(0, 100, 10):
+        now[0] = float(second)
+        progress.advance("tokens of a batch", 10 * second, 1000)
+    assert progress.task is not None
+    assert progress.bars.tasks[0].time_remaining == 10
+    progress.advance("drafts", 0, 24)
+    assert progress.bars.tasks[0].time_remaining is None, "nothing is known of drafts yet"
+    for at, drafts in ((100.0, 12), (110.0, 18)):
+        now[0] = at
+        progress.advance("drafts", drafts, 24)
+    assert progress.bars.tasks[0].time_remaining == 10

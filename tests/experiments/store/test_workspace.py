@@ -29,7 +29,8 @@ def writing(ws: Workspace) -> RowMetrics:
 def test_a_batch_shows_its_tokens_before_and_beside_what_the_stage_counts(tmp_path: Path) -> None:
     shown: list[tuple[str, int, int]] = []
     a_store(tmp_path, Monitor(progress=lambda *row: shown.append(row))).build(writing())
-    assert shown[0] == ("rows of a batch (1 tokens)", 0, 1)
+    assert shown[0] == ("tokens of a batch (0 of 1 rows ended)", 1, 2), "a token, of two at most"
+    assert shown[1] == ("tokens of a batch (1 of 1 rows ended)", 2, 2)
     first = shown.index(("replies", 1, 2))
     assert shown[first + 1] == ("replies; in a batch: 0 of 1 rows, 1 tokens", 1, 2)
     assert shown[-1] == ("replies", 2, 2)

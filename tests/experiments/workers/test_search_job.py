@@ -145,4 +145,6 @@ def test_the_batches_of_a_generator_in_this_process_are_followed(
     job = replace(job, generator=replace(job.generator, model=LocalModel(TinyModel())))
     with job.open(batches.append) as models:
         models.run(work[0], {pair_id: draft}, 0.0, lambda _: None)
-    assert batches[0] == BatchProgress(rows=1, ended=0, tokens=1), "the draft of the second start"
+    assert batches[0] == BatchProgress(rows=1, ended=0, tokens=1, left=job.draft_tokens - 1), (
+        "the draft of the second start"
+    )
