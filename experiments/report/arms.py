@@ -7,6 +7,7 @@ arm, and the baseline is the run that is configured like it, whatever it is call
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,16 @@ differ for that reason alone."""
 
 @dataclass(frozen=True)
 class ArmNames:
-    """The arms of one scale. `of_run` is run name -> the name of its arm. `shared` are the overrides in the name of
-    every arm, such as those of a source that all have: they tell no arm from another, and are left out of tables and
-    plots."""
+    """The arms of one scale and crossing. `of_run` is run name -> the name of its arm. `shared` are the overrides in
+    the name of every arm, such as those of a source that all have: they tell no arm from another, and are left out of
+    tables and plots."""
 
     of_run: Mapping[str, str]
     shared: tuple[str, ...] = ()
 
     def label(self, name: str) -> str:
         """What the arm of a run is called beside the others."""
-        first, *overrides = self.of_run[name].split("+")
+        first, *overrides = _parts(self.of_run[name])
         return "+".join([first, *(text for text in overrides if text not in self.shared)])
 
     def aliases(self, name: str) -> tuple[str, ...]:
@@ -65,9 +66,9 @@ def named(results: Sequence[Result], name: str) -> list[Result]:
     found = [result for result in results if f"{result.run_name}/".startswith(f"{name}/")]
     if not found:
         known = [*dict.fromkeys(result.name for result in results), *(result.run_name for result in results)]
-        raise InputError(
-            f"no finished run is called {name!r}{near(name, known)}; `reer status` lists the runs that exist"
-        )
+        longer = next((whole for whole in known if whole.startswith(f"{name}+")), None)
+        meant = f"; did you mean {longer}?" if longer else near(name, known)
+        raise InputError(f"no finished run is called {name!r}{meant}; `reer status` lists the runs that exist")
     return found
 
 
@@ -119,8 +120,8 @@ def part_name(part: Json) -> str:
 
 
 def arm_names(results: Sequence[Result], first: Sequence[str]) -> ArmNames:
-    """The arms of the runs of one scale. Runs whose steps are equal at each seed that they share are one arm, named as
-    in `first`, else as the earliest."""
+    """The arms of the runs of one scale and crossing. Runs whose steps are equal at each seed that they share are one
+    arm, named as in `first`, else as the earliest."""
     runs: dict[str, dict[int, Result]] = {}
     for result in sorted(results, key=lambda result: result.name not in first):
         runs.setdefault(result.name, {})[result.seed] = result
@@ -134,7 +135,12 @@ def arm_names(results: Sequence[Result], first: Sequence[str]) -> ArmNames:
 
 def _shared_overrides(names: Iterable[str]) -> set[str]:
     """The overrides that stand in every name."""
-    return set[str].intersection(*(set(name.split("+")[1:]) for name in names))
+    return set[str].intersection(*(set(_parts(name)[1:]) for name in names))
+
+
+def _parts(name: str) -> list[str]:
+    """What an arm is called without overrides, then its overrides: `no_a+no_b+seed=1` is `no_a+no_b`, `seed=1`."""
+    return re.split(r"\+(?=[^+=]+=)", name)
 
 
 def _equal(one: Mapping[int, Result], other: Mapping[int, Result]) -> bool:

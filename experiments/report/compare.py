@@ -126,8 +126,8 @@ class Comparison:
     """Arms of one scale and seed, the baseline first and the others as they were given. The comparison of the last seed
     also holds that over seeds; `is_repetition` says that this one is a seed of it. `baseline_note` says how the
     baseline was found where no run has its name, or what to do where there is none. `crossing` names the judge,
-    benchmarks or source of these arms where other arms of the scale have others. `shared_overrides` end the name of
-    every arm and are no part of their labels."""
+    benchmarks or source of these arms where other arms of the scale have others. `shared_overrides` stand in
+    the name of every arm and in no label."""
 
     scale: str
     seed: int
@@ -256,7 +256,7 @@ def _comparison(runs: Sequence[ScoredRun], names: ArmNames, wanted: str | None, 
         measures=measures,
         arms=arms,
         cautions=tuple(dict.fromkeys(filter(None, cautions))),
-        baseline_note=_baseline_note(results, found, wanted),
+        baseline_note=_baseline_note(results, found, wanted, names),
         shared_overrides=names.shared,
     )
 
@@ -277,12 +277,12 @@ def _degenerate_baseline(results: Sequence[Result], names: ArmNames) -> str:
     )
 
 
-def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str | None) -> str:
+def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str | None, names: ArmNames) -> str:
     """How the baseline was found where no run has its name, and what to do where there is none."""
     first, name = results[0], wanted or baseline_name(results)
     if found is not None:
-        like = f"baseline: {found.name}, which is configured like {name} in all that these arms change"
-        return "" if found.name == name else like
+        like = f"{names.label(found.name)}, which is configured like {first.baseline} in all that these arms change"
+        return "" if found.name == name else f"baseline: {like}"
     if wanted is not None:
         return f"no baseline: {wanted} has no finished run at scale {first.scale}, seed {first.seed}"
     return (

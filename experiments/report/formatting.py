@@ -152,7 +152,7 @@ def settings(identity: Mapping[str, Json], path: str = "") -> Iterator[str]:
 
 def shared_text(overrides: Sequence[str]) -> str:
     """What the labels of the arms leave out."""
-    return f"of all arms, and not repeated in their names here: {', '.join(overrides)}"
+    return f"Overrides of all arms, left out of their names: {', '.join(overrides)}"
 
 
 def flag_text(flag: Flag) -> str:

@@ -1,8 +1,9 @@
 """The cost of the search against other implementations of the same work: `python -m tests.benchmarks.search`.
 
 Counts hold on any machine; ratios are of interleaved runs in this process, after every variant's scores have been
-checked to be equal. The model is the bundled 135M one in fp32 on this CPU; the results do not transfer to GPUs. Where
-`$REER_VLLM` is the command that starts vLLM, as in `/path/to/vllm serve --enforce-eager`, it scores a search, too.
+checked to be equal. All variants compute with weights in one layout (`reer/models/local/decoding.py`). The model is the
+bundled 135M one in fp32 on this CPU; the results do not transfer to GPUs. Where `$REER_VLLM` is the command that starts
+vLLM, as in `/path/to/vllm serve --enforce-eager`, it scores a search, too.
 """
 
 from __future__ import annotations

@@ -65,15 +65,15 @@ class Evidence:
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """What claims call an arm -> its name. What an arm is follows from its choices, whatever it is called."""
+        """What claims call an arm -> its label. What an arm is follows from its choices, whatever it is called."""
         arms = [arm for comparison in self.comparisons for arm in comparison.arms]
-        names = {name: arm.name for arm in arms for name in (*arm.aliases, arm.name)}
+        names = {name: arm.label for arm in arms for name in (*arm.aliases, arm.name)}
         for arm in arms:
             made = contract_in(arm.result).of
             if len(made) == 1:
-                names.setdefault(made[0], arm.name)
+                names.setdefault(made[0], arm.label)
             if arm.is_baseline:
-                names[BASELINE] = arm.name
+                names[BASELINE] = arm.label
         return names
 
     def arm(self, name: str) -> ArmRuns | None:
@@ -82,7 +82,7 @@ class Evidence:
             return None
         if name not in self._runs:
             own = self._names[name]
-            arms = {c.seed: arm for c in self.comparisons for arm in c.arms if arm.name == own}
+            arms = {c.seed: arm for c in self.comparisons for arm in c.arms if arm.label == own}
             self._runs[name] = ArmRuns(arms, {seed: ScoredRun.read(arm.result) for seed, arm in arms.items()})
         return self._runs[name]
 

@@ -160,7 +160,7 @@ def _of_seed(compared: Comparison) -> TableData:
                 digests=(cell.digest[:DIGEST],) if cell.digest else (),
             )
             cells.append(_with_difference(row, cell.difference))
-    return _data(compared, (compared.seed,), compared.arms, cells)
+    return _data(compared, (compared.seed,), {arm.name: arm for arm in compared.arms}, cells)
 
 
 def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
@@ -185,7 +185,7 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 digests=tuple(digest[:DIGEST] for digest in cell.digests),
             )
             cells.append(_with_difference(row, cell.difference))
-    return _data(compared, over.seeds, [arm.last for arm in over.arms], cells)
+    return _data(compared, over.seeds, {arm.name: arm.last for arm in over.arms}, cells)
 
 
 def _published(cell: Cell | None) -> float | None:
@@ -215,11 +215,12 @@ def _shrunk(estimate: Shrunk | None) -> dict[str, float]:
     return {"shrunk": estimate.mean, "shrunk_low": estimate.low, "shrunk_high": estimate.high}
 
 
-def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cells: Sequence[CellRow]) -> TableData:
+def _data(compared: Comparison, seeds: tuple[int, ...], arms: Mapping[str, Arm], cells: Sequence[CellRow]) -> TableData:
+    """A table of these arms by name."""
     over = compared.over_seeds
     rows = (
         ArmRow(
-            arm=arm.name,
+            arm=name,
             label=arm.label,
             is_baseline=arm.is_baseline,
             aliases=arm.aliases,
@@ -230,13 +231,13 @@ def _data(compared: Comparison, seeds: tuple[int, ...], arms: Sequence[Arm], cel
             flags=arm.flags,
             degenerate=arm.degenerate,
         )
-        for arm in arms
+        for name, arm in arms.items()
     )
     return TableData(
         scale=compared.scale,
         crossing=compared.crossing,
         seeds=seeds,
-        baseline=next((arm.name for arm in arms if arm.is_baseline), None),
+        baseline=next((name for name, arm in arms.items() if arm.is_baseline), None),
         baseline_note=compared.baseline_note,
         shared_overrides=compared.shared_overrides,
         arms=tuple(rows),
@@ -365,7 +366,7 @@ def _notes(table: TableData) -> Iterator[str]:
     sizes = sorted({cell.family for cell in table.cells if cell.family})
     families = " or ".join(formatting.count_text(size, "test") for size in sizes) or "no test"
     if table.shared_overrides:
-        yield f"Of all arms: {', '.join(table.shared_overrides)}."
+        yield f"{formatting.shared_text(table.shared_overrides)}."
     if base := next((arm.label for arm in table.arms if arm.is_baseline), None):
         yield (
             f"Differences from {base}: mean over paired items with its 95 % interval; p-values are corrected "

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from experiments.report.claims.table import counted, reasons
 from experiments.report.claims.verdicts import ClaimVerdict
 from experiments.report.compare import Comparison
-from experiments.report.formatting import EQUIVALENCE
+from experiments.report.formatting import EQUIVALENCE, shared_text
 from experiments.report.page import charts
 from experiments.report.page.conditions import ConditionsView, conditions_view
 from experiments.report.page.items import BrowserView, browsers
@@ -110,7 +110,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=charts.visible,
     )
-    environment.globals |= {"colours": len(charts.ARMS), "counted": counted, "reasons": reasons}
+    environment.globals |= {
+        "colours": len(charts.ARMS),
+        "counted": counted,
+        "reasons": reasons,
+        "shared_text": shared_text,
+    }
     return environment
 
 

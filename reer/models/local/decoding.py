@@ -1,4 +1,4 @@
-"""What a step of decoding would do again each time: here it is done once.
+"""Work that decoding would repeat at each step, done once.
 
 transformers' own cache joins each new token to all earlier ones, in every layer, which copies them all: for 14 rows of
 600 tokens of a 135M model that takes as long as everything else. Here the keys and values have room for the tokens to
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOM = 256  # tokens that room is made for at once
 ROWS = 16  # rows that the layout of weights is made for; others may differ
+PACKED = ("llama", "qwen2", "qwen3")  # models known to call their linear layers and never to read their weights
 
 
 def decoding_cache(config: Any) -> Any:
@@ -63,15 +64,17 @@ def _roomy_layer() -> Any:
 
 
 def pack_weights(model: Any) -> None:
-    """Replace the linear layers of a model in float32 on a CPU by layers whose weights are in oneDNN's layout; leave
-    other models as they are. Weights that nothing else uses are freed, and nothing can be trained after it."""
+    """Replace the linear layers of a model (`PACKED`) in float32 on a CPU by layers whose weights are in oneDNN's
+    layout, one after another; leave other models as they are. The embedding stays where the LM head is tied to it. The
+    model cannot be trained, copied or saved after it."""
     import torch
 
-    if model.device.type != "cpu" or model.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+    if model.device.type != "cpu" or model.config.model_type not in PACKED or not torch.backends.mkldnn.is_available():
         return
-    for module in list(model.modules()):
+    for module in [module for module in model.modules() if type(module) is not torch.nn.Linear]:
         for name, layer in list(module.named_children()):
-            if type(layer) is torch.nn.Linear:
+            plain = type(layer) is torch.nn.Linear and type(layer.weight) is torch.nn.Parameter
+            if plain and layer.weight.dtype == torch.float32:
                 setattr(module, name, _packed_linear()(layer))
 
 

@@ -15,8 +15,10 @@ from experiments.config.parts import experiment_from
 from experiments.contracts.confounds import Flag
 from experiments.report import terminal
 from experiments.report.arms import selected
+from experiments.report.claims.evidence import Evidence
 from experiments.report.compare import Comparison, compare
 from experiments.report.exports.row import summary_row
+from experiments.report.exports.tables import tables_of
 from experiments.report.page.scores import scores_view
 from experiments.report.page.study import studies
 from experiments.store.fingerprint import Json
@@ -149,6 +151,12 @@ def test_overrides_that_all_arms_share_are_said_once_and_not_in_each_label(
 
 
 def test_a_label_keeps_what_tells_arms_apart(tmp_path: Path) -> None:
+    design = ["no_a+no_b+no_c", "no_b+no_c", "no_a+no_c"]
+    assert labels_of(arms(tmp_path / "design", *design)) == design, "parts of a design are no overrides"
+    values = ["full+x=a+b", "other+x=a+c", "third+x=d+b"]
+    assert labels_of(arms(tmp_path / "values", *values)) == values, "nor is a part of a value"
+    crossed = arms(tmp_path / "crossed", "no_a+no_b+source=jsonl", "no_a+source=jsonl")
+    assert labels_of(crossed) == ["no_a+no_b", "no_a"]
     assert labels_of(arms(tmp_path / "a", "full", "full+source=jsonl")) == ["full", "full+source=jsonl"]
     assert labels_of(arms(tmp_path / "b", "full+source=jsonl")) == ["full+source=jsonl"], "one arm has its whole name"
 
@@ -156,9 +164,22 @@ def test_a_label_keeps_what_tells_arms_apart(tmp_path: Path) -> None:
 def test_an_alias_at_one_seed_has_the_label_of_its_arm(tmp_path: Path) -> None:
     runs = arms(tmp_path, "full", "treated", seeds=(0, 1))
     at_first = [*runs[:2], alias(runs[1], "again"), *runs[2:3], alias(runs[3], "again")]
-    (study,) = studies(compare(at_first))
+    comparisons = compare(at_first)
+    (study,) = studies(comparisons)
     assert study.arms == ("full", "treated")
     assert [seed for seed, arm in study.runs() if arm.label == "treated"] == [0, 1]
+    for name in ("treated", "again"):
+        judged = Evidence(comparisons).arm(name)
+        assert judged is not None
+        assert list(judged.arms) == [0, 1], "a claim is judged at the seeds that the table shows"
+    over_seeds = tables_of(comparisons)[0]
+    assert [arm.arm for arm in over_seeds.arms] == ["full", "treated"] == sorted({c.arm for c in over_seeds.cells})
+
+
+def test_a_label_that_is_typed_leads_to_the_whole_name(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full+source=jsonl", "other+source=jsonl")
+    with pytest.raises(InputError, match=r"did you mean other\+source=jsonl\?"):
+        selected(runs, ["other"])
 
 
 def with_judge(run: Result, name: str, **settings: Json) -> Result:

@@ -1,13 +1,15 @@
 """The cache of decoded rows and the layout of weights against transformers' own."""
 
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, Qwen2Config, Qwen3Config
 
+from reer.models.local import decoding
 from reer.models.local.checkpoints import TinyModel
-from reer.models.local.decoding import ROOM, decoding_cache, pack_weights
+from reer.models.local.decoding import PACKED, ROOM, decoding_cache, pack_weights
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +59,54 @@ def test_packed_weights_give_the_same_logits(rows: int) -> None:
     torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-5)
 
 
+SMALL = {
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_every_model_that_is_packed_computes_and_takes_tied_weights(kind: str) -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SMALL, tie_word_embeddings=True)).eval()
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.inference_mode():
+        wanted = model(input_ids=ids).logits
+        pack_weights(model)
+        torch.testing.assert_close(model(input_ids=ids).logits, wanted)
+        model.tie_weights()  # as lm-eval does
+        torch.testing.assert_close(model(input_ids=ids).logits, wanted)
+    assert type(model.model.layers[0].mlp.up_proj) is not torch.nn.Linear
+
+
+def test_a_model_that_may_read_its_weights_stays_as_it_is() -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("jamba", **SMALL, use_mamba_kernels=False))
+    pack_weights(model)
+    assert type(model.get_output_embeddings()) is torch.nn.Linear
+
+
+def test_weights_are_replaced_one_layer_at_a_time() -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **{**SMALL, "num_hidden_layers": 3})).eval()
+    layers = [weakref.ref(layer) for layer in model.modules() if type(layer) is torch.nn.Linear]
+    alive: list[int] = []
+    made = decoding._packed_linear()
+
+    def counted(layer: torch.nn.Linear) -> torch.nn.Module:
+        alive.append(sum(one() is not None for one in layers))
+        return made(layer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_packed_linear", lambda: counted)
+        pack_weights(model)
+    assert len(alive) == len(layers) == 22
+    assert alive[-1] < 8, "those of earlier layers are gone"
+
+
 def test_a_layer_with_a_bias_keeps_it() -> None:
-    config = Qwen2Config(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-    )
+    config = Qwen2Config(**SMALL)
     model = AutoModelForCausalLM.from_config(config).eval()
     layer = model.model.layers[0].self_attn.q_proj
     torch.nn.init.normal_(layer.bias)
