@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from reer.errors import InputError
 from reer.processes import Terminated, ended_by_requests
 
 if TYPE_CHECKING:
@@ -68,7 +69,18 @@ ConfigDir = Annotated[
     Path | None,
     typer.Option("--config-dir", help="A folder of your own YAML choices, added to the project's (or set REER_CONF)."),
 ]
-Root = Annotated[Path, typer.Option("--root", help="The runtime.root of the runs.")]
+OUTPUTS = Path("outputs")  # the default of runtime.root
+
+
+def existing(root: Path | None) -> Path | None:
+    """The root that was named. Raises InputError where it is no folder: a mistyped one would look like an empty one."""
+    if root is not None and not root.is_dir() and (root.exists() or root != OUTPUTS):
+        what = "is a file" if root.exists() else "does not exist"
+        raise InputError(f"--root {root} {what}; want the folder that runtime.root named when the runs were made")
+    return root
+
+
+Root = Annotated[Path, typer.Option("--root", help="The runtime.root of the runs.", callback=existing)]
 Scale = Annotated[str | None, typer.Option("--scale", help="Only runs at this scale.")]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as json_text
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from experiments.commands.app import ConfigDir, Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, ConfigDir, Root, Scale, app, current_results
 from reer.errors import InputError, near
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims; default all.")]
@@ -18,7 +17,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="CLAIM", help="Names 
 @app.command()
 def claims(
     names: Names = None,
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     config_dir: ConfigDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")] = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import AsJson, ConfigDir, Root, Scale, app, one
+from experiments.commands.app import OUTPUTS, AsJson, ConfigDir, Root, Scale, app, existing, one
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ OVERRIDE = re.compile(r"[+~]|[\w.@/]+=")  # how an override begins; the name of 
 @app.command()
 def rerun(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Runs, such as full or full/smoke/s1.")],
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     seed: Seed = 0,
     fresh: Annotated[str | None, typer.Option(help="Compute this stage, and all after it, again.")] = None,
@@ -64,7 +64,9 @@ def rerun(
 @app.command()
 def explain(
     what: Annotated[list[str], typer.Argument(metavar="NAME|OVERRIDE...", help="A run, or an experiment to compose.")],
-    root: Annotated[Path | None, typer.Option("--root", help="The runtime.root; default outputs.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="The runtime.root; default outputs.", callback=existing)
+    ] = None,
     scale: Scale = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -90,7 +92,7 @@ def explain(
     exp = (
         _composed(what, root, config_dir)
         if OVERRIDE.match(what[0])
-        else _frozen(what[0], what[1:], root or Path("outputs"), scale, seed)
+        else _frozen(what[0], what[1:], root or OUTPUTS, scale, seed)
     )
     lock = exp.folder / "lock.json"
     before = read_lock(lock).steps if lock.exists() else {}
@@ -115,7 +117,7 @@ def _frozen(name: str, overrides: list[str], root: Path, scale: str | None, seed
 def diff(
     a: Annotated[str, typer.Argument(help="A run, such as full or full/smoke/s0.")],
     b: Annotated[str, typer.Argument(help="The run it is compared with.")],
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -140,7 +142,7 @@ def diff(
 
 
 @app.command()
-def status(root: Root = Path("outputs"), as_json: AsJson = False) -> None:
+def status(root: Root = OUTPUTS, as_json: AsJson = False) -> None:
     """Show every run, stage by stage.
 
     What is done, what is computed now and where, what waits, what failed and why.
@@ -157,7 +159,7 @@ def status(root: Root = Path("outputs"), as_json: AsJson = False) -> None:
 
 @app.command()
 def gc(
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, Root, Scale, app, current_results
 from reer.errors import InputError, near
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ AsLatex = Annotated[bool, typer.Option("--latex", help="Print a table for a pape
 @app.command()
 def compare(
     names: Names = None,
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     seed: Seed = None,
     baseline: Baseline = None,
@@ -70,7 +70,7 @@ def compare(
 @app.command(name="table")
 def write_table(
     names: Names = None,
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     seed: Seed = None,
     baseline: Baseline = None,
@@ -106,7 +106,7 @@ def write_table(
 @app.command()
 def where(
     cell: Annotated[list[str], typer.Argument(metavar="CELL", help="RUN MEASURE, or a DIGEST.")],
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     json: AsJson = False,
 ) -> None:
     """Say what produced a number.
@@ -132,7 +132,7 @@ def where(
 def bridge(
     old: Annotated[str, typer.Argument(help="A run graded by the old judge.")],
     new: Annotated[str, typer.Argument(help="The same answers graded by the new judge.")],
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     published: Annotated[float | None, typer.Option(help="A score of the old judge to place on the new scale.")] = None,
 ) -> None:
     """Put scores of one judge on the scale of another.
@@ -152,7 +152,7 @@ def bridge(
 def agreement(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose answers people have graded.")],
     labels: Annotated[Path, typer.Option(help="JSONL: benchmark, item, answer or answer_sha256, grade.")],
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
 ) -> None:
     """Show how well a judge's scores agree with grades by people.
 
@@ -170,7 +170,7 @@ def agreement(
 
 @app.command()
 def report(
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default ROOT/report.html.")] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Bring the rows of all arms in W&B up to date, too.")] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import AsJson, ConfigDir, Multirun, Overrides, app
+from experiments.commands.app import OUTPUTS, AsJson, ConfigDir, Multirun, Overrides, app, existing
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def plan(
         str | None, typer.Option("--actual", metavar="NAME", help="What a finished run took, beside its plan.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="With --actual: the runtime.root of the run (default outputs).")
+        Path | None,
+        typer.Option("--root", help="With --actual: the runtime.root of the run (default outputs).", callback=existing),
     ] = None,
 ) -> None:
     """Show what a command would run and cost. Nothing runs.
@@ -115,7 +116,7 @@ def plan(
     if actual is not None:
         if overrides or multirun or stages or config_dir or detect or as_json:
             raise InputError("--actual: want nothing but --root with it; the plan is the one that the run froze")
-        _actual(actual, root or Path("outputs"))
+        _actual(actual, root or OUTPUTS)
         return
     if root is not None:
         raise InputError("--root: want it together with --actual; a plan takes runtime.root=FOLDER")

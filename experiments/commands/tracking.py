@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from experiments.commands.app import Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, Root, Scale, app, current_results
 
 
 @app.command()
 def sync(
-    root: Root = Path("outputs"),
+    root: Root = OUTPUTS,
     scale: Scale = None,
     rows: Annotated[bool, typer.Option("--rows", help="Also recompute every arm's row of the table.")] = False,
     view: Annotated[bool, typer.Option("--view", help="Also make or update the saved view and the report.")] = False,

@@ -89,7 +89,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
     console.print(f"\n[bold]{escape(title)}[/]")
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, text in enumerate(head):
-        shown.add_column(escape(text), no_wrap=i == 0)
+        shown.add_column(escape(text), no_wrap=i == 0, overflow="fold")  # nothing of a number is cut off
     for label, *cells in rows:
         shown.add_row(escape(folded(label, NAME_WIDTH)), *(escape(cell) for cell in cells))
     console.print(shown)

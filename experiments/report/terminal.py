@@ -172,7 +172,8 @@ def _legend(base: str, measures: Sequence[str], family: Comparison | SeedsCompar
     notes = [
         f"difference: from {base}, mean and 95 % interval over {over}",
         f"p: corrected by Holm for {family_text(family, measures)}",
-        "detects: what this many items show in four of five cases",
+        "detects: the true difference that is found in four of five cases; it and the intervals are without Holm's "
+        "correction",
         "fragile: one more item that the better side fails would undo it" * any(d.undone_by_one for d in differences),
         "~, exploratory: a part of another measure's items, estimated together with the other parts"
         * any(d.exploratory for d in differences),
@@ -245,7 +246,7 @@ def _measure(compared: Comparison, name: str) -> None:
 def _difference_cells(difference: Difference | None) -> tuple[str, str, str, str]:
     if difference is None:
         return "", "", "", ""
-    change = formatting.change_text(difference).replace(" [", "\n[").replace(", ", ",")  # the interval stays whole
+    change = formatting.change_text(difference).replace(" [", "\n[").replace(", ", ",\n")
     p, sample = formatting.p_text(difference), formatting.sample_text(difference)
     return change, p.replace(" (", "\n("), sample.replace(" ", "\n"), formatting.finding_text(difference)
 

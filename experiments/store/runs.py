@@ -285,8 +285,10 @@ def find_run(runs: Path, name: str, scale: str | None = None, seed: int = 0) -> 
     folders = [folder for folder in named if scale in (None, folder.parts[-2])]
     if len(folders) == 1:
         return folders[0]
-    hint = near(name, have if "/" in name else [folder.parts[-3] for folder in have.values()])
+    known = list(have) if "/" in name else [folder.parts[-3] for folder in have.values()]
+    longer = next((whole for whole in known if whole.startswith(f"{name}+")), None)
+    hint = "" if name in known else f"; did you mean {longer}?" if longer else near(name, known)
     problem = "exists at several scales, add --scale" if folders else f"does not exist{hint}"
-    with_seed = "" if "/" in name else f" with seed {seed}"
+    with_seed = "" if "/" in name else f" with seed {seed}{f' at scale {scale}' if scale else ''}"
     listed = "\n  ".join(have) or "none"
     raise InputError(f"run {name!r}{with_seed} {problem}; runs in {runs}:\n  {listed}")

@@ -11,6 +11,7 @@ import pytest
 from experiments.cli import app, main
 from experiments.config.compose import compose_plans
 from tests.conftest import REPOSITORY
+from tests.fakes.commands import reer
 
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden]
 
@@ -199,3 +200,35 @@ def test_light_verbs_do_not_import_hydra(verb: list[str], tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+READING = [
+    ("status",),
+    ("gc",),
+    ("compare",),
+    ("table",),
+    ("report",),
+    ("claims",),
+    ("explain", "full"),
+    ("diff", "full", "other"),
+    ("where", "full", "writing/quality"),
+    ("rerun", "full"),
+    ("sync",),
+]
+
+
+@pytest.mark.parametrize("verb", READING, ids=lambda verb: verb[0])
+def test_a_root_that_is_no_folder_is_refused_and_named(verb: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for root, what in ((tmp_path / "absent", "does not exist"), (file, "is a file")):
+        done = reer(root, *verb)
+        assert done.code == 2
+        assert f"--root {root} {what}; want the folder" in " ".join(done.err.split())
+
+
+def test_without_root_a_folder_without_outputs_has_no_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.cli", "status"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no runs in outputs/runs" in done.stdout

@@ -72,7 +72,7 @@ def _measure_columns(name: str, cell: Cell, baseline: Cell | None) -> dict[str, 
             f"delta/{name}": difference.mean,
             f"delta_low/{name}": difference.low,
             f"delta_high/{name}": difference.high,
-            f"p_holm/{name}": difference.p if difference.p_holm is None else difference.p_holm,
+            f"p_holm/{name}": difference.p_holm,
             f"finding/{name}": difference.finding,
         }
     if cell.published:

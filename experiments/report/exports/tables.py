@@ -51,7 +51,7 @@ class CellRow:
         measure covers a part of another one's items.
     shrunk, shrunk_low, shrunk_high: an exploratory difference, estimated together with those of the other parts.
     fragile: whether one more item that the better side fails would take zero into the interval.
-    detectable: the true difference that so many items show in four of five cases.
+    detectable: the true difference that so many items show in four of five cases, without Holm's correction.
     """
 
     scale: str

@@ -183,14 +183,18 @@ def _fooled(study: Study) -> list[str]:
 
 
 def _detectable(study: Study) -> str:
-    """The smallest true differences that so many prompts can show."""
+    """The true differences that so many prompts can show, from that of the arm with least noise to that with most."""
     least: list[str] = []
     for name in study.headlines:
         found = [d.minimum_detectable for e in study.effects(name) if (d := e.difference) and d.minimum_detectable]
-        least += [f"{min(found):.2g} in {name}"] if found else []
+        ends = dict.fromkeys(f"{end:.2g}" for end in (min(found), max(found))) if found else ()
+        least += [f"{' to '.join(ends)} in {name}"] if ends else []
     if not least:
         return ""
-    return f"Undecided does not mean equal: with so few prompts, differences below {_listed(least)} are often missed."
+    return (
+        f"Undecided does not mean equal: with so few prompts, differences below {_listed(least)} (by arm, without "
+        "Holm's correction) are often missed."
+    )
 
 
 def _few_seeds(study: Study) -> str:

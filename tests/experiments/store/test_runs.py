@@ -10,6 +10,7 @@ from experiments.store.runs import (
     Result,
     all_results,
     beside_baseline,
+    find_run,
     read_lock,
     read_plan,
     read_result,
@@ -108,3 +109,16 @@ def test_the_baseline_is_finished_when_it_is_written(tmp_path: Path) -> None:
     result = write_result(exp, {}, None, count)
     assert result.confounds == {"rows": Confound(4.0, 4.0), "thinking words": Confound(None, None)}
     assert beside_baseline(exp, result, count) == result.confounds
+
+
+def test_a_name_without_its_overrides_or_at_another_scale_leads_to_the_runs_that_exist(tmp_path: Path) -> None:
+    for name in ("full+source=jsonl", "other"):
+        folder = tmp_path / name / "smoke/s0"
+        folder.mkdir(parents=True)
+        (folder / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run 'full' with seed 0 does not exist; did you mean full\+source=jsonl\?"):
+        find_run(tmp_path, "full")
+    with pytest.raises(InputError) as raised:
+        find_run(tmp_path, "other", scale="laptop", seed=1)
+    assert "run 'other' with seed 1 at scale laptop does not exist; runs in" in str(raised.value)
+    assert "other/smoke/s0" in str(raised.value)

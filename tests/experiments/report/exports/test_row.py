@@ -57,6 +57,14 @@ def comparison(names: tuple[str, ...], path: Path | None = None) -> Comparison:
     return Comparison(scale="paper", seed=0, measures=names, arms=arms, cautions=())
 
 
+def test_a_p_that_was_not_corrected_is_in_no_column_of_corrected_ones() -> None:
+    shown = comparison(("writing/quality",))
+    cell = shown.arms[1].cells["writing/quality"]
+    difference = Difference(mean=-1.0, items=9, low=-2.0, high=0.5, p=0.2)
+    other = replace(shown.arms[1], cells={"writing/quality": replace(cell, difference=difference)})
+    assert summary_row(replace(shown, arms=(shown.arms[0], other)), other).get("p_holm/writing_quality") is None
+
+
 def test_a_row_holds_the_difference_the_finding_and_what_the_paper_reports() -> None:
     shown = comparison(("writingbench/A",))
     row = summary_row(shown, shown.arms[1])

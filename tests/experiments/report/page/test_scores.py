@@ -1,5 +1,6 @@
 """What the page says was found, and the numbers behind its plots and its table of arms."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_the_limits_are_what_was_measured(tmp_path: Path) -> None:
     assert any("trained once" in line for line in once)
     twice = verdict(study_of(tmp_path / "2", arms, seeds=(0, 1))).limits
     assert not any("trained once" in line for line in twice)
+
+
+def test_what_is_often_missed_is_said_from_the_quietest_arm_to_the_noisiest(tmp_path: Path) -> None:
+    noisy = {"full": varied(0.0), "quiet": varied(0.1, 0.2), "loud": varied(0.1, 3.0)}
+    limits = " ".join(verdict(study_of(tmp_path, noisy)).limits)
+    found = re.search(r"differences below (\S+) to (\S+) in writing/quality \(by arm", limits)
+    assert found
+    assert float(found[1]) < float(found[2])
 
 
 def test_a_judge_that_is_fooled_is_a_limit(tmp_path: Path) -> None:
