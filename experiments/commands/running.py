@@ -209,7 +209,9 @@ def pairwise(
 
 @app.command()
 def judge(
-    file: Annotated[Path, typer.Argument(help="Rows with an answer and the id or prompt of its item.")],
+    file: Annotated[
+        Path, typer.Argument(help="Rows with an answer and the id or prompt of its item.", exists=True, dir_okay=False)
+    ],
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
 ) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from experiments.report.console import console, document, escape, line, paragraph, table
+from experiments.report.console import console, document, escape, folded, line, paragraph, table
 from experiments.store.metrics import number
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from experiments.history.verdict import ScoreCheck, Verdict
 
 MARKS = {"done": "●", "running": "▶", "waiting": "○", "failed": "✗", "stale": "~"}
+NONE = "·"  # for a stage that a run has not
+RUN_WIDTH = 46  # characters of the name of a run
 
 
 def as_json(found: DataclassInstance | Sequence[DataclassInstance]) -> None:
@@ -154,22 +156,30 @@ def _section(title: str, lines: Sequence[str]) -> None:
 
 
 def status(runs: Sequence[RunState], root: Path) -> None:
-    """One line for each run: its stages in order, a mark each, and its state."""
+    """One line for each run: a mark for each of its stages, in columns that all runs share, and its state."""
     if not runs:
         line(f"no runs in {root / 'runs'}; start one with: reer run")
         return
-    table("runs", ("stages", "run", "state"), [(_marks(run), run.run, run.state) for run in runs])
-    used = {step.mark for run in runs for step in run.steps}
-    paragraph("  ".join(f"{sign} {mark}" for mark, sign in MARKS.items() if mark in used))
     stages = dict.fromkeys(step.step for run in sorted(runs, key=lambda run: -len(run.steps)) for step in run.steps)
+    table(
+        "runs",
+        ("stages", "run", "state"),
+        [(_marks(run, stages), folded(run.run, RUN_WIDTH), run.state) for run in runs],
+    )
+    used = {step.mark for run in runs for step in run.steps}
+    signs = [f"{sign} {mark}" for mark, sign in MARKS.items() if mark in used]
+    lacking = any(len(run.steps) < len(stages) for run in runs)
+    paragraph("  ".join([*signs, *([f"{NONE} not in this run"] if lacking else [])]))
     paragraph(f"stages: {', '.join(stages)}")
     for run in runs:
         if details := _details(run):
             paragraph(f"{run.run}: {run.state}: {details}")
 
 
-def _marks(run: RunState) -> str:
-    return "".join(MARKS[step.mark] for step in run.steps)
+def _marks(run: RunState, stages: Iterable[str]) -> str:
+    """A mark for each of these stages."""
+    marks = {step.step: MARKS[step.mark] for step in run.steps}
+    return "".join(marks.get(stage, NONE) for stage in stages)
 
 
 def _details(run: RunState) -> str:
@@ -184,7 +194,7 @@ def unused(found: Survey, root: Path) -> None:
     rows = [(item.kind, decimal(item.size), _in_store(item.path, root)) for item in largest]
     if rows:
         table("no run refers to", ("kind", "size", "folder of the store"), rows)
-    line(f"{len(rows)} folders, {decimal(found.size)}; {len(found.in_use)} more are in use")
+    line(f"{len(rows)} folders that no run refers to, {decimal(found.size)}; a process uses {len(found.in_use)} more")
     if found.deleted:
         line(f"deleted {len(found.deleted)} of them")
     elif rows:

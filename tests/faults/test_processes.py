@@ -216,6 +216,7 @@ def test_a_file_that_is_opened_while_stdout_is_closed_gets_no_output(tmp_path: P
     "variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )
 def test_characters_that_the_terminal_lacks_end_nothing(variables: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "größe…").mkdir()
     done = shell("reer status --root größe…", tmp_path, **variables)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no runs in gr?" in done.stdout

@@ -5,7 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from experiments.history.status import RunState, status
+import pytest
+
+from experiments.history import terminal
+from experiments.history.status import RunState, StepState, status
 from experiments.store.disk import held
 from experiments.store.failures import LOCK, Attempt, Failure, at_work, write_failure
 from experiments.store.records import lock_of, write_document
@@ -95,3 +98,24 @@ def test_six_arms_take_a_line_each_and_are_the_same_as_json(sweep: Path) -> None
     found: list[dict[str, Any]] = json.loads(finished(sweep, "status", "--json").out)
     assert [run["state"] for run in found] == ["finished"] * 6
     assert found[0]["steps"][0] == {"step": "pairs", "mark": "done", "where": None}
+
+
+def test_a_stage_has_one_column_in_all_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    def run(name: str, *stages: str) -> RunState:
+        steps = tuple(StepState(stage, "waiting" if stage == "train" else "done") for stage in stages)
+        return RunState(run=name, state="finished", steps=steps, at_work=None, why="")
+
+    long = "full+source.path=a_file_with_a_long_name.jsonl+source=jsonl+search=single_pass"
+    shown = [
+        run("short/s0", "pairs", "train", "grade"),
+        run(f"{long}/smoke/s1", "pairs", "draft", "refine", "train", "grade"),
+    ]
+    terminal.status(shown, Path("outputs"))
+    out = capfd.readouterr().out
+    lines = out.splitlines()
+    assert next(line for line in lines if "short/s0" in line).split()[0] == "●··○●"
+    assert next(line for line in lines if "full+source" in line).split()[0] == "●●●○●"
+    assert "· not in this run" in out
+    assert "…" not in out
+    assert max(map(len, lines)) <= 80
+    assert "/smoke/s1" in out, "the end of a name tells seeds apart"
