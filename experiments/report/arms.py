@@ -14,8 +14,8 @@ from pathlib import Path
 
 from experiments.report.statistics import Statistics
 from experiments.store.fingerprint import Json, fingerprint
-from experiments.store.runs import Result
-from reer.errors import InputError, near
+from experiments.store.runs import Result, near_run
+from reer.errors import InputError
 
 CROSSING = ("judge", "benchmark", "source")
 """The parts that an arm shares with its baseline: under another judge, on other items or from another source, scores
@@ -66,9 +66,8 @@ def named(results: Sequence[Result], name: str) -> list[Result]:
     found = [result for result in results if f"{result.run_name}/".startswith(f"{name}/")]
     if not found:
         known = [*dict.fromkeys(result.name for result in results), *(result.run_name for result in results)]
-        longer = next((whole for whole in known if whole.startswith(f"{name}+")), None)
-        meant = f"; did you mean {longer}?" if longer else near(name, known)
-        raise InputError(f"no finished run is called {name!r}{meant}; `reer status` lists the runs that exist")
+        hint = near_run(name, known)
+        raise InputError(f"no finished run is called {name!r}{hint}; `reer status` lists the runs that exist")
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -275,6 +275,12 @@ def run_name(folder: Path) -> str:
     return "/".join(folder.parts[-3:])
 
 
+def near_run(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown run: the name that goes on with overrides, else the nearest one."""
+    longer = next((whole for whole in known if whole.startswith(f"{name}+")), None)
+    return f"; did you mean {longer}?" if longer else near(name, known)
+
+
 def find_run(runs: Path, name: str, scale: str | None = None, seed: int = 0) -> Path:
     """The folder of one run, by its name (`full/smoke/s1`) or by that of its arm, with this seed. Raises InputError
     listing all runs when it is absent, or exists at several scales and none is given."""
@@ -286,8 +292,7 @@ def find_run(runs: Path, name: str, scale: str | None = None, seed: int = 0) -> 
     if len(folders) == 1:
         return folders[0]
     known = list(have) if "/" in name else [folder.parts[-3] for folder in have.values()]
-    longer = next((whole for whole in known if whole.startswith(f"{name}+")), None)
-    hint = "" if name in known else f"; did you mean {longer}?" if longer else near(name, known)
+    hint = "" if name in known else near_run(name, known)
     problem = "exists at several scales, add --scale" if folders else f"does not exist{hint}"
     with_seed = "" if "/" in name else f" with seed {seed}{f' at scale {scale}' if scale else ''}"
     listed = "\n  ".join(have) or "none"
