@@ -161,6 +161,14 @@ class OfficialScore:
         known = [value for value in values if value is not None]
         return cls(unit(math.fsum(known) / len(known)), len(known), len(values)) if known else None
 
+    @classmethod
+    def over(cls, scores: Sequence[OfficialScore]) -> OfficialScore | None:
+        """The mean of the numbers of several runs, with the items of all; None for none."""
+        if not scores:
+            return None
+        mean = math.fsum(score.value for score in scores) / len(scores)
+        return cls(mean, sum(score.counted for score in scores), sum(score.total for score in scores))
+
     def rescaled(self, unit: Callable[[float], float]) -> OfficialScore:
         """The same number in another unit."""
         return replace(self, value=unit(self.value))

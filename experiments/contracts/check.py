@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evals.judging.reliability import change_of_anchors
 from experiments.config.choices import ComposedOf, composed_of
+from experiments.contracts.confounds import at_seeds
 from experiments.contracts.measured import metrics_in, value_of
 from experiments.contracts.terms import Contract, Expectation, MetricPath, Side, Term, is_touched
 from experiments.history.environment import Environment, moved
@@ -30,15 +31,17 @@ SCORER_MODEL = "scorer_model"  # the key by which a model is chosen for `scorer`
 
 @dataclass(frozen=True)
 class CheckedTerm:
-    """One statement of a contract beside what was measured. `holds` is None where that is not known."""
+    """One statement of a contract beside what was measured. `holds` is None where that is not known. `seeds` are those
+    at which this is so, where the arm was run at others, too."""
 
     of: Side
     statement: str
     measured: float | None
     holds: bool | None
+    seeds: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.statement} (measured: {number(self.measured)})"
+        return f"{self.statement} (measured: {number(self.measured)}{at_seeds(self.seeds)})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,17 +69,23 @@ class Quantity:
 @dataclass(frozen=True)
 class Flag:
     """A confound of an arm that is further from its baseline's than its bound allows, and the override that makes it
-    equal, where there is one."""
+    equal, where there is one. `seeds` are those at which it is, where the arm was run at others, too."""
 
     label: str
     here: float
     baseline: float
     control: str = ""
+    seeds: tuple[int, ...] = ()
 
     @property
     def ratio(self) -> float | None:
         """The arm's value as a multiple of the baseline's; None where that is zero."""
         return self.here / self.baseline if self.baseline else None
+
+
+def at_seeds(seeds: Sequence[int]) -> str:
+    """The end of a text that holds at some seeds alone: ` at seeds 0, 2`; empty for none."""
+    return f" at seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else ""
 
 
 def confounds(run: Result) -> Counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from evals.benchmark import Measure, OfficialScore
@@ -13,13 +13,14 @@ from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.contracts.calibration import Control, calibration
 from experiments.contracts.check import ContractReport, changed_between, report_of
-from experiments.contracts.confounds import Flag, flags, seconds_from_training
+from experiments.contracts.conditions import Conditions, over_seeds
+from experiments.contracts.confounds import flags, seconds_from_training
 from experiments.report.arms import ArmNames, arm_names, baseline_name, baseline_of, by_crossing
 from experiments.report.measures import ScoredRun, degenerate, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.store.fingerprint import difference
-from experiments.store.runs import Counts, Result
+from experiments.store.runs import Result
 from reer.errors import InputError
 
 
@@ -36,53 +37,54 @@ class Cell:
     digest: str = ""
     official: OfficialScore | None = None
 
+    @property
+    def value(self) -> float | None:
+        """The score; None where it is withheld or was not taken."""
+        return self.measure.value if self.measure else None
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of items that have a score."""
+        return self.measure.coverage if self.measure else None
+
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One row of the comparison: the changed configuration, confounds and scores. `label` is its name without the
-    overrides that all arms share. `contract` says whether the arm can
-    be compared with the baseline, `flags` are the confounds too far from the baseline's, and `aliases` are other names
-    of runs of this very experiment. `control_seconds` is what the baseline took from its training on, as a matched arm
-    would. `degenerate` says why the model is, where it is worse than the baseline's; of the baseline itself, the
-    comparison's cautions say so."""
+class Arm(Conditions):
+    """One row of the comparison: a run, its conditions and its scores."""
 
     result: Result
-    label: str
-    is_baseline: bool
-    changed: tuple[str, ...]
-    confounds: Counts
     cells: Mapping[str, Cell]
-    contract: ContractReport = field(default_factory=ContractReport)
-    flags: tuple[Flag, ...] = ()
-    control_seconds: float | None = None
-    aliases: tuple[str, ...] = ()
-    degenerate: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.result.name
 
-    @property
-    def contract_word(self) -> str:
-        """Whether the arm kept its contract, in words."""
-        return "baseline" if self.is_baseline else self.contract.word
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeedsCell:
     """One measure of one arm at each seed that has a headline, and the difference over the seeds it shares with the
-    baseline. `digests` are the sha256 of the files of item scores, of all seeds; `scored` of `total` items have a
-    score, counted over all seeds, also those whose headline is withheld."""
+    baseline. `measure` is the one of the first seed, for its range. `digests` are the sha256 of the files of item
+    scores, of all seeds; `scored` of `total` items have a score, counted over all seeds, also those whose headline is
+    withheld. `official` is the mean over the seeds, with the items of all."""
 
     values: tuple[float, ...]
     difference: SeedsDifference | None
+    measure: Measure | None = None
+    published: Published | None = None
+    official: OfficialScore | None = None
     digests: tuple[str, ...] = ()
     scored: int = 0
     total: int = 0
 
     @property
-    def mean(self) -> float | None:
+    def value(self) -> float | None:
+        """The mean over seeds."""
         return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the items of all seeds that have a score."""
+        return self.scored / self.total if self.total else None
 
     @property
     def deviation(self) -> float | None:
@@ -90,19 +92,13 @@ class SeedsCell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
-@dataclass(frozen=True)
-class SeedsArm:
-    """One row of the comparison over seeds. `last` is the arm at the last seed at which it was run."""
+@dataclass(frozen=True, kw_only=True)
+class SeedsArm(Conditions):
+    """One row of the comparison over seeds: an arm, its conditions over the seeds it shares with the baseline, and its
+    scores."""
 
     name: str
-    is_baseline: bool
     cells: Mapping[str, SeedsCell]
-    last: Arm
-
-    @property
-    def label(self) -> str:
-        """The arm's name without the overrides that all arms share."""
-        return self.last.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,13 +193,13 @@ def _at_one_scale(results: Sequence[Result], wanted: str | None, statistics: Sta
     names = arm_names(results, [wanted or baseline_name(results)])
     runs = {seed: _arms_of(results, seed, names) for seed in dict.fromkeys(result.seed for result in results)}
     of_scale = [_comparison(of_seed, names, wanted, statistics) for of_seed in runs.values()]
-    over_seeds = _over_seeds(of_scale, runs, names, statistics)
-    if over_seeds is not None and over_seeds.arms:
+    together = _over_seeds(of_scale, runs, names, statistics)
+    if together is not None and together.arms:
         of_scale = [replace(comparison, is_repetition=True) for comparison in of_scale]
-        of_scale[-1] = _calibrated(of_scale[-1], _controls((row.last, row.cells) for row in over_seeds.arms))
+        of_scale[-1] = _calibrated(of_scale[-1], _controls(together.arms))
     else:
-        of_scale = [_calibrated(c, _controls((arm, arm.cells) for arm in c.arms)) for c in of_scale]
-    return [*of_scale[:-1], replace(of_scale[-1], over_seeds=over_seeds)]
+        of_scale = [_calibrated(c, _controls(c.arms)) for c in of_scale]
+    return [*of_scale[:-1], replace(of_scale[-1], over_seeds=together)]
 
 
 def _calibrated(comparison: Comparison, controls: Sequence[Control]) -> Comparison:
@@ -215,16 +211,16 @@ def _is_tested(difference: Difference) -> bool:
     return difference.finding not in (None, "exploratory")
 
 
-def _controls(arms: Iterable[tuple[Arm, Mapping[str, Cell] | Mapping[str, SeedsCell]]]) -> list[Control]:
+def _controls(arms: Sequence[Arm] | Sequence[SeedsArm]) -> list[Control]:
     """The arms whose contract states what to expect of them, with their headline measures that were tested."""
     controls: list[Control] = []
-    for arm, cells in arms:
+    for arm in arms:
         if arm.contract.expects is None:
             continue
         tested = {
             name: (measure, difference)
-            for name, cell in cells.items()
-            if (measure := arm.cells[name].measure) and (difference := cell.difference) and _is_tested(difference)
+            for name, cell in arm.cells.items()
+            if (measure := cell.measure) and (difference := cell.difference) and _is_tested(difference)
         }
         controls.append(Control(name=arm.label, expects=arm.contract.expects, tested=tested))
     return controls
@@ -361,7 +357,7 @@ def _over_seeds(
     for seed, of_seed in scored.items():
         for run in of_seed:
             runs.setdefault(names.of_run[run.result.name], {})[seed] = run
-    last = {names.of_run[arm.name]: arm for c in comparisons for arm in c.arms}
+    arms_at = {c.seed: {names.of_run[arm.name]: arm for arm in c.arms} for c in comparisons}
     baselines = {names.of_run[c.baseline.name] for c in comparisons if c.baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
@@ -382,7 +378,14 @@ def _over_seeds(
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
     against = {name: {} if name == base else kept[base] for name in order}
-    arms = [_seeds_arm(name, kept[name], against[name], last[name], measures, statistics) for name in order]
+    arms = [
+        SeedsArm(
+            name=name,
+            cells={measure: _seeds_cell(measure, kept[name], against[name], statistics) for measure in measures},
+            **vars(over_seeds({seed: arms_at[seed][name] for seed in kept[name] if seed in kept[base]})),
+        )
+        for name in order
+    ]
     return SeedsComparison(
         scale=comparisons[0].scale,
         seeds=tuple(sorted(runs[base])),
@@ -398,29 +401,20 @@ def _seed_differences(runs: Iterable[ScoredRun]) -> str:
     return "; ".join(dict.fromkeys(line for other in others for line in difference(first, other)[:3]))
 
 
-def _seeds_arm(
-    name: str,
-    runs: Mapping[int, ScoredRun],
-    baseline: Mapping[int, ScoredRun],
-    last: Arm,
-    names: Sequence[str],
-    statistics: Statistics,
-) -> SeedsArm:
-    """One arm; `baseline` is empty for the baseline itself."""
-    cells = {measure: _seeds_cell(measure, runs, baseline, statistics) for measure in names}
-    return SeedsArm(name, not baseline, cells, last)
-
-
 def _seeds_cell(
     name: str, runs: Mapping[int, ScoredRun], against: Mapping[int, ScoredRun], statistics: Statistics
 ) -> SeedsCell:
-    """Seeds at which the score of either side is withheld are not compared."""
+    """Seeds at which the score of either side is withheld are not compared; the baseline itself is beside none."""
     scores = {seed: score for seed, run in runs.items() if (score := run.score(name)) is not None}
     both = sorted(seed for seed, run in against.items() if seed in scores and run.score(name) is not None)
     taken = [run.measures[name] for run in runs.values() if name in run.measures]
+    official = [score for run in runs.values() if (score := run.official.get(name))]
     cell = SeedsCell(
         values=tuple(scores.values()),
         difference=None,
+        measure=taken[0] if taken else None,
+        published=published(next(iter(runs.values())).result, taken[0]) if taken else None,
+        official=OfficialScore.over(official),
         digests=tuple(digest for run in runs.values() if (digest := run.digests.get(name))),
         scored=sum(measure.scored for measure in taken),
         total=sum(measure.total for measure in taken),

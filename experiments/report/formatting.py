@@ -11,8 +11,9 @@ from evals.statistics.equivalence import MARGIN_SHARE
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA
 from evals.statistics.seeds import SeedsDifference
-from experiments.contracts.confounds import Flag
-from experiments.report.compare import Arm, SeedsCell
+from experiments.contracts.conditions import Conditions
+from experiments.contracts.confounds import Flag, at_seeds
+from experiments.report.compare import SeedsCell
 from experiments.report.published import Published
 from experiments.store.fingerprint import Json
 from experiments.store.metrics import number
@@ -158,7 +159,7 @@ def shared_text(overrides: Sequence[str]) -> str:
 def flag_text(flag: Flag) -> str:
     """`rows 4 vs 10 (0.4 ×)`: a flagged confound of an arm beside the baseline's."""
     ratio = "" if flag.ratio is None else f" ({ratio_text(flag)})"
-    return f"{flag.label} {number(flag.here)} vs {number(flag.baseline)}{ratio}"
+    return f"{flag.label} {number(flag.here)} vs {number(flag.baseline)}{ratio}{at_seeds(flag.seeds)}"
 
 
 def ratio_text(flag: Flag) -> str:
@@ -166,7 +167,7 @@ def ratio_text(flag: Flag) -> str:
     return "from 0" if flag.ratio is None else f"{flag.ratio:.2g} ×"
 
 
-def controls_text(arm: Arm) -> str:
+def controls_text(arm: Conditions) -> str:
     """The matched arm that would tell a finding from its confounds, and what the baseline took from its training on."""
     controls = list(dict.fromkeys(flag.control for flag in arm.flags if flag.control))
     took = "" if arm.control_seconds is None else f", about {duration(arm.control_seconds)}"
@@ -184,14 +185,14 @@ def duration(seconds: float) -> str:
 def seeds_text(cell: SeedsCell) -> str:
     """`5.4 ± 0.2 (3 seeds)`: see `mean_text`, with the number of seeds that have a score."""
     count = len(cell.values)
-    return mean_text(cell) if cell.mean is None else f"{mean_text(cell)} ({count} seed{'s' if count > 1 else ''})"
+    return mean_text(cell) if cell.value is None else f"{mean_text(cell)} ({count} seed{'s' if count > 1 else ''})"
 
 
 def mean_text(cell: SeedsCell) -> str:
     """`5.4 ± 0.2`: mean and standard deviation of the scores of the seeds."""
-    if cell.mean is None:
+    if cell.value is None:
         return "withheld"
-    return plain_score(cell.mean) + (f" ± {cell.deviation:.2g}" if cell.deviation is not None else "")
+    return plain_score(cell.value) + (f" ± {cell.deviation:.2g}" if cell.deviation is not None else "")
 
 
 def published_text(published: Published | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.statistics.paired import Difference
+from experiments.contracts.conditions import Conditions
 from experiments.metrics.evaluation import score_text
 from experiments.report import formatting
 from experiments.report.compare import Arm, Cell, Comparison, SeedsCell, SeedsComparison
@@ -33,11 +34,14 @@ MEASURE_WIDTH = 16  # characters of a measure's name at the head of a column
 
 @dataclass(frozen=True)
 class ShownArm:
-    """One arm of the short form, at one seed or over several: by measure its score as text, and its difference."""
+    """One arm of the short form, at one seed or over several: by measure its cell, and its score as text."""
 
-    arm: Arm
+    arm: Conditions
+    cells: Mapping[str, Cell] | Mapping[str, SeedsCell]
     scores: Mapping[str, str]
-    differences: Mapping[str, Difference | None]
+
+    def difference(self, measure: str) -> Difference | None:
+        return self.cells[measure].difference
 
 
 def comparison(compared: Comparison) -> None:
@@ -47,21 +51,13 @@ def comparison(compared: Comparison) -> None:
     if over is not None and over.arms:
         seeds = ", ".join(map(str, over.seeds))
         shown = [
-            ShownArm(
-                row.last,
-                {name: formatting.mean_text(cell) for name, cell in row.cells.items()},
-                {name: cell.difference for name, cell in row.cells.items()},
-            )
+            ShownArm(row, row.cells, {name: formatting.mean_text(cell) for name, cell in row.cells.items()})
             for row in over.arms
         ]
         _brief(compared, over, shown, f"{compared.setting}, mean ± deviation over seeds {seeds}")
     elif not compared.is_repetition:
         shown = [
-            ShownArm(
-                arm,
-                {name: formatting.brief_score(cell.measure) for name, cell in arm.cells.items()},
-                {name: cell.difference for name, cell in arm.cells.items()},
-            )
+            ShownArm(arm, arm.cells, {name: formatting.brief_score(cell.measure) for name, cell in arm.cells.items()})
             for arm in compared.arms
         ]
         _brief(compared, compared, shown, f"{compared.setting}, seed {compared.seed}")
@@ -91,7 +87,7 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
 
 def _is_the_same_everywhere(name: str, shown: Sequence[ShownArm]) -> bool:
     """Whether a measure has one value in all arms, so that it says nothing about them."""
-    untested = all((d := arm.differences[name]) is None or d.p is None for arm in shown)
+    untested = all((d := arm.difference(name)) is None or d.p is None for arm in shown)
     return len(shown) > 1 and untested and len({arm.scores[name] for arm in shown}) == 1
 
 
@@ -116,16 +112,16 @@ def _width(column: Sequence[str]) -> int:
 
 def _columns(name: str, shown: Sequence[ShownArm]) -> Iterator[tuple[str, ...]]:
     """The columns of a measure: a head, then a text for each arm. `official` is the number of the benchmark's own
-    scripts; over seeds, that of the last."""
+    scripts."""
     yield (folded(name, MEASURE_WIDTH), *(arm.scores[name] for arm in shown))
-    official = [cell.official if (cell := arm.arm.cells.get(name)) else None for arm in shown]
+    official = [arm.cells[name].official for arm in shown]
     if any(official):
         yield ("official", *(formatting.official_text(score) for score in official))
-    published = [cell.published if (cell := arm.arm.cells.get(name)) else None for arm in shown]
+    published = [arm.cells[name].published for arm in shown]
     if any(published):
         yield ("paper", *(f"{entry.value:.4g}" if entry else "" for entry in published))
-    if any(arm.differences[name] for arm in shown):
-        changes = (arm.differences[name] for arm in shown)
+    changes = [arm.difference(name) for arm in shown]
+    if any(changes):
         yield ("difference", *(formatting.change_text(change) if change else "" for change in changes))
 
 
@@ -151,7 +147,7 @@ def _about(shown: ShownArm, measures: Sequence[str]) -> None:
 
 def _found(shown: ShownArm, measures: Sequence[str]) -> str:
     """The conclusions for an arm: of one measure with its difference, of several by what was concluded."""
-    found = {name: difference for name in measures if (difference := shown.differences[name])}
+    found = {name: difference for name in measures if (difference := shown.difference(name))}
     if len(measures) == 1:
         return ", ".join(map(_one_finding, found.values()))
     groups: dict[str, list[str]] = {}

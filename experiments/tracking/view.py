@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from experiments.report import formatting
 from experiments.report.claims.table import counted, reasons
 from experiments.report.claims.verdicts import ClaimVerdict
-from experiments.report.compare import Comparison, compare
-from experiments.report.exports.row import Row, headline_measures, slug, summary_row
+from experiments.report.compare import Comparison, SeedsComparison, compare
+from experiments.report.exports.row import Row, confounded_by, headline_measures, score_columns, slug, summary_row
 from experiments.report.exports.tables import in_markdown
 from experiments.report.page.study import claims_of, studies
 from experiments.store.runs import Result
@@ -47,12 +47,18 @@ class Saved:
 
 @dataclass(frozen=True)
 class Study:
-    """What is shown: the comparison of one scale's first seed, the W&B run of its first arm, and the verdicts on the
-    claims over all seeds."""
+    """What is shown: the comparison of one scale's first seed and that over its seeds, the W&B run of its first arm,
+    and the verdicts on the claims over all seeds."""
 
     comparison: Comparison
     first: Mirror
+    over_seeds: SeedsComparison | None = None
     claims: tuple[ClaimVerdict, ...] = ()
+
+    @property
+    def table(self) -> Comparison | SeedsComparison:
+        """What is told in words: the arms over their seeds where these were compared, else at the first seed."""
+        return self.over_seeds or self.comparison
 
     @property
     def title(self) -> str:
@@ -101,7 +107,7 @@ def _studies(results: Sequence[Result]) -> Iterator[Study]:
         first = Ledger(folder).current if folder else None
         if comparison.scale not in shown and first is not None and first.online and first.entity:
             shown.add(comparison.scale)
-            yield Study(comparison, first, claims_of(of_scale))
+            yield Study(comparison, first, of_scale.over_seeds, claims_of(of_scale))
 
 
 def _read(path: Path) -> dict[str, Saved]:
@@ -190,7 +196,7 @@ def _report(study: Study) -> Report:
         wr.H1("Claims"),
         wr.MarkdownBlock(claims_markdown(study.claims)),
         wr.H1("Contracts and confounds"),
-        wr.MarkdownBlock(contracts_markdown(study.comparison)),
+        wr.MarkdownBlock(contracts_markdown(study.table)),
         wr.PanelGrid(runsets=[runs], panels=[*bars, *(_bars(name) for name in COSTS)]),
         wr.H1("What differs between the runs"),
         wr.PanelGrid(runsets=[runs], panels=[wr.RunComparer(diff_only="split")]),
@@ -200,18 +206,22 @@ def _report(study: Study) -> Report:
 
 
 def markdown(study: Study) -> str:
-    """The rows of the first seed as a Markdown table: each score with its difference, and the published difference
-    beside ours."""
+    """The rows as a Markdown table: each score with its difference, and the published difference beside ours."""
     head = ["arm", *(f"{name} | ours | p (Holm) | paper" for name in study.measures), "finding"]
     width = 2 + 4 * len(study.measures)
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * width}"]
-    for arm in study.comparison.arms:
-        row = summary_row(study.comparison, arm)
+    for arm in study.table.arms:
+        row = score_columns(study.table, arm)
         cells = [_text(row, f"{column}/{name}") for name in study.measures for column in _SHOWN]
         findings = [f"{name} {row[key]}" for name in study.measures if (key := f"finding/{name}") in row]
         lines.append(f"| {' | '.join([arm.label, *cells, ', '.join(findings)])} |")
     shared = study.comparison.shared_overrides
-    notes = [*([formatting.shared_text(shared)] if shared else []), *study.comparison.cautions]
+    notes = [
+        *([f"Means over seeds {', '.join(map(str, over.seeds))}"] if (over := study.over_seeds) else []),
+        *([formatting.shared_text(shared)] if shared else []),
+        *(study.over_seeds.left_out if study.over_seeds else ()),
+        *study.comparison.cautions,
+    ]
     cautions = [f"- {in_markdown(text)}" for text in notes]
     return "\n".join([*lines, *(["", *cautions] if cautions else [])])
 
@@ -227,13 +237,13 @@ def claims_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
     return "\n".join(lines)
 
 
-def contracts_markdown(comparison: Comparison) -> str:
+def contracts_markdown(table: Comparison | SeedsComparison) -> str:
     """Whether each arm kept its contract, what was measured for it, and what else explains its differences."""
     lines = ["| arm | contract | measured | confounded by |", "|---|---|---|---|"]
-    for arm in comparison.arms:
+    for arm in table.arms:
         if not arm.is_baseline:
-            confounds = summary_row(comparison, arm)["confounded_by"]
-            cells = (arm.label, arm.contract_word, "; ".join(map(str, arm.contract.terms)) or "–", str(confounds))
+            terms = "; ".join(map(str, arm.contract.terms)) or "–"
+            cells = (arm.label, arm.contract_word, terms, confounded_by(arm))
             lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
     return "\n".join(lines)
 

@@ -154,7 +154,7 @@ def _confounds(atom: Atom, evidence: Evidence) -> tuple[str, ...]:
     if isinstance(atom, Comparison) and atom.measure == SEARCH_SCORE:
         return ()
     runs = [found for name in (atom.arm, atom.than) if (found := evidence.arm(name)) is not None]
-    return tuple(dict.fromkeys(flag.label for found in runs for flag in found.first.flags))
+    return tuple(dict.fromkeys(flag.label for found in runs for arm in found.arms.values() for flag in arm.flags))
 
 
 def _compared(atom: Comparison, difference: Difference, family: int, evidence: Evidence) -> ComparisonVerdict:

@@ -6,13 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from experiments.contracts.conditions import Conditions
 from experiments.metrics import evaluation, training
-from experiments.report.compare import Arm, Cell, Comparison
+from experiments.report.compare import Arm, Cell, Comparison, SeedsArm, SeedsCell, SeedsComparison
 from experiments.report.published import table
 from experiments.store.records import read_record
 from experiments.store.runs import Result
 
 Row = Mapping[str, float | str]
+Columns = dict[str, float | str | None]
 UNPUBLISHED_MEASURES = 3  # columns for a benchmark of which the paper reports no measure
 ABLATIONS = 2  # the fewest arms for which the paper reports a measure that is about ablations
 
@@ -28,17 +30,27 @@ def summary_row(comparison: Comparison, arm: Arm) -> Row:
     is what its judgements cost, whichever run paid; `seconds` and `cost/device_hours` count all its stages, also those
     that it shares.
     """
-    first = comparison.arms[0]
-    columns: dict[str, float | str | None] = {"contract": arm.contract_word}
-    for name in headline_measures(comparison.measures):
+    confounds: Columns = {f"confound/{slug(label)}": value for label, value in arm.confounds.items()}
+    confounds["confounded_by"] = None if arm.is_baseline else confounded_by(arm)
+    columns: Columns = {"contract": arm.contract_word, **score_columns(comparison, arm)}
+    return _known(columns | confounds | costs(arm.result))
+
+
+def score_columns(table: Comparison | SeedsComparison, arm: Arm | SeedsArm) -> Row:
+    """The columns of the headline measures, of an arm at one seed or over several."""
+    first = table.arms[0]
+    columns: Columns = {}
+    for name in headline_measures(table.measures):
         columns |= _measure_columns(slug(name), arm.cells[name], first.cells[name] if first.is_baseline else None)
-    columns |= {f"confound/{slug(label)}": value for label, value in arm.confounds.items()}
-    columns["confounded_by"] = None if arm.is_baseline else _confounded_by(arm)
-    columns |= costs(arm.result)
+    return _known(columns)
+
+
+def _known(columns: Mapping[str, float | str | None]) -> Row:
     return {name: value for name, value in columns.items() if value is not None}
 
 
-def _confounded_by(arm: Arm) -> str:
+def confounded_by(arm: Conditions) -> str:
+    """The confounds that are flagged, and why the model is degenerate; `nothing` where there is no such."""
     model = [f"a degenerate model: {', '.join(arm.degenerate)}"] if arm.degenerate else []
     return ", ".join([*(flag.label for flag in arm.flags), *model]) or "nothing"
 
@@ -60,10 +72,8 @@ def _headlines(names: Sequence[str]) -> Sequence[str]:
     return of_ablations or published or names[:UNPUBLISHED_MEASURES]
 
 
-def _measure_columns(name: str, cell: Cell, baseline: Cell | None) -> dict[str, float | str | None]:
-    columns: dict[str, float | str | None] = {}
-    if cell.measure:
-        columns |= {f"score/{name}": cell.measure.value, f"coverage/{name}": cell.measure.coverage}
+def _measure_columns(name: str, cell: Cell | SeedsCell, baseline: Cell | SeedsCell | None) -> Columns:
+    columns: Columns = {f"score/{name}": cell.value, f"coverage/{name}": cell.coverage}
     if cell.official:
         columns[f"official/{name}"] = cell.official.value
         columns[f"official_coverage/{name}"] = cell.official.counted / cell.official.total
@@ -82,7 +92,7 @@ def _measure_columns(name: str, cell: Cell, baseline: Cell | None) -> dict[str, 
     return columns
 
 
-def costs(result: Result) -> dict[str, float | str | None]:
+def costs(result: Result) -> Columns:
     """What a run took: seconds of all its stages, device-hours, and US dollars for judgements."""
     train = result.metrics_of(training.TRAIN)
     devices = train.processes if train else 1

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 from evals.statistics.paired import Difference, Finding, Shrunk
+from experiments.contracts.conditions import Conditions
 from experiments.contracts.confounds import Flag
 from experiments.report import formatting
-from experiments.report.compare import Arm, Cell, Comparison, SeedsComparison
+from experiments.report.compare import Comparison, SeedsComparison
 from experiments.store.runs import Counts
 
 Form = Literal["json", "csv", "markdown", "latex"]
@@ -152,11 +153,11 @@ def _of_seed(compared: Comparison) -> TableData:
                 label=arm.label,
                 is_baseline=arm.is_baseline,
                 measure=name,
-                score=cell.measure.value if cell.measure else None,
+                score=cell.value,
                 scored=cell.measure.scored if cell.measure else None,
                 total=cell.measure.total if cell.measure else None,
                 family=compared.family(name),
-                published=_published(cell),
+                published=cell.published.value if cell.published else None,
                 digests=(cell.digest[:DIGEST],) if cell.digest else (),
             )
             cells.append(_with_difference(row, cell.difference))
@@ -164,7 +165,7 @@ def _of_seed(compared: Comparison) -> TableData:
 
 
 def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
-    """The table over seeds; what is said of an arm beside its scores is that of its run at the last seed."""
+    """The table over seeds."""
     cells: list[CellRow] = []
     for arm in over.arms:
         for name, cell in arm.cells.items():
@@ -176,20 +177,16 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 label=arm.label,
                 is_baseline=arm.is_baseline,
                 measure=name,
-                score=cell.mean,
+                score=cell.value,
                 score_sd=cell.deviation,
                 scored=cell.scored,
                 total=cell.total,
                 family=over.family(name),
-                published=_published(arm.last.cells.get(name)),
+                published=cell.published.value if cell.published else None,
                 digests=tuple(digest[:DIGEST] for digest in cell.digests),
             )
             cells.append(_with_difference(row, cell.difference))
-    return _data(compared, over.seeds, {arm.name: arm.last for arm in over.arms}, cells)
-
-
-def _published(cell: Cell | None) -> float | None:
-    return cell.published.value if cell and cell.published else None
+    return _data(compared, over.seeds, {arm.name: arm for arm in over.arms}, cells)
 
 
 def _with_difference(row: CellRow, difference: Difference | None) -> CellRow:
@@ -215,7 +212,9 @@ def _shrunk(estimate: Shrunk | None) -> dict[str, float]:
     return {"shrunk": estimate.mean, "shrunk_low": estimate.low, "shrunk_high": estimate.high}
 
 
-def _data(compared: Comparison, seeds: tuple[int, ...], arms: Mapping[str, Arm], cells: Sequence[CellRow]) -> TableData:
+def _data(
+    compared: Comparison, seeds: tuple[int, ...], arms: Mapping[str, Conditions], cells: Sequence[CellRow]
+) -> TableData:
     """A table of these arms by name."""
     over = compared.over_seeds
     rows = (

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from experiments.contracts.check import CheckedTerm
+from experiments.contracts.conditions import Conditions
 from experiments.report import formatting
-from experiments.report.compare import Arm
 from experiments.report.page.study import Study
 from experiments.store.metrics import number
 
@@ -44,7 +44,8 @@ class ConfoundView:
 
 @dataclass(frozen=True)
 class ConditionsView:
-    """`confounds` are those in which arms differ, at the first seed; `equal` those that all arms share."""
+    """`confounds` are those in which arms differ, means over the seeds where these were compared; `equal` those that
+    all arms share."""
 
     changes: tuple[ChangeView, ...]
     arms: tuple[str, ...]
@@ -55,8 +56,8 @@ class ConditionsView:
 
 def conditions_view(study: Study) -> ConditionsView:
     """Changes and confounds of one study."""
-    arms = [study.first(name) for name in study.arms]
-    labels = dict.fromkeys(label for comparison in study.comparisons for label in comparison.reported_confounds())
+    arms = [study.conditions(name) for name in study.arms]
+    labels = [label for label in arms[0].confounds if any(arm.confounds.get(label) is not None for arm in arms)]
     values = {label: [arm.confounds.get(label) for arm in arms] for label in labels}
     rows = {
         label: tuple(_quantity(arm, label) for arm in arms)
@@ -72,7 +73,7 @@ def conditions_view(study: Study) -> ConditionsView:
     )
 
 
-def _change(arm: Arm) -> ChangeView:
+def _change(arm: Conditions) -> ChangeView:
     report = arm.contract
     return ChangeView(
         name=arm.label,
@@ -85,7 +86,7 @@ def _change(arm: Arm) -> ChangeView:
     )
 
 
-def _flagged(arms: Sequence[Arm]) -> Iterator[str]:
+def _flagged(arms: Sequence[Conditions]) -> Iterator[str]:
     """One line for each arm with a flag: `no_search: rows 4 vs 10 (0.4 ×); control: …`."""
     for arm in arms:
         if arm.flags:
@@ -94,6 +95,6 @@ def _flagged(arms: Sequence[Arm]) -> Iterator[str]:
             yield f"{arm.label}: {texts}" + (f"; control: {control}" if control else "")
 
 
-def _quantity(arm: Arm, label: str) -> Quantity:
+def _quantity(arm: Conditions, label: str) -> Quantity:
     flag = next((flag for flag in arm.flags if flag.label == label), None)
     return Quantity(number(arm.confounds.get(label)), formatting.ratio_text(flag) if flag else "")

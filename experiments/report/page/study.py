@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evals.benchmark import Measure
 from evals.statistics.paired import Difference
 from experiments.config.choices import conf_folders
+from experiments.contracts.conditions import Conditions
 from experiments.report.claims.evidence import Evidence
 from experiments.report.claims.expressions import read_claims
 from experiments.report.claims.verdicts import ClaimVerdict, judge_claims
@@ -101,6 +102,11 @@ class Study:
         """An arm at the first seed that has it."""
         return next(arm for _, arm in self.runs() if arm.label == name)
 
+    def conditions(self, name: str) -> Conditions:
+        """The conditions of an arm over its seeds where these were compared, else at its first seed."""
+        over = self.over_seeds.arms if self.over_seeds else ()
+        return next((arm for arm in over if arm.label == name), self.first(name))
+
     def effects(self, measure: str) -> list[Effect]:
         """One effect of each arm, the baseline first."""
         return [self._effect(name, measure) for name in self.arms]
@@ -113,7 +119,7 @@ class Study:
         return Effect(
             arm=name,
             measure=measure,
-            score=over.mean if over else score,
+            score=over.value if over else score,
             spread=over.deviation if over else None,
             seeds=tuple(seed for seed, _ in runs) if over else (seed,),
             cell=cell,
