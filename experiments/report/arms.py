@@ -82,12 +82,7 @@ def only(results: Sequence[Result], name: str) -> Result:
 
 def in_order_of_start(results: Sequence[Result]) -> list[Result]:
     """Runs in the order in which they were first started, which is that of their sweep."""
-    return sorted(results, key=_started)
-
-
-def _started(result: Result) -> int:
-    """The time of the oldest of the run's own files, in nanoseconds."""
-    return min((file.stat().st_mtime_ns for file in result.folder.glob("*.json")), default=0) if result.folder else 0
+    return sorted(results, key=lambda result: result.started)
 
 
 def crossing_of(identity: Mapping[str, Json]) -> str:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -39,15 +40,18 @@ OUTSIDE_IDENTITY = {
     "contract",
 }
 M = TypeVar("M", bound=StageMetrics)
+Clock = Callable[[], str]
 Counts = Mapping[str, float | None]  # confound -> value, None where the run has no such stage
 
 
 @dataclass(frozen=True)
 class Lock:
-    """What a run name is tied to: its experiment's identity, and the fingerprints of its steps by name."""
+    """What a run name is tied to: its experiment's identity, and the fingerprints of its steps by name. `started` is
+    when a run of these steps first began."""
 
     identity: Mapping[str, object]
     steps: Mapping[str, str]
+    started: str = ""
 
 
 def identity_of(exp: Experiment) -> dict[str, Json]:
@@ -82,7 +86,12 @@ def read_lock(path: Path) -> Lock:
         raise InputError(f"{path}: is no lock of a run; {REPAIR}") from None
 
 
-def write_lock(exp: Experiment, steps: Steps, plan: Mapping[str, object]) -> None:
+def utc_now() -> str:
+    """`2026-01-31T09:30:00.000+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def write_lock(exp: Experiment, steps: Steps, plan: Mapping[str, object], clock: Clock = utc_now) -> None:
     """Freeze the plan and tie the name to its stages, before any work. A result of other stages is renamed to
     `result.superseded-….json`. Raises Incomplete, or InputError, for an error of the disk."""
     with disk_errors(Path(exp.runtime.root)):
@@ -92,7 +101,17 @@ def write_lock(exp: Experiment, steps: Steps, plan: Mapping[str, object]) -> Non
             digest = fingerprint(encode({str(name): step.fingerprint for name, step in before.steps.items()}))
             (exp.folder / "result.json").rename(exp.folder / f"result.superseded-{digest}.json")
         write_json(exp.folder / "plan.json", {**plan, "replace": False})
-        write_document(exp.folder / "lock.json", asdict(Lock(identity_of(exp), fingerprints(steps))))
+        lock = exp.folder / "lock.json"
+        write_document(lock, asdict(Lock(identity_of(exp), fingerprints(steps), _started(lock, steps) or clock())))
+
+
+def _started(path: Path, steps: Steps) -> str:
+    """When a run of these steps began before; empty if none did, or if its lock is torn."""
+    try:
+        lock = read_lock(path) if path.exists() else None
+    except InputError:
+        return ""
+    return lock.started if lock and lock.steps == fingerprints(steps) else ""
 
 
 def read_plan(path: Path) -> dict[str, Json]:
@@ -130,7 +149,8 @@ class Confound:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A finished run, as recorded in its result file."""
+    """A finished run, as recorded in its result file. `started` and `finished` are times in ISO 8601, UTC; empty where
+    they are not known."""
 
     name: str
     scale: str
@@ -141,6 +161,8 @@ class Result:
     steps: Mapping[StepName, StepResult]
     tracked: str | None
     confounds: Mapping[str, Confound] = field(default_factory=dict[str, Confound])
+    started: str = ""
+    finished: str = ""
     folder: Path | None = None  # where this was read from or written to
 
     @property
@@ -191,8 +213,10 @@ def write_result(
     artifacts: Mapping[StepName, Artifact],
     tracked: str | None,
     count_confounds: Callable[[Result], Counts],
+    clock: Clock = utc_now,
 ) -> Result:
-    """Write the result file of a run, once everything it names is complete."""
+    """Write the result file of a run, once everything it names is complete. A result that was written before has
+    finished then."""
     judges = dict.fromkeys(judge.caution for judge in exp.judges.values())
     cautions = (exp.answers.caution, *judges, exp.thinking.caution(exp.source.name))
     result = Result(
@@ -205,7 +229,13 @@ def write_result(
         steps={name: _step_result(artifact) for name, artifact in artifacts.items()},
         tracked=tracked,
     )
-    result = replace(result, confounds=beside_baseline(exp, result, count_confounds))
+    before, lock = readable_result(exp.folder), exp.folder / "lock.json"
+    result = replace(
+        result,
+        confounds=beside_baseline(exp, result, count_confounds),
+        started=read_lock(lock).started if lock.exists() else "",
+        finished=(before.finished if before and _builds(before) == _builds(result) else "") or clock(),
+    )
     content = asdict(replace(result, steps={}))
     del content["folder"]
     steps = {
@@ -215,6 +245,10 @@ def write_result(
     with disk_errors(Path(exp.runtime.root)):
         write_document(exp.folder / "result.json", {**content, "steps": steps})
     return replace(result, folder=exp.folder)
+
+
+def _builds(result: Result) -> dict[StepName, str]:
+    return {name: step.build for name, step in result.steps.items()}
 
 
 def beside_baseline(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from experiments.metrics import evaluation
@@ -118,7 +118,4 @@ def _run(result: Result, records: Iterable[Record]) -> RunView:
 
 
 def _finished(result: Result) -> str:
-    path = result.folder / "result.json" if result.folder else None
-    if path is None or not path.is_file():
-        return ""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{datetime.fromisoformat(result.finished):%Y-%m-%d %H:%M} UTC" if result.finished else ""

@@ -1,9 +1,11 @@
 """The files of runs: torn and foreign ones are named, and hide no other run."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from experiments.pipeline import pipeline
 from experiments.store.records import write_document
 from experiments.store.runs import (
     Confound,
@@ -14,6 +16,7 @@ from experiments.store.runs import (
     read_lock,
     read_plan,
     read_result,
+    write_lock,
     write_result,
 )
 from experiments.store.verification import check, repair
@@ -109,6 +112,21 @@ def test_the_baseline_is_finished_when_it_is_written(tmp_path: Path) -> None:
     result = write_result(exp, {}, None, count)
     assert result.confounds == {"rows": Confound(4.0, 4.0), "thinking words": Confound(None, None)}
     assert beside_baseline(exp, result, count) == result.confounds
+
+
+def test_a_run_that_is_repeated_keeps_its_times_wherever_its_files_are_copied(tmp_path: Path) -> None:
+    exp = compose("scale=smoke", f"runtime.root={tmp_path}")
+    times = iter(["09:00", "09:01"])
+    for _ in range(2):
+        write_lock(exp, {}, {}, clock=lambda: next(times))
+        result = write_result(exp, {}, None, lambda run: {}, clock=lambda: next(times))
+        assert (result.started, result.finished) == ("09:00", "09:01")
+    shutil.copytree(exp.folder, tmp_path / "copied")
+    copied = read_result(tmp_path / "copied")
+    assert copied is not None
+    assert (copied.started, copied.finished) == (result.started, result.finished)
+    write_lock(exp, pipeline(exp), {}, clock=lambda: "12:00")
+    assert read_lock(exp.folder / "lock.json").started == "12:00", "other steps are another run"
 
 
 def test_a_name_without_its_overrides_or_at_another_scale_leads_to_the_runs_that_exist(tmp_path: Path) -> None:
