@@ -94,16 +94,11 @@ def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
 
 
 def current_results(root: Path, scale: str | None, say: Callable[[str], None] | None = None) -> list[Result]:
-    """Results whose stages are unchanged. A stale result is left out, and `say` (default: the output) says why."""
+    """Results that count. Of a run without one, `say` (default: the output) says why it is left out."""
     from experiments.report import console as show
-    from experiments.store.runs import all_results
+    from experiments.report.arms import runs_under
 
-    current = []
-    for result in all_results(root / "runs"):
-        if scale not in (None, result.scale):
-            continue
-        if reason := result.why_stale():
-            (say or show.line)(f"left out: {result.run_name}: {reason}")
-        else:
-            current.append(result)
-    return current
+    found = runs_under(root, scale)
+    for reason in found.left_out:
+        (say or show.line)(f"left out: {reason}")
+    return found.results

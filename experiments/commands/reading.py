@@ -182,9 +182,11 @@ def report(
       reer report --wandb
     """
     from experiments.report import console as show
+    from experiments.report.arms import runs_under
     from experiments.report.page.page import write_html
 
-    show.where(write_html(_compared(None, root, scale, None, None), out or root / "report.html"))
+    comparisons = _compared(None, root, scale, None, None)
+    show.where(write_html(comparisons, out or root / "report.html", runs_under(root, scale).left_out))
     if wandb:
         from experiments.tracking import sync
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.report.statistics import Statistics
+from experiments.store.failures import why_unfinished
 from experiments.store.fingerprint import Json, fingerprint
-from experiments.store.runs import Result, near_run
+from experiments.store.runs import Result, all_results, near_run, run_name
 from reer.errors import InputError
 
 CROSSING = ("judge", "benchmark", "source")
@@ -41,6 +42,26 @@ class ArmNames:
         return tuple(other for other, arm in self.of_run.items() if arm == self.of_run[name] and other != name)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """The results of a root that count, and of each other run why it has none: stale, at work, failed, unfinished."""
+
+    results: list[Result]
+    left_out: list[str]
+
+
+def runs_under(root: Path, scale: str | None = None) -> Runs:
+    """All runs of a root, at one scale if it is given. A result counts as long as its stages are unchanged."""
+    results = [result for result in all_results(root / "runs") if scale in (None, result.scale)]
+    stale = {result.run_name: reason for result in results if (reason := result.why_stale())}
+    folders = (folder for folder in sorted((root / "runs").glob(f"*/{scale or '*'}/s*")) if folder.is_dir())
+    without = [folder for folder in folders if not (folder / "result.json").exists()]
+    return Runs(
+        [result for result in results if result.run_name not in stale],
+        [f"{name}: {reason}" for name, reason in (stale | {run_name(f): why_unfinished(f) for f in without}).items()],
+    )
+
+
 def selected(
     results: Sequence[Result], names: Sequence[str] = (), seed: int | None = None, baseline: str | None = None
 ) -> list[Result]:
@@ -50,7 +71,7 @@ def selected(
     found = [result for result in in_order_of_start(results) if seed in (None, result.seed)]
     if not found:
         at_seed = "" if seed is None else f" with seed {seed}"
-        raise InputError(f"nothing to compare: no run has finished here{at_seed}; start one with `reer run`")
+        raise InputError(f"nothing to compare: no run has a current result here{at_seed}; start one with `reer run`")
     against = named(found, baseline) if baseline else []
     if not names:
         return found

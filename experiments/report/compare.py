@@ -172,7 +172,7 @@ def compare(results: Sequence[Result], baseline: str | None = None) -> list[Comp
     their order after the baseline. That is the arm called `baseline`, whatever its crossing; without it, the arm of the
     same crossing that is configured like the baseline of the results. Raises InputError without any result."""
     if not results:
-        raise InputError("nothing to compare: no run has finished here; start one with `reer run`")
+        raise InputError("nothing to compare: no run has a current result here; start one with `reer run`")
     folder = results[0].folder
     statistics = Statistics(folder.parents[2] / "statistics.json" if folder else None)
     scales: dict[str, list[Result]] = {}

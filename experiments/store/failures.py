@@ -61,6 +61,14 @@ def at_work(folder: Path) -> str | None:
     return holder(folder / LOCK)
 
 
+def why_unfinished(folder: Path) -> str:
+    """Why a run has no result: who is at work on it, or the first line of its failure."""
+    if working := at_work(folder):
+        return f"at work ({working})"
+    failure = read_failure(folder)
+    return f"failed: {str(failure).splitlines()[0]}" if failure else "not finished; the same command resumes it"
+
+
 def reason_of(error: BaseException) -> str:
     """An error in words; one that is not meant for users comes with its class and the line that raised it."""
     if isinstance(error, KeyboardInterrupt):

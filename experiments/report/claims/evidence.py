@@ -77,7 +77,7 @@ class Evidence:
         return names
 
     def arm(self, name: str) -> ArmRuns | None:
-        """The runs of an arm; None where it was not run."""
+        """The runs of an arm; None where it has no result."""
         if name not in self._names:
             return None
         if name not in self._runs:

@@ -139,11 +139,11 @@ def _open(atom: Comparison, refusal: str) -> ComparisonVerdict:
 
 
 def _refusal(atom: Atom, evidence: Evidence) -> str:
-    """Why two arms cannot be compared: one was not run, or its contract is broken."""
+    """Why two arms cannot be compared: one has no result, or its contract is broken."""
     for name in (atom.arm, atom.than):
         runs = evidence.arm(name)
         if runs is None:
-            return f"{name} was not run"
+            return f"{name} has no finished run"
         if broken := [line for arm in runs.arms.values() for line in arm.contract.broken]:
             return f"{name} is not comparable: {broken[0]}"
     return ""

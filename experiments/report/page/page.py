@@ -81,13 +81,15 @@ def report_name(results: Sequence[Result]) -> str:
     return "report.html" if len(results) > 1 else f"report-{results[0].run_name.replace('/', '-')}.html"
 
 
-def write_html(comparisons: Sequence[Comparison], path: Path) -> Path:
-    """Write the page of these comparisons; returns its path."""
+def write_html(comparisons: Sequence[Comparison], path: Path, left_out: Sequence[str] = ()) -> Path:
+    """Write the page of these comparisons; `left_out` says which other runs have no result, and why. Returns its
+    path."""
     environment = _environment()
     style = environment.get_template("style.css.j2").render(light=charts.light_rules(), dark=charts.dark_rules())
     script = environment.get_template("browser.js.j2").render()
     page = environment.get_template("page.html.j2").render(
         studies=[_view(study, f"study-{number}") for number, study in enumerate(studies(comparisons))],
+        left_out=left_out,
         equivalence=EQUIVALENCE,
         style=Markup(style),
         style_hash=_hash(style),

@@ -1,6 +1,7 @@
 """Which arms are compared, with which baseline and in which order, and the short form in the terminal."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,18 +14,20 @@ from experiments.config.compose import compose_one
 from experiments.config.parts import experiment_from
 from experiments.contracts.confounds import Flag
 from experiments.report import terminal
-from experiments.report.arms import selected
+from experiments.report.arms import runs_under, selected
 from experiments.report.claims.evidence import Evidence
 from experiments.report.compare import Comparison, compare
 from experiments.report.exports.row import summary_row
 from experiments.report.exports.tables import tables_of
+from experiments.report.page.page import write_html
 from experiments.report.page.scores import scores_view
 from experiments.report.page.study import studies
+from experiments.store.failures import Attempt, Failure, write_failure
 from experiments.store.fingerprint import Json
 from experiments.store.runs import Result, identity_of
 from experiments.store.step import StepName
 from reer.errors import InputError
-from tests.fakes.results import GRADE, generated, graded, grades, measure, result, step, varied
+from tests.fakes.results import GRADE, finish, generated, graded, grades, measure, result, step, varied
 from tests.fakes.stages import recorded
 
 MEASURE = "writing/quality"
@@ -274,6 +277,29 @@ def test_arms_are_in_the_order_of_their_sweep_or_of_the_names(tmp_path: Path) ->
     runs = sorted((replace(run, started=f"2026-01-0{n}") for n, run in enumerate(runs)), key=lambda run: run.name)
     assert [run.name for run in selected(runs)] == ["full", "z", "a", "m"]
     assert [run.name for run in selected(runs, ["m", "full", "a"])] == ["m", "full", "a"]
+
+
+def test_a_run_without_a_result_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    for run in arms(tmp_path / "made", "full", "gone"):
+        finish(replace(run, steps={GRADE: run.steps[GRADE]}), tmp_path)
+    shutil.rmtree(tmp_path / "made/smoke-s0/gone/grade")
+    for name in ("failed", "killed", "working", "full"):
+        (tmp_path / f"runs/{name}/paper/s0").mkdir(parents=True)
+    write_failure(tmp_path / "runs/failed/paper/s0", Failure("train", "no memory left\nTraceback"))
+    with Attempt(tmp_path / "runs/working/paper/s0"):
+        found = runs_under(tmp_path)
+    assert [run.run_name for run in found.results] == ["full/smoke/s0"]
+    assert found.left_out[:4] == [
+        "gone/smoke/s0: stale: grade:writing removed or rebuilt since; rerun",
+        "failed/paper/s0: failed: stage train: no memory left",
+        "full/paper/s0: not finished; the same command resumes it",
+        "killed/paper/s0: not finished; the same command resumes it",
+    ]
+    assert re.fullmatch(r"working/paper/s0: at work \(\S+ pid \d+ since .+\)", found.left_out[4])
+    assert len(runs_under(tmp_path, "smoke").left_out) == 1, "those of another scale were not asked for"
+    page = write_html(compare(found.results), tmp_path / "page.html", found.left_out).read_text(encoding="utf-8")
+    assert "Not on this page" in page
+    assert "stage train: no memory left" in page
 
 
 def test_an_arm_that_is_asked_for_comes_with_its_baseline(tmp_path: Path) -> None:
