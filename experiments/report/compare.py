@@ -16,7 +16,7 @@ from experiments.contracts.check import ContractReport, changed_between, report_
 from experiments.contracts.conditions import Conditions, over_seeds
 from experiments.contracts.confounds import flags, seconds_from_training
 from experiments.report.arms import ArmNames, arm_names, baseline_name, baseline_of, by_crossing
-from experiments.report.measures import ScoredRun, degenerate, partial_measures
+from experiments.report.measures import ScoredRun, degenerate, fooled_judges, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.store.fingerprint import difference
@@ -196,15 +196,19 @@ def _at_one_scale(results: Sequence[Result], wanted: str | None, statistics: Sta
     together = _over_seeds(of_scale, runs, names, statistics)
     if together is not None and together.arms:
         of_scale = [replace(comparison, is_repetition=True) for comparison in of_scale]
-        of_scale[-1] = _calibrated(of_scale[-1], _controls(together.arms))
+        of_scale[-1] = _limited(of_scale[-1], together.arms, of_scale)
     else:
-        of_scale = [_calibrated(c, _controls(c.arms)) for c in of_scale]
+        of_scale = [_limited(comparison, comparison.arms, [comparison]) for comparison in of_scale]
     return [*of_scale[:-1], replace(of_scale[-1], over_seeds=together)]
 
 
-def _calibrated(comparison: Comparison, controls: Sequence[Control]) -> Comparison:
-    """The comparison with a line on its controls among what limits its meaning."""
-    return replace(comparison, cautions=(*calibration(controls), *comparison.cautions))
+def _limited(
+    comparison: Comparison, arms: Sequence[Arm] | Sequence[SeedsArm], seeds: Sequence[Comparison]
+) -> Comparison:
+    """The comparison with what limits the meaning of its arms at all these seeds, its controls and judges first."""
+    judges = fooled_judges([arm.result for of_seed in seeds for arm in of_seed.arms])
+    cautions = [*calibration(_controls(arms)), *judges, *(line for of_seed in seeds for line in of_seed.cautions)]
+    return replace(comparison, cautions=tuple(dict.fromkeys(cautions)))
 
 
 def _is_tested(difference: Difference) -> bool:

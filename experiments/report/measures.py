@@ -94,6 +94,19 @@ def degenerate(run: Result, baseline: Result | None) -> tuple[str, ...]:
     return tuple(_symptoms(run).reasons(_symptoms(baseline) if baseline else None))
 
 
+def fooled_judges(results: Sequence[Result]) -> list[str]:
+    """A sentence on the judge of each benchmark that grades answers without content as high as the model's own."""
+    lines: list[str] = []
+    for label in dict.fromkeys(label for result in results for label in result.labels_of(probes.RELIABILITY)):
+        found = [metrics for result in results if (metrics := result.metrics_of(probes.RELIABILITY, label))]
+        if fooled := sum(bool(metrics.fooled_by) for metrics in found):
+            lines.append(
+                f"In {fooled} of {len(found)} run{'' if len(found) == 1 else 's'} the judge of {label} grades answers "
+                "without content, such as an empty one, no lower than the model's own: it cannot rank these arms."
+            )
+    return lines
+
+
 def _symptoms(run: Result) -> Symptoms:
     answers = run.all_metrics_of(probes.HYGIENE).values()
     count = sum(metrics.rows for metrics in answers)

@@ -48,12 +48,13 @@ class Saved:
 @dataclass(frozen=True)
 class Study:
     """What is shown: the comparison of one scale's first seed and that over its seeds, the W&B run of its first arm,
-    and the verdicts on the claims over all seeds."""
+    the verdicts on the claims, and what limits the meaning of all this."""
 
     comparison: Comparison
     first: Mirror
     over_seeds: SeedsComparison | None = None
     claims: tuple[ClaimVerdict, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def table(self) -> Comparison | SeedsComparison:
@@ -107,7 +108,7 @@ def _studies(results: Sequence[Result]) -> Iterator[Study]:
         first = Ledger(folder).current if folder else None
         if comparison.scale not in shown and first is not None and first.online and first.entity:
             shown.add(comparison.scale)
-            yield Study(comparison, first, of_scale.over_seeds, claims_of(of_scale))
+            yield Study(comparison, first, of_scale.over_seeds, claims_of(of_scale), of_scale.cautions)
 
 
 def _read(path: Path) -> dict[str, Saved]:
@@ -220,7 +221,7 @@ def markdown(study: Study) -> str:
         *([f"Means over seeds {', '.join(map(str, over.seeds))}"] if (over := study.over_seeds) else []),
         *([formatting.shared_text(shared)] if shared else []),
         *(study.over_seeds.left_out if study.over_seeds else ()),
-        *study.comparison.cautions,
+        *study.cautions,
     ]
     cautions = [f"- {in_markdown(text)}" for text in notes]
     return "\n".join([*lines, *(["", *cautions] if cautions else [])])

@@ -11,10 +11,9 @@ from markupsafe import Markup
 
 from evals.benchmark import Measure
 from evals.statistics.paired import Difference
-from experiments.metrics import probes
 from experiments.metrics.evaluation import bounds_text
 from experiments.report import formatting
-from experiments.report.compare import Arm, Cell
+from experiments.report.compare import Arm, Cell, SeedsCell
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, ROW, SOFT, TEXT, Row
 from experiments.report.page.study import Effect, Study, is_better
@@ -164,22 +163,7 @@ def _in_words(effect: Effect) -> str:
 
 def _limits(study: Study) -> list[str]:
     """Why these findings mean less than they seem to, from what was measured."""
-    cautions = dict.fromkeys(line for comparison in study.comparisons for line in comparison.cautions)
-    return [*cautions, *_fooled(study), *filter(None, [_detectable(study), _few_seeds(study)])]
-
-
-def _fooled(study: Study) -> list[str]:
-    lines: list[str] = []
-    for label in study.labels_of(probes.RELIABILITY):
-        found = [m for _, arm in study.runs() if (m := arm.result.metrics_of(probes.RELIABILITY, label))]
-        fooled = sum(bool(metrics.fooled_by) for metrics in found)
-        if fooled:
-            runs = formatting.count_text(len(found), "run")
-            lines.append(
-                f"In {fooled} of {runs} the judge of {label} grades answers without "
-                "content, such as an empty one, no lower than the model’s own: it cannot rank these arms."
-            )
-    return lines
+    return [*study.cautions, *filter(None, [_detectable(study), _few_seeds(study)])]
 
 
 def _detectable(study: Study) -> str:
@@ -283,11 +267,8 @@ def _aggregated(study: Study, name: str, shown: Sequence[str]) -> ArmView:
 
 
 def _cell(effect: Effect) -> ScoreView:
-    score, coverage = _texts(effect.cell)
-    if len(effect.seeds) > 1:
-        score = "withheld" if effect.score is None else f"{effect.score:.4g}"
-        score += f" ± {effect.spread:.2g}" if effect.spread is not None else ""
-    return _view(effect.measure, score, coverage, formatting.published_text(effect.cell.published), effect.difference)
+    published = formatting.published_text(effect.cell.published)
+    return _view(effect.measure, *_texts(effect.cell), published, effect.difference)
 
 
 def _view(measure: str, score: str, coverage: str, published: str, change: Difference | None) -> ScoreView:
@@ -314,9 +295,13 @@ def _at_seed(arm: Arm, shown: Sequence[str]) -> ArmView:
     return ArmView(arm.label, arm.is_baseline, "", tuple(cells))
 
 
-def _texts(cell: Cell) -> tuple[str, str]:
-    """The score and its coverage, with the number of the benchmark's own scripts where there is one."""
-    score, coverage = score_texts(cell.measure)
+def _texts(cell: Cell | SeedsCell) -> tuple[str, str]:
+    """The score and its coverage, with the number of the benchmark's own scripts where there is one; over seeds the
+    mean and the items of all."""
+    if isinstance(cell, SeedsCell) and cell.measure:
+        score, coverage = formatting.mean_text(cell), f"{cell.scored}/{cell.total}"
+    else:
+        score, coverage = score_texts(cell.measure)
     official = formatting.official_text(cell.official)
     return score, f"{coverage}; official {official}" if official else coverage
 

@@ -22,20 +22,22 @@ HEADLINES = 8  # measures that get a plot; the table shows all
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One measure of one arm, over its seeds where the seeds were compared, else at its first seed.
-
-    spread:    standard deviation between seeds; None for one seed.
-    published: the paper's difference of this arm from the paper's baseline, in the unit of the measure.
-    """
+    """One measure of one arm, over its seeds where the seeds were compared, else at its first seed. `published` is the
+    paper's difference of this arm from the paper's baseline, in the unit of the measure."""
 
     arm: str
     measure: str
-    score: float | None
-    spread: float | None
     seeds: tuple[int, ...]
-    cell: Cell
-    difference: Difference | None
+    cell: Cell | SeedsCell
     published: float | None
+
+    @property
+    def score(self) -> float | None:
+        return self.cell.value
+
+    @property
+    def difference(self) -> Difference | None:
+        return self.cell.difference
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Study:
         published = {e.measure for name in self.measures for e in self.effects(name) if e.published is not None}
         return tuple(sorted(self.measures, key=lambda name: name not in published)[:HEADLINES])
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What limits the meaning of the comparisons."""
+        return tuple(dict.fromkeys(line for comparison in self.comparisons for line in comparison.cautions))
+
     def runs(self) -> Iterator[tuple[int, Arm]]:
         """Every run as its seed and its arm, the arms in order."""
         for name in self.arms:
@@ -114,26 +121,18 @@ class Study:
     def _effect(self, name: str, measure: str) -> Effect:
         runs = [(seed, arm) for seed, arm in self.runs() if arm.label == name]
         seed, arm = runs[0]
-        cell, over = arm.cells.get(measure, Cell(None, None)), self._over_seeds(name, measure)
-        score = cell.measure.value if cell.measure else None
-        return Effect(
-            arm=name,
-            measure=measure,
-            score=over.value if over else score,
-            spread=over.deviation if over else None,
-            seeds=tuple(seed for seed, _ in runs) if over else (seed,),
-            cell=cell,
-            difference=over.difference if over else cell.difference,
-            published=self._published(cell, measure),
-        )
+        over = self._over_seeds(name, measure)
+        cell = over or arm.cells.get(measure, Cell(None, None))
+        seeds = tuple(seed for seed, _ in runs) if over else (seed,)
+        return Effect(arm=name, measure=measure, seeds=seeds, cell=cell, published=self._published(name, cell, measure))
 
     def _over_seeds(self, name: str, measure: str) -> SeedsCell | None:
         arms = self.over_seeds.arms if self.over_seeds else ()
         return next((arm.cells[measure] for arm in arms if arm.label == name and measure in arm.cells), None)
 
-    def _published(self, cell: Cell, measure: str) -> float | None:
+    def _published(self, name: str, cell: Cell | SeedsCell, measure: str) -> float | None:
         of_baseline = self.first(self.baseline).cells.get(measure) if self.baseline else None
-        if cell.published is None or of_baseline is None or of_baseline.published is None or of_baseline is cell:
+        if cell.published is None or of_baseline is None or of_baseline.published is None or name == self.baseline:
             return None
         return cell.published.value - of_baseline.published.value
 

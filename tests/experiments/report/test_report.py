@@ -16,6 +16,7 @@ from experiments.metrics.probes import ReliabilityMetrics
 from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
+from experiments.report.exports.tables import render
 from experiments.report.published import StoredBridge, store_bridge, table
 from experiments.report.tables import probe_tables
 from experiments.store.metrics import StageMetrics
@@ -202,6 +203,22 @@ def reliability(note: str = "", alpha: float = 0.5, flagged: bool = False) -> Re
 
 def with_step(run: Result, name: StepName, metrics: StageMetrics) -> Result:
     return replace(run, steps={**run.steps, name: step(metrics)})
+
+
+def test_a_judge_that_cannot_rank_the_arms_is_a_caution_everywhere(tmp_path: Path) -> None:
+    def judged(name: str, seed: int, *fooled_by: str) -> Result:
+        return with_step(
+            graded(tmp_path, name, varied(0, 0.1), seed), RELIABILITY, replace(reliability(), fooled_by=fooled_by)
+        )
+
+    runs = [judged("full", 0, "empty"), judged("arm", 0), judged("full", 1), judged("arm", 1, "empty")]
+    said = "runs the judge of writing grades answers without content"
+    (alone,) = compare(runs[:2])
+    assert alone.cautions[0].startswith(f"In 1 of 2 {said}")
+    over = compare(runs)
+    assert over[-1].cautions[0].startswith(f"In 2 of 4 {said}"), "counted over the seeds that are shown together"
+    assert "2 of 4" in render(over, "markdown")
+    assert not compare([runs[2]])[0].cautions
 
 
 def test_a_probe_is_a_table_of_arms_with_gaps_where_an_arm_lacks_it(tmp_path: Path) -> None:
