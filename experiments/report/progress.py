@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from textwrap import wrap
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -20,10 +21,12 @@ SECONDS_BETWEEN_LINES = 15.0  # of the progress of a stage, where there is no te
 
 class Progress:
     """One line per stage as it ends, and one for all that are found in the store; while a stage runs, a bar with rate
-    and remaining time (on a terminal)."""
+    and remaining time (on a terminal). The rate is that since the first count: what was loaded before it, or found
+    done, is no part of it. Times are in seconds of `clock`."""
 
-    def __init__(self, run_name: str, stages: int) -> None:
-        self.run_name, self.stages, self.began = run_name, stages, 0.0
+    def __init__(self, run_name: str, stages: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run_name, self.stages, self.clock, self.began = run_name, stages, clock, 0.0
+        self.first = (0.0, 0)  # when something was first counted, and how much
         shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
             TextColumn("{task.description}", table_column=shortened),
@@ -48,20 +51,23 @@ class Progress:
 
     def started(self) -> None:
         self._show_found()
-        self.began = self.last_line = time.monotonic()
+        self.began = self.last_line = self.clock()
 
     def advance(self, what: str, done: int, total: int) -> None:
         """Show that the running stage has done `done` of `total`."""
-        seconds = time.monotonic() - self.began
-        rate = f"{done / seconds:.2g}/s" if seconds else ""
+        now = self.clock()
         if self.task is None:
-            self.task = self.bars.add_task(escape(what), total=total, rate=rate)
+            self.task, self.first = self.bars.add_task(escape(what), total=total, rate=""), (now, done)
         elif done < self.bars.tasks[self.bars.task_ids.index(self.task)].completed:
             self.bars.reset(self.task)  # something else is counted now, at another rate
+            self.first = now, done
+        seconds, counted = now - self.first[0], done - self.first[1]
+        per_second = counted / seconds if seconds else 0.0
+        rate = f"{per_second:.{'0f' if per_second >= 10 else '2g'}}/s" if per_second else ""
         self.bars.update(self.task, description=escape(what), completed=done, total=total, rate=rate)
-        if not console.is_terminal and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = time.monotonic()
-            left = f", {rate}, about {(total - done) * seconds / done:.0f} s left" if done else ""
+        if not console.is_terminal and now - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            left = f", {rate}, about {(total - done) / per_second:.0f} s left" if per_second else ""
             self._line("", f"{what} {done}/{total}{left}")
 
     def ended(self, name: StepName, artifact: Artifact, cached: bool) -> None:
@@ -71,7 +77,7 @@ class Progress:
         if cached:
             self.found.append(str(name))
         else:
-            took = f"{time.monotonic() - self.began:.1f} s"
+            took = f"{self.clock() - self.began:.1f} s"
             self._line(took, f"{name!s:<{NAME_WIDTH}} {artifact.metrics.headline()}")
 
     def _show_found(self) -> None:

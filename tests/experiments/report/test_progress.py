@@ -1,7 +1,6 @@
 """The progress of a run takes a line per stage, and one for all stages that the store holds."""
 
 import io
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,27 +45,31 @@ def test_a_stage_is_one_line_and_those_in_the_store_are_a_paragraph(capfd: pytes
 def test_a_live_bar_shows_score_calls_money_rate_and_count_in_80_columns() -> None:
     text = io.StringIO()
     shown = Console(file=text, width=80, force_terminal=True, color_system=None)
-    progress = Progress("full/smoke/s0", 14)
-    progress.began = time.monotonic() - 100
-    progress.advance("verdicts (score 6.43, 128 in flight, $10.12)", 500, 12345)
+    now = [50.0]
+    progress = Progress("full/smoke/s0", 14, lambda: now[0])
+    for seconds, verdicts in ((60.0, 1000), (70.0, 2180)):
+        now[0] = seconds
+        progress.advance("verdicts (score 6.43, 128 in flight, $10.12)", verdicts, 12345)
     shown.print(progress.bars.get_renderable())
     (bar,) = text.getvalue().splitlines()
     assert bar.startswith("verdicts (score 6.43, 128 in flight, $10.12) ")
-    assert "500/12345" in bar
-    assert " 5/s " in bar
+    assert "2180/12345" in bar
+    assert " 118/s " in bar, "what was done before the first count came from the store"
     assert "…" not in bar
 
 
 def test_without_a_terminal_a_rate_and_the_remaining_time_stand_where_something_is_done(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    progress = Progress("full/smoke/s0", 14)
-    for done in (0, 10):
-        progress.began, progress.last_line = time.monotonic() - 20, 0.0
+    now = [0.0]
+    progress = Progress("full/smoke/s0", 14, lambda: now[0])
+    progress.started()
+    for seconds, done in ((60.0, 2), (80.0, 12)):  # a model is loaded before the first count
+        now[0] = seconds
         progress.advance("tokens of a batch (0 of 2 rows ended)", done, 40)
     first, second = capfd.readouterr().out.splitlines()
-    assert first.strip() == "tokens of a batch (0 of 2 rows ended) 0/40"
-    assert second.strip() == "tokens of a batch (0 of 2 rows ended) 10/40, 0.5/s, about 60 s left"
+    assert first.strip() == "tokens of a batch (0 of 2 rows ended) 2/40"
+    assert second.strip() == "tokens of a batch (0 of 2 rows ended) 12/40, 0.5/s, about 56 s left"
 
 
 def test_the_remaining_time_is_that_of_what_is_counted_now() -> None:
