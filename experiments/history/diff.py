@@ -46,7 +46,8 @@ class NumberPair:
 
 @dataclass(frozen=True, kw_only=True)
 class Diff:
-    """Everything in which two runs differ. `same` are the steps whose results are equal in every byte."""
+    """Everything in which two runs differ. `same` are the steps whose results are equal in every byte, `without_result`
+    the runs that have not finished, whose confounds and scores are not known."""
 
     a: str
     b: str
@@ -56,6 +57,7 @@ class Diff:
     moved: tuple[Moved, ...]
     confounds: tuple[NumberPair, ...]
     scores: tuple[NumberPair, ...]
+    without_result: tuple[str, ...]
 
 
 def side(folder: Path, store: Path) -> Side:
@@ -82,6 +84,7 @@ def diff(a: Side, b: Side) -> Diff:
         moved=moved(made),
         confounds=_differing(_confounds(a.result), _confounds(b.result)),
         scores=_differing(_scores(a.result), _scores(b.result)),
+        without_result=tuple(run.name for run in (a, b) if run.result is None),
     )
 
 

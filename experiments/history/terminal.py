@@ -74,7 +74,8 @@ def _not_compared(found: Verdict) -> str:
 
 def _origins(found: Verdict) -> str:
     """How the bytes came to be: `recomputed` is said of nothing that was only found in the store."""
-    made = {origin: [s.step for s in found.steps if s.origin == origin] for origin in ("fresh", "recomputed", "store")}
+    made = {origin: [s.step for s in found.steps if s.origin == origin] for origin in ("fresh", "recomputed")}
+    made["store"] = [step.step for step in found.steps if step.origin == "store" and step.same]
     texts = {
         "fresh": f"recomputed, model calls too: {', '.join(made['fresh'])}",
         "recomputed": f"recomputed with the model calls that are stored: {', '.join(made['recomputed'])}",
@@ -133,11 +134,13 @@ def differences(found: Diff) -> None:
     for title, rows in (
         ("bytes of stages, by build", steps),
         ("environment", [(move.what, move.before, move.now) for move in found.moved]),
-        ("confounds", _numbers(found.confounds)),
-        ("scores", _numbers(found.scores)),
+        ("confounds", [] if found.without_result else _numbers(found.confounds)),
+        ("scores", [] if found.without_result else _numbers(found.scores)),
     ):
         if rows:
             table(title, ("", found.a, found.b), rows)
+    for name in found.without_result:
+        paragraph(f"{name} has not finished: its stages are compared as far as they go, confounds and scores are not")
     if found.same:
         paragraph(f"the same bytes: {', '.join(found.same)}")
     if not (found.configuration or steps or found.moved):

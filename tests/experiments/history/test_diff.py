@@ -57,6 +57,9 @@ def test_equal_runs_do_not_differ_and_an_unfinished_one_is_compared_as_far_as_it
     found = json.loads(finished(arms, "diff", "full", "short_trajectories", "--json").out)
     assert found["configuration"]
     assert {pair["b"] for pair in found["scores"]} == {None}
+    text = finished(arms, "diff", "full", "short_trajectories").text
+    assert "short_trajectories/smoke/s0 has not finished" in text
+    assert "writing/quality" not in text, "no table of scores that one side cannot have"
     assert reer(arms, "diff", "full", "shortt_trajectories").code == 2
 
 

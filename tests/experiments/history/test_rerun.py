@@ -84,7 +84,10 @@ def test_verification_names_the_file_that_was_changed(arms: Path, step: str, fil
     assert (damaged["step"], damaged["origin"]) == (step, "store")
     assert str(path) in damaged["why"]
     assert (found["same_bytes"], found["same_scores"], found["reproduced"]) == (False, False, False)
-    assert "not checked: stages are damaged" in reer(arms, "rerun", FULL, "--verify").text
+    text = reer(arms, "rerun", FULL, "--verify").text
+    assert "not checked: stages are damaged" in text
+    intact = sum(step["same"] for step in found["steps"])
+    assert f"no: {intact} of {len(found['steps'])} stages ({intact} from the store, digests verified)" in text
 
 
 def test_a_stage_that_was_removed_is_recomputed_and_the_verdict_says_so(arms: Path) -> None:
