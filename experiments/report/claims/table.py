@@ -38,6 +38,8 @@ def counted(verdicts: Sequence[ClaimVerdict]) -> str:
 
 def reasons(verdict: ClaimVerdict) -> Iterator[str]:
     """Each comparison of a claim in words, what would decide it, and what else may explain it."""
+    if not verdict.parts:
+        yield "no run here took any of its measures"
     for part in verdict.parts:
         yield _in_words(part)
     if verdict.confounded_by:

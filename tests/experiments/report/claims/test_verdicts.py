@@ -21,7 +21,7 @@ from experiments.report.claims.expressions import (
     Relation,
     Uneven,
 )
-from experiments.report.claims.table import claims_table
+from experiments.report.claims.table import claims_table, reasons
 from experiments.report.claims.verdicts import ClaimVerdict, ComparisonVerdict, SpreadVerdict, decided, judge_claims
 from experiments.report.compare import compare
 from experiments.store.runs import Result
@@ -109,6 +109,12 @@ def test_an_arm_that_was_not_run_and_one_that_is_not_comparable_leave_a_claim_op
     dead = judged(runs, Less(arm="dead", measures=QUALITY))
     assert dead.outcome == "undecided"
     assert dead.why[0].startswith("dead is not comparable: trained on the tokens of the baseline")
+
+
+def test_a_claim_about_measures_that_nobody_took_says_so(tmp_path: Path) -> None:
+    runs = [run(tmp_path, "full", 0, 0), run(tmp_path, "a", -1)]
+    verdict = judged(runs, Less(arm="a", measures=("elsewhere/*",)))
+    assert (verdict.outcome, list(reasons(verdict))) == ("undecided", ["no run here took any of its measures"])
 
 
 def test_seeds_are_used_where_both_arms_have_them(tmp_path: Path) -> None:
