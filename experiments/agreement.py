@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evals.benchmark import Response
@@ -17,9 +18,19 @@ from experiments.store.runs import Result, all_results
 from reer.errors import InputError
 
 
-def show_agreement(name: str, path: Path, root: Path) -> None:
-    """Print, for every measure of the labelled benchmarks, its agreement with the labels, and which labels count.
-    Raises InputError where no label is about an answer of the run."""
+@dataclass(frozen=True, kw_only=True)
+class LabelAgreement:
+    """The agreement of a run's measures with the labels of a file, and by benchmark which labels count."""
+
+    run: str
+    labels: str
+    measures: Mapping[str, Rank]
+    benchmarks: Mapping[str, LabelledAnswers]
+
+
+def agreement_of(name: str, path: Path, root: Path) -> LabelAgreement:
+    """The agreement of every measure of the labelled benchmarks with the labels. Raises InputError where no label is
+    about an answer of the run."""
     result, labels = only(all_results(root / "runs"), name), read_labels(path)
     run = ScoredRun.read(result)
     found = {label: _of(result, label, labels) for label in result.labels_of(evaluation.GRADE)}
@@ -27,15 +38,21 @@ def show_agreement(name: str, path: Path, root: Path) -> None:
     if not used:
         reasons = "; ".join(f"{label}: {counts(of.left_out)}" for label, of in found.items())
         raise InputError(f"agreement: no label of {path} is about an answer of {result.run_name} ({reasons})")
-    rows: list[tuple[str, ...]] = []
+    measures: dict[str, Rank] = {}
     for label, of_benchmark in used.items():
         graded = result.metrics_of(evaluation.GRADE, label)
         for measure in graded.measures if graded else ():
             scores = {item: s for item, s in run.column(str(measure.name)).items() if s is not None}
-            rows.append(_row(str(measure.name), rank_agreement(of_benchmark.grades, scores)))
+            measures[str(measure.name)] = rank_agreement(of_benchmark.grades, scores)
+    return LabelAgreement(run=result.run_name, labels=path.name, measures=measures, benchmarks=used)
+
+
+def show_agreement(found: LabelAgreement) -> None:
+    """Print the agreement of each measure, and which labels count."""
     heads = ("measure", "n", "Spearman", "Kendall", "ICC")
-    show.table(f"{result.run_name} and {path.name}, 95 % intervals", heads, rows)
-    for label, of_benchmark in used.items():
+    rows = [_row(name, agreed) for name, agreed in found.measures.items()]
+    show.table(f"{found.run} and {found.labels}, 95 % intervals", heads, rows)
+    for label, of_benchmark in found.benchmarks.items():
         show.line(_counted(label, of_benchmark))
 
 

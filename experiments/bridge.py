@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evals.judging.bridge import bridge, noise_ratio
@@ -17,9 +17,9 @@ from experiments.store.runs import Result, all_results
 from reer.errors import InputError
 
 
-def show_bridges(old: str, new: str, root: Path, published: float | None) -> None:
-    """Print the bridge of every measure that two judges gave the same answers, and where it puts a published score.
-    Bridges are kept, so that comparisons place the paper's scores by them."""
+def stored_bridges(old: str, new: str, root: Path) -> list[StoredBridge]:
+    """The bridge of every measure that two judges gave the same answers, kept under the root, so that comparisons place
+    the paper's scores by it. Raises InputError where there is none."""
     results = all_results(root / "runs")
     found = list(bridges(only(results, old), only(results, new)))
     if not found:
@@ -27,14 +27,19 @@ def show_bridges(old: str, new: str, root: Path, published: float | None) -> Non
             f"bridge: {old} and {new} have no measure of the same answers by two judges; grade one arm with both, e.g. "
             "reer run judge=A name=a and reer run judge=B name=b"
         )
+    for one in found:
+        store_bridge(root, one)
+    return found
+
+
+def show_bridges(title: str, found: Sequence[StoredBridge], root: Path, published: float | None) -> None:
+    """Print bridges, and where each puts a published score."""
     heads = ("measure", "answers", "slope", "intercept", "correlation", "alpha", "same grade")
-    show.table(f"{new} on {old}, 95 % intervals", heads, [_row(one) for one in found])
+    show.table(f"{title}, 95 % intervals", heads, [_row(one) for one in found])
     for one in found if published is not None else ():
         placed = one.bridge.placed(published or 0.0)
         show.line(f"{one.measure}: {published:g} by the old judge is {placed_text(placed)} by the new one")
-    for one in found:
-        store_bridge(root, one)
-    show.line(
+    show.paragraph(
         f"kept in {root / 'bridges'}: `reer compare --all` and `reer report` place the paper's scores by these lines"
     )
 

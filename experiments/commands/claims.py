@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_text
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from experiments.commands.app import OUTPUTS, ConfigDir, Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, AsJson, ConfigDir, Root, Scale, app, current_results
 from reer.errors import InputError, near
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims; default all.")]
@@ -20,7 +18,7 @@ def claims(
     root: Root = OUTPUTS,
     scale: Scale = None,
     config_dir: ConfigDir = None,
-    json: Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Say of each claim whether the runs support it.
 
@@ -50,8 +48,7 @@ def claims(
     results = selected(current_results(root, scale, console.aside if json else console.line))
     found = {study.scale: judge_claims(asked, Evidence(study.comparisons)) for study in studies(compare(results))}
     if json:
-        data = {at: [asdict(verdict) for verdict in verdicts] for at, verdicts in found.items()}
-        console.document(json_text.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        console.data(found)
         return
     for at, verdicts in found.items():
         claims_table(at, verdicts)

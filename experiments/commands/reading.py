@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_text
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import OUTPUTS, Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, AsJson, Root, Scale, app, current_results
 from reer.errors import InputError, near
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ Names = Annotated[
 ]
 Baseline = Annotated[str | None, typer.Option("--baseline", help="The arm that the others are compared with.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Only runs with this seed.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print a line for each arm and measure.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a card with a digest for each number.")]
 AsLatex = Annotated[bool, typer.Option("--latex", help="Print a table for a paper.")]
@@ -122,7 +120,7 @@ def where(
 
     found = sources_of(current_results(root, None, console.aside), cell, root)
     if json:
-        console.document(json_text.dumps([asdict(source) for source in found], indent=2, ensure_ascii=False) + "\n")
+        console.data(found)
         return
     for source in found:
         terminal.source(source)
@@ -134,6 +132,7 @@ def bridge(
     new: Annotated[str, typer.Argument(help="The same answers graded by the new judge.")],
     root: Root = OUTPUTS,
     published: Annotated[float | None, typer.Option(help="A score of the old judge to place on the new scale.")] = None,
+    json: AsJson = False,
 ) -> None:
     """Put scores of one judge on the scale of another.
 
@@ -143,9 +142,15 @@ def bridge(
     \b
       reer bridge full+judge=gpt_55 full+judge=claude_46_sonnet --published 7.2
     """
-    from experiments.bridge import show_bridges
+    from experiments.bridge import show_bridges, stored_bridges
+    from experiments.report import console
 
-    show_bridges(old, new, root, published)
+    found = stored_bridges(old, new, root)
+    if not json:
+        show_bridges(f"{new} on {old}", found, root, published)
+        return
+    placed = [None if published is None else one.bridge.placed(published) for one in found]
+    console.data([{**asdict(one), "placed": at} for one, at in zip(found, placed, strict=True)])
 
 
 @app.command()
@@ -153,6 +158,7 @@ def agreement(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose answers people have graded.")],
     labels: Annotated[Path, typer.Option(help="JSONL: benchmark, item, answer or answer_sha256, grade.")],
     root: Root = OUTPUTS,
+    json: AsJson = False,
 ) -> None:
     """Show how well a judge's scores agree with grades by people.
 
@@ -163,9 +169,11 @@ def agreement(
     \b
       reer agreement full/smoke/s0 --labels labels.jsonl
     """
-    from experiments.agreement import show_agreement
+    from experiments.agreement import agreement_of, show_agreement
+    from experiments.report import console
 
-    show_agreement(name, labels, root)
+    found = agreement_of(name, labels, root)
+    console.data(found) if json else show_agreement(found)
 
 
 @app.command()

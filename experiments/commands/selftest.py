@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json as json_text
 import time
 from typing import Annotated
 
 import typer
 
-from experiments.commands.app import app
+from experiments.commands.app import AsJson, app
 
 
 @app.command()
 def selftest(
     worlds: Annotated[int, typer.Option("--worlds", min=1, help="How many simulated worlds; 200 take minutes.")] = 3,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the first world; the next ones follow.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Run the pipeline in worlds with known effects, and say what it found.
 
@@ -44,8 +43,7 @@ def selftest(
     found = sorted(came, key=lambda outcome: outcome.seed)
     over_all = rates(found, time.monotonic() - began)
     if json:
-        data = {"kept": over_all.kept, **asdict(over_all), "outcomes": [asdict(outcome) for outcome in found]}
-        console.document(json_text.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        console.data({"kept": over_all.kept, **asdict(over_all), "outcomes": found})
     else:
         show(over_all, found)
     raise typer.Exit(0 if over_all.kept else 1)

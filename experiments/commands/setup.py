@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.app import ConfigDir, Overrides, app, one
+from experiments.commands.app import AsJson, ConfigDir, Overrides, app, one
 from reer.errors import InputError
 
 
@@ -17,6 +17,7 @@ def doctor(
     store: Annotated[bool, typer.Option("--store", help="Check everything under runtime.root instead.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="With --store: move what is damaged aside.")] = False,
     config_dir: ConfigDir = None,
+    json: AsJson = False,
 ) -> None:
     """Check this machine against a configuration. Nothing runs.
 
@@ -34,16 +35,21 @@ def doctor(
     from experiments.report import console as show
 
     exp = one(overrides, config_dir)
+    if store and json:
+        raise InputError("--json and --store: want one of them; exit code 1 says that something is damaged")
     if store:
         raise typer.Exit(0 if checks.store_is_intact(exp.runtime, repair=repair, say=show.line) else 1)
     if repair:
         raise InputError("--repair: want it together with --store")
     rows = [*checks.required(exp), *checks.informational(exp)]
-    show.table(
-        "doctor",
-        ("", "check", "found", "wanted", "what to do"),
-        [("ok" if row.ok else "FAIL", row.what, row.found, row.wanted, "" if row.ok else row.advice) for row in rows],
-    )
+    if json:
+        show.data(rows)
+    else:
+        show.table(
+            "doctor",
+            ("", "check", "found", "wanted", "what to do"),
+            [("ok" if c.ok else "FAIL", c.what, c.found, c.wanted, "" if c.ok else c.advice) for c in rows],
+        )
     raise typer.Exit(0 if all(row.ok for row in rows) else 1)
 
 
@@ -93,7 +99,9 @@ def fetch(
 
 @app.command()
 def choices(
-    group: Annotated[str | None, typer.Argument(help="Only this group.")] = None, config_dir: ConfigDir = None
+    group: Annotated[str | None, typer.Argument(help="Only this group.")] = None,
+    config_dir: ConfigDir = None,
+    json: AsJson = False,
 ) -> None:
     """List every group, its choices and the default.
 
@@ -105,6 +113,7 @@ def choices(
     """
     from experiments.config.choices import choices as list_choices
     from experiments.config.choices import conf_folders
-    from experiments.report.console import show_choices
+    from experiments.report.console import data, show_choices
 
-    show_choices(list_choices(conf_folders(config_dir), group))
+    found = list_choices(conf_folders(config_dir), group)
+    data(found) if json else show_choices(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from experiments.report.console import console, document, escape, folded, line, paragraph, table
+from experiments.report.console import console, data, escape, folded, line, paragraph, table
 from experiments.store.metrics import number
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ RUN_WIDTH = 46  # characters of the name of a run
 
 def as_json(found: DataclassInstance | Sequence[DataclassInstance]) -> None:
     """Print records as JSON: an object for a record, a list for several. A verdict also holds its conclusions."""
-    values = [_plain(item) for item in found] if isinstance(found, Sequence) else _plain(found)
-    document(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
+    data([_plain(item) for item in found] if isinstance(found, Sequence) else _plain(found))
 
 
 def _plain(record: DataclassInstance) -> dict[str, object]:

@@ -7,12 +7,14 @@ Nothing here is slow to import, so that verbs which only read stay fast.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO, cast
@@ -155,6 +157,15 @@ def document(text: str) -> None:
     console.file.write(redacted(text))
 
 
+def data(found: object) -> None:
+    """Records, and lists and mappings of them, for another program: as JSON."""
+    document(json.dumps(found, indent=2, ensure_ascii=False, default=_as_json) + "\n")
+
+
+def _as_json(value: object) -> object:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
 def error(text: str) -> None:
     """An error for the user, without a traceback: the text contains what to do."""
     errors.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
@@ -170,7 +181,7 @@ def show_choices(choices: Sequence[Choice]) -> None:
     for group, members in groupby(choices, key=lambda choice: choice.group):
         rows = [(_marked(choice), choice.description) for choice in members]
         table(group, ("choice", "description"), rows)
-    line("* used where no override is given; override with GROUP=CHOICE, e.g. search=single_pass")
+    paragraph("* used where no override is given; override with GROUP=CHOICE, e.g. search=single_pass")
 
 
 def _marked(choice: Choice) -> str:

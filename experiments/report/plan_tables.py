@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from textwrap import wrap
@@ -90,7 +89,7 @@ def _offers(one: Detection, wanted: float) -> None:
 def plan_as_json(plan: Plan) -> None:
     """Everything that is planned, with the sums over all arms, as one JSON object."""
     sums = {"total": asdict(plan.total()), "remaining": asdict(plan.remaining())}
-    show.document(json.dumps({**asdict(plan), **sums}, indent=2, ensure_ascii=False) + "\n")
+    show.data({**asdict(plan), **sums})
 
 
 def _design(plan: Plan) -> None:

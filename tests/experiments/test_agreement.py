@@ -1,5 +1,6 @@
 """`reer agreement`: a judge's scores beside grades by people."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def test_the_agreement_of_each_measure_is_shown_and_every_label_counted(root: Pa
     assert "writing: 10 answers with a label, 2 without; labels left out: " in shown
     assert "another answer 1" in shown
     assert "no such item 1" in shown
+    read = json.loads(finished(root, "agreement", "full", "--labels", path, "--json").out)
+    assert read["measures"]["writing/quality"]["icc"]["value"] == pytest.approx(0.89, abs=0.005)
+    assert read["benchmarks"]["writing"]["unlabelled"] == 2
 
 
 def test_labels_of_nothing_here_are_an_error_that_says_why(root: Path) -> None:

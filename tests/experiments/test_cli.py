@@ -1,5 +1,6 @@
 """The command line: help explains and does nothing, a mistake is exit code 2 with the nearest name."""
 
+import json
 import os
 import re
 import subprocess
@@ -164,6 +165,22 @@ def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureF
     everything = printed(capfd, "choices")
     assert "smollm2 *" in everything
     assert "_schema" not in everything
+
+
+def test_what_is_shown_is_there_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(printed(capfd, "choices", "search", "--json"))
+    assert {"iterative": ["search"], "single_pass": []}.items() <= {c["name"]: c["used_by"] for c in listed}.items()
+    checks = json.loads(printed(capfd, "doctor", "scale=smoke", "--json"))
+    assert all(check["ok"] for check in checks)
+    assert "want one of them" in printed(capfd, "doctor", "scale=smoke", "--json", "--store", code=2)
+
+
+READING = ("agreement", "bridge", "choices", "claims", "compare", "diff", "doctor", "explain", "gc", "plan", "rerun")
+
+
+@pytest.mark.parametrize("verb", [*READING, "selftest", "status", "table", "where"])
+def test_every_verb_that_reads_offers_json(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "--json" in printed(capfd, verb, "--help")
 
 
 def test_plan_shows_shared_stages_and_costs(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

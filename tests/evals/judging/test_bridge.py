@@ -1,5 +1,6 @@
 """The bridge between two judges: a line with errors in both, whose interval holds the truth."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -86,3 +87,5 @@ def test_runs_are_bridged_where_their_answers_are_the_same(tmp_path: Path) -> No
     shown = finished(tmp_path, "bridge", "old", "new", "--published", "5")
     assert "writing/quality: 5 by the old judge is 5.5 [5.5, 5.5] by the new one" in shown.text
     assert len(list((tmp_path / "bridges").iterdir())) == 1, "kept for comparisons"
+    (read,) = json.loads(finished(tmp_path, "bridge", "old", "new", "--published", "5", "--json").out)
+    assert (read["measure"], read["placed"]["value"]) == ("writing/quality", pytest.approx(5.5))
