@@ -87,8 +87,9 @@ def escape(text: str) -> str:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table with its title above. The first column holds names, which wrap at separators."""
-    console.print(f"\n[bold]{escape(title)}[/]")
+    """A plain table with its title above, none where it belongs to the table before. The first column holds
+    names, which wrap at separators."""
+    console.print(f"\n[bold]{escape(title)}[/]" if title else "")
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, text in enumerate(head):
         shown.add_column(escape(text), no_wrap=i == 0, overflow="fold")  # nothing of a number is cut off

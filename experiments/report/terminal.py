@@ -100,10 +100,10 @@ def _scores(title: str, measures: Sequence[str], shown: Sequence[ShownArm]) -> N
     left = max(_width([folded(name, NAME_WIDTH)]) for name in names)
     if not measures:
         paragraph(title)
-    for part in parts(widths, console.width - left):
+    for number, part in enumerate(parts(widths, console.width - left)):
         cells = [column for name in measures[part] for column in columns[name]]
         rows = list(zip(names, *(texts for _, *texts in cells), strict=True))
-        table(title, ("arm", *(head for head, *_ in cells)), rows)
+        table("" if number else title, ("arm", *(head for head, *_ in cells)), rows)
 
 
 def _width(column: Sequence[str]) -> int:
