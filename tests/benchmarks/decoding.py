@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.report.console import quiet_libraries
 from reer.models.engines.servers import running
 from reer.models.local.model import LocalModel
 from reer.models.placement import Engines, Placement
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48, help="at most, of a row")
     parser.add_argument("--backends", default="in process,vllm,llama.cpp", help="separated by commas")
     given = parser.parse_args()
+    quiet_libraries()
     model = compose("tracking=silent").student
     assert isinstance(model, LocalModel)
     print(f"# {model.checkpoint.name}, at most {given.tokens} tokens a row\n# {environment()}\n")

@@ -23,10 +23,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("TQDM_DISABLE", "1")
-
 from experiments.experiment import Experiment
+from experiments.report.console import quiet_libraries
 from experiments.workers.search_job import NOISE_DRAFTS
 from reer.data.rows import Problems
 from reer.models.engines.servers import running
@@ -67,6 +65,7 @@ def main() -> None:
     parser.add_argument("--parts", default="scoring,search,memory", help="parts to run, separated by commas")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    quiet_libraries()
     exp = compose("tracking=silent")
     assert isinstance(exp.scorer.model, LocalModel)
     size = exp.scorer.model.checkpoint.size

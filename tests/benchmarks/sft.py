@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from contextlib import redirect_stdout
@@ -19,10 +18,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("TQDM_DISABLE", "1")
-
 from experiments.experiment import Experiment
+from experiments.report.console import quiet_libraries
 from reer.data.rows import Problems
 from reer.training.callbacks import add_callbacks
 from reer.training.chat_format import MASKED, Rendered, render
@@ -46,6 +43,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     given = parser.parse_args()
+    quiet_libraries()
     exp = compose("tracking=silent")
     print(f"# {exp.student.name}\n# {environment()}")
     rows = real_rows(exp)

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.cli import app, main
 from experiments.config.compose import compose_plans
+from experiments.report.console import SPINS, quiet_libraries
 from tests.conftest import REPOSITORY
 from tests.fakes.commands import reer
 
@@ -165,6 +166,17 @@ def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureF
     everything = printed(capfd, "choices")
     assert "smollm2 *" in everything
     assert "_schema" not in everything
+
+
+def test_threads_wait_as_the_environment_says_and_else_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    quiet_libraries()
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == ("active", None)
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    quiet_libraries()
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("passive", SPINS)
 
 
 def test_what_is_shown_is_there_as_json(capfd: pytest.CaptureFixture[str]) -> None:
