@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from reer.errors import InputError
+from reer.errors import InputError, near
 from reer.processes import Terminated, ended_by_requests
 
 if TYPE_CHECKING:
@@ -94,11 +94,16 @@ def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
 
 
 def current_results(root: Path, scale: str | None, say: Callable[[str], None] | None = None) -> list[Result]:
-    """Results that count. Of a run without one, `say` (default: the output) says why it is left out."""
+    """Results that count. Of a run without one, `say` (default: the output) says why it is left out. Raises InputError
+    for a scale at which no run has finished."""
     from experiments.report import console as show
     from experiments.report.arms import runs_under
 
     found = runs_under(root, scale)
     for reason in found.left_out:
         (say or show.line)(f"left out: {reason}")
+    if scale is not None and not found.results:
+        known = sorted({path.name for path in root.glob("runs/*/*")})
+        listed = ", ".join(known) or "none"
+        raise InputError(f"--scale {scale}: no finished run; scales here: {listed}{near(scale, known)}")
     return found.results

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.commands.app import OUTPUTS, AsJson, Root, Scale, app, current_results
-from reer.errors import InputError, near
+from reer.errors import InputError
 
 if TYPE_CHECKING:
     from experiments.report.compare import Comparison
@@ -216,9 +216,6 @@ def _compared(
     from experiments.report.compare import compare as compare_results
 
     results = current_results(root, scale, console.aside if quietly else console.line)
-    if scale is not None and not results:
-        known = sorted({path.name for path in root.glob("runs/*/*")})
-        raise InputError(f"--scale {scale}: no finished run; scales here: {', '.join(known)}{near(scale, known)}")
     chosen = selected(results, names or (), seed, baseline)
     return compare_results(chosen, baseline and baseline.split("/")[0])
 

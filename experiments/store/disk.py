@@ -38,7 +38,9 @@ def disk_errors(folder: Path) -> Generator[None]:
     except OSError as error:
         where = error.filename or folder
         if error.errno in _WRONG_PATH:
-            raise InputError(f"{where}: {error.strerror}; choose another runtime.root than {folder}") from error
+            raise InputError(
+                f"{where}: {error.strerror}; choose another path by the option or by runtime.root, which names it"
+            ) from error
         if error.errno not in _PASSING:
             raise
         raise Incomplete(

@@ -12,6 +12,8 @@ import pytest
 from experiments.cli import app, main
 from experiments.config.compose import compose_plans
 from experiments.report.console import SPINS, quiet_libraries
+from experiments.store.disk import disk_errors
+from reer.errors import InputError
 from tests.conftest import REPOSITORY
 from tests.fakes.commands import reer
 
@@ -166,6 +168,17 @@ def test_choices_lists_descriptions_and_marks_the_default(capfd: pytest.CaptureF
     everything = printed(capfd, "choices")
     assert "smollm2 *" in everything
     assert "_schema" not in everything
+
+
+def test_a_scale_without_runs_and_a_path_that_is_a_folder_are_named(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "runs/full/smoke/s0").mkdir(parents=True)
+    for verb in ("claims", "compare", "report", "table"):
+        text = printed(capfd, verb, "--root", str(tmp_path), "--scale", "smok", code=2)
+        assert "--scale smok: no finished run; scales here: smoke; did you mean smoke?" in text
+    with pytest.raises(InputError, match="Is a directory; choose another path by the option"), disk_errors(Path()):
+        tmp_path.write_text("")
 
 
 def test_threads_wait_as_the_environment_says_and_else_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
