@@ -62,10 +62,13 @@ def _flags(by_seed: Mapping[int, Conditions]) -> Iterator[Flag]:
     """Each flagged confound once, with its mean over the seeds at which it is flagged."""
     for label in _union([flag.label for flag in one.flags] for one in by_seed.values()):
         flagged = {seed: flag for seed, one in by_seed.items() for flag in one.flags if flag.label == label}
-        here, baseline = ([getattr(flag, side) for flag in flagged.values()] for side in ("here", "baseline"))
-        control = next(iter(flagged.values())).control
-        means = statistics.fmean(here), statistics.fmean(baseline)
-        yield Flag(label, *means, control, seeds=_some(flagged, by_seed))
+        yield Flag(
+            label,
+            here=statistics.fmean(flag.here for flag in flagged.values()),
+            baseline=statistics.fmean(flag.baseline for flag in flagged.values()),
+            control=next(iter(flagged.values())).control,
+            seeds=_some(flagged, by_seed),
+        )
 
 
 def _degenerate(by_seed: Mapping[int, Conditions]) -> Iterator[str]:
