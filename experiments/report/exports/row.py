@@ -20,8 +20,8 @@ ABLATIONS = 2  # the fewest arms for which the paper reports a measure that is a
 
 
 def summary_row(comparison: Comparison, arm: Arm) -> Row:
-    """The columns of one arm at one seed, beside the baseline at this seed (the report in W&B has the table over seeds);
-    a number that is not known has no column.
+    """The columns of one arm at one seed, beside the baseline at this seed; the report in W&B has the table over seeds.
+    A number that is not known has no column.
 
     For each headline measure: `score`, `coverage` (share of scored items), `official` and `official_coverage` (the
     number of the benchmark's own scripts, and the share of items that it counts), `delta` (paired difference from the
