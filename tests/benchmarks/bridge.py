@@ -49,8 +49,8 @@ def coverage(world: World, tries: int, seed: int = 0) -> float:
 
 
 def _holds(old: np.ndarray, new: np.ndarray, ratio: float, published: float, truth: float) -> bool:
-    scores = ({str(n): float(value) for n, value in enumerate(of_judge)} for of_judge in (old, new))
-    placed = bridge(*scores, ratio).placed(published)
+    before, after = ({str(n): float(value) for n, value in enumerate(of_judge)} for of_judge in (old, new))
+    placed = bridge(before, after, ratio).placed(published)
     return placed.low <= truth <= placed.high
 
 

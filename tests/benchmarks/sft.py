@@ -11,12 +11,13 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from experiments.experiment import Experiment
 from experiments.report.console import quiet_libraries
@@ -33,7 +34,7 @@ from tests.benchmarks.work import Timed, environment
 from tests.fakes.plans import compose
 
 if TYPE_CHECKING:
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
 TRL_BATCH, TRL_LENGTH = 8, 1024  # per_device_train_batch_size and max_length if not set
 
@@ -73,7 +74,7 @@ def real_rows(exp: Experiment) -> list[Rendered]:
                 answer=text.solution,
             )
         )
-    tokenizer = load_tokenizer(exp.student.fetch())
+    tokenizer = load_tokenizer(exp.student.checkpoint.fetch())
     return list(render(samples, tokenizer, exp.train.chat_format, 8192).rows)
 
 
@@ -105,15 +106,17 @@ def loops(exp: Experiment, rows: list[Rendered], steps: int, repeats: int, folde
     recipe = replace(exp.train, epochs=1)
     parallelism = Parallelism(micro_batch=1, checkpoint_steps=10**6, recompute_activations=False)
     timed, losses, tokens = Timed(), dict[str, list[float]](), 0
+    trainer: SFTTrainer | None = None
     for turn in range(repeats + 1):
         job = Job(
-            student=str(exp.student.fetch()),
+            student=str(exp.student.checkpoint.fetch()),
             rows=str(file),
             recipe=recipe,
             seed=0,
             parallelism=parallelism,
             work=str(folder / f"ours-{turn}"),
         )
+        loops: list[tuple[str, Callable[[Job], SFTTrainer]]]
         loops = [("bare TRL", bare), ("ours", partial(ours, rows=len(taken)))]
         for name, build in loops if turn % 2 else loops[::-1]:  # the second of a turn finds warm caches
             trainer = build(job)
@@ -122,8 +125,9 @@ def loops(exp: Experiment, rows: list[Rendered], steps: int, repeats: int, folde
                 trainer.train()
             if turn:  # the first round warms the caches
                 timed.seconds.setdefault(name, []).append(time.perf_counter() - began)
-            losses[name] = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-            tokens = int(max(row["num_tokens"] for row in trainer.state.log_history if "num_tokens" in row))
+            logged = trainer.state.log_history
+            losses[name] = [row["loss"] for row in logged if "loss" in row]
+            tokens = int(max(row["num_tokens"] for row in logged if "num_tokens" in row))
     assert losses["ours"] == losses["bare TRL"], losses
     print(f"\n## {len(taken)} rows, {tokens:,} tokens, {len(losses['ours'])} optimizer steps, equal losses\n")
     print("| loop | seconds, median (min-max) | tokens/s | against bare TRL, median of each turn's ratio (min-max) |")
@@ -134,13 +138,14 @@ def loops(exp: Experiment, rows: list[Rendered], steps: int, repeats: int, folde
             f"| {name} | {timed.shown(name)} | {tokens / timed.median(name):.0f} | "
             f"{timed.ratio(name, 'bare TRL'):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) |"
         )
-    checkpoint(trainer, folder)
+    if trainer is not None:
+        checkpoint(trainer, folder)
 
 
 def checkpoint(trainer: SFTTrainer, folder: Path) -> None:
     """Seconds to write one checkpoint, and to flush and mark it."""
     began = time.perf_counter()
-    trainer._save_checkpoint(trainer.model, trial=None)
+    trainer._save_checkpoint(cast(Any, trainer.model), trial=None)
     written = time.perf_counter()
     (saved,) = folder.glob("**/checkpoint-*")
     commit_checkpoint(saved, {})
@@ -160,7 +165,8 @@ def ours(job: Job, rows: int) -> SFTTrainer:
 def bare(job: Job) -> SFTTrainer:
     """A minimal TRL script that takes the same steps."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     model, tokenizer = load_student(job.student, job.recipe, "sdpa")
     recipe = job.recipe

@@ -196,11 +196,13 @@ def _power(draw: Draw, items: int, effect: float, count: int, random: Random) ->
 
 def _peers(samples: Sequence[Floats], total: int) -> Rates:
     """How often other tests reject, on the same samples."""
-    student: Callable[[Floats], Any] = partial(stats.ttest_1samp, popmean=0, axis=1)
-    wilcoxon: Callable[[Floats], Any] = partial(stats.wilcoxon, axis=1, method="asymptotic")
+    tests: dict[str, Callable[[Floats], Any]] = {
+        "t": partial(stats.ttest_1samp, popmean=0, axis=1),
+        "wilcoxon": partial(stats.wilcoxon, axis=1, method="asymptotic"),
+    }
     rates = {
         name: sum(int((np.asarray(test(sample).pvalue) < ALPHA).sum()) for sample in samples) / total
-        for name, test in (("t", student), ("wilcoxon", wilcoxon))
+        for name, test in tests.items()
     }
     if find_spec("errorbars") is None:
         return rates
