@@ -123,6 +123,13 @@ def layered(layers: Sequence[alt.Chart], height: float | alt.Step) -> alt.LayerC
     return alt.LayerChart(layer=[*layers], height=height)
 
 
+def in_order(rows: Sequence[Row], field: str) -> alt.Y:
+    """A line of the chart for each value of a field, in the order of the rows, also of those that some layer lacks."""
+    import altair as alt
+
+    return alt.Y(f"{field}:N", sort=list(dict.fromkeys(str(row[field]) for row in rows)), title=None)
+
+
 def whole_axis(rows: Sequence[Row], field: str = "x") -> alt.Axis:
     """An axis of whole numbers, with at most seven labels."""
     import altair as alt

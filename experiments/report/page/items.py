@@ -270,7 +270,7 @@ def changes_chart(rows: Sequence[Row]) -> alt.LayerChart:
         .mark_circle(opacity=0.45, color=charts.ACCENT.light)
         .encode(
             x=alt.X("change:Q", title="difference from the baseline", axis=charts.change_axis(), scale=room),
-            y=alt.Y("arm:N", sort=None, title=None),
+            y=charts.in_order(rows, "arm"),
             size=alt.Size("count():Q", legend=None, scale=alt.Scale(range=[30, 260])),
         )
     )

@@ -121,7 +121,7 @@ def null_answers_chart(rows: Sequence[Row], means: Sequence[Mapping[str, float]]
         .mark_circle(size=60, opacity=0.5)
         .encode(
             x=alt.X("score:Q", title="mean score", scale=alt.Scale(zero=False, padding=10)),
-            y=alt.Y("kind:N", sort=None, title=None),
+            y=charts.in_order(rows, "kind"),
             color=colour,
         )
     )

@@ -227,7 +227,7 @@ def forest(rows: Sequence[Row], unit: str) -> alt.LayerChart:
     """Differences by arm with their intervals around zero; the paper's differences as hollow diamonds."""
     import altair as alt
 
-    base = alt.Chart(charts.data(rows)).encode(y=alt.Y("arm:N", sort=None, title=None))
+    base = alt.Chart(charts.data(rows)).encode(y=charts.in_order(rows, "arm"))
     colour = alt.Color(
         "finding:N",
         legend=None,

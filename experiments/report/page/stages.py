@@ -300,7 +300,7 @@ def seconds_chart(uses: Sequence[StageUse]) -> alt.LayerChart:
     import altair as alt
 
     rows = [row for use in uses for row in _seconds_rows(use)]
-    base = alt.Chart(charts.data(rows)).encode(y=alt.Y("stage:N", sort=None, title=None))
+    base = alt.Chart(charts.data(rows)).encode(y=charts.in_order(rows, "stage"))
     kinds = alt.Scale(domain=["spent", "saved"], range=[ACCENT.light, PALE.light])
     title = "seconds; pale: saved by sharing; mark: planned"
     bars = base.mark_bar(height=BAR - 8).encode(

@@ -156,7 +156,7 @@ def lengths_chart(rows: Sequence[Row]) -> alt.LayerChart:
     """For each arm the range of lengths, the middle half as a bar, and the median."""
     import altair as alt
 
-    base = alt.Chart(charts.data(rows)).encode(y=alt.Y("arm:N", sort=None, title=None))
+    base = alt.Chart(charts.data(rows)).encode(y=charts.in_order(rows, "arm"))
     x = alt.X("low:Q", title="words of a trajectory", scale=alt.Scale(zero=False))
     whole = base.mark_rule(color=SOFT.light).encode(x=x, x2="high:Q")
     half = base.mark_bar(height=11, color=PALE.light).encode(x="q1:Q", x2="q3:Q")

@@ -66,6 +66,15 @@ def test_a_small_difference_is_not_labelled_as_none() -> None:
         assert label in text
 
 
+def test_arms_stand_in_their_order_also_where_one_has_no_interval() -> None:
+    rows: list[charts.Row] = [
+        {"arm": arm, "mean": 0.5, "low": low, "high": low and 1.0, "finding": "undecided", "from": None, "to": None}
+        for arm, low in (("zeta", 0.1), ("mid", None), ("alpha", 0.2))
+    ]
+    text = parse(str(charts.figure(forest(rows, "points"), "t", "f"))).text
+    assert text.index("zeta") < text.index("mid") < text.index("alpha")
+
+
 def test_a_chart_fits_a_phone() -> None:
     width = re.search(r'<svg[^>]* width="([\d.]+)"', drawn())
     assert width is not None
