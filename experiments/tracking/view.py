@@ -58,7 +58,7 @@ class Study:
 
     @property
     def table(self) -> Comparison | SeedsComparison:
-        """What is told in words: the arms over their seeds where these were compared, else at the first seed."""
+        """The table of the report: the arms over their seeds where these were compared, else at the first seed."""
         return self.over_seeds or self.comparison
 
     @property
