@@ -163,11 +163,12 @@ class OfficialScore:
 
     @classmethod
     def over(cls, scores: Sequence[OfficialScore]) -> OfficialScore | None:
-        """The mean of the numbers of several runs, with the items of all; None for none."""
-        if not scores:
+        """The mean over the counted items of several runs; None for no run."""
+        counted = sum(score.counted for score in scores)
+        if not counted:
             return None
-        mean = math.fsum(score.value for score in scores) / len(scores)
-        return cls(mean, sum(score.counted for score in scores), sum(score.total for score in scores))
+        mean = math.fsum(score.value * score.counted for score in scores) / counted
+        return cls(mean, counted, sum(score.total for score in scores))
 
     def rescaled(self, unit: Callable[[float], float]) -> OfficialScore:
         """The same number in another unit."""

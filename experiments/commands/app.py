@@ -14,7 +14,7 @@ from reer.processes import Terminated, ended_by_requests
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
-    from experiments.store.runs import Result
+    from experiments.report.arms import Runs
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -93,9 +93,9 @@ def one(overrides: Sequence[str] | None, config_dir: Path | None) -> Experiment:
     return experiment_from(pinned(plan, Path(plan["runtime"]["root"])))
 
 
-def current_results(root: Path, scale: str | None, say: Callable[[str], None] | None = None) -> list[Result]:
-    """Results that count. Of a run without one, `say` (default: the output) says why it is left out. Raises InputError
-    for a scale at which no run has finished."""
+def current_runs(root: Path, scale: str | None, say: Callable[[str], None] | None = None) -> Runs:
+    """The results that count. Of a run without one, `say` (default: the output) says why it is left out. Raises
+    InputError for a scale at which none counts."""
     from experiments.report import console as show
     from experiments.report.arms import runs_under
 
@@ -104,6 +104,6 @@ def current_results(root: Path, scale: str | None, say: Callable[[str], None] | 
         (say or show.line)(f"left out: {reason}")
     if scale is not None and not found.results:
         known = sorted({path.name for path in root.glob("runs/*/*")})
-        listed = ", ".join(known) or "none"
-        raise InputError(f"--scale {scale}: no finished run; scales here: {listed}{near(scale, known)}")
-    return found.results
+        hint = "" if scale in known else f"; scales here: {', '.join(known) or 'none'}{near(scale, known)}"
+        raise InputError(f"--scale {scale}: no run has a current result{hint}")
+    return found

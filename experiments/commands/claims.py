@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.app import OUTPUTS, AsJson, ConfigDir, Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, AsJson, ConfigDir, Root, Scale, app, current_runs
 from reer.errors import InputError, near
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims; default all.")]
@@ -45,7 +45,7 @@ def claims(
         if name not in known:
             raise InputError(f"no claim is called {name!r}{near(name, known)}; claims: {', '.join(known)}")
     asked = [known[name] for name in names or known]
-    results = selected(current_results(root, scale, console.aside if json else console.line))
+    results = selected(current_runs(root, scale, console.aside if json else console.line).results)
     found = {study.scale: judge_claims(asked, Evidence(study.comparisons)) for study in studies(compare(results))}
     if json:
         console.data(found)

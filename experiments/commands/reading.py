@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.app import OUTPUTS, AsJson, Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, AsJson, Root, Scale, app, current_runs
 from reer.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def where(
     from experiments.report import console, terminal
     from experiments.report.exports.where import where as sources_of
 
-    found = sources_of(current_results(root, None, console.aside), cell, root)
+    found = sources_of(current_runs(root, None, console.aside).results, cell, root)
     if json:
         console.data(found)
         return
@@ -190,16 +190,17 @@ def report(
       reer report --wandb
     """
     from experiments.report import console as show
-    from experiments.report.arms import runs_under
+    from experiments.report.arms import selected
+    from experiments.report.compare import compare as compare_results
     from experiments.report.page.page import write_html
 
-    comparisons = _compared(None, root, scale, None, None)
-    show.where(write_html(comparisons, out or root / "report.html", runs_under(root, scale).left_out))
+    runs = current_runs(root, scale)
+    show.where(write_html(compare_results(selected(runs.results)), out or root / "report.html", runs.left_out))
     if wandb:
         from experiments.tracking import sync
 
         sync.require_wandb()
-        sync.sync_rows(current_results(root, scale))
+        sync.sync_rows(runs.results)
 
 
 def _compared(
@@ -215,7 +216,7 @@ def _compared(
     from experiments.report.arms import selected
     from experiments.report.compare import compare as compare_results
 
-    results = current_results(root, scale, console.aside if quietly else console.line)
+    results = current_runs(root, scale, console.aside if quietly else console.line).results
     chosen = selected(results, names or (), seed, baseline)
     return compare_results(chosen, baseline and baseline.split("/")[0])
 

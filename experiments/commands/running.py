@@ -72,8 +72,8 @@ def _present(outcome: Outcome) -> int:
         if len(outcome.results) + len(outcome.unfinished) > 1:
             for comparison in comparisons:
                 terminal.comparison(comparison)
-        unfinished = [f"{job.run_name}: failed: {job.failure}" for job in outcome.unfinished]
-        show.where(write_html(comparisons, outcome.root / report_name(outcome.results), unfinished))
+        left_out = [f"{job.run_name}: failed: {job.failure.headline}" for job in outcome.unfinished]
+        show.where(write_html(comparisons, outcome.root / report_name(outcome.results), left_out))
     for job in outcome.unfinished:
         show.error(f"{job.run_name} did not finish: {job.failure}" + (f"; log: {job.log}" if job.log else ""))
     if outcome.unfinished:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.app import OUTPUTS, Root, Scale, app, current_results
+from experiments.commands.app import OUTPUTS, Root, Scale, app, current_runs
 
 
 @app.command()
@@ -35,7 +35,7 @@ def sync(
         show.line(f"{arrival.run_name}: {where}")
     if not arrivals:
         show.line("W&B has every run that was tracked here")
-    results = selected(current_results(root, scale)) if rows or view else []
+    results = selected(current_runs(root, scale).results) if rows or view else []
     if rows:
         for row in tracking.sync_rows(results):
             show.line(f"{row.run_name}: {'its row is in W&B' if row.sent else 'its row is sent with its run'}")

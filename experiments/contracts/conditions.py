@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from experiments.contracts.confounds import Flag, at_seeds
 from experiments.store.runs import Counts
 
 T = TypeVar("T")
+SHARE = re.compile(r"(\d+)%")  # of answers, in the reason why a model is degenerate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,9 @@ class Conditions:
 
 def over_seeds(by_seed: Mapping[int, Conditions]) -> Conditions:
     """The conditions of an arm over its seeds. Confounds are means over the seeds that have them. Whatever limits the
-    comparison at any seed (a flag, a broken statement, a degenerate model) is kept, with its seeds where they are not
-    all. A matched arm takes its time once for each seed."""
+    comparison at any seed is kept; a flag, a broken statement and a degenerate model with their seeds where they are
+    not all. A matched arm takes its time once for each seed."""
+    by_seed = dict(sorted(by_seed.items()))
     first = next(iter(by_seed.values()))
     seconds = [one.control_seconds for one in by_seed.values() if one.control_seconds is not None]
     return Conditions(
@@ -72,8 +75,16 @@ def _flags(by_seed: Mapping[int, Conditions]) -> Iterator[Flag]:
 
 
 def _degenerate(by_seed: Mapping[int, Conditions]) -> Iterator[str]:
-    for reason in _union(one.degenerate for one in by_seed.values()):
-        yield reason + at_seeds(_some([seed for seed, one in by_seed.items() if reason in one.degenerate], by_seed))
+    """Each reason once, with the least and the greatest share of answers that show it."""
+    reasons: dict[str, dict[int, str]] = {}
+    for seed, one in by_seed.items():
+        for reason in one.degenerate:
+            reasons.setdefault(SHARE.sub("", reason), {})[seed] = reason
+    for of_seeds in reasons.values():
+        shares = sorted({int(share) for reason in of_seeds.values() for share in SHARE.findall(reason)})
+        reason = next(iter(of_seeds.values()))
+        text = SHARE.sub(f"{shares[0]} to {shares[-1]}%", reason) if len(shares) > 1 else reason
+        yield text + at_seeds(_some(of_seeds, by_seed))
 
 
 def _contract(reports: Mapping[int, ContractReport]) -> ContractReport:

@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments.report.statistics import Statistics
 from experiments.store.failures import why_unfinished
 from experiments.store.fingerprint import Json, fingerprint
-from experiments.store.runs import Result, all_results, near_run, run_name
+from experiments.store.runs import Result, near_run, read_result, run_name
 from reer.errors import InputError
 
 CROSSING = ("judge", "benchmark", "source")
@@ -38,28 +38,37 @@ class ArmNames:
         return "+".join([first, *(text for text in overrides if text not in self.shared)])
 
     def aliases(self, name: str) -> tuple[str, ...]:
-        """Other names of the arm of a run."""
-        return tuple(other for other, arm in self.of_run.items() if arm == self.of_run[name] and other != name)
+        """The names of the arm of a run other than its own."""
+        return tuple(other for other, arm in self.of_run.items() if arm == self.of_run[name] != other)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The results of a root that count, and of each other run why it has none: stale, at work, failed, unfinished."""
+    """The results of a root that count, and of each other run why it has none: at work, failed, not finished, stale or
+    damaged."""
 
     results: list[Result]
     left_out: list[str]
 
 
 def runs_under(root: Path, scale: str | None = None) -> Runs:
-    """All runs of a root, at one scale if it is given. A result counts as long as its stages are unchanged."""
-    results = [result for result in all_results(root / "runs") if scale in (None, result.scale)]
-    stale = {result.run_name: reason for result in results if (reason := result.why_stale())}
-    folders = (folder for folder in sorted((root / "runs").glob(f"*/{scale or '*'}/s*")) if folder.is_dir())
-    without = [folder for folder in folders if not (folder / "result.json").exists()]
+    """All runs of a root by name, at one scale if it is given. A result counts as long as its stages are unchanged."""
+    folders = (folder for folder in sorted((root / "runs").glob("*/*/s*")) if folder.is_dir())
+    found = {folder: _current(folder) for folder in folders if scale in (None, folder.parent.name)}
     return Runs(
-        [result for result in results if result.run_name not in stale],
-        [f"{name}: {reason}" for name, reason in (stale | {run_name(f): why_unfinished(f) for f in without}).items()],
+        [result for result in found.values() if isinstance(result, Result)],
+        [f"{run_name(folder)}: {reason}" for folder, reason in found.items() if isinstance(reason, str)],
     )
+
+
+def _current(folder: Path) -> Result | str:
+    """The result of a run, or why none counts."""
+    try:
+        result = read_result(folder)
+    except InputError as error:
+        return str(error)
+    stale = result.why_stale() if result else "not finished; the same command resumes it"
+    return result if result and not stale else why_unfinished(folder) or stale
 
 
 def selected(
@@ -88,7 +97,9 @@ def named(results: Sequence[Result], name: str) -> list[Result]:
     if not found:
         known = [*dict.fromkeys(result.name for result in results), *(result.run_name for result in results)]
         hint = near_run(name, known)
-        raise InputError(f"no finished run is called {name!r}{hint}; `reer status` lists the runs that exist")
+        raise InputError(
+            f"no run with a current result is called {name!r}{hint}; `reer status` lists the runs that exist"
+        )
     return found
 
 
@@ -168,11 +179,15 @@ def baseline_name(results: Sequence[Result]) -> str:
     return "+".join([results[0].baseline, *sorted(_shared_overrides(result.name for result in results))])
 
 
-def baseline_of(results: Sequence[Result], wanted: str | None, statistics: Statistics) -> Result | None:
-    """The baseline of runs at one scale and seed: the one called `wanted`, else that of the baseline's name, else the
-    one that is configured like the baseline in every part in which these runs differ."""
+def baseline_of(
+    results: Sequence[Result], names: ArmNames, wanted: str | None, statistics: Statistics
+) -> Result | None:
+    """The baseline of runs at one scale and seed: the one called `wanted`, also by another name of this arm, else that
+    of the baseline's name, else the one that is configured like the baseline in every part in which these runs
+    differ."""
     name = wanted or baseline_name(results)
-    of_name = next((result for result in results if result.name == name), None)
+    arm = names.of_run.get(name, name)
+    of_name = next((result for result in results if names.of_run[result.name] == arm), None)
     if of_name or wanted or len(results) < 2:
         return of_name
     parts = [{part: fingerprint(value) for part, value in result.identity.items()} for result in results]

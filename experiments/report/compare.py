@@ -65,7 +65,7 @@ class SeedsCell:
     """One measure of one arm at each seed that has a headline, and the difference over the seeds it shares with the
     baseline. `measure` is the one of the first seed, for its range. `digests` are the sha256 of the files of item
     scores, of all seeds; `scored` of `total` items have a score, counted over all seeds, also those whose headline is
-    withheld. `official` is the mean over the seeds, with the items of all."""
+    withheld. `official` is the number of the benchmark's own scripts over the items of all seeds."""
 
     values: tuple[float, ...]
     difference: SeedsDifference | None
@@ -95,7 +95,7 @@ class SeedsCell:
 @dataclass(frozen=True, kw_only=True)
 class SeedsArm(Conditions):
     """One row of the comparison over seeds: an arm, its conditions over the seeds it shares with the baseline, and its
-    scores."""
+    scores at all of its seeds."""
 
     name: str
     cells: Mapping[str, SeedsCell]
@@ -191,23 +191,24 @@ def compare(results: Sequence[Result], baseline: str | None = None) -> list[Comp
 def _at_one_scale(results: Sequence[Result], wanted: str | None, statistics: Statistics) -> list[Comparison]:
     """The comparison of each seed; the last one holds that over seeds."""
     names = arm_names(results, [wanted or baseline_name(results)])
-    runs = {seed: _arms_of(results, seed, names) for seed in dict.fromkeys(result.seed for result in results)}
+    runs = {seed: _arms_of(results, seed, names) for seed in sorted({result.seed for result in results})}
     of_scale = [_comparison(of_seed, names, wanted, statistics) for of_seed in runs.values()]
     together = _over_seeds(of_scale, runs, names, statistics)
     if together is not None and together.arms:
         of_scale = [replace(comparison, is_repetition=True) for comparison in of_scale]
         of_scale[-1] = _limited(of_scale[-1], together.arms, of_scale)
     else:
-        of_scale = [_limited(comparison, comparison.arms, [comparison]) for comparison in of_scale]
+        several = len(of_scale) > 1
+        of_scale = [_limited(c, c.arms, [c], f"Seed {c.seed}: " if several else "") for c in of_scale]
     return [*of_scale[:-1], replace(of_scale[-1], over_seeds=together)]
 
 
 def _limited(
-    comparison: Comparison, arms: Sequence[Arm] | Sequence[SeedsArm], seeds: Sequence[Comparison]
+    comparison: Comparison, arms: Sequence[Arm] | Sequence[SeedsArm], seeds: Sequence[Comparison], where: str = ""
 ) -> Comparison:
     """The comparison with what limits the meaning of its arms at all these seeds, its controls and judges first."""
-    judges = fooled_judges([arm.result for of_seed in seeds for arm in of_seed.arms])
-    cautions = [*calibration(_controls(arms)), *judges, *(line for of_seed in seeds for line in of_seed.cautions)]
+    judges = [f"{where}{line}" for line in fooled_judges([arm.result for c in seeds for arm in c.arms])]
+    cautions = [*calibration(_controls(arms)), *judges, *(line for c in seeds for line in c.cautions)]
     return replace(comparison, cautions=tuple(dict.fromkeys(cautions)))
 
 
@@ -242,7 +243,7 @@ def _arms_of(results: Sequence[Result], seed: int, names: ArmNames) -> list[Scor
 
 def _comparison(runs: Sequence[ScoredRun], names: ArmNames, wanted: str | None, statistics: Statistics) -> Comparison:
     first, results = runs[0].result, [run.result for run in runs]
-    found = baseline_of(results, wanted, statistics)
+    found = baseline_of(results, names, wanted, statistics)
     ordered = sorted(runs, key=lambda run: run.result is not found)
     baseline = ordered[0] if found else None
     measures = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
@@ -284,7 +285,7 @@ def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str 
         like = f"{names.label(found.name)}, which is configured like {first.baseline} in all that these arms change"
         return "" if found.name == name else f"baseline: {like}"
     if wanted is not None:
-        return f"no baseline: {wanted} has no finished run at scale {first.scale}, seed {first.seed}"
+        return f"no baseline: {wanted} has no current result at scale {first.scale}, seed {first.seed}"
     return (
         f"no baseline: none of these runs is configured like {name}; name one with --baseline NAME, or run it "
         "with the same judge, benchmarks and source: "
@@ -361,7 +362,6 @@ def _over_seeds(
     for seed, of_seed in scored.items():
         for run in of_seed:
             runs.setdefault(names.of_run[run.result.name], {})[seed] = run
-    arms_at = {c.seed: {names.of_run[arm.name]: arm for arm in c.arms} for c in comparisons}
     baselines = {names.of_run[c.baseline.name] for c in comparisons if c.baseline}
     if len(baselines) != 1 or len(runs[base := baselines.pop()]) < 2:
         return None
@@ -386,7 +386,7 @@ def _over_seeds(
         SeedsArm(
             name=name,
             cells={measure: _seeds_cell(measure, kept[name], against[name], statistics) for measure in measures},
-            **vars(over_seeds({seed: arms_at[seed][name] for seed in kept[name] if seed in kept[base]})),
+            **vars(replace(_conditions(comparisons, name, kept[base].keys(), names), is_baseline=name == base)),
         )
         for name in order
     ]
@@ -397,6 +397,13 @@ def _over_seeds(
         arms=_corrected(arms, partial_measures([run for name in order for run in kept[name].values()])),
         left_out=tuple(left_out),
     )
+
+
+def _conditions(comparisons: Sequence[Comparison], name: str, seeds: Set[int], names: ArmNames) -> Conditions:
+    """The conditions of an arm over these seeds; those at which it stands beside the baseline, where there are any."""
+    found = [(c, arm) for c in comparisons for arm in c.arms if c.seed in seeds and names.of_run[arm.name] == name]
+    beside = {c.seed: arm for c, arm in found if c.baseline}
+    return over_seeds(beside or {c.seed: arm for c, arm in found})
 
 
 def _seed_differences(runs: Iterable[ScoredRun]) -> str:

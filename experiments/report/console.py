@@ -209,7 +209,8 @@ def quiet_libraries() -> None:
     """Show our log lines, not the libraries' progress bars, and let idle OpenMP threads sleep after `SPINS`, unless the
     environment says how they wait. Called before torch is imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": SPINS}
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -39,7 +39,7 @@ def disk_errors(folder: Path) -> Generator[None]:
         where = error.filename or folder
         if error.errno in _WRONG_PATH:
             raise InputError(
-                f"{where}: {error.strerror}; choose another path by the option or by runtime.root, which names it"
+                f"{where}: {error.strerror}; change the option, or runtime.root, that names this path"
             ) from error
         if error.errno not in _PASSING:
             raise

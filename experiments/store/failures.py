@@ -34,6 +34,11 @@ class Failure:
     def __str__(self) -> str:
         return f"stage {self.stage}: {self.reason}" if self.stage else self.reason
 
+    @property
+    def headline(self) -> str:
+        """The first line."""
+        return next(iter(str(self).splitlines()), "for no stated reason")
+
 
 class Attempt:
     """Context of one attempt at a run: it is marked as at work, and an error that leaves it is written to the run's
@@ -62,11 +67,11 @@ def at_work(folder: Path) -> str | None:
 
 
 def why_unfinished(folder: Path) -> str:
-    """Why a run has no result: who is at work on it, or the first line of its failure."""
+    """Who is at work on a run, or the first line of its failure; empty where neither is known."""
     if working := at_work(folder):
         return f"at work ({working})"
     failure = read_failure(folder)
-    return f"failed: {str(failure).splitlines()[0]}" if failure else "not finished; the same command resumes it"
+    return f"failed: {failure.headline}" if failure else ""
 
 
 def reason_of(error: BaseException) -> str:
@@ -74,7 +79,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted"
     if isinstance(error, InputError | Incomplete | SystemExit):
-        return redacted(str(error))
+        return redacted(str(error)) or type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return redacted(f"{type(error).__name__}: {error}{place}")

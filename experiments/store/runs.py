@@ -102,16 +102,18 @@ def write_lock(exp: Experiment, steps: Steps, plan: Mapping[str, object], clock:
             (exp.folder / "result.json").rename(exp.folder / f"result.superseded-{digest}.json")
         write_json(exp.folder / "plan.json", {**plan, "replace": False})
         lock = exp.folder / "lock.json"
-        write_document(lock, asdict(Lock(identity_of(exp), fingerprints(steps), _started(lock, steps) or clock())))
+        started = _started(lock, steps)
+        started = clock() if started is None else started
+        write_document(lock, asdict(Lock(identity_of(exp), fingerprints(steps), started)))
 
 
-def _started(path: Path, steps: Steps) -> str:
-    """When a run of these steps began before; empty if none did, or if its lock is torn."""
+def _started(path: Path, steps: Steps) -> str | None:
+    """When a run of these steps began before; None if none did, or if its lock is torn."""
     try:
         lock = read_lock(path) if path.exists() else None
     except InputError:
-        return ""
-    return lock.started if lock and lock.steps == fingerprints(steps) else ""
+        return None
+    return lock.started if lock and lock.steps == fingerprints(steps) else None
 
 
 def read_plan(path: Path) -> dict[str, Json]:
@@ -215,8 +217,8 @@ def write_result(
     count_confounds: Callable[[Result], Counts],
     clock: Clock = utc_now,
 ) -> Result:
-    """Write the result file of a run, once everything it names is complete. A result that was written before has
-    finished then."""
+    """Write the result file of a run, once everything it names is complete. A result of the same builds keeps the time
+    at which it first finished."""
     judges = dict.fromkeys(judge.caution for judge in exp.judges.values())
     cautions = (exp.answers.caution, *judges, exp.thinking.caution(exp.source.name))
     result = Result(
@@ -234,7 +236,7 @@ def write_result(
         result,
         confounds=beside_baseline(exp, result, count_confounds),
         started=read_lock(lock).started if lock.exists() else "",
-        finished=(before.finished if before and _builds(before) == _builds(result) else "") or clock(),
+        finished=before.finished if before and _builds(before) == _builds(result) else clock(),
     )
     content = asdict(replace(result, steps={}))
     del content["folder"]

@@ -15,6 +15,7 @@ from experiments.report.claims.verdicts import ClaimVerdict
 from experiments.report.compare import Comparison, SeedsComparison, compare
 from experiments.report.exports.row import Row, confounded_by, headline_measures, score_columns, slug, summary_row
 from experiments.report.exports.tables import in_markdown
+from experiments.report.page.study import Study as StudyOfScale
 from experiments.report.page.study import claims_of, studies
 from experiments.store.runs import Result
 from experiments.tracking.client import wandb_calls
@@ -47,19 +48,22 @@ class Saved:
 
 @dataclass(frozen=True)
 class Study:
-    """What is shown: the comparison of one scale's first seed and that over its seeds, the W&B run of its first arm,
-    the verdicts on the claims, and what limits the meaning of all this."""
+    """What is shown: all comparisons of one scale, the W&B run of the first arm at the first seed, and the verdicts on
+    the claims."""
 
-    comparison: Comparison
+    of_scale: StudyOfScale
     first: Mirror
-    over_seeds: SeedsComparison | None = None
     claims: tuple[ClaimVerdict, ...] = ()
-    cautions: tuple[str, ...] = ()
+
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison at the first seed."""
+        return self.of_scale.comparisons[0]
 
     @property
     def table(self) -> Comparison | SeedsComparison:
         """The table of the report: the arms over their seeds where these were compared, else at the first seed."""
-        return self.over_seeds or self.comparison
+        return self.of_scale.over_seeds or self.comparison
 
     @property
     def title(self) -> str:
@@ -67,7 +71,7 @@ class Study:
 
     @property
     def measures(self) -> list[str]:
-        return [slug(name) for name in headline_measures(self.comparison.measures)]
+        return [slug(name) for name in headline_measures(self.table.measures)]
 
     @property
     def filter(self) -> str:
@@ -108,7 +112,7 @@ def _studies(results: Sequence[Result]) -> Iterator[Study]:
         first = Ledger(folder).current if folder else None
         if comparison.scale not in shown and first is not None and first.online and first.entity:
             shown.add(comparison.scale)
-            yield Study(comparison, first, of_scale.over_seeds, claims_of(of_scale), of_scale.cautions)
+            yield Study(of_scale, first, claims_of(of_scale))
 
 
 def _read(path: Path) -> dict[str, Saved]:
@@ -216,15 +220,19 @@ def markdown(study: Study) -> str:
         cells = [_text(row, f"{column}/{name}") for name in study.measures for column in _SHOWN]
         findings = [f"{name} {row[key]}" for name in study.measures if (key := f"finding/{name}") in row]
         lines.append(f"| {' | '.join([arm.label, *cells, ', '.join(findings)])} |")
-    shared = study.comparison.shared_overrides
-    notes = [
-        *([f"Means over seeds {', '.join(map(str, over.seeds))}"] if (over := study.over_seeds) else []),
-        *([formatting.shared_text(shared)] if shared else []),
-        *(study.over_seeds.left_out if study.over_seeds else ()),
-        *study.cautions,
-    ]
-    cautions = [f"- {in_markdown(text)}" for text in notes]
+    cautions = [f"- {in_markdown(text)}" for text in _notes(study)]
     return "\n".join([*lines, *(["", *cautions] if cautions else [])])
+
+
+def _notes(study: Study) -> Iterator[str]:
+    """How to read the table, and what limits the meaning of its numbers."""
+    if over := study.of_scale.over_seeds:
+        yield f"Means over seeds {', '.join(map(str, over.seeds))}"
+    if shared := study.comparison.shared_overrides:
+        yield formatting.shared_text(shared)
+    if last := study.of_scale.comparisons[-1].over_seeds:
+        yield from last.left_out
+    yield from study.of_scale.cautions
 
 
 def claims_markdown(verdicts: Sequence[ClaimVerdict]) -> str:

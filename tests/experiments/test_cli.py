@@ -176,8 +176,10 @@ def test_a_scale_without_runs_and_a_path_that_is_a_folder_are_named(
     (tmp_path / "runs/full/smoke/s0").mkdir(parents=True)
     for verb in ("claims", "compare", "report", "table"):
         text = printed(capfd, verb, "--root", str(tmp_path), "--scale", "smok", code=2)
-        assert "--scale smok: no finished run; scales here: smoke; did you mean smoke?" in text
-    with pytest.raises(InputError, match="Is a directory; choose another path by the option"), disk_errors(Path()):
+        assert "--scale smok: no run has a current result; scales here: smoke; did you mean smoke?" in text
+        text = printed(capfd, verb, "--root", str(tmp_path), "--scale", "smoke", code=2)
+        assert text.endswith("--scale smoke: no run has a current result"), "the scale is there, and no hint is due"
+    with pytest.raises(InputError, match="Is a directory; change the option"), disk_errors(Path()):
         tmp_path.write_text("")
 
 
@@ -187,6 +189,11 @@ def test_threads_wait_as_the_environment_says_and_else_for_a_moment(monkeypatch:
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     quiet_libraries()
     assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == ("active", None)
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    quiet_libraries()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.delenv("OMP_WAIT_POLICY")
     quiet_libraries()
     assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("passive", SPINS)

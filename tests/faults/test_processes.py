@@ -77,7 +77,13 @@ def test_fault_53_a_failed_job_of_a_sweep_shows_no_old_result(tmp_path: Path) ->
     assert reer(root, "status").text.count("stage pairs") == 2
 
 
-HEARTBEAT = "import sys, time\nwhile True: open(sys.argv[1], 'a').write('.'); time.sleep(0.01)"
+HEARTBEAT = """
+import sys, time
+while True:
+    with open(sys.argv[1], "a") as file:  # one closed by its destructor would swallow an interrupt that comes just then
+        file.write(".")
+    time.sleep(0.01)
+"""
 PARENT = "import sys\nfrom reer.processes import run_child\nrun_child(sys.argv[1:])"
 
 

@@ -3,7 +3,7 @@
 # end. `tests/gpu/run.sh --tiny` goes through the same on a CPU with a tiny model. Exit code 1 if a part failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
-export OMP_WAIT_POLICY=passive WANDB_MODE=disabled HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH="$PWD"
+export OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000 WANDB_MODE=disabled HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH="$PWD"
 rows=$(mktemp) failed=0 limit=75
 [[ " $* " == *" --tiny "* ]] && limit=1800 # a CPU that others use takes minutes to import the libraries
 trap 'rm -f "$rows"' EXIT

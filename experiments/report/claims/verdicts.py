@@ -143,7 +143,7 @@ def _refusal(atom: Atom, evidence: Evidence) -> str:
     for name in (atom.arm, atom.than):
         runs = evidence.arm(name)
         if runs is None:
-            return f"{name} has no finished run"
+            return f"{name} has no current result"
         if broken := [line for arm in runs.arms.values() for line in arm.contract.broken]:
             return f"{name} is not comparable: {broken[0]}"
     return ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from experiments.contracts.check import CheckedTerm
 from experiments.contracts.conditions import Conditions
+from experiments.contracts.confounds import at_seeds
 from experiments.report import formatting
 from experiments.report.page.study import Study
 from experiments.store.metrics import number
@@ -97,4 +98,5 @@ def _flagged(arms: Sequence[Conditions]) -> Iterator[str]:
 
 def _quantity(arm: Conditions, label: str) -> Quantity:
     flag = next((flag for flag in arm.flags if flag.label == label), None)
-    return Quantity(number(arm.confounds.get(label)), formatting.ratio_text(flag) if flag else "")
+    ratio = formatting.ratio_text(flag) + at_seeds(flag.seeds) if flag else ""
+    return Quantity(number(arm.confounds.get(label)), ratio)

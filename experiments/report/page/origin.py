@@ -37,7 +37,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run: when its result was written, its commits, where it is tracked, and the command that repeats it."""
+    """One run: when it finished, its commits, where it is tracked, and the command that repeats it."""
 
     name: str
     finished: str

@@ -14,7 +14,7 @@ def test_an_unknown_claim_names_the_nearest(tmp_path: Path) -> None:
 def test_without_a_run_there_is_nothing_to_judge(tmp_path: Path) -> None:
     done = reer(tmp_path, "claims")
     assert done.code == 2
-    assert "no run has finished here" in done.text
+    assert "no run has a current result here" in done.text
 
 
 def test_claims_of_ones_own_folder_are_read(tmp_path: Path) -> None:

@@ -52,3 +52,5 @@ def test_a_model_that_is_degenerate_at_some_seeds_is_named_with_them() -> None:
     loops = at_seed(4, degenerate=("60% of answers loop",))
     assert over_seeds({0: loops, 1: at_seed(4)}).degenerate == ("60% of answers loop at seed 0",)
     assert over_seeds({0: loops, 1: loops}).degenerate == ("60% of answers loop",)
+    more = at_seed(4, degenerate=("71% of answers loop",))
+    assert over_seeds({2: more, 0: loops, 1: at_seed(4)}).degenerate == ("60 to 71% of answers loop at seeds 0, 2",)

@@ -121,7 +121,7 @@ def test_any_arm_can_be_the_baseline(tmp_path: Path) -> None:
     assert comparison.arms[0].is_baseline
     (missing,) = compare(arms(tmp_path / "other", "full", "a"), baseline="b")
     assert missing.baseline is None
-    assert "b has no finished run at scale smoke, seed 0" in missing.baseline_note
+    assert "b has no current result at scale smoke, seed 0" in missing.baseline_note
 
 
 def test_overrides_that_all_arms_share_belong_to_the_baseline(tmp_path: Path) -> None:
@@ -176,6 +176,19 @@ def test_an_alias_at_one_seed_has_the_label_of_its_arm(tmp_path: Path) -> None:
         assert list(judged.arms) == [0, 1], "a claim is judged at the seeds that the table shows"
     over_seeds = tables_of(comparisons)[0]
     assert [arm.arm for arm in over_seeds.arms] == ["full", "treated"] == sorted({c.arm for c in over_seeds.cells})
+
+
+def test_the_baseline_is_one_arm_over_the_seeds_under_any_of_its_names(tmp_path: Path) -> None:
+    runs = arms(tmp_path, "full", "treated", seeds=(1, 0))
+    twin = alias(runs[0], "again")
+    runs = [twin, runs[1], runs[2], alias(runs[2], "again"), runs[3]]  # at seed 1, the baseline has its other name
+    over = compare(runs, "full")[-1].over_seeds
+    assert over is not None
+    assert [(arm.label, arm.is_baseline) for arm in over.arms] == [("full", True), ("treated", False)]
+    assert over.arms[0].contract_word == "baseline"
+    assert over.seeds == (0, 1)
+    assert over.arms[0].aliases == ("again",), "its own name is none"
+    assert tables_of(compare(runs, "full"))[0].baseline == "full"
 
 
 def test_a_label_that_is_typed_leads_to_the_whole_name(tmp_path: Path) -> None:
@@ -283,19 +296,23 @@ def test_a_run_without_a_result_is_left_out_with_its_reason(tmp_path: Path) -> N
     for run in arms(tmp_path / "made", "full", "gone"):
         finish(replace(run, steps={GRADE: run.steps[GRADE]}), tmp_path)
     shutil.rmtree(tmp_path / "made/smoke-s0/gone/grade")
-    for name in ("failed", "killed", "working", "full"):
+    for name in ("failed", "killed", "working", "full", "empty", "torn"):
         (tmp_path / f"runs/{name}/paper/s0").mkdir(parents=True)
+    (tmp_path / "runs/torn/paper/s0/result.json").write_text("{")
+    write_failure(tmp_path / "runs/empty/paper/s0", Failure("", ""))
     write_failure(tmp_path / "runs/failed/paper/s0", Failure("train", "no memory left\nTraceback"))
     with Attempt(tmp_path / "runs/working/paper/s0"):
         found = runs_under(tmp_path)
     assert [run.run_name for run in found.results] == ["full/smoke/s0"]
-    assert found.left_out[:4] == [
-        "gone/smoke/s0: stale: grade:writing removed or rebuilt since; rerun",
+    assert [line.partition(" (Expecting")[0] for line in found.left_out[:6]] == [
+        "empty/paper/s0: failed: for no stated reason",
         "failed/paper/s0: failed: stage train: no memory left",
         "full/paper/s0: not finished; the same command resumes it",
+        "gone/smoke/s0: stale: grade:writing removed or rebuilt since; rerun",
         "killed/paper/s0: not finished; the same command resumes it",
+        f"torn/paper/s0: {tmp_path}/runs/torn/paper/s0/result.json: is no JSON file",
     ]
-    assert re.fullmatch(r"working/paper/s0: at work \(\S+ pid \d+ since .+\)", found.left_out[4])
+    assert re.fullmatch(r"working/paper/s0: at work \(\S+ pid \d+ since .+\)", found.left_out[6])
     assert len(runs_under(tmp_path, "smoke").left_out) == 1, "those of another scale were not asked for"
     page = write_html(compare(found.results), tmp_path / "page.html", found.left_out).read_text(encoding="utf-8")
     assert "Not on this page" in page

@@ -204,7 +204,7 @@ def test_a_cell_that_does_not_exist_is_an_error_with_the_nearest_name(tmp_path: 
     run = origin(tmp_path)
     with pytest.raises(InputError, match="did you mean writing/quality"):
         where([run], ["full", "writing/qualty"], tmp_path)
-    with pytest.raises(InputError, match="no finished run is called 'ful'; did you mean full"):
+    with pytest.raises(InputError, match="no run with a current result is called 'ful'; did you mean full"):
         where([run], ["ful", "writing/quality"], tmp_path)
     for cell in (["full"], ["full", "writing/quality", "more"]):
         with pytest.raises(InputError, match="want RUN MEASURE"):

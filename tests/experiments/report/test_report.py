@@ -17,6 +17,7 @@ from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
 from experiments.report.exports.tables import render
+from experiments.report.page.study import studies
 from experiments.report.published import StoredBridge, store_bridge, table
 from experiments.report.tables import probe_tables
 from experiments.store.metrics import StageMetrics
@@ -219,6 +220,8 @@ def test_a_judge_that_cannot_rank_the_arms_is_a_caution_everywhere(tmp_path: Pat
     assert over[-1].cautions[0].startswith(f"In 2 of 4 {said}"), "counted over the seeds that are shown together"
     assert "2 of 4" in render(over, "markdown")
     assert not compare([runs[2]])[0].cautions
+    (study,) = studies(compare([runs[0], runs[3]]))
+    assert [line[:13] for line in study.cautions] == ["Seed 0: In 1 ", "Seed 1: In 1 "], "where seeds are not compared"
 
 
 def test_a_probe_is_a_table_of_arms_with_gaps_where_an_arm_lacks_it(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_an_error_that_is_not_of_the_disk_passes(tmp_path: Path) -> None:
 
 def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="choose another runtime"):
+    with pytest.raises(InputError, match="that names this path"):
         a_store(tmp_path / "file" / "store").build(numbers(count=1))
 
 

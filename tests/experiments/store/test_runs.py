@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.pipeline import pipeline
-from experiments.store.records import write_document
+from experiments.store.records import read_document, write_document
 from experiments.store.runs import (
     Confound,
     Result,
@@ -127,6 +127,18 @@ def test_a_run_that_is_repeated_keeps_its_times_wherever_its_files_are_copied(tm
     assert (copied.started, copied.finished) == (result.started, result.finished)
     write_lock(exp, pipeline(exp), {}, clock=lambda: "12:00")
     assert read_lock(exp.folder / "lock.json").started == "12:00", "other steps are another run"
+
+
+def test_a_run_of_an_earlier_version_gets_no_times_by_being_repeated(tmp_path: Path) -> None:
+    exp = compose("scale=smoke", f"runtime.root={tmp_path}")
+    write_lock(exp, {}, {}, clock=str)
+    write_result(exp, {}, None, lambda run: {}, clock=str)
+    for file in ("lock.json", "result.json"):
+        content = read_document(exp.folder / file)
+        write_document(exp.folder / file, {k: v for k, v in content.items() if k not in ("started", "finished")})
+    write_lock(exp, {}, {})
+    result = write_result(exp, {}, None, lambda run: {})
+    assert (result.started, result.finished) == ("", "")
 
 
 def test_a_name_without_its_overrides_or_at_another_scale_leads_to_the_runs_that_exist(tmp_path: Path) -> None:

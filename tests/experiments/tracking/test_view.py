@@ -20,7 +20,7 @@ def cut(run: Result, truncated: int) -> Result:
 
 def shown(runs: list[Result]) -> Study:
     (study,) = studies(compare(runs))
-    return Study(study.comparisons[0], MIRROR, study.over_seeds)
+    return Study(study, MIRROR)
 
 
 def test_the_table_is_that_over_the_seeds_as_in_the_terminal(tmp_path: Path) -> None:
@@ -33,6 +33,14 @@ def test_the_table_is_that_over_the_seeds_as_in_the_terminal(tmp_path: Path) -> 
     one_seed = markdown(shown([run for run in runs if run.seed == 0]))
     assert "different" in one_seed
     assert "Means over seeds" not in one_seed
+
+
+def test_what_has_no_row_over_the_seeds_is_named_with_its_reason(tmp_path: Path) -> None:
+    runs = [graded(tmp_path, name, varied(0, 0.1), seed) for name in ("full", "arm") for seed in range(2)]
+    runs[-1] = replace(runs[-1], identity={**runs[-1].identity, "search": "y"})
+    table = markdown(shown(runs))
+    assert "arm: left out of the comparison over seeds" in table
+    assert "Means over seeds" not in table
 
 
 def test_a_confound_of_any_seed_is_named(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_an_undecided_comparison_says_how_many_items_would_decide_it(tmp_path: P
 
 def test_an_arm_that_was_not_run_and_one_that_is_not_comparable_leave_a_claim_open(tmp_path: Path) -> None:
     runs = [run(tmp_path, "full", 0, 0, rows="same"), run(tmp_path, "dead", -1, rows="same")]
-    assert judged(runs, Less(arm="missing", measures=QUALITY)).why == ("missing has no finished run",)
+    assert judged(runs, Less(arm="missing", measures=QUALITY)).why == ("missing has no current result",)
     dead = judged(runs, Less(arm="dead", measures=QUALITY))
     assert dead.outcome == "undecided"
     assert dead.why[0].startswith("dead is not comparable: trained on the tokens of the baseline")
