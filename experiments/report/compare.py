@@ -400,7 +400,7 @@ def _over_seeds(
 
 
 def _conditions(comparisons: Sequence[Comparison], name: str, seeds: Set[int], names: ArmNames) -> Conditions:
-    """The conditions of an arm over these seeds; those at which it stands beside the baseline, where there are any."""
+    """The conditions of an arm over these seeds; those that have the baseline, where there are any."""
     found = [(c, arm) for c in comparisons for arm in c.arms if c.seed in seeds and names.of_run[arm.name] == name]
     beside = {c.seed: arm for c, arm in found if c.baseline}
     return over_seeds(beside or {c.seed: arm for c, arm in found})

@@ -1,4 +1,4 @@
-"""What limits the comparison of an arm at any of its seeds limits it over the seeds, and is told with its seeds."""
+"""What limits the comparison of an arm at any of its seeds limits it over the seeds, and its seeds are named."""
 
 from experiments.contracts.check import CheckedTerm, ContractReport
 from experiments.contracts.conditions import Conditions, over_seeds
