@@ -283,7 +283,7 @@ def _baseline_note(results: Sequence[Result], found: Result | None, wanted: str 
     first, name = results[0], wanted or baseline_name(results)
     if found is not None:
         like = f"{names.label(found.name)}, which is configured like {first.baseline} in all that these arms change"
-        return "" if found.name == name else f"baseline: {like}"
+        return "" if names.of_run[found.name] == names.of_run.get(name, name) else f"baseline: {like}"
     if wanted is not None:
         return f"no baseline: {wanted} has no current result at scale {first.scale}, seed {first.seed}"
     return (

@@ -187,6 +187,7 @@ def test_the_baseline_is_one_arm_over_the_seeds_under_any_of_its_names(tmp_path:
     assert [(arm.label, arm.is_baseline) for arm in over.arms] == [("full", True), ("treated", False)]
     assert over.arms[0].contract_word == "baseline"
     assert over.seeds == (0, 1)
+    assert [comparison.baseline_note for comparison in compare(runs, "full")] == ["", ""]
     assert over.arms[0].aliases == ("again",), "its own name is none"
     assert tables_of(compare(runs, "full"))[0].baseline == "full"
 
