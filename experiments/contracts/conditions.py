@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -57,7 +57,7 @@ def over_seeds(by_seed: Mapping[int, Conditions]) -> Conditions:
         flags=tuple(_flags(by_seed)),
         control_seconds=math.fsum(seconds) if seconds else None,
         aliases=_union(one.aliases for one in by_seed.values()),
-        degenerate=tuple(_degenerate(by_seed)),
+        degenerate=tuple(reasons_over_seeds({seed: one.degenerate for seed, one in by_seed.items()})),
     )
 
 
@@ -74,13 +74,14 @@ def _flags(by_seed: Mapping[int, Conditions]) -> Iterator[Flag]:
         )
 
 
-def _degenerate(by_seed: Mapping[int, Conditions]) -> Iterator[str]:
-    """Each reason once, with the least and the greatest share of answers that show it."""
-    reasons: dict[str, dict[int, str]] = {}
-    for seed, one in by_seed.items():
-        for reason in one.degenerate:
-            reasons.setdefault(SHARE.sub("", reason), {})[seed] = reason
-    for of_seeds in reasons.values():
+def reasons_over_seeds(by_seed: Mapping[int, Sequence[str]]) -> Iterator[str]:
+    """Each reason why models are degenerate once, with the least and the greatest share of answers that show it, and
+    the seeds where they are not all."""
+    found: dict[str, dict[int, str]] = {}
+    for seed, reasons in by_seed.items():
+        for reason in reasons:
+            found.setdefault(SHARE.sub("", reason), {})[seed] = reason
+    for of_seeds in found.values():
         shares = sorted({int(share) for reason in of_seeds.values() for share in SHARE.findall(reason)})
         reason = next(iter(of_seeds.values()))
         text = SHARE.sub(f"{shares[0]} to {shares[-1]}%", reason) if len(shares) > 1 else reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.contracts.calibration import Control, calibration
 from experiments.contracts.check import ContractReport, changed_between, report_of
-from experiments.contracts.conditions import Conditions, over_seeds
+from experiments.contracts.conditions import Conditions, over_seeds, reasons_over_seeds
 from experiments.contracts.confounds import flags, seconds_from_training
 from experiments.report.arms import ArmNames, arm_names, baseline_name, baseline_of, by_crossing
 from experiments.report.measures import ScoredRun, degenerate, fooled_judges, partial_measures
@@ -207,9 +207,29 @@ def _limited(
     comparison: Comparison, arms: Sequence[Arm] | Sequence[SeedsArm], seeds: Sequence[Comparison], where: str = ""
 ) -> Comparison:
     """The comparison with what limits the meaning of its arms at all these seeds, its controls and judges first."""
-    judges = [f"{where}{line}" for line in fooled_judges([arm.result for c in seeds for arm in c.arms])]
-    cautions = [*calibration(_controls(arms)), *judges, *(line for c in seeds for line in c.cautions)]
+    measured = [*fooled_judges([arm.result for c in seeds for arm in c.arms]), *_degenerate_models(seeds)]
+    cautions = [*calibration(_controls(arms)), *(f"{where}{line}" for line in measured)]
+    cautions += [line for c in seeds for line in c.cautions]
     return replace(comparison, cautions=tuple(dict.fromkeys(cautions)))
+
+
+def _degenerate_models(seeds: Sequence[Comparison]) -> Iterator[str]:
+    """Why the model of the baseline is degenerate at these seeds, and how many others are; nothing where it is not."""
+    found = {c.seed: c.baseline for c in seeds if c.baseline}
+    reasons = list(reasons_over_seeds({seed: degenerate(arm.result, None) for seed, arm in found.items()}))
+    if not reasons:
+        return
+    others = [arm.result for c in seeds for arm in c.arms if c.baseline and not arm.is_baseline]
+    count, label = sum(bool(degenerate(run, None)) for run in others), next(iter(found.values())).label
+    why = f"The model of {label} is degenerate ({', '.join(reasons)})"
+    if not others:
+        yield f"{why}: its scores say little about its data."
+        return
+    runs = "runs of other arms" if len(found) > 1 else "other arms"
+    yield (
+        f"{why}, and so are those of {count} of {len(others)} {runs}: their scores say little about their data. "
+        "An arm is named only where it is worse."
+    )
 
 
 def _is_tested(difference: Difference) -> bool:
@@ -248,8 +268,7 @@ def _comparison(runs: Sequence[ScoredRun], names: ArmNames, wanted: str | None, 
     baseline = ordered[0] if found else None
     measures = tuple(dict.fromkeys(name for run in ordered for name in run.measures))
     arms = _corrected([_arm(run, baseline, names, measures, statistics) for run in ordered], partial_measures(runs))
-    cautions = [_degenerate_baseline([run.result for run in ordered], names)] if found else []
-    cautions += [run.result.caution for run in ordered]
+    cautions = [run.result.caution for run in ordered]
     cautions += [source() for arm in arms for cell in arm.cells.values() if cell.published]
     return Comparison(
         scale=first.scale,
@@ -259,22 +278,6 @@ def _comparison(runs: Sequence[ScoredRun], names: ArmNames, wanted: str | None, 
         cautions=tuple(dict.fromkeys(filter(None, cautions))),
         baseline_note=_baseline_note(results, found, wanted, names),
         shared_overrides=names.shared,
-    )
-
-
-def _degenerate_baseline(results: Sequence[Result], names: ArmNames) -> str:
-    """Why the model of the baseline, which comes first, is degenerate, and how many others are; empty where it is
-    not."""
-    baseline, *others = results
-    reasons, count = degenerate(baseline, None), sum(bool(degenerate(result, None)) for result in others)
-    if not reasons:
-        return ""
-    why = f"Seed {baseline.seed}: the model of {names.label(baseline.name)} is degenerate ({', '.join(reasons)})"
-    if not others:
-        return f"{why}: its scores say little about its data."
-    return (
-        f"{why}, and so are those of {count} of {len(others)} other arms: their scores say little about their data. "
-        "An arm is named only where it is worse."
     )
 
 

@@ -95,7 +95,21 @@ def test_what_the_baseline_shares_with_its_arms_is_said_once(
     terminal.comparison(comparison)
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("degenerate") == 1
-    said = "Seed 0: the model of full is degenerate (no end token learned), and so are those of 2 of 2 other arms"
+    said = "The model of full is degenerate (no end token learned), and so are those of 2 of 2 other arms"
     assert comparison.cautions[0].startswith(said)
     assert said in printed
     assert [arm.degenerate for arm in comparison.arms] == [(), (), ()]
+
+
+def test_over_seeds_it_is_said_once_for_all_runs(tmp_path: Path) -> None:
+    runs = [
+        replace(run_with(tmp_path / str(seed), name, ended, 0), seed=seed)
+        for seed, ended in ((0, 0.0), (1, 1.0), (2, 0.0))
+        for name in ("full", "no_iterative_search")
+    ]
+    last = compare(runs)[-1]
+    assert last.over_seeds is not None
+    (said,) = (line for line in last.cautions if "degenerate" in line)
+    assert said.startswith(
+        "The model of full is degenerate (no end token learned at seeds 0, 2), and so are those of 2 of 3 runs of other"
+    )
