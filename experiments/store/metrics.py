@@ -95,13 +95,16 @@ def read_metrics(kind: type[AnyMetrics], content: Mapping[str, object], source: 
     )
 
 
+LARGE = 9999.5  # from here on, four digits would be written with an exponent
+
+
 def number(value: float | int | bool | None) -> str:
-    """A number in at most four digits; a dash for None."""
+    """A number in four digits, or as a whole one; a dash for None."""
     if value is None:
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:{'.4g' if abs(value) < LARGE else '.0f'}}" if isinstance(value, float) else str(value)
 
 
 def counts(values: Mapping[str, float | int | None]) -> str:

@@ -20,7 +20,7 @@ from experiments.report.exports.tables import render
 from experiments.report.page.study import studies
 from experiments.report.published import StoredBridge, store_bridge, table
 from experiments.report.tables import probe_tables
-from experiments.store.metrics import StageMetrics
+from experiments.store.metrics import StageMetrics, number
 from experiments.store.runs import Result
 from experiments.store.step import StepName
 from reer.errors import InputError
@@ -222,6 +222,21 @@ def test_a_judge_that_cannot_rank_the_arms_is_a_caution_everywhere(tmp_path: Pat
     assert not compare([runs[2]])[0].cautions
     (study,) = studies(compare([runs[0], runs[3]]))
     assert [line[:13] for line in study.cautions] == ["Seed 0: In 1 ", "Seed 1: In 1 "], "where seeds are not compared"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (14690.2, "14690"),
+        (9999.6, "10000"),
+        (9999.4, "9999"),
+        (2 / 3, "0.6667"),
+        (17020, "17020"),
+        (-123456.0, "-123456"),
+    ],
+)
+def test_a_number_has_no_exponent(value: float, text: str) -> None:
+    assert number(value) == text
 
 
 def test_a_probe_is_a_table_of_arms_with_gaps_where_an_arm_lacks_it(tmp_path: Path) -> None:
