@@ -102,7 +102,7 @@ def _ended(steps: tuple[StepState, ...], result: Result | None) -> Literal["fini
 
 def _why_stale(steps: tuple[StepState, ...]) -> str:
     stale = ", ".join(step.step for step in steps if step.mark == "stale")
-    return f"{stale} removed or rebuilt since; rerun"
+    return f"{stale} removed, damaged or rebuilt since; rerun"
 
 
 def _step_state(name: StepName, stored: _Stored, wanted: str | None, failed: bool) -> StepState:

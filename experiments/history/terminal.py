@@ -195,11 +195,12 @@ def unused(found: Survey, root: Path) -> None:
     rows = [(item.kind, decimal(item.size), _in_store(item.path, root)) for item in largest]
     if rows:
         table("no run refers to", ("kind", "size", "folder of the store"), rows)
-    line(f"{len(rows)} folders that no run refers to, {decimal(found.size)}; a process uses {len(found.in_use)} more")
+    folders = f"{len(rows)} folder{'' if len(rows) == 1 else 's'}"
+    line(f"{folders} that no run refers to, {decimal(found.size)}; a process uses {len(found.in_use)} more")
     if found.deleted:
         line(f"deleted {len(found.deleted)} of them")
     elif rows:
-        line("nothing was deleted; to delete them: reer gc --delete")
+        line(f"nothing was deleted; to delete them: reer gc --delete --root {root}")
 
 
 def _in_store(path: Path, root: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,10 +13,10 @@ from evals.statistics.paired import Difference
 from evals.statistics.seeds import SeedsDifference
 from experiments.contracts.calibration import Control, calibration
 from experiments.contracts.check import ContractReport, changed_between, report_of
-from experiments.contracts.conditions import Conditions, over_seeds, reasons_over_seeds
+from experiments.contracts.conditions import Conditions, over_seeds
 from experiments.contracts.confounds import flags, seconds_from_training
 from experiments.report.arms import ArmNames, arm_names, baseline_name, baseline_of, by_crossing
-from experiments.report.measures import ScoredRun, degenerate, fooled_judges, partial_measures
+from experiments.report.measures import ScoredRun, degenerate, degenerate_models, fooled_judges, partial_measures
 from experiments.report.published import Published, published, source
 from experiments.report.statistics import Statistics
 from experiments.store.fingerprint import difference
@@ -94,10 +94,11 @@ class SeedsCell:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsArm(Conditions):
-    """One row of the comparison over seeds: an arm, its conditions over the seeds it shares with the baseline, and its
-    scores at all of its seeds."""
+    """One row of the comparison over seeds: an arm with its conditions and scores over the `seeds` that it shares with
+    the baseline."""
 
     name: str
+    seeds: tuple[int, ...]
     cells: Mapping[str, SeedsCell]
 
 
@@ -111,6 +112,8 @@ class SeedsComparison:
     measures: tuple[str, ...]
     arms: tuple[SeedsArm, ...]
     left_out: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
+    baseline_note: str = ""
 
     def family(self, measure: str) -> int:
         """The number of tests whose p-values are corrected together with those of this measure."""
@@ -196,40 +199,27 @@ def _at_one_scale(results: Sequence[Result], wanted: str | None, statistics: Sta
     together = _over_seeds(of_scale, runs, names, statistics)
     if together is not None and together.arms:
         of_scale = [replace(comparison, is_repetition=True) for comparison in of_scale]
-        of_scale[-1] = _limited(of_scale[-1], together.arms, of_scale)
-    else:
-        several = len(of_scale) > 1
-        of_scale = [_limited(c, c.arms, [c], f"Seed {c.seed}: " if several else "") for c in of_scale]
+        notes = [f"Seed {c.seed}: {c.baseline_note}" for c in of_scale if c.baseline is None and c.baseline_note]
+        notes += dict.fromkeys(c.baseline_note for c in of_scale if c.baseline and c.baseline_note)
+        cautions = _cautions(together.arms, of_scale)
+        together = replace(together, cautions=cautions, baseline_note="; ".join(notes))
+    several = len(of_scale) > 1
+    limits = [_cautions(c.arms, [c], f"Seed {c.seed}: " if several else "") for c in of_scale]
+    of_scale = [replace(c, cautions=cautions) for c, cautions in zip(of_scale, limits, strict=True)]
     return [*of_scale[:-1], replace(of_scale[-1], over_seeds=together)]
 
 
-def _limited(
-    comparison: Comparison, arms: Sequence[Arm] | Sequence[SeedsArm], seeds: Sequence[Comparison], where: str = ""
-) -> Comparison:
-    """The comparison with what limits the meaning of its arms at all these seeds, its controls and judges first."""
-    measured = [*fooled_judges([arm.result for c in seeds for arm in c.arms]), *_degenerate_models(seeds)]
-    cautions = [*calibration(_controls(arms)), *(f"{where}{line}" for line in measured)]
-    cautions += [line for c in seeds for line in c.cautions]
-    return replace(comparison, cautions=tuple(dict.fromkeys(cautions)))
-
-
-def _degenerate_models(seeds: Sequence[Comparison]) -> Iterator[str]:
-    """Why the model of the baseline is degenerate at these seeds, and how many others are; nothing where it is not."""
-    found = {c.seed: c.baseline for c in seeds if c.baseline}
-    reasons = list(reasons_over_seeds({seed: degenerate(arm.result, None) for seed, arm in found.items()}))
-    if not reasons:
-        return
+def _cautions(
+    arms: Sequence[Arm] | Sequence[SeedsArm], seeds: Sequence[Comparison], where: str = ""
+) -> tuple[str, ...]:
+    """What limits the meaning of arms at all these seeds: their controls, judges and models first."""
+    baselines = {c.seed: c.baseline for c in seeds if c.baseline}
     others = [arm.result for c in seeds for arm in c.arms if c.baseline and not arm.is_baseline]
-    count, label = sum(bool(degenerate(run, None)) for run in others), next(iter(found.values())).label
-    why = f"The model of {label} is degenerate ({', '.join(reasons)})"
-    if not others:
-        yield f"{why}: its scores say little about its data."
-        return
-    runs = "runs of other arms" if len(found) > 1 else "other arms"
-    yield (
-        f"{why}, and so are those of {count} of {len(others)} {runs}: their scores say little about their data. "
-        "An arm is named only where it is worse."
-    )
+    measured = fooled_judges([arm.result for c in seeds for arm in c.arms])
+    for arm in list(baselines.values())[:1]:
+        measured += degenerate_models(arm.label, {seed: of.result for seed, of in baselines.items()}, others)
+    lines = [*calibration(_controls(arms)), *(f"{where}{line}" for line in measured)]
+    return tuple(dict.fromkeys([*lines, *(line for c in seeds for line in c.cautions)]))
 
 
 def _is_tested(difference: Difference) -> bool:
@@ -376,7 +366,8 @@ def _over_seeds(
         for name, lines in mixed.items()
     ]
     left_out += [
-        f"{names.label(name)}: left out of the comparison over seeds, fewer than two shared with {names.label(base)}"
+        f"{names.label(name)}: left out of the comparison over seeds, fewer than two seeds shared with "
+        f"{names.label(base)}"
         for name in runs
         if name not in shared
     ]
@@ -384,12 +375,18 @@ def _over_seeds(
     if len(shared) < 2:
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
-    against = {name: {} if name == base else kept[base] for name in order}
+    beside = {name: {seed: run for seed, run in kept[name].items() if seed in kept[base]} for name in order}
+    left_out += [
+        f"{names.label(name)}: seeds {', '.join(map(str, runs_of_arm))} alone, with the baseline at these"
+        for name, runs_of_arm in beside.items()
+        if runs_of_arm.keys() != kept[base].keys()
+    ]
     arms = [
         SeedsArm(
             name=name,
-            cells={measure: _seeds_cell(measure, kept[name], against[name], statistics) for measure in measures},
-            **vars(replace(_conditions(comparisons, name, kept[base].keys(), names), is_baseline=name == base)),
+            seeds=tuple(beside[name]),
+            cells={m: _seeds_cell(m, beside[name], {} if name == base else kept[base], statistics) for m in measures},
+            **vars(replace(_conditions(comparisons, name, beside[name].keys(), names), is_baseline=name == base)),
         )
         for name in order
     ]

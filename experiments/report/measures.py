@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evals.benchmark import ItemScores, Measure, OfficialScore
 from evals.hygiene import Symptoms
+from experiments.contracts.conditions import reasons_over_seeds
 from experiments.contracts.confounds import confounds
 from experiments.metrics import degeneration, evaluation, probes
 from experiments.store.records import digest_of, verified
@@ -105,6 +106,23 @@ def fooled_judges(results: Sequence[Result]) -> list[str]:
                 "without content, such as an empty one, no lower than the model's own: it cannot rank these arms."
             )
     return lines
+
+
+def degenerate_models(label: str, baselines: Mapping[int, Result], others: Sequence[Result]) -> Iterator[str]:
+    """Why the model of the baseline is degenerate at these seeds, and how many others are; nothing where it is not."""
+    reasons = list(reasons_over_seeds({seed: degenerate(run, None) for seed, run in baselines.items()}))
+    if not reasons:
+        return
+    why = f"The model of {label} is degenerate ({', '.join(reasons)})"
+    count = sum(bool(degenerate(run, None)) for run in others)
+    if not others:
+        yield f"{why}: its scores say little about its data."
+        return
+    runs = "runs of other arms" if len(baselines) > 1 else "other arms"
+    yield (
+        f"{why}, and so are those of {count} of {len(others)} {runs}: their scores say little about their data. "
+        "An arm is named only where it is worse."
+    )
 
 
 def _symptoms(run: Result) -> Symptoms:

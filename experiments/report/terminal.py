@@ -69,8 +69,8 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
     _scores(f"{title}: {len(shown)} arm{'' if len(shown) == 1 else 's'}", measures, shown)
     if compared.shared_overrides:
         paragraph(formatting.shared_text(compared.shared_overrides))
-    if compared.baseline_note:
-        paragraph(compared.baseline_note)
+    if family.baseline_note:
+        paragraph(family.baseline_note)
     if same:
         values = ", ".join(f"{name} {shown[0].scores[name]}" for name in same)
         paragraph(f"the same in every arm, not shown: {values}")
@@ -80,7 +80,7 @@ def _brief(compared: Comparison, family: Comparison | SeedsComparison, shown: Se
     line("")
     if shown[0].arm.is_baseline and len(shown) > 1 and measures:
         paragraph(_legend(shown[0].arm.label, measures, family))
-    for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *compared.cautions):
+    for text in (*(compared.over_seeds.left_out if compared.over_seeds else ()), *family.cautions):
         paragraph(text)
     paragraph("more (coverage, all confounds, hygiene, judge, each seed): reer compare --all")
 

@@ -207,7 +207,7 @@ class Result:
     def why_stale(self) -> str:
         """Why this result no longer counts; empty where it does."""
         rebuilt = ", ".join(map(str, self.stale_steps()))
-        return rebuilt and f"stale: {rebuilt} removed or rebuilt since; rerun"
+        return rebuilt and f"stale: {rebuilt} removed, damaged or rebuilt since; rerun"
 
 
 def write_result(

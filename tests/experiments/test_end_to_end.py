@@ -289,7 +289,7 @@ def test_a_result_whose_stage_was_built_anew_is_not_compared(tmp_path: Path) -> 
     finished(tmp_path, "run", "scale=smoke", "experiment=no_synthetic_data")
     (trained,) = tmp_path.glob("store/train/*/record.json")
     trained.parent.rename(trained.parent.with_name("gone"))
-    assert "stale: train removed or rebuilt since" in reer(tmp_path, "status").text
+    assert "stale: train removed, damaged or rebuilt since" in reer(tmp_path, "status").text
     done = reer(tmp_path, "compare")
     assert done.code == 2
     assert "left out: no_synthetic_data/smoke/s0" in done.out

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from evals.statistics.heterogeneity import GroupDifference, Heterogeneity
+from evals.statistics.heterogeneity import SMALLEST_GROUP, GroupDifference, Heterogeneity
 from evals.statistics.multiplicity import correct_family, holm
 from evals.statistics.paired import Difference
 from evals.statistics.power import ALPHA, POWER
@@ -128,7 +128,7 @@ def _parts(atoms: Sequence[Atom], evidence: Evidence) -> dict[Atom, Part]:
 
 def _spread(atom: Spread, found: Heterogeneity | None, p: float | None, refusal: str) -> SpreadVerdict:
     if found is None:
-        why = refusal or f"no two groups by {atom.by} with items that both arms have"
+        why = refusal or f"no two groups by {atom.by} with {SMALLEST_GROUP} items each that both arms have"
         return SpreadVerdict(asked=atom, outcome="undecided", why=why)
     outcome: Outcome = "supported" if p is not None and p < ALPHA else "undecided"
     return SpreadVerdict(asked=atom, outcome=outcome, mean=found.mean, groups=found.groups, p=p)

@@ -161,7 +161,7 @@ def _of_seed(compared: Comparison) -> TableData:
                 digests=(cell.digest[:DIGEST],) if cell.digest else (),
             )
             cells.append(_with_difference(row, cell.difference))
-    return _data(compared, (compared.seed,), {arm.name: arm for arm in compared.arms}, cells)
+    return _data(compared, compared, (compared.seed,), {arm.name: arm for arm in compared.arms}, cells)
 
 
 def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
@@ -172,7 +172,7 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
             row = CellRow(
                 scale=over.scale,
                 crossing=compared.crossing,
-                seeds=over.seeds,
+                seeds=arm.seeds,
                 arm=arm.name,
                 label=arm.label,
                 is_baseline=arm.is_baseline,
@@ -186,7 +186,7 @@ def _over_seeds(compared: Comparison, over: SeedsComparison) -> TableData:
                 digests=tuple(digest[:DIGEST] for digest in cell.digests),
             )
             cells.append(_with_difference(row, cell.difference))
-    return _data(compared, over.seeds, {arm.name: arm for arm in over.arms}, cells)
+    return _data(compared, over, over.seeds, {arm.name: arm for arm in over.arms}, cells)
 
 
 def _with_difference(row: CellRow, difference: Difference | None) -> CellRow:
@@ -213,9 +213,13 @@ def _shrunk(estimate: Shrunk | None) -> dict[str, float]:
 
 
 def _data(
-    compared: Comparison, seeds: tuple[int, ...], arms: Mapping[str, Conditions], cells: Sequence[CellRow]
+    compared: Comparison,
+    said: Comparison | SeedsComparison,
+    seeds: tuple[int, ...],
+    arms: Mapping[str, Conditions],
+    cells: Sequence[CellRow],
 ) -> TableData:
-    """A table of these arms by name."""
+    """A table of these arms by name, with what is said of them together."""
     over = compared.over_seeds
     rows = (
         ArmRow(
@@ -237,12 +241,12 @@ def _data(
         crossing=compared.crossing,
         seeds=seeds,
         baseline=next((name for name, arm in arms.items() if arm.is_baseline), None),
-        baseline_note=compared.baseline_note,
+        baseline_note=said.baseline_note,
         shared_overrides=compared.shared_overrides,
         arms=tuple(rows),
         cells=tuple(cells),
         left_out=over.left_out if over and (len(seeds) > 1 or not over.arms) else (),
-        cautions=compared.cautions,
+        cautions=said.cautions,
     )
 
 

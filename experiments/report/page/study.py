@@ -97,6 +97,8 @@ class Study:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What limits the meaning of the comparisons."""
+        if self.over_seeds:
+            return self.over_seeds.cautions
         return tuple(dict.fromkeys(line for comparison in self.comparisons for line in comparison.cautions))
 
     def runs(self) -> Iterator[tuple[int, Arm]]:

@@ -82,7 +82,7 @@ def test_a_result_whose_stage_was_removed_or_rebuilt_is_stale(arms: Path) -> Non
     shutil.rmtree(min(arms.glob("store/overlap/*/")))
     found = {run.run: run for run in status(arms)}
     assert found["full/smoke/s0"].state == "stale"
-    assert "overlap removed or rebuilt since" in found["full/smoke/s0"].why
+    assert "overlap removed, damaged or rebuilt since" in found["full/smoke/s0"].why
     (record,) = arms.glob("store/pairs/*/record.json")
     rewritten(record, lambda content: content.update(build="0" * 12))
     marks = {step.step: step.mark for step in status(arms)[0].steps}

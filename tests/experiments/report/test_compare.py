@@ -309,7 +309,7 @@ def test_a_run_without_a_result_is_left_out_with_its_reason(tmp_path: Path) -> N
         "empty/paper/s0: failed: for no stated reason",
         "failed/paper/s0: failed: stage train: no memory left",
         "full/paper/s0: not finished; the same command resumes it",
-        "gone/smoke/s0: stale: grade:writing removed or rebuilt since; rerun",
+        "gone/smoke/s0: stale: grade:writing removed, damaged or rebuilt since; rerun",
         "killed/paper/s0: not finished; the same command resumes it",
         f"torn/paper/s0: {tmp_path}/runs/torn/paper/s0/result.json: is no JSON file",
     ]

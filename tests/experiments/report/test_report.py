@@ -16,7 +16,7 @@ from experiments.metrics.probes import ReliabilityMetrics
 from experiments.report import console as show
 from experiments.report import formatting, terminal
 from experiments.report.compare import Comparison, compare
-from experiments.report.exports.tables import render
+from experiments.report.exports.tables import render, tables_of
 from experiments.report.page.study import studies
 from experiments.report.published import StoredBridge, store_bridge, table
 from experiments.report.tables import probe_tables
@@ -118,6 +118,34 @@ def test_several_seeds_are_compared_one_by_one_and_once_over_all(tmp_path: Path)
     assert "n=40×3 seeds sd=0.2" in formatting.difference_text(cell.difference)
 
 
+def test_the_scores_of_an_arm_are_those_of_the_seeds_it_shares_with_the_baseline(tmp_path: Path) -> None:
+    runs = [graded(tmp_path, "full", varied(0), seed) for seed in (1, 2)]
+    runs += [graded(tmp_path, "arm", varied(3 if seed == 0 else 1, 0.5), seed) for seed in range(3)]
+    runs += [graded(tmp_path, "few", varied(1, 0.5), 2)]
+    compared = compare(runs)
+    over = compared[-1].over_seeds
+    assert over is not None
+    base, arm = (row.cells["writing/quality"] for row in over.arms)
+    assert arm.difference is not None
+    assert arm.value is not None
+    assert base.value is not None
+    assert arm.value - base.value == pytest.approx(arm.difference.mean), "as the table shows them side by side"
+    assert [row.seeds for row in over.arms] == [(1, 2), (1, 2)]
+    assert arm.total == 80, "and so are its items"
+    assert over.baseline_note.startswith("Seed 0: no baseline")
+    assert tables_of(compared)[0].baseline_note == over.baseline_note
+    assert "fewer than two seeds shared with full" in over.left_out[0]
+
+
+def test_an_arm_that_lacks_a_seed_of_the_baseline_says_which_it_has(tmp_path: Path) -> None:
+    runs = [graded(tmp_path, "full", varied(0), seed) for seed in range(3)]
+    runs += [graded(tmp_path, "arm", varied(1, 0.5), seed) for seed in (0, 2)]
+    over = compare(runs)[-1].over_seeds
+    assert over is not None
+    assert over.arms[1].seeds == (0, 2)
+    assert over.left_out == ("arm: seeds 0, 2 alone, with the baseline at these",)
+
+
 def test_other_configurations_at_other_seeds_are_no_repetitions(tmp_path: Path) -> None:
     runs = [graded(tmp_path, name, varied(0, 0.1), seed) for name in ("full", "arm") for seed in range(2)]
     runs[-1] = replace(runs[-1], identity={**runs[-1].identity, "search": "y"})
@@ -217,7 +245,9 @@ def test_a_judge_that_cannot_rank_the_arms_is_a_caution_everywhere(tmp_path: Pat
     (alone,) = compare(runs[:2])
     assert alone.cautions[0].startswith(f"In 1 of 2 {said}")
     over = compare(runs)
-    assert over[-1].cautions[0].startswith(f"In 2 of 4 {said}"), "counted over the seeds that are shown together"
+    assert over[-1].over_seeds is not None
+    assert over[-1].over_seeds.cautions[0].startswith(f"In 2 of 4 {said}"), "counted over the seeds that are shown"
+    assert over[-1].cautions[0].startswith(f"Seed 1: In 1 of 2 {said}"), "one seed has its own"
     assert "2 of 4" in render(over, "markdown")
     assert not compare([runs[2]])[0].cautions
     (study,) = studies(compare([runs[0], runs[3]]))

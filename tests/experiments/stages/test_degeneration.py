@@ -107,9 +107,10 @@ def test_over_seeds_it_is_said_once_for_all_runs(tmp_path: Path) -> None:
         for seed, ended in ((0, 0.0), (1, 1.0), (2, 0.0))
         for name in ("full", "no_iterative_search")
     ]
-    last = compare(runs)[-1]
+    first, _, last = compare(runs)
     assert last.over_seeds is not None
-    (said,) = (line for line in last.cautions if "degenerate" in line)
+    (said,) = (line for line in last.over_seeds.cautions if "degenerate" in line)
     assert said.startswith(
         "The model of full is degenerate (no end token learned at seeds 0, 2), and so are those of 2 of 3 runs of other"
     )
+    assert first.cautions[0].startswith("Seed 0: The model of full is degenerate (no end token learned), and so are")

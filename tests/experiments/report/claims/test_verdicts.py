@@ -138,7 +138,7 @@ def test_unevenness_between_measures_is_of_shares_of_their_ranges(tmp_path: Path
     runs = [run(tmp_path, "full", 0, 0), run(tmp_path, "a", -1)]
     (part,) = judged(runs, Uneven(arm="a", by="measure", measures=QUALITY)).parts
     assert isinstance(part, SpreadVerdict)
-    assert (part.outcome, part.why) == ("undecided", "no two groups by measure with items that both arms have")
+    assert (part.outcome, part.why) == ("undecided", "no two groups by measure with 2 items each that both arms have")
 
 
 @pytest.mark.parametrize(
