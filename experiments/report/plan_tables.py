@@ -232,7 +232,9 @@ def show_planned_and_actual(run: str, rows: Sequence[PlannedActual]) -> None:
         ("stage", "planned s", "actual s", "times", "planned tokens", "actual"),
         cells,
     )
-    show.line("tokens are generated or trained on; stages without an estimate, or whose result is gone, are left out")
+    show.paragraph(
+        "tokens are generated or trained on; stages without an estimate, or whose result is gone, are left out"
+    )
 
 
 def _paragraph(text: str) -> None:

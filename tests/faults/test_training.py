@@ -9,6 +9,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,9 +59,9 @@ def test_fault_07_the_model_is_on_the_disk_before_checkpoints_are_deleted(
         events.append(os.readlink(f"/proc/self/fd/{handle}"))
         fsync(handle)
 
-    def removed(path: Path, ignore_errors: bool = False) -> None:
+    def removed(path: Path, ignore_errors: bool = False, **others: Any) -> None:
         events.append(f"removed {path}")
-        rmtree(path, ignore_errors=ignore_errors)
+        rmtree(path, ignore_errors, **others)  # the end of any other temporary folder comes here, too
 
     monkeypatch.setattr("os.fsync", synced)
     monkeypatch.setattr("reer.training.checkpoints.shutil.rmtree", removed)
