@@ -360,26 +360,20 @@ def _over_seeds(
         return None
     shared = {name: by_seed for name, by_seed in runs.items() if len(by_seed.keys() & runs[base].keys()) > 1}
     mixed = {name: lines for name, by_seed in shared.items() if (lines := _seed_differences(by_seed.values()))}
-    left_out = [
-        f"{names.label(name)}: left out of the comparison over seeds, whose runs differ in their configuration "
-        f"({lines})"
-        for name, lines in mixed.items()
-    ]
-    left_out += [
-        f"{names.label(name)}: left out of the comparison over seeds, fewer than two seeds shared with "
-        f"{names.label(base)}"
-        for name in runs
-        if name not in shared
-    ]
     kept = {name: by_seed for name, by_seed in shared.items() if name not in mixed}
     if len(shared) < 2:
         return None
     order = [base, *(name for name in kept if name != base)] if base in kept and len(kept) > 1 else []
     beside = {name: {seed: run for seed, run in kept[name].items() if seed in kept[base]} for name in order}
-    left_out += [
-        f"{names.label(name)}: seeds {', '.join(map(str, runs_of_arm))} alone, with the baseline at these"
-        for name, runs_of_arm in beside.items()
-        if runs_of_arm.keys() != kept[base].keys()
+    left_out = {
+        names.label(name): f"whose runs differ in their configuration ({lines})" for name, lines in mixed.items()
+    }
+    few = f"fewer than two seeds shared with {names.label(base)}"
+    left_out |= {names.label(name): few for name in runs if name not in shared}
+    lacking = {names.label(name): of_arm for name, of_arm in beside.items() if of_arm.keys() != kept[base].keys()}
+    notes = [f"{label}: left out of the comparison over seeds, {why}" for label, why in left_out.items()]
+    notes += [
+        f"{label}: seeds {', '.join(map(str, own))} alone, with the baseline at these" for label, own in lacking.items()
     ]
     arms = [
         SeedsArm(
@@ -395,7 +389,7 @@ def _over_seeds(
         seeds=tuple(sorted(runs[base])),
         measures=measures,
         arms=_corrected(arms, partial_measures([run for name in order for run in kept[name].values()])),
-        left_out=tuple(left_out),
+        left_out=tuple(notes),
     )
 
 
