@@ -34,6 +34,10 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
         if cls == Experiment.__name__:
             return f"{key}: no such group or key{near(name, [*known, *groups(folders)])}; see `reer choices`"
         return f"{key}: unknown key; want one of {', '.join(known)}{near(name, known)}"
+    if absent := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
+        (key,) = absent.groups()
+        at_fault = [item for item in overrides if key.startswith(item.partition("=")[0])]
+        return f"{key}: no value to override there; a + adds one: {' '.join(f'+{item}' for item in at_fault)}"
     noise = ("_schema", "provider=", "Config search path", "To append", "See https")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = " ".join(line for line in lines if not any(mark in line for mark in noise))

@@ -182,7 +182,7 @@ def _notes(plan: Plan) -> None:
 def alternative_text(other: Alternative, arm: str) -> str:
     """What another engine would change, in one sentence."""
     where = "in this process" if other.in_process else f"on {other.engine}"
-    eight_bit = " with the generator in FP8 (other texts)" if other.eight_bit else ""
+    eight_bit = " with the generator in FP8 (generator.model.dtype=fp8, other texts)" if other.eight_bit else ""
     replicas = f", {other.generators} generator and {other.scorers} scorer replicas" if not other.in_process else ""
     change = f"1/{other.ratio:.2g} of the time" if other.is_cheaper else f"{other.ratio:.2g} times as long"
     return (

@@ -1,6 +1,7 @@
 """Configurations are code: every choice composes, every typo stops before any work."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from itertools import cycle, product, zip_longest
@@ -29,6 +30,7 @@ GIVEN = {
     ("source", "gutenberg"): ["source.repo=owner/name", "source.revision=abc"],
     ("public", "jsonl"): ["public.path=FILE"],
     ("scorer", "reward"): ["scorer.model.checkpoint.repo=owner/name", "scorer.model.checkpoint.revision=abc"],
+    ("engine", "sglang"): ["student.dtype=bfloat16", "train.precision=bfloat16"],
     ("embedding", "folder"): ["embedding.checkpoint.path=FOLDER"],
     ("model", "folder"): ["generator.model.checkpoint.path=FOLDER"],
     ("model", "server"): ["generator.model.model=m", "generator.model.base_url=http://localhost:1/v1"],
@@ -135,6 +137,15 @@ def test_a_typo_on_the_command_line_names_the_near_choice() -> None:
         one("serch=single_pass")
     with pytest.raises(InputError, match=r"search=singel_pass: no such choice; .*did you mean single_pass"):
         one("search=singel_pass")
+
+
+@pytest.mark.parametrize("override", ["runtime.placements.scorer.gpus=[1]", "runtime.placements.scorer={gpus:[1]}"])
+def test_a_setting_that_a_choice_leaves_out_is_added_with_a_plus(override: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"no value to override there; a + adds one: +{override}")):
+        one("scale=single_gpu", override)
+    placement = one("scale=single_gpu", f"+{override}").runtime.placements.scorer
+    assert placement is not None
+    assert placement.gpus == (1,)
 
 
 def test_a_typo_in_a_file_fails_like_one_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

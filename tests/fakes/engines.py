@@ -30,7 +30,7 @@ def device(*options: str, **settings: Any) -> Device:
 
 
 def tiny(engine: ServerEngine = "vllm", seed: int = 0) -> LocalModel:
-    return LocalModel(TinyModel(seed=seed), engine=engine)
+    return LocalModel(TinyModel(seed=seed), "bfloat16" if engine == "sglang" else "float32", engine)
 
 
 def replica(scratch: Path, number: int = 0, node: str = "") -> Replica:

@@ -107,7 +107,7 @@ def missing(engine: ServerEngine, engines: Engines) -> str:
 def _vllm(replica: Replica, engines: Engines) -> list[str]:
     place = engines.placement
     options = [str(replica.weights), "--served-model-name", SERVED_AS, *_address(replica)]
-    options += ["--dtype", replica.model.dtype, "--max-model-len", str(replica.context_tokens)]
+    options += [*_precision(replica.model), "--max-model-len", str(replica.context_tokens)]
     options += ["--generation-config", "vllm", "--seed", "0", "--tensor-parallel-size", str(place.gpus_per_replica)]
     if replica.model.engine == "vllm_cached":
         options += CACHE_OPTIONS
@@ -120,12 +120,17 @@ def _sglang(replica: Replica, engines: Engines) -> list[str]:
     place, secret = engines.placement, replica.scratch / f"sglang-{replica.number}.yaml"
     write_atomic(secret, json.dumps({"api-key": replica.key}).encode())  # JSON is YAML; the folder is private
     options = ["--config", str(secret), "--model-path", str(replica.weights), "--served-model-name", SERVED_AS]
-    options += [*_address(replica), "--dtype", replica.model.dtype]
+    options += [*_address(replica), *_precision(replica.model)]
     options += ["--context-length", str(replica.context_tokens), "--tp-size", str(place.gpus_per_replica)]
     options += ["--random-seed", "0", "--sampling-defaults", "openai", "--schedule-policy", "lpm"]
     if place.memory_share is not None:
         options += ["--mem-fraction-static", str(place.memory_share)]
     return options
+
+
+def _precision(model: ServedModel) -> tuple[str, ...]:
+    """The options of a precision, which both engines call the same; what is not rounded to 8 bits is in bfloat16."""
+    return ("--dtype", "bfloat16", "--quantization", "fp8") if model.dtype == "fp8" else ("--dtype", model.dtype)
 
 
 def _address(replica: Replica) -> tuple[str, ...]:

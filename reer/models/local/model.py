@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DType = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "fp8"]
+"""`fp8`: an engine rounds the weights, and the inputs of each product, to 8 bits as it loads and computes."""
+UNKNOWN_TO = {
+    ("transformers", "fp8"): "an engine that does: engine=vllm, engine=vllm_cached or engine=sglang",
+    ("sglang", "float32"): "an engine that does: engine=vllm, engine=vllm_cached or engine=transformers",
+}
+"""What an engine does not compute in, and what else to choose. SGLang's kernels for GPUs have no float32: its server
+ends while it starts (0.5.17 on an H100)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,15 @@ class LocalModel:
     """A checkpoint run in a stated precision by transformers in this process, or by an engine's own servers."""
 
     checkpoint: InstanceOf[Checkpoint]
-    dtype: DType = "float32"
+    dtype: Precision = "float32"
     engine: EngineName = "transformers"
+
+    def __post_init__(self) -> None:
+        if other := UNKNOWN_TO.get((self.engine, self.dtype)):
+            raise InputError(
+                f"model {self.checkpoint.name}: engine {self.engine} does not compute in {self.dtype}; choose dtype "
+                f"bfloat16 (of the student also train.precision=bfloat16), or {other}"
+            )
 
     @property
     def name(self) -> str:

@@ -107,5 +107,5 @@ def test_a_judge_that_cannot_be_held_to_a_schema_is_refused(overrides: list[str]
 
 
 def test_engines_and_services_hold_to_schemas() -> None:
-    for overrides in (["judge=qwen25_7b", "engine=sglang"], ["judge=gpt_55"], ["judge=claude_46_sonnet"]):
+    for overrides in (["judge=qwen25_7b", "judge.model.engine=sglang"], ["judge=gpt_55"], ["judge=claude_46_sonnet"]):
         assert compose("scale=smoke", "judge.structured=true", *overrides).judge.structured  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,7 +9,7 @@ import pytest
 
 from reer.errors import InputError
 from reer.models.engines.commands import launch_of, missing
-from reer.models.placement import Engines, Placement
+from reer.models.placement import Engines, Placement, ServerEngine
 from reer.models.services.scoring_servers import CACHE_OPTIONS
 from tests.fakes.engines import replica
 
@@ -34,6 +34,18 @@ def test_a_vllm_that_scores_with_its_cache_is_the_same_program_and_counts_cached
     cached = launch_of(replace(asked, model=replace(asked.model, engine="vllm_cached")), engines)
     assert [part for part in cached.command if part not in plain.command] == list(CACHE_OPTIONS)
     assert cached.environment == plain.environment
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_eight_bits_are_a_quantization_of_a_model_in_bfloat16(engine: ServerEngine, tmp_path: Path) -> None:
+    asked = replica(tmp_path)
+    model = replace(asked.model, engine=engine, dtype="fp8")
+    line = " ".join(launch_of(replace(asked, model=model), Engines(vllm=PYTHON, sglang=PYTHON)).command)
+    assert "--dtype bfloat16 --quantization fp8" in line
+    plain = " ".join(
+        launch_of(replace(asked, model=replace(model, dtype="bfloat16")), Engines(sglang=PYTHON, vllm=PYTHON)).command
+    )
+    assert "--quantization" not in plain
 
 
 def test_an_sglang_server_reads_its_key_from_a_private_file(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
-from reer.models.local.model import LocalModel, LocalSession
+from reer.models.local.model import LocalModel, LocalSession, Precision
+from reer.models.placement import EngineName
 from reer.models.protocols import BatchProgress, Device, Passage, Prompt, Request, Sampling, report_batches
 from reer.types import Message
 from tests.fakes.calls import completions, scores
@@ -220,6 +221,17 @@ def test_a_template_that_opens_thinking_does_not_open_it_twice(session: LocalSes
 
 def test_the_name_says_weights_precision_and_engine(session: LocalSession) -> None:
     assert session.name == "tiny-qwen3-64x2-s0/float32/transformers"
+
+
+@pytest.mark.parametrize(("engine", "dtype", "other"), [("transformers", "fp8", "vllm"), ("sglang", "float32", "vllm")])
+def test_a_precision_that_an_engine_does_not_compute_in_is_refused(
+    engine: EngineName, dtype: Precision, other: str
+) -> None:
+    with pytest.raises(
+        InputError, match=f"{engine} does not compute in {dtype}; choose dtype bfloat16.*engine={other}"
+    ):
+        LocalModel(TinyModel(), dtype, engine)
+    assert LocalModel(TinyModel(), dtype, "vllm").dtype == dtype
 
 
 def test_a_batch_is_followed_while_it_is_computed() -> None:
