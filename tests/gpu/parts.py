@@ -1,9 +1,9 @@
 """Parts of `tests/gpu/run.sh`: each measures one thing on the device at hand and appends its rows to a file.
 
-    python -m tests.gpu.parts PART FILE [--tiny]
+    python -m tests.gpu.parts PART FILE [--scope tiny|small|large]
 
-`--tiny` takes a model of a few thousand weights, which also runs on a CPU. A part that this machine cannot run appends
-the reason; one that fails ends with an error, and the others still run.
+A tiny model has a few thousand weights and also runs on a CPU; a large one is of Qwen3-8B's shape. A part that this
+machine cannot run appends the reason; one that fails ends with an error, and the others still run.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import json
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from experiments.planning.measuring import Amount, measured_rate, train_once, training_rows
 from reer.files import adapter
-from reer.models.local.checkpoints import FolderModel, TinyModel
+from reer.models.local.checkpoints import FolderModel
 from reer.models.local.model import LocalModel
-from reer.models.local.size import Size, size_in
+from reer.models.local.size import Size
 from reer.models.protocols import Device
 from reer.models.rates import closest_rate
 from reer.training.chat_format import ChatFormat
@@ -31,6 +30,8 @@ from reer.training.launch import RESULT_FILE, command, kernel_available
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, Recipe, Trained
 from tests.fakes.costs import assumed
+from tests.gpu.models import QWEN3_06B, QWEN3_8B, model_folder
+from tests.gpu.models import TINY as TINY_SIZE
 
 LAUNCH_SECONDS = 150
 RECIPE = Recipe(
@@ -60,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """How large the parts are. The model is Qwen3-0.6B's shape with random weights, or a tiny one."""
+    """How large the parts are; the model's weights are random."""
 
     size: Size
     train_tokens: int
@@ -69,15 +70,19 @@ class Scope:
 
 
 SMALL = Scope(
-    size=Size(
-        hidden=1024, layers=28, intermediate=3072, heads=16, kv_heads=8, head_dim=128, vocabulary=151936, tied=True
-    ),
+    size=QWEN3_06B,
     train_tokens=2048,
     train_steps=6,
     amount=Amount(prompt_words=400, written_tokens=64),
 )
+LARGE = Scope(
+    size=QWEN3_8B,
+    train_tokens=8192,
+    train_steps=4,
+    amount=Amount(prompt_words=400, rows=(1, 8, 16, 32), written_tokens=64),
+)
 TINY = Scope(
-    size=Size(hidden=32, layers=2, intermediate=64, heads=4, kv_heads=2, head_dim=8, vocabulary=300, tied=True),
+    size=TINY_SIZE,
     train_tokens=32,
     train_steps=2,
     amount=Amount(prompt_words=20, rows=(1, 2), written_tokens=4),
@@ -134,6 +139,7 @@ def rates(scope: Scope) -> list[Row]:
     return [replace(row, planned=f"{value:,.0f}") for row, value in zip(rows, planned, strict=True)]
 
 
+SCOPES = {"tiny": TINY, "small": SMALL, "large": LARGE}
 PARTS: dict[str, Callable[[Scope], list[Row]]] = {
     "lora": lora,
     "full": full,
@@ -200,34 +206,6 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@contextmanager
-def model_folder(size: Size) -> Iterator[Path]:
-    """A model of the Qwen3 architecture with random weights, and the byte-level tokenizer of `TinyModel`."""
-    import torch
-    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(TinyModel().fetch())
-    config = Qwen3Config(
-        vocab_size=size.vocabulary,
-        hidden_size=size.hidden,
-        num_hidden_layers=size.layers,
-        head_dim=size.head_dim,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        intermediate_size=size.intermediate,
-        tie_word_embeddings=size.tied,
-        max_position_embeddings=8192,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        Qwen3ForCausalLM(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        assert size_in(Path(folder)) == size
-        yield Path(folder)
-
-
 def on_gpu() -> bool:
     import torch
 
@@ -238,10 +216,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--scope", choices=SCOPES, default="small")
     given = parser.parse_args(arguments)
     with given.file.open("a", encoding="utf-8") as stream:
-        for row in PARTS[given.part](TINY if given.tiny else SMALL):
+        for row in PARTS[given.part](SCOPES[given.scope]):
             stream.write(json.dumps(asdict(row)) + "\n")
 
 

@@ -15,7 +15,7 @@ from tests.gpu.table import table
 
 def test_a_part_appends_its_rows(tmp_path: Path) -> None:
     for part in ("rates", "full"):
-        main([part, str(tmp_path / "rows"), "--tiny"])
+        main([part, str(tmp_path / "rows"), "--scope", "tiny"])
     rows = read_rows(tmp_path / "rows", Row)
     assert [row.measure for row in rows if row.part == "rates"] == [
         "scored tokens/s",
