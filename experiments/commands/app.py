@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from experiments.store import OUTPUTS
 from reer.errors import InputError, near
 from reer.processes import Terminated, ended_by_requests
 
@@ -69,7 +70,6 @@ ConfigDir = Annotated[
     Path | None,
     typer.Option("--config-dir", help="A folder of your own YAML choices, added to the project's (or set REER_CONF)."),
 ]
-OUTPUTS = Path("outputs")  # the default of runtime.root
 
 
 def existing(root: Path | None) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.store.disk import holder
-from experiments.store.failures import at_work, read_failure
+from experiments.store.failures import Failure, at_work, read_failure
 from experiments.store.records import again_mark, lock_of, missing_or_cut, read_record, result_in
 from experiments.store.runs import Result, read_lock, read_result, run_name
 from experiments.store.step import StepName
@@ -31,8 +31,8 @@ class StepState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """One run. `at_work` is the process that works on it now; `why` is why it failed, or what is wrong with its
-    files."""
+    """One run. `at_work` is the process that works on it now; `why` is why it, or its last attempt, failed, or what is
+    wrong with its files."""
 
     run: str
     state: Literal["finished", "running", "failed", "unfinished", "stale", "damaged"]
@@ -89,8 +89,9 @@ def run_state(folder: Path, look: Look) -> RunState:
         _step_state(step, look(step, fingerprint, working is not None), builds.get(step), str(step) == failed)
         for step, fingerprint in ((StepName.parse(text), fingerprint) for text, fingerprint in planned.items())
     )
-    state = "running" if working else "failed" if failure else _ended(steps, result)
-    why = str(failure) if failure else _why_stale(steps) if state == "stale" else ""
+    ended = _ended(steps, result)
+    state = "running" if working else "failed" if failure and ended != "finished" else ended
+    why = _why(failure, finished=ended == "finished") if failure else _why_stale(steps) if state == "stale" else ""
     return RunState(run=name, state=state, steps=steps, at_work=working, why=why)
 
 
@@ -98,6 +99,11 @@ def _ended(steps: tuple[StepState, ...], result: Result | None) -> Literal["fini
     if result is None:
         return "unfinished"
     return "finished" if all(step.mark == "done" for step in steps) else "stale"
+
+
+def _why(failure: Failure, *, finished: bool) -> str:
+    """Why a run failed; one whose earlier result still counts has had another attempt since."""
+    return f"a later attempt failed, and the result of the one before counts: {failure}" if finished else str(failure)
 
 
 def _why_stale(steps: tuple[StepState, ...]) -> str:

@@ -219,10 +219,9 @@ def _compose(result: Result) -> Mapping[str, str]:
     from experiments.revisions import pinned
     from experiments.store.runs import identity_of
 
-    root = result.folder.parents[3] if result.folder else Path()
     try:
         plan = compose_one([f"experiment={result.baseline}", f"scale={result.scale}"])
-        identity = identity_of(experiment_from(pinned(plan, root)))
+        identity = identity_of(experiment_from(pinned(plan, result.root or Path())))
     except InputError:
         return {}
     return {part: fingerprint(value) for part, value in identity.items()}

@@ -54,6 +54,15 @@ def plain_score(value: float) -> str:
     return f"{value:#.4g}".rstrip(".")
 
 
+def seeds_legend(baseline: str) -> str:
+    """What the entries of a table over seeds mean."""
+    return (
+        f"mean ± standard deviation between seeds; difference from {baseline}, interval and p for new seeds and items "
+        "(items alone: for these trained models); sd: of the difference between seeds; ≥ the difference that this many "
+        "seeds and items can detect"
+    )
+
+
 def p_text(difference: Difference, prefix: str = "") -> str:
     """`0.12 (0.36)`: p, and in brackets p by Holm's correction; over seeds also p for items alone."""
     if difference.p is None:

@@ -103,7 +103,7 @@ def published(result: Result, measure: Measure) -> Published | None:
     if points is None:
         return None
     value, here = points / column.unit, str(judge_settings(result.identity, measure.benchmark)["name"])
-    found = None if result.folder is None else _between(result.folder.parents[3], str(measure.name), column, here)
+    found = None if result.root is None else _between(result.root, str(measure.name), column, here)
     return Published(
         value=value,
         column=column.column,

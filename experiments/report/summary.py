@@ -126,8 +126,7 @@ def _caution(result: Result) -> list[str]:
 
 def _next(result: Result) -> list[str]:
     """The commands that a reader may want next, with this run's folder and scale where they are not the defaults."""
-    root = result.folder.parents[3] if result.folder else None
-    elsewhere = None if root is None or str(root) == "outputs" else root
+    elsewhere = result.elsewhere
     scale = "" if result.scale == "laptop" else f" scale={result.scale}"
     sweep = f"reer run sweep=ablations{scale}" + (f" runtime.root={elsewhere}" if elsewhere else "")
     compare = "reer compare" + (f" --root {elsewhere}" if elsewhere else "")

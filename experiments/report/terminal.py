@@ -258,11 +258,7 @@ def _over_seeds(compared: SeedsComparison) -> None:
         head = ("arm", "mean ± sd", "difference", "p", "n", "conclusion")
         table(f"{name}, scale {compared.scale}, over seeds {seeds}", head, rows)
     if compared.arms:
-        paragraph(
-            f"mean ± standard deviation between seeds; difference from {compared.arms[0].label}, interval and p for "
-            "new seeds and items (items alone: for these trained models); sd: of the difference between seeds; ≥ the "
-            "difference that this many seeds and items can detect"
-        )
+        paragraph(formatting.seeds_legend(compared.arms[0].label))
 
 
 def _probe(probe: ProbeTable) -> None:

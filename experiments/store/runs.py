@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
+from experiments.store import OUTPUTS
 from experiments.store.disk import disk_errors
 from experiments.store.fingerprint import Json, difference, encode, fingerprint
 from experiments.store.metrics import StageMetrics, read_metrics
@@ -170,6 +171,21 @@ class Result:
     @property
     def run_name(self) -> str:
         return f"{self.name}/{self.scale}/s{self.seed}"
+
+    @property
+    def root(self) -> Path | None:
+        """The root of the runs that it was read from or written to."""
+        return self.folder.parents[3] if self.folder else None
+
+    @property
+    def elsewhere(self) -> Path | None:
+        """The root, where it is not the one that commands look in by themselves."""
+        return None if self.root == OUTPUTS else self.root
+
+    @property
+    def rerun(self) -> str:
+        """The command that repeats this run."""
+        return f"reer rerun {self.run_name}" + (f" --root {self.elsewhere}" if self.elsewhere else "")
 
     def read(self, name: StepName, kind: type[M]) -> M | None:
         """The metrics of a step as a `kind`; None where this run has no such step."""

@@ -109,7 +109,6 @@ def _source(scores: _Scores, root: Path) -> Source:
     result = scores.result
     graded = result.metrics_of(evaluation.GRADE, scores.label)
     judge = judge_settings(result.identity, scores.measures[0].benchmark) if graded else None
-    own_root = "" if root == Path("outputs") else f" --root {root}"
     return Source(
         run=result.run_name,
         measures=scores.measures,
@@ -119,7 +118,7 @@ def _source(scores: _Scores, root: Path) -> Source:
         judge_served=graded.judge_served if graded else (),
         origins=tuple(_origin(name, step, root) for name, step in _upstream(result, scores.path.parent)),
         files=tuple(_below(path, root) for path in _files(scores)),
-        command=f"reer rerun {result.run_name}{own_root}",
+        command=result.rerun,
     )
 
 

@@ -112,9 +112,8 @@ def _served(results: Iterable[Result]) -> list[str]:
 
 
 def _run(result: Result, records: Iterable[Record]) -> RunView:
-    command = f"reer rerun {result.run_name}"
     commits = _fact("", (record.provenance.git or "" for record in records)).values
-    return RunView(result.run_name, _finished(result), ", ".join(commits), result.tracked or "", command)
+    return RunView(result.run_name, _finished(result), ", ".join(commits), result.tracked or "", result.rerun)
 
 
 def _finished(result: Result) -> str:

@@ -13,7 +13,7 @@ from evals.benchmark import Measure
 from evals.statistics.paired import Difference
 from experiments.metrics.evaluation import bounds_text
 from experiments.report import formatting
-from experiments.report.compare import Arm, Cell, SeedsCell
+from experiments.report.compare import Arm, Cell, SeedsCell, SeedsComparison
 from experiments.report.page import charts
 from experiments.report.page.charts import ACCENT, GRID, ROW, SOFT, TEXT, Row
 from experiments.report.page.study import Effect, Study, is_better
@@ -103,10 +103,15 @@ def scores_view(study: Study) -> ScoresView:
         measures=shown,
         equal=tuple(f"{name} {text}" for name, text in equal.items()),
         arms=tuple(_aggregated(study, name, shown) for name in study.arms),
-        aggregated=f"over seeds {', '.join(map(str, over.seeds))}" if over else f"of seed {study.comparisons[0].seed}",
+        aggregated=_aggregation(over) if over else f"of seed {study.comparisons[0].seed}",
         by_seed=by_seed,
         left_out=every.left_out if every else (),
     )
+
+
+def _aggregation(over: SeedsComparison) -> str:
+    seeds = ", ".join(map(str, over.seeds))
+    return f"over seeds {seeds}: {formatting.seeds_legend(over.arms[0].label)}"
 
 
 def verdict(study: Study) -> Verdict:

@@ -122,7 +122,7 @@ def _plan_of(result: Result) -> Mapping[str, Json]:
     """The frozen plan of a run, with the root where the run is now."""
     assert result.folder is not None, "only runs with a folder have a plan"
     plan = read_plan(result.folder / "plan.json")
-    return {**plan, "runtime": {**cast("Mapping[str, Json]", plan["runtime"]), "root": str(result.folder.parents[3])}}
+    return {**plan, "runtime": {**cast("Mapping[str, Json]", plan["runtime"]), "root": str(result.root)}}
 
 
 def stage_uses(study: Study, planned: Mapping[str, StageCost]) -> list[StageUse]:

@@ -78,6 +78,17 @@ def test_a_run_that_failed_before_its_plan_was_frozen_is_listed(tmp_path: Path) 
     assert (found.run, found.state, found.steps) == ("full/smoke/s1", "failed", ())
 
 
+def test_a_run_whose_result_counts_is_finished_whatever_a_later_attempt_came_to(arms: Path) -> None:
+    folder = arms / "runs/full/smoke/s0"
+    write_failure(folder, Failure("", "no such judge"))
+    found = {run.run: run for run in status(arms)}["full/smoke/s0"]
+    assert found.state == "finished"
+    assert found.why == "a later attempt failed, and the result of the one before counts: no such judge"
+    shutil.rmtree(min(arms.glob("store/overlap/*/")))
+    found = {run.run: run for run in status(arms)}["full/smoke/s0"]
+    assert (found.state, found.why) == ("failed", "no such judge")
+
+
 def test_a_result_whose_stage_was_removed_or_rebuilt_is_stale(arms: Path) -> None:
     shutil.rmtree(min(arms.glob("store/overlap/*/")))
     found = {run.run: run for run in status(arms)}

@@ -172,7 +172,7 @@ def origin(root: Path) -> Result:
         steps[StepName(stage, "writing")] = StepResult(f"{stage}-f", "b", folder, metrics)
     judge = {"kind": "Judge", "name": "a-judge", "temperature": 0.5}
     steps = {name: steps[name] for name in (StepName("generate", "writing"), StepName("unused", "writing"), GRADE)}
-    return replace(run, steps=steps, identity={**run.identity, "judge": judge})
+    return replace(run, steps=steps, identity={**run.identity, "judge": judge}, folder=root / "runs/full/smoke/s0")
 
 
 def test_where_says_what_made_a_number(tmp_path: Path) -> None:

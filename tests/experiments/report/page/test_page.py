@@ -93,7 +93,7 @@ def test_what_made_the_numbers_is_stated(sweep: Path, parsed: Page) -> None:
         "torch",
         "ScriptedModel",
         "BundledTexts",
-        "reer rerun no_literature_arts/smoke/s0",
+        f"reer rerun no_literature_arts/smoke/s0 --root {sweep}",
     ):
         assert words in parsed.text, words
     assert "UTC" in parsed.text

@@ -88,7 +88,7 @@ def test_a_judge_that_is_fooled_is_a_limit(tmp_path: Path) -> None:
 
 def test_seeds_are_aggregated_first_and_each_is_shown_by_itself(tmp_path: Path) -> None:
     view = scores_view(study_of(tmp_path, {"full": varied(0), "arm": varied(1, 0.5)}, seeds=(0, 1)))
-    assert view.aggregated == "over seeds 0, 1"
+    assert view.aggregated.startswith("over seeds 0, 1: mean ± standard deviation between seeds; difference from ")
     assert [cell.score for cell in view.arms[1].cells] == ["7.487 ± 0"]
     assert "n=40×2 seeds" in view.arms[1].cells[0].detail
     assert [(seed.seed, len(seed.arms)) for seed in view.by_seed] == [(0, 2), (1, 2)]
