@@ -295,6 +295,13 @@ class Experiment:
     contract: Contract = field(default_factory=Contract)
     """What the arm states about itself."""
 
+    def __post_init__(self) -> None:
+        if self.student.dtype != self.train.precision:
+            raise InputError(
+                f"student.dtype: {self.student.dtype} has no effect, because the student answers in the precision that "
+                f"it was trained in, train.precision={self.train.precision}; leave it out, or change both"
+            )
+
     @property
     def benchmarks(self) -> dict[str, LmEval | JudgedBenchmark]:
         """The benchmarks by name, with no more items than the scale allows."""

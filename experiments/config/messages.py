@@ -34,14 +34,22 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
         if cls == Experiment.__name__:
             return f"{key}: no such group or key{near(name, [*known, *groups(folders)])}; see `reer choices`"
         return f"{key}: unknown key; want one of {', '.join(known)}{near(name, known)}"
-    if absent := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
-        (key,) = absent.groups()
-        at_fault = [item for item in overrides if key.startswith(item.partition("=")[0])]
-        return f"{key}: no value to override there; a + adds one: {' '.join(f'+{item}' for item in at_fault)}"
+    absent = re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text)
+    if absent and (at_fault := _setting_of(absent[1], overrides)):
+        return f"{absent[1]}: no value to override there; where it is no typing error, a + adds it: +{at_fault}"
     noise = ("_schema", "provider=", "Config search path", "To append", "See https")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = " ".join(line for line in lines if not any(mark in line for mark in noise))
     return f"configuration: {message} (given: {' '.join(overrides)})"
+
+
+def _setting_of(key: str, overrides: Sequence[str]) -> str:
+    """The override that sets a key, something in it, or what it is in; '' where none does."""
+    for override in overrides:
+        own = override.partition("=")[0]
+        if "." in own and (f"{key}.".startswith(f"{own}.") or f"{own}.".startswith(f"{key}.")):
+            return override
+    return ""
 
 
 def _brings(launcher: str) -> str:

@@ -14,6 +14,9 @@ EngineName = Literal["transformers", "vllm", "vllm_cached", "sglang"]
 """What computes with a model's weights: transformers in this process, or a server that the run starts and stops."""
 ServerEngine = Literal["vllm", "vllm_cached", "sglang"]
 """`vllm_cached` is a vLLM that also scores with its prefix cache."""
+Precision = Literal["float32", "bfloat16", "fp8"]
+"""What weights are in. In `fp8` an engine rounds the weights of linear maps, as it loads them, and their inputs, as it
+computes, to 8 bits; embeddings, output head and KV cache stay in bfloat16."""
 Software = Literal["vllm", "sglang"]
 """What is installed to start an engine."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -141,7 +144,7 @@ def _refuse_option(engine: str, option: str) -> None:
     if option.startswith("--") and name.startswith(OF_THE_MODEL):
         raise InputError(
             f"engines.{engine}: {option} changes the model's numbers, and would not be part of its identity; leave it "
-            "out, and choose a model that states its precision"
+            "out, and choose a model that states its precision (dtype=fp8 for 8 bits)"
         )
     if option.startswith("--") and name in OF_THE_RUN:
         raise InputError(f"engines.{engine}: {option} is set by the run itself; leave it out")

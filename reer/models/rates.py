@@ -14,9 +14,9 @@ from typing import Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from reer.errors import InputError
+from reer.models.placement import Precision
 
 EngineName = Literal["transformers", "vllm", "sglang", "server"]
-RatePrecision = Literal["float32", "bfloat16", "fp8"]
 MEASURED_FOR_TIMES = 3.0
 """A rate measured on this machine counts for models of up to this many times its model's size, and down to one in as
 many: a small model is bound by other things than a large one."""
@@ -29,7 +29,7 @@ class Rate:
     """What one copy of a model computes in a second, on the devices that it is spread over."""
 
     engine: EngineName
-    precision: RatePrecision
+    precision: Precision
     billions: PositiveFloat
     """Parameters of the model it was measured with, in billions."""
     devices: PositiveInt = 1

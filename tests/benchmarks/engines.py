@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from reer.models.local.model import LocalModel, Precision
+from reer.models.local.model import LocalModel
 from reer.models.local.size import Size
 from reer.models.local.weights import Head
-from reer.models.placement import Engines, Placement, ServerEngine, software
+from reer.models.placement import Engines, Placement, Precision, ServerEngine, software
 from reer.models.protocols import Device, Generator, LoadedModel, Passage, Prompt, Request, Sampling, in_order
 from reer.models.rates import Rate, closest_rate
 from reer.types import Message
@@ -203,7 +203,7 @@ def step_of_search(session: LoadedModel, amount: Amount, planned: Rate | None) -
         ]
         seconds = score(session, passages)
         tokens = amount.shared_tokens + amount.answer_tokens
-        shared = amount.shared_tokens // amount.candidates + amount.answer_tokens
+        shared = amount.answer_tokens + (0 if step else amount.shared_tokens // amount.candidates)
         plan = ""
         if planned:
             alone, reused = (len(passages) * each / planned.reads_per_second for each in (tokens, shared))

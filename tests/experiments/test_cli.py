@@ -88,7 +88,7 @@ def test_an_interval_is_refused_with_what_to_write_instead(capfd: pytest.Capture
         ("seed=foo(1)", "Unknown function 'foo'"),
         ("~seed", "seed: every experiment needs it; leave out ~seed"),
         ("hydra/launcher=joblib,basic", "want one value; Hydra's settings hold for all jobs"),
-        ("hydra/launcher=joblb", "want one of basic, joblib, .* did you mean joblib"),
+        ("hydra/launcher=joblb", "want one of basic, .*joblib, .* did you mean joblib"),
         ("hydra.launcher.n_jobs=2", "BasicLauncher has no such setting"),
         ("hydra.sweeper.params={seed:'0,1'}", "want values separated by commas and -m"),
     ],

@@ -30,7 +30,7 @@ GIVEN = {
     ("source", "gutenberg"): ["source.repo=owner/name", "source.revision=abc"],
     ("public", "jsonl"): ["public.path=FILE"],
     ("scorer", "reward"): ["scorer.model.checkpoint.repo=owner/name", "scorer.model.checkpoint.revision=abc"],
-    ("engine", "sglang"): ["student.dtype=bfloat16", "train.precision=bfloat16"],
+    ("engine", "sglang"): ["train.precision=bfloat16"],
     ("embedding", "folder"): ["embedding.checkpoint.path=FOLDER"],
     ("model", "folder"): ["generator.model.checkpoint.path=FOLDER"],
     ("model", "server"): ["generator.model.model=m", "generator.model.base_url=http://localhost:1/v1"],
@@ -139,13 +139,24 @@ def test_a_typo_on_the_command_line_names_the_near_choice() -> None:
         one("search=singel_pass")
 
 
-@pytest.mark.parametrize("override", ["runtime.placements.scorer.gpus=[1]", "runtime.placements.scorer={gpus:[1]}"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "runtime.placements.scorer.gpus=[1]",
+        "runtime.placements.scorer={gpus:[1]}",
+        "estimate.rates.mine={engine:vllm,precision:fp8,billions:1,reads_per_second:1,writes_per_second:{1:1},source:s}",
+    ],
+)
 def test_a_setting_that_a_choice_leaves_out_is_added_with_a_plus(override: str) -> None:
-    with pytest.raises(InputError, match=re.escape(f"no value to override there; a + adds one: +{override}")):
-        one("scale=single_gpu", override)
-    placement = one("scale=single_gpu", f"+{override}").runtime.placements.scorer
-    assert placement is not None
-    assert placement.gpus == (1,)
+    beside = ("scale=single_gpu", "runtime=gpu", "estimate=h100", "runtime.width=2")
+    with pytest.raises(InputError, match=rf"no value to override there; .* a \+ adds it: \+{re.escape(override)}$"):
+        one(*beside, override)
+    assert one(*beside, f"+{override}")
+
+
+def test_a_setting_within_one_that_is_not_there_is_named_whole() -> None:
+    with pytest.raises(InputError, match=re.escape("+estimate.rates.mine.billions=3")):
+        one("estimate=h100", "estimate.rates.mine.billions=3")
 
 
 def test_a_typo_in_a_file_fails_like_one_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 `/path/to/vllm serve --enforce-eager` and `/path/to/python -m sglang.launch_server`.
 
 The main job runs with the bundled 135M model in every role, each served by the engine; its server is killed in the
-middle of the search, and the run itself in the middle of the answers.
+middle of the search, and the run itself in the middle of the answers. That has run with vLLM on CPUs only; all else
+also on an H100, with vLLM 0.26 (without `--enable-scale-out`, which it does not know) and SGLang 0.5.17.
 """
 
 import json
@@ -163,7 +164,7 @@ def run(root: Path, engine: ServerEngine) -> list[str]:
     start = f"runtime.device.engines.{software(engine)}=[{command}]"
     line = ["run", f"engine={engine}", "tracking=silent", start, f"runtime.root={root}", *SIZE]
     if engine == "sglang":
-        line += [f"{model}.dtype=bfloat16" for model in ("generator.model", "scorer_model", "student", "judge.model")]
+        line += [f"{model}.dtype=bfloat16" for model in ("generator.model", "scorer_model", "judge.model")]
         line += ["train.precision=bfloat16"]
     return [sys.executable, "-m", "experiments.cli", *line]
 

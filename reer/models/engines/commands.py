@@ -19,7 +19,7 @@ from pydantic import InstanceOf
 from reer.errors import InputError
 from reer.files import write_atomic
 from reer.models.local.checkpoints import Checkpoint
-from reer.models.placement import Engines, ServerEngine, software
+from reer.models.placement import Engines, Precision, ServerEngine, software
 from reer.models.services.scoring_servers import CACHE_OPTIONS
 
 HOST = "127.0.0.1"
@@ -35,7 +35,7 @@ class ServedModel:
 
     checkpoint: InstanceOf[Checkpoint]
     engine: ServerEngine
-    dtype: str
+    dtype: Precision
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from reer.models.local.sampling import Settings, draw
 from reer.models.local.scoring import PrefixScorer
 from reer.models.local.tokens import Tokens, load_tokenizer
 from reer.models.local.weights import load_complete
-from reer.models.placement import EngineName
+from reer.models.placement import EngineName, Precision
 from reer.models.protocols import (
     BatchProgress,
     Completion,
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DType = Literal["float32", "bfloat16"]
-Precision = Literal["float32", "bfloat16", "fp8"]
-"""`fp8`: an engine rounds the weights, and the inputs of each product, to 8 bits as it loads and computes."""
-UNKNOWN_TO = {
+UNKNOWN_TO: Mapping[tuple[EngineName, Precision], str] = {
     ("transformers", "fp8"): "an engine that does: engine=vllm, engine=vllm_cached or engine=sglang",
     ("sglang", "float32"): "an engine that does: engine=vllm, engine=vllm_cached or engine=transformers",
 }
@@ -62,7 +60,7 @@ class LocalModel:
         if other := UNKNOWN_TO.get((self.engine, self.dtype)):
             raise InputError(
                 f"model {self.checkpoint.name}: engine {self.engine} does not compute in {self.dtype}; choose dtype "
-                f"bfloat16 (of the student also train.precision=bfloat16), or {other}"
+                f"bfloat16 (of the student by train.precision=bfloat16), or {other}"
             )
 
     @property

@@ -9,8 +9,8 @@ import torch
 
 from reer.errors import InputError
 from reer.models.local.checkpoints import TinyModel
-from reer.models.local.model import LocalModel, LocalSession, Precision
-from reer.models.placement import EngineName
+from reer.models.local.model import LocalModel, LocalSession
+from reer.models.placement import EngineName, Precision
 from reer.models.protocols import BatchProgress, Device, Passage, Prompt, Request, Sampling, report_batches
 from reer.types import Message
 from tests.fakes.calls import completions, scores
