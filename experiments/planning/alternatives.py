@@ -16,7 +16,8 @@ WORTH_SAYING = 1.2
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
     """The hours of generating and scoring under another engine, with the replicas of generator and scorer in the
-    search. In `eight_bit` the generator's weights are FP8, so that it writes other texts."""
+    search, and the devices of each generator. In `eight_bit` the generator's weights are FP8, so that it writes other
+    texts."""
 
     engine: str
     eight_bit: bool
@@ -24,6 +25,7 @@ class Alternative:
     composed_hours: float
     generators: int
     scorers: int
+    generator_devices: int = 1
 
     @property
     def in_process(self) -> bool:
@@ -41,8 +43,11 @@ class Alternative:
 
 
 def alternatives(costs: Costs) -> list[Alternative]:
-    """What is worth naming: the fastest other engine, the same with a generator in 8 bits, and this process; without
-    those that have no rates for these models. Trainings are left out: they are the same under all of them."""
+    """What is worth naming: the fastest other engine, a generator in 8 bits where that is faster still, and this
+    process; without those that have no rates for these models, and nothing where the composed hours lack a rate.
+    Trainings are left out: they are the same under all of them."""
+    if any(costs.rate(serving) is None for serving in costs.roles.all() if not serving.billed):
+        return []
     composed = serving_hours(costs)
     all_of = [
         Alternative(
@@ -52,6 +57,7 @@ def alternatives(costs: Costs) -> list[Alternative]:
             composed_hours=composed,
             generators=roles.generator.replicas if roles.generator else 0,
             scorers=roles.scorer.replicas if roles.scorer else 0,
+            generator_devices=roles.generator.devices if roles.generator else 1,
         )
         for engine in ENGINES
         for eight_bit in (False, True)
@@ -60,7 +66,8 @@ def alternatives(costs: Costs) -> list[Alternative]:
     best: dict[tuple[bool, bool], Alternative] = {}
     for one in sorted(all_of, key=lambda one: one.hours):
         best.setdefault((one.in_process, one.eight_bit), one)
-    return [one for one in best.values() if one.ratio >= WORTH_SAYING]
+    plain = min((composed, *(one.hours for one in all_of if not one.eight_bit)))
+    return [one for one in best.values() if one.ratio >= WORTH_SAYING and (one.hours < plain or not one.eight_bit)]
 
 
 def serving_hours(costs: Costs) -> float:
@@ -72,7 +79,10 @@ def serving_hours(costs: Costs) -> float:
 
 
 def _under(costs: Costs, engine: str, eight_bit: bool) -> Servings | None:
-    """The models under another engine; None if one of them has no rate there, or nothing would change."""
+    """The models under another engine; None if one of them has no rate there, nothing would change, or 8 bits are
+    asked of a generator that cannot have them: one behind a server, or in this process."""
+    if eight_bit and (engine == IN_PROCESS or not _takes_eight_bits(costs.roles.generator)):
+        return None
     moved: dict[str, Serving | None] = {}
     for item in fields(Servings):
         serving = cast("Serving | None", getattr(costs.roles, item.name))
@@ -85,6 +95,10 @@ def _under(costs: Costs, engine: str, eight_bit: bool) -> Servings | None:
             return None
     roles = _split(replace(costs, roles=Servings(**moved)))
     return None if _kinds(roles) == _kinds(costs.roles) else roles
+
+
+def _takes_eight_bits(generator: Serving | None) -> bool:
+    return generator is not None and generator.engine != "server" and generator.precision != "fp8"
 
 
 def _kinds(roles: Servings) -> list[tuple[str, str]]:

@@ -65,8 +65,12 @@ def engine_load(serving: Serving, costs: Costs) -> Load:
 
 def weights_gib(serving: Serving) -> float:
     """Weights on each device of a replica."""
-    parameters = 0 if serving.size is None else serving.size.parameters
-    return parameters * BYTES[serving.precision] / serving.devices / GIB
+    size = serving.size
+    if size is None:
+        return 0.0
+    linears = size.parameters - size.embedding_parameters
+    unrounded = size.embedding_parameters * _unrounded_bytes(serving)
+    return (linears * BYTES[serving.precision] + unrounded) / serving.devices / GIB
 
 
 def cache_gib(serving: Serving, tokens: float) -> float:
@@ -74,8 +78,13 @@ def cache_gib(serving: Serving, tokens: float) -> float:
     size = serving.size
     if size is None:
         return 0.0
-    per_token = 2 * size.layers * size.kv_heads * size.head_dim * BYTES[serving.precision]
+    per_token = 2 * size.layers * size.kv_heads * size.head_dim * _unrounded_bytes(serving)
     return per_token * tokens * (serving.rows or 1) / serving.devices / GIB
+
+
+def _unrounded_bytes(serving: Serving) -> int:
+    """Bytes of a number that stays in bfloat16 where linear maps are in 8 bits: of embeddings and of the KV cache."""
+    return max(BYTES[serving.precision], BYTES["bfloat16"])
 
 
 def longest_mean_tokens(costs: Costs) -> float:

@@ -113,15 +113,14 @@ def measured_rate(
     amount: Amount,
     clock: Clock = time.perf_counter,
 ) -> Rate:
-    """The rate of an open model; the first passage and the first tokens are warm-up."""
-    passages = [
-        Passage(Prompt((Message("user", f"{i}"),)), _text(amount.prompt_words, i)) for i in range(1 + device.score_rows)
-    ]
-    in_order(session.score(passages[:1]), 1)
+    """The rate of an open model. Passages of the same lengths, and the same requests, are its warm-up: a GPU loads its
+    kernels for each new shape."""
+    count = device.score_rows
+    passages = [Passage(Prompt((Message("user", f"{i}"),)), _text(amount.prompt_words, i)) for i in range(2 * count)]
+    in_order(session.score(passages[:count]), count)
     began = clock()
-    scored = in_order(session.score(passages[1:]), device.score_rows)
+    scored = in_order(session.score(passages[count:]), count)
     reads = sum(len(nats) for nats in scored if nats is not None) / (clock() - began)
-    list(session.generate([_request(0, 2)]))
     return Rate(
         engine="transformers" if model.engine == "transformers" else software(model.engine),
         devices=device.engines.placement.gpus_per_replica if model.engine != "transformers" else 1,
@@ -141,8 +140,8 @@ def _batches(amount: Amount, model: LocalModel, device: Device) -> list[int]:
 
 
 def _writing(session: LoadedModel, rows: int, amount: Amount, clock: Clock) -> float:
-    """Tokens per second of all rows, after the time that the first token takes has been subtracted. The requests are
-    answered once before: a GPU loads its kernels for each new shape, and an engine reads prompts into its cache."""
+    """Tokens per second of all rows, after the time that the first token takes has been subtracted. The warm-up also
+    brings the prompts into an engine's cache, from which both measured calls read them."""
 
     def seconds(tokens: int) -> tuple[float, int]:
         begin = clock()

@@ -179,14 +179,19 @@ def _notes(plan: Plan) -> None:
     _assumptions(plan)
 
 
+def _eight_bits(other: Alternative) -> str:
+    gpus = f"{other.generator_devices} GPU{'s' if other.generator_devices > 1 else ''}"
+    return f"engine={other.engine} generator.model.dtype=fp8, {gpus} a replica in runtime.placements.generator"
+
+
 def alternative_text(other: Alternative, arm: str) -> str:
     """What another engine would change, in one sentence."""
     where = "in this process" if other.in_process else f"on {other.engine}"
-    eight_bit = " with the generator in FP8 (generator.model.dtype=fp8, other texts)" if other.eight_bit else ""
+    where += f" with the generator in FP8, which writes other texts ({_eight_bits(other)})" if other.eight_bit else ""
     replicas = f", {other.generators} generator and {other.scorers} scorer replicas" if not other.in_process else ""
     change = f"1/{other.ratio:.2g} of the time" if other.is_cheaper else f"{other.ratio:.2g} times as long"
     return (
-        f"{arm} {where}{eight_bit}{replicas}: {other.hours:.3g} h instead of {other.composed_hours:.3g} h without the "
+        f"{arm} {where}{replicas}: {other.hours:.3g} h instead of {other.composed_hours:.3g} h without the "
         f"training, {change}"
     )
 

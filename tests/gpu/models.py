@@ -27,10 +27,9 @@ FEW_WEIGHTS = Size(hidden=64, layers=2, intermediate=128, heads=2, kv_heads=1, h
 
 def described(size: Size, folder: Path) -> Path:
     """A folder with the configuration and the tokenizer of a model, and no weights."""
-    from transformers import AutoTokenizer
-
-    AutoTokenizer.from_pretrained(TinyModel().fetch()).save_pretrained(folder)
-    configuration(size).save_pretrained(folder)
+    tokenizer = byte_level()
+    tokenizer.save_pretrained(folder)
+    configuration(size, tokenizer).save_pretrained(folder)
     assert size_in(folder) == size
     return folder
 
@@ -44,7 +43,8 @@ def model_folder(size: Size) -> Iterator[Path]:
     gpu = torch.cuda.is_available()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        config = configuration(size)
+        tokenizer = byte_level()
+        config = configuration(size, tokenizer)
         config.dtype = torch.bfloat16 if gpu else torch.float32
         torch.set_default_dtype(config.dtype)
         try:
@@ -54,14 +54,22 @@ def model_folder(size: Size) -> Iterator[Path]:
             torch.set_default_dtype(torch.float32)
         if gpu:
             torch.cuda.empty_cache()
-        yield described(size, Path(folder))
+        tokenizer.save_pretrained(folder)
+        assert size_in(Path(folder)) == size
+        yield Path(folder)
 
 
-def configuration(size: Size) -> Any:
-    """The configuration of a model of this size for the byte-level tokenizer of `TinyModel`."""
-    from transformers import AutoTokenizer, Qwen3Config
+def byte_level() -> Any:
+    """The tokenizer of `TinyModel`: a token for every byte."""
+    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(TinyModel().fetch())
+    return AutoTokenizer.from_pretrained(TinyModel().fetch())
+
+
+def configuration(size: Size, tokenizer: Any) -> Any:
+    """The configuration of a model of this size for a tokenizer."""
+    from transformers import Qwen3Config
+
     return Qwen3Config(
         architectures=["Qwen3ForCausalLM"],
         vocab_size=size.vocabulary,

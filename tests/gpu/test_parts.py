@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from reer.files import read_rows
+from reer.models.local.model import LocalModel
 from tests.conftest import REPOSITORY
+from tests.fakes.plans import compose
+from tests.gpu.models import QWEN3_8B, QWEN25_32B
 from tests.gpu.parts import PARTS, TINY, Row, main
 from tests.gpu.table import table
 
@@ -36,6 +39,12 @@ def test_a_part_that_this_machine_cannot_run_says_why(part: str) -> None:
     (row,) = PARTS[part](TINY)
     assert row.measure == "not run"
     assert "GPU" in row.value
+
+
+def test_the_large_shapes_are_those_of_the_papers_models() -> None:
+    paper = compose("scale=paper")
+    assert isinstance(paper.generator.model, LocalModel)
+    assert (paper.student.checkpoint.size, paper.generator.model.checkpoint.size) == (QWEN3_8B, QWEN25_32B)
 
 
 def test_the_table_names_a_part_once() -> None:

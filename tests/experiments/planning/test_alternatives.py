@@ -38,6 +38,40 @@ def test_models_without_other_rates_have_no_alternative() -> None:
     assert alternatives(Costs.of(compose("scale=smoke"))) == []
 
 
+FP8 = ("generator.model.dtype=fp8", "runtime.placements.generator={gpus:[0,1,2,3,4,5],replicas:6}")
+
+
+@pytest.mark.parametrize(
+    "composed",
+    [
+        ("scale=paper", *FP8),
+        ("scale=paper", "model@generator.model=scripted"),
+        (
+            "scale=single_gpu",
+            "model@generator.model=server",
+            "generator.model.model=m",
+            "generator.model.base_url=http://h/v1",
+        ),
+    ],
+)
+def test_eight_bits_are_named_for_a_generator_that_can_have_them(composed: tuple[str, ...]) -> None:
+    assert not [one for one in alternatives(Costs.of(compose(*composed))) if one.eight_bit]
+
+
+def test_eight_bits_are_faster_than_all_else_that_is_named() -> None:
+    found = alternatives(Costs.of(compose("scale=paper")))
+    (eight_bit,) = [one for one in found if one.eight_bit]
+    assert all(eight_bit.hours < one.hours for one in found if one is not eight_bit)
+    assert f"engine={eight_bit.engine} generator.model.dtype=fp8, 1 GPU a replica" in alternative_text(
+        eight_bit, "full"
+    )
+
+
+def test_nothing_is_compared_with_hours_that_lack_a_model() -> None:
+    """FP8 on two devices has no rate: the rest alone would look faster than any engine that does all the work."""
+    assert alternatives(Costs.of(compose("scale=paper", "generator.model.dtype=fp8"))) == []
+
+
 def test_the_sentence_says_how_many_times() -> None:
     slower = Alternative(
         engine="transformers", eight_bit=False, hours=22.0, composed_hours=2.0, generators=1, scorers=1
