@@ -18,10 +18,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from experiments.planning.measuring import SENTENCE
 from reer.models.local.model import LocalModel
 from reer.models.local.size import Size
 from reer.models.local.weights import Head
@@ -30,10 +31,9 @@ from reer.models.protocols import Device, Generator, LoadedModel, Passage, Promp
 from reer.models.rates import Rate, closest_rate
 from reer.types import Message
 from tests.fakes.costs import assumed
-from tests.gpu.models import FEW_WEIGHTS, QWEN3_8B, QWEN25_32B, described
+from tests.gpu.models import QWEN3_8B, QWEN3_TINY, QWEN25_32B, described
 
 SHAPES = {"qwen3_8b": QWEN3_8B, "qwen25_32b": QWEN25_32B}
-SENTENCE = "The clerk counted the parcels twice, wrote the number down and went to look for the missing key. "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1, help="that share one copy")
     parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
-    shape, amount = (FEW_WEIGHTS, SMALL) if given.cpu else (SHAPES[given.model], Amount())
+    shape, amount = (QWEN3_TINY, SMALL) if given.cpu else (SHAPES[given.model], Amount())
     planned = closest_rate(
         assumed().rates.values(),
         engine=software(given.engine),
@@ -123,11 +123,7 @@ def opened(shape: Size, engine: ServerEngine, precision: Precision, gpus: int, *
             context_tokens=2048 if short else 16384,
             memory_share=0.1 if short else 0.9,
         )
-        engines = (
-            Engines(vllm=program, placement=place)
-            if software(engine) == "vllm"
-            else Engines(sglang=program, placement=place)
-        )
+        engines = replace(Engines(placement=place), **{software(engine): program})
         with LocalModel(Shape(shape, Path(folder) / "model"), precision, engine).open(
             Device("cpu", engines=engines)
         ) as session:

@@ -20,8 +20,7 @@ QWEN3_8B = Size(
 QWEN25_32B = Size(
     hidden=5120, layers=64, intermediate=27648, heads=40, kv_heads=8, head_dim=128, vocabulary=152064, tied=False
 )
-TINY = Size(hidden=32, layers=2, intermediate=64, heads=4, kv_heads=2, head_dim=8, vocabulary=300, tied=True)
-FEW_WEIGHTS = Size(hidden=64, layers=2, intermediate=128, heads=2, kv_heads=1, head_dim=64, vocabulary=300, tied=True)
+QWEN3_TINY = Size(hidden=64, layers=2, intermediate=128, heads=2, kv_heads=1, head_dim=64, vocabulary=300, tied=True)
 """As small as engines take: their kernels want heads of at least 32 or 64."""
 
 

@@ -30,8 +30,7 @@ from reer.training.launch import RESULT_FILE, command, kernel_available
 from reer.training.parallelism import Parallelism
 from reer.training.recipe import Job, Lora, Recipe, Trained
 from tests.fakes.costs import assumed
-from tests.gpu.models import QWEN3_06B, QWEN3_8B, model_folder
-from tests.gpu.models import TINY as TINY_SIZE
+from tests.gpu.models import QWEN3_06B, QWEN3_8B, QWEN3_TINY, model_folder
 
 LAUNCH_SECONDS = 150
 RECIPE = Recipe(
@@ -82,7 +81,7 @@ LARGE = Scope(
     amount=Amount(prompt_words=400, rows=(1, 8, 16, 32), written_tokens=64),
 )
 TINY = Scope(
-    size=TINY_SIZE,
+    size=QWEN3_TINY,
     train_tokens=32,
     train_steps=2,
     amount=Amount(prompt_words=20, rows=(1, 2), written_tokens=4),

@@ -6,7 +6,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DType = Literal["float32", "bfloat16"]
-UNKNOWN_TO: Mapping[tuple[EngineName, Precision], str] = {
-    ("transformers", "fp8"): "an engine that does: engine=vllm, engine=vllm_cached or engine=sglang",
-    ("sglang", "float32"): "an engine that does: engine=vllm, engine=vllm_cached or engine=transformers",
-}
-"""What an engine does not compute in, and what else to choose. SGLang's kernels for GPUs have no float32: its server
-ends while it starts (0.5.17 on an H100)."""
+UNKNOWN_TO: Set[tuple[EngineName, Precision]] = {("transformers", "fp8"), ("sglang", "float32")}
+"""What an engine does not compute in. SGLang's kernels for GPUs have no float32: its server ends while it starts
+(0.5.17 on an H100)."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,12 @@ class LocalModel:
     engine: EngineName = "transformers"
 
     def __post_init__(self) -> None:
-        if other := UNKNOWN_TO.get((self.engine, self.dtype)):
+        if (self.engine, self.dtype) in UNKNOWN_TO:
+            others = [engine for engine in get_args(EngineName) if (engine, self.dtype) not in UNKNOWN_TO]
             raise InputError(
                 f"model {self.checkpoint.name}: engine {self.engine} does not compute in {self.dtype}; choose dtype "
-                f"bfloat16 (of the student by train.precision=bfloat16), or {other}"
+                "bfloat16 (of the student by train.precision=bfloat16), or an engine that does: "
+                + ", ".join(f"engine={engine}" for engine in others)
             )
 
     @property
