@@ -205,7 +205,8 @@ class Runtime:
     """The GPUs of each arm that runs at a time on this machine, as CUDA_VISIBLE_DEVICES has them: 0, or '0,1' for two;
     with hydra/launcher=joblib."""
     overlap: bool = True
-    """Asks a judge at an address about answers while others are still being written."""
+    """Asks a judge at an address about answers while others are still being written, and begins searches on engines
+    while the last drafts are."""
 
     def device_for(self, role: Role) -> Device:
         """Where the model of a role runs."""

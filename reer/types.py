@@ -150,6 +150,10 @@ class Start:
     lost: Lost | None
     raw: str = ""
 
+    def of(self, pair_id: str) -> Trajectory:
+        """The draft as the thinking for a pair."""
+        return Trajectory(pair_id, self.segments, self.tokens, self.raw)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:

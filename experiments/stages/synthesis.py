@@ -6,9 +6,12 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from experiments.experiment import GeneratorRole, ScorerRole
 from experiments.metrics.synthesis import (
@@ -24,9 +27,10 @@ from experiments.metrics.synthesis import (
     SourceThinkingMetrics,
 )
 from experiments.store.metrics import counts, read_metrics
-from experiments.store.step import Artifact, stage
-from experiments.store.workspace import Workspace
+from experiments.store.step import Ahead, Artifact, WorkAhead, stage
+from experiments.store.workspace import SearchedAhead, Workspace
 from experiments.workers.ray_cluster import search_on_ray
+from experiments.workers.search_ahead import FirstDraft, SearchAhead, searching_ahead
 from experiments.workers.search_job import Results, SearchJob
 from reer.curation.filters import Filters
 from reer.curation.filters import measures as trajectory_measures
@@ -59,7 +63,8 @@ def draft(
     sampling = generator.sampling(max_tokens, stop=("</think>",))
     todo, done, began = pairs.rows(Pair), Counter[str](), time.monotonic()
 
-    def on_draft(start: Start) -> None:
+    def on_draft(pair_id: str, start: Start) -> None:
+        ws.finished(FirstDraft(pair_id, start))
         done.update(drafts=1, kept=not start.lost, tokens=start.tokens)
         ws.progress("drafts", done["drafts"], len(todo))
         rate = done["tokens"] / (time.monotonic() - began)
@@ -91,7 +96,53 @@ def _mean_segments(rows: Sequence[AnyThinking]) -> float:
     return statistics.fmean(len(row.segments) for row in rows) if rows else 0.0
 
 
-@stage(REFINE, version=3)
+def searched_ahead(ws: Workspace, *, pairs: Artifact, **values: Any) -> WorkAhead | None:
+    """Begins searches while the last drafts are written, where this run's servers write them and servers score."""
+    job = _search_job(ws, **values)
+    return _searching_ahead(ws, job, pairs.rows(Pair)) if job.is_served and not ws.runtime.cluster else None
+
+
+@contextmanager
+def _searching_ahead(
+    ws: Workspace, job: SearchJob, pairs: Sequence[Pair]
+) -> Generator[Callable[[Sequence[FirstDraft]], None]]:
+    ahead: SearchAhead | None = None
+    try:
+        with searching_ahead(job, pairs) as ahead:
+            yield ahead.add
+    finally:
+        if ahead is not None and ahead.noise is not None:
+            ws.searched_ahead.append(SearchedAhead(ahead.noise, ahead.models.calls))
+
+
+def _search_job(
+    ws: Workspace,
+    *,
+    generator: GeneratorRole,
+    scorer: ScorerRole,
+    search: SearchMethod,
+    prompts: PromptChoice,
+    triggers: Triggers,
+    rules: DraftRules,
+    rewrites: RewriteRules,
+    draft_tokens: int,
+    edit_tokens: int,
+) -> SearchJob:
+    return SearchJob(
+        generator=generator,
+        scorer=scorer,
+        search=search,
+        prompts=prompts.with_triggers(triggers),
+        rules=rules,
+        rewrites=rewrites,
+        draft_tokens=draft_tokens,
+        edit_tokens=edit_tokens,
+        runtime=ws.runtime,
+        replay=ws.replay.resolve(),
+    )
+
+
+@stage(REFINE, version=3, ahead=Ahead("drafts", searched_ahead, between_rows=True))
 def refine(
     ws: Workspace,
     *,
@@ -110,24 +161,25 @@ def refine(
     """The search over every draft; `reer.search.methods` decides, models answer."""
     by_id = {pair.id: pair for pair in pairs.rows(Pair)}
     first = drafts.rows(Trajectory)
-    job = SearchJob(
+    job = _search_job(
+        ws,
         generator=generator,
         scorer=scorer,
         search=search,
-        prompts=prompts.with_triggers(triggers),
+        prompts=prompts,
+        triggers=triggers,
         rules=rules,
         rewrites=rewrites,
         draft_tokens=draft_tokens,
         edit_tokens=edit_tokens,
-        runtime=ws.runtime,
-        replay=ws.replay.resolve(),
-        raw_drafts={d.pair_id: d.raw for d in first} if scorer.score.raw_draft else {},
     )
+    job = replace(job, raw_drafts={d.pair_id: d.raw for d in first} if scorer.score.raw_draft else {})
     todo = {d.pair_id: d.segments for d in first}
     drops = [Drop(pair_id, "solution_single_segment") for pair_id in todo if not job.can_score(by_id[pair_id])]
     for drop in drops:
         del todo[drop.id]
     results, calls, noise = _searched(ws, job, by_id, todo)
+    calls += sum(ahead.calls for ahead in ws.searched_ahead)
     refinements = [r for r in results.values() if isinstance(r, Refinement)]
     drops += [Drop(pair_id, r.reason) for pair_id, r in results.items() if isinstance(r, Failure)]
     write_rows(ws.folder / "rows.jsonl", refinements)
@@ -160,7 +212,8 @@ def _searched(
     if ws.runtime.cluster:
         return search_on_ray(job, ws.runtime.cluster, pairs, drafts, once, on_done)
     with job.open(ws.progress.batch) as models:
-        noise = once(lambda: models.noise(pairs, drafts))
+        measured = [ahead.noise for ahead in ws.searched_ahead]
+        noise = once(lambda: measured[0] if measured else models.noise(pairs, drafts))
         return models.run(pairs, drafts, noise, on_done), models.calls, noise
 
 

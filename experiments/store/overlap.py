@@ -2,8 +2,9 @@
 
 A stage states what it can do ahead (`Ahead`): model calls, whose answers it then finds in the replay or among the
 judgements. Nothing depends on them: the step itself runs as it would alone, and asks for whatever is missing, so that
-work ahead that fails or is cut short costs only time. It is done for one step at a time, and ends when such a step or
-one that depends on it begins, so that budgets and the limits of servers hold as they do without it.
+work ahead that fails or is cut short costs only time. It is done for one step at a time: in a thread that ends when
+such a step or one that depends on it begins, or between the rows of the step that computes them, which it ends with. So
+budgets and the limits of servers hold as they do without it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Self
 
-from experiments.store.step import Step, WorkAhead
+from experiments.store.step import Artifact, Step, WorkAhead
 from experiments.store.workspace import Workspace
 from reer.calls import event_loop
 from reer.errors import Incomplete, InputError
@@ -25,6 +27,14 @@ from reer.errors import Incomplete, InputError
 ROWS_AT_ONCE = 16  # a step that begins waits for the work on so many rows
 GRACE_SECONDS = 5.0  # replies in flight are paid for: a run that fails waits for them so long
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Follower:
+    """What a later step works with ahead: its workspace, and its inputs but the one whose rows come."""
+
+    ws: Workspace
+    inputs: Mapping[str, Artifact]
 
 
 class Overlap:
@@ -35,6 +45,7 @@ class Overlap:
         self._steps, self._grace_seconds = tuple(steps), grace_seconds
         self._turn = threading.Lock()
         self._companions: dict[str, _Companion] = {}  # by the fingerprint of the step that they work for
+        self._workspaces: dict[str, Workspace] = {}  # likewise
 
     def __enter__(self) -> Self:
         return self
@@ -50,31 +61,37 @@ class Overlap:
         """The steps that can work ahead on rows of this one."""
         return [later for later in self._steps if _rows_for(later) == step.fingerprint]
 
-    def follow(self, workspaces: Mapping[Step, Workspace]) -> Callable[[object], None]:
-        """What takes each row that is finished for the steps that have something to do ahead, in their workspaces."""
-        companions: list[_Companion] = []
-        for step, ws in workspaces.items():
-            work = step.stage.ahead and step.stage.ahead.work(ws, **step.values)
-            if work is not None:
-                companions.append(_Companion(str(step.name), ws, work, self._turn))
-                self._companions[step.fingerprint] = companions[-1]
+    @contextmanager
+    def following(self, followers: Mapping[Step, Follower]) -> Generator[Callable[[object], None]]:
+        """While a step computes rows: what takes each one that is finished for the steps that have something to do
+        ahead."""
+        takers: list[Callable[[object], None]] = []
+        with ExitStack() as between:
+            for step, follower in followers.items():
+                work = step.stage.ahead and step.stage.ahead.work(follower.ws, **follower.inputs, **step.values)
+                if work is None or (_is_between_rows(step) and takers):
+                    continue  # work between rows would take the places of other such work
+                self._workspaces[step.fingerprint] = follower.ws
+                if _is_between_rows(step):
+                    takers.append(between.enter_context(_between_rows(str(step.name), work)))
+                else:
+                    companion = self._companions[step.fingerprint] = _Companion(str(step.name), work, self._turn)
+                    takers.append(companion.add)
 
-        def finished(row: object) -> None:
-            for companion in companions:
-                companion.add(row)
+            def finished(row: object) -> None:
+                for take in takers:
+                    take(row)
 
-        return finished
+            yield finished
 
     def taken_over(self, step: Step) -> Workspace | None:
-        """The workspace in which work was done for a step that now begins; None where none was. All work ahead
-        has ended then, if the step or one before it has such work: it makes the same kind of calls."""
-        if not any(before.stage.ahead for before in step.upstream()):
-            return None
-        self._stop()
-        for companion in self._companions.values():
-            companion.join()
-        companion = self._companions.get(step.fingerprint)
-        return companion and companion.ws
+        """The workspace in which work was done for a step that now begins; None where none was. All work ahead in
+        threads has ended then, if the step or one before it has such work: it makes the same kind of calls."""
+        if any(before.stage.ahead and not _is_between_rows(before) for before in step.upstream()):
+            self._stop()
+            for companion in self._companions.values():
+                companion.join()
+        return self._workspaces.pop(step.fingerprint, None)
 
     def _stop(self) -> None:
         """Let no further work begin."""
@@ -93,11 +110,42 @@ def _rows_for(step: Step) -> str | None:
     return step.inputs[ahead.rows_of].fingerprint if ahead and ahead.rows_of in step.inputs else None
 
 
+def _is_between_rows(step: Step) -> bool:
+    return step.stage.ahead is not None and step.stage.ahead.between_rows
+
+
+@contextmanager
+def _between_rows(name: str, work: WorkAhead) -> Generator[Callable[[object], None]]:
+    """Takes rows for work of this thread, which ends with the block or at its first error."""
+    with ExitStack() as opened:
+        do: Callable[[Sequence[object]], None] | None = None
+
+        @contextmanager
+        def ended_by_errors() -> Generator[None]:
+            nonlocal do
+            try:
+                yield
+            except (InputError, Incomplete, OSError) as error:  # the step reports its own
+                do = None
+                log.debug("%s: no more is done ahead (%s); the step asks for the rest itself", name, error)
+
+        def take(row: object) -> None:
+            with ended_by_errors():
+                if do is not None:
+                    do([row])
+
+        with ended_by_errors():
+            do = opened.enter_context(work)
+        yield take
+        with ended_by_errors():
+            opened.close()
+
+
 class _Companion:
     """A thread that works ahead for one step, from the first row on, whenever it has the `turn`."""
 
-    def __init__(self, name: str, ws: Workspace, work: WorkAhead, turn: threading.Lock) -> None:
-        self.name, self.ws, self._work, self._turn = name, ws, work, turn
+    def __init__(self, name: str, work: WorkAhead, turn: threading.Lock) -> None:
+        self.name, self._work, self._turn = name, work, turn
         self._rows = SimpleQueue[object]()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"ahead of {name}", daemon=True)

@@ -121,11 +121,13 @@ WorkAhead = AbstractContextManager[Callable[[Sequence[Any]], None]]
 @dataclass(frozen=True, eq=False)
 class Ahead:
     """Work that a stage can do on rows of its input `rows_of` before all of them are there: model calls, whose answers
-    the stage then finds in the replay or among the judgements. `work` is given the workspace and the values of the
-    stage; it returns None where there is nothing to do ahead."""
+    the stage then finds in the replay or among the judgements. `work` is given the workspace, the values of the stage
+    and its other inputs; it returns None where there is nothing to do ahead."""
 
     rows_of: str
     work: Callable[..., WorkAhead | None]
+    between_rows: bool = False
+    """The work is a part of the thread that computes the rows, with calls on its event loop, instead of a thread."""
 
 
 @dataclass(frozen=True, eq=False)

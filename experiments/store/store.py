@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from experiments.store.disk import disk_errors, held, holder
 from experiments.store.metrics import StageMetrics, identifying, read_metrics
-from experiments.store.overlap import Overlap
+from experiments.store.overlap import Follower, Overlap
 from experiments.store.provenance import provenance, revisions, servers
 from experiments.store.records import (
     RECORD,
@@ -158,7 +158,8 @@ class Store:
         """Run the stage; afterwards all its files are on the disk."""
         self.monitor.started(step)
         began = time.monotonic()
-        metrics = step.stage.work(self._opened(step), **inputs, **step.values)
+        with self._opened(step) as ws:
+            metrics = step.stage.work(ws, **inputs, **step.values)
         seconds = round(time.monotonic() - began, 2)
         sync_tree(part)
         files = digests(part)
@@ -192,14 +193,21 @@ class Store:
             return None
         return record
 
-    def _opened(self, step: Step) -> Workspace:
+    @contextmanager
+    def _opened(self, step: Step) -> Generator[Workspace]:
         """The workspace of a step that begins: the one in which work was done ahead, if any. Rows that it finishes go
         to the later steps that can work on them ahead, and have no result yet."""
         ws = self.overlap.taken_over(step) or self._workspace(step)
-        if not self.runtime.overlap:
-            return ws
-        later = [follower for follower in self.overlap.followers(step) if self._stored(follower) is None]
-        return replace(ws, finished=self.overlap.follow({follower: self._workspace(follower) for follower in later}))
+        later = self.overlap.followers(step) if self.runtime.overlap else []
+        ready = {follower: self._ready(follower, step) for follower in later if self._stored(follower) is None}
+        with self.overlap.following({follower: what for follower, what in ready.items() if what}) as finished:
+            yield replace(ws, finished=finished)
+
+    def _ready(self, follower: Step, current: Step) -> Follower | None:
+        """What a step can work with while another one computes rows for it; None where it lacks more than those."""
+        others = {name: before for name, before in follower.inputs.items() if before.fingerprint != current.fingerprint}
+        found = {name: artifact for name, before in others.items() if (artifact := self.find(before)) is not None}
+        return Follower(self._workspace(follower), found) if found.keys() == others.keys() else None
 
     def _workspace(self, step: Step) -> Workspace:
         mark, judgements = again_mark(self._folder(step), step.fingerprint), self.judgements or self.root / "judgements"

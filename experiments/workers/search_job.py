@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.experiment import GeneratorRole, Runtime, ScorerRole
+from reer.models.local.model import LocalModel
 from reer.models.protocols import BatchProgress, Scorer, ignored, report_batches
 from reer.models.replay import (
     ReplayedConcurrentGenerator,
@@ -19,10 +20,11 @@ from reer.models.replay import (
     replayed_generator,
     replayed_scorer,
 )
+from reer.models.services.scoring_servers import ScoringServer
 from reer.prompts import BoundPrompts
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Concurrent, Failure, Handlers, run_searches
-from reer.search.methods import RequestScores, SearchMethod, Segments
+from reer.search.methods import RequestScores, Search, SearchMethod, Segments
 from reer.search.rewrite import Rewriter, RewriteRules
 from reer.search.score import NllScorer, repeat_noise
 from reer.types import Pair, Refinement
@@ -64,9 +66,19 @@ class SearchJob:
             scoring = replayed_scorer(scorer, journal_for(self.replay, scorer.name))
             yield OpenSearch(self, generating, scoring, scorer)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether servers that this run starts write, and servers score."""
+        generator, scorer = self.generator.model, self.scorer.model
+        return _is_engine(generator) and (_is_engine(scorer) or isinstance(scorer, ScoringServer))
+
     def can_score(self, pair: Pair) -> bool:
         """False if nothing of the solution is left to score."""
         return self.scorer.score.passage(pair, ("",), self.prompts) is not None
+
+
+def _is_engine(model: object) -> bool:
+    return isinstance(model, LocalModel) and model.engine != "transformers"
 
 
 @dataclass(frozen=True)
@@ -97,16 +109,23 @@ class OpenSearch:
         on_done: Callable[[Refinement | Failure], None],
     ) -> Results:
         """Search from every draft. Results are in the order of the drafts."""
-        job = self.job
-        method = job.search.rescaled(lambda nats: job.scorer.score.from_nats((nats,)), noise)
-        searches = {pair_id: method.steps(pair_id, segments) for pair_id, segments in drafts.items()}
         try:
-            return run_searches(searches, self._handlers(pairs), job.runtime.width, on_done)
+            return run_searches(self.searches(drafts, noise), self.handlers(pairs), self.job.runtime.width, on_done)
         finally:
-            self.generator.journal.log.sync()
-            self.scorer.journal.log.sync()
+            self.sync()
 
-    def _handlers(self, pairs: Mapping[str, Pair]) -> Handlers:
+    def searches(self, drafts: Mapping[str, Segments], noise: float) -> dict[str, Search]:
+        """A search from each draft that has not begun."""
+        score = self.job.scorer.score
+        method = self.job.search.rescaled(lambda nats: score.from_nats((nats,)), noise)
+        return {pair_id: method.steps(pair_id, segments) for pair_id, segments in drafts.items()}
+
+    def sync(self) -> None:
+        """Have the replies of models on the disk."""
+        self.generator.journal.log.sync()
+        self.scorer.journal.log.sync()
+
+    def handlers(self, pairs: Mapping[str, Pair]) -> Handlers:
         """Servers are sent single requests, models in this process batches."""
         generator, scorer = self.generator, self.scorer
         rewriter, drafter, nll = self._rewriter(pairs), self._drafter(), self._score_handler(pairs)

@@ -25,7 +25,7 @@ from reer.text import split_segments, whole_sentences
 from reer.types import Drop, Lost, Pair, Start, Trajectory, item_seed
 
 
-def ignored(start: Start) -> None:
+def ignored(pair_id: str, start: Start) -> None:
     """Receives a draft that nobody waits for."""
 
 
@@ -78,17 +78,18 @@ class Drafter:
         return Start(segments, reply.tokens, lost_draft(reply, segments, self.rules), raw)
 
     def first_drafts(
-        self, pairs: Sequence[Pair], width: int | None = None, on_draft: Callable[[Start], None] = ignored
+        self, pairs: Sequence[Pair], width: int | None = None, on_draft: Callable[[str, Start], None] = ignored
     ) -> tuple[list[Trajectory], list[Drop]]:
         """z(0) of each pair, and the pairs dropped because their draft cannot be used. `width` is as in
-        `reer.models.protocols.generated`, None for all at once; `on_draft` receives each draft as it comes."""
+        `reer.models.protocols.generated`, None for all at once; `on_draft` receives the id of a pair and its draft, as
+        it comes."""
         calls = [self._call(pair, 0) for pair in pairs]
         starts: dict[int, Start] = {}
         for at, reply in generated(self.generator, [request for request, _ in calls], width or max(1, len(calls))):
             starts[at] = self._start(calls[at][1], reply)
-            on_draft(starts[at])
+            on_draft(pairs[at].id, starts[at])
         drafts = [(pair.id, starts[at]) for at, pair in enumerate(pairs)]
-        kept = [Trajectory(pair_id, s.segments, s.tokens, s.raw) for pair_id, s in drafts if not s.lost]
+        kept = [start.of(pair_id) for pair_id, start in drafts if not start.lost]
         return kept, [Drop(pair_id, start.lost) for pair_id, start in drafts if start.lost]
 
     def further_drafts(self, pairs: Mapping[str, Pair], requests: Sequence[RequestDrafts]) -> list[list[Start]]:

@@ -71,6 +71,19 @@ def run_searches(
     return {pair_id: run.results[pair_id] for pair_id in searches}
 
 
+async def search_served(search: Search, handlers: Handlers, goes_on: Callable[[], bool]) -> None:
+    """Make the calls of one search to servers, as long as `goes_on()`, for what the replay then holds; its result is
+    not kept. All handlers must be Concurrent."""
+    kinds, reply = _kinds(handlers), None
+    while goes_on():
+        try:
+            request = next(search) if reply is None else search.send(reply)
+        except (StopIteration, Unscorable):
+            return
+        (call,) = (call for kind in kinds if (call := kind.call(request)) is not None)
+        reply = await call
+
+
 class _Run:
     """Searches that have not begun (`waiting`), and the requests of others that wait for a batch (`pending`)."""
 

@@ -3,23 +3,24 @@
 1. Judging answers while others are written. Real stages, in real time: answers that come one after another, and a judge
    server in a process of its own that answers eight calls at once. Its latency is set so that judging all answers takes
    a fraction, or a multiple, of the time of writing them. The least time of both together is that of the slower one.
-2. Searching from drafts while others are written, which the project does not do. A simulation of one generator with
-   slots for calls: drafts, and searches of 3 to 10 steps with two rewrites each, whose completion times are log-normal
-   (median 1, of drafts 4, at most 8 times as long), in the order in which they were asked for.
+2. Searching while the last drafts are written. The project's own search in virtual time, over scripted models: a
+   generator with 64 slots and log-normal completion times (median 1 s, of drafts 4 s, at most 8 times as long), and a
+   scorer that takes 0.15 s. The results are those of searches that begin after the last draft.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
+import asyncio
 import math
 import tempfile
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from statistics import NormalDist
 
 from evals.benchmark import Benchmark, Item, Response
 from evals.benchmarks.writing import WritingPrompts
@@ -29,17 +30,26 @@ from experiments.store.overlap import Overlap
 from experiments.store.step import Artifact, StageKey, stage
 from experiments.store.store import Store
 from experiments.store.workspace import Workspace
+from experiments.workers.search_ahead import FirstDraft, searching_ahead
+from experiments.workers.search_job import Results, SearchJob
+from reer.calls import event_loop
 from reer.files import write_rows
+from reer.models.protocols import Completion, Device, Nats, Passage, Request
+from reer.models.scripted import ScriptedModel, ScriptedSession
+from reer.search.draft import Drafter
+from reer.types import Pair, Start
 from tests.benchmarks.work import environment
 from tests.fakes.judge_server import judge_server
 from tests.fakes.judging import BENCHMARK, judge
+from tests.fakes.plans import compose
 from tests.fakes.runtime import small_runtime
+from tests.fakes.searches import bytes_of, job_of, material, served
+from tests.fakes.virtual_time import VirtualTimeLoop
 
 SECONDS_PER_ANSWER, AT_ONCE = 0.05, 8
-SEARCHES = ((64, 64), (500, 64), (2000, 64), (20000, 192))  # pairs, and slots of the generator
-DRAFT_SECONDS, LONGEST, STEPS, REWRITES = 4.0, 8.0, (3, 10), 2
-Rounds = Sequence[Sequence[float]]
-"""The seconds of the calls of one pair; those of a round are asked for together, once the round before it is done."""
+PAIRS, WIDTH, SLOTS = (64, 250, 1000), 256, 64  # the width and the slots of `runtime=gpu`
+DRAFT_SECONDS, LONGEST, SCORE_SECONDS, DRAFT_TOKENS = 4.0, 8.0, 0.15, 400
+Drafts = Mapping[str, tuple[str, ...]]
 JUDGING = (0.25, 0.5, 1.0, 2.0)  # the time of judging all answers, as a multiple of that of writing them
 
 
@@ -88,49 +98,89 @@ def judged_ahead(count: int) -> None:
 
 
 def searched_ahead() -> None:
-    """All drafts before the first search, and each search as soon as its draft is there."""
-    print("\n| pairs | slots | sigma | drafts, then searches | together | ratio |\n|---|---|---|---|---|---|")
-    for pairs, slots in SEARCHES:
+    """All drafts before the first search, and searches in the places that the last drafts leave."""
+    print("\n| pairs | sigma | drafts | searches | together | ratio |\n|---|---|---|---|---|---|")
+    exp = compose("scale=smoke", "tracking=silent")
+    exp = replace(exp, runtime=replace(exp.runtime, width=WIDTH))
+    for count in PAIRS:
+        pairs, _ = material(exp, count)
         for sigma in (0.5, 1.0):
-            both = {number: calls_of(Random(f"{number} {sigma}"), sigma) for number in range(pairs)}
-            drafts = makespan({number: calls[:1] for number, calls in both.items()}, slots)
-            searches = makespan({number: calls[1:] for number, calls in both.items()}, slots)
-            together = makespan(both, slots)
-            apart = drafts + searches
-            print(f"| {pairs} | {slots} | {sigma} | {apart:.0f} s | {together:.0f} s | {together / apart:.3f} |")
+            with tempfile.TemporaryDirectory() as folder:
+
+                def job(replay: str, root: str = folder, sigma: float = sigma) -> SearchJob:
+                    return served(job_of(exp, Path(root) / replay), Paced(sigma=sigma))
+
+                drafts, drafting, _ = drafted(job("alone"), pairs, overlap=False)
+                expected, searching = searched(job("alone"), pairs, drafts)
+                _, together, noise = drafted(job("ahead"), pairs, overlap=True)
+                found, rest = searched(job("ahead"), pairs, drafts, noise)
+            assert bytes_of(found) == bytes_of(expected), "the results depend on the time"
+            together += rest
+            apart = drafting + searching
+            row = f"{drafting:.0f} s | {searching:.0f} s | {together:.0f} s | {together / apart:.3f}"
+            print(f"| {count} | {sigma} | {row} |", flush=True)
 
 
-def calls_of(draw: Random, sigma: float) -> Rounds:
-    """The draft of a pair and the rewrites of its search."""
+class PacedSession(ScriptedSession):
+    """A server with slots, in virtual time."""
 
-    def seconds(median: float) -> float:
-        return median * min(LONGEST, math.exp(sigma * draw.gauss(0, 1)))
+    def __init__(self, sigma: float, slots: asyncio.Semaphore) -> None:
+        super().__init__(0)
+        self.sigma, self.slots = sigma, slots
 
-    steps = [[seconds(1.0) for _ in range(REWRITES)] for _ in range(draw.randint(*STEPS))]
-    return [[seconds(DRAFT_SECONDS)], *steps]
+    async def complete(self, request: Request) -> Completion:
+        draw = NormalDist().inv_cdf(Random(f"{request.seed} {request.group}").uniform(1e-9, 1))
+        median = DRAFT_SECONDS if request.sampling.max_tokens == DRAFT_TOKENS else 1.0
+        async with self.slots:
+            await asyncio.sleep(median * min(LONGEST, math.exp(self.sigma * draw)))
+        return self._reply(request)
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        await asyncio.sleep(SCORE_SECONDS)
+        return self._score(passage)
 
 
-def makespan(pairs: Mapping[int, Rounds], slots: int) -> float:
-    """When the last call has ended, if slots take calls in the order in which they are asked for."""
-    rounds, missing = {number: iter(calls) for number, calls in pairs.items()}, dict.fromkeys(pairs, 0)
-    waiting, running, now = deque[tuple[int, float]](), list[tuple[float, int]](), 0.0
+@dataclass(frozen=True)
+class Paced(ScriptedModel):
+    """A scripted model behind a server whose slots all of its sessions share."""
 
-    def ask(number: int) -> None:
-        calls = next(rounds[number], ())
-        missing[number] = len(calls)
-        waiting.extend((number, seconds) for seconds in calls)
+    sigma: float = field(default=1.0, metadata={"identity": False})
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS), compare=False)
 
-    for number in pairs:
-        ask(number)
-    while waiting or running:
-        while waiting and len(running) < slots:
-            number, seconds = waiting.popleft()
-            heapq.heappush(running, (now + seconds, number))
-        now, number = heapq.heappop(running)
-        missing[number] -= 1
-        if not missing[number]:
-            ask(number)
-    return now
+    @contextmanager
+    def open(self, device: Device) -> Iterator[PacedSession]:
+        yield PacedSession(self.sigma, self.slots)
+
+
+def drafted(job: SearchJob, pairs: Mapping[str, Pair], *, overlap: bool) -> tuple[Drafts, float, float]:
+    """First drafts with the seconds that they take, and the scorer's noise where searches have begun meanwhile."""
+    every = list(pairs.values())
+    with event_loop(VirtualTimeLoop) as runner, ExitStack() as stack:
+        ahead = stack.enter_context(searching_ahead(job, every)) if overlap else None
+        writer = stack.enter_context(job.open()).generator
+        drafter = Drafter(
+            generator=writer,
+            prompts=job.prompts,
+            sampling=job.generator.sampling(job.draft_tokens, stop=("</think>",)),
+            rules=job.rules,
+            seed=job.generator.seed,
+        )
+
+        def on_draft(pair_id: str, start: Start) -> None:
+            if ahead is not None:
+                ahead.add([FirstDraft(pair_id, start)])
+
+        kept, _ = drafter.first_drafts(every, job.runtime.width, on_draft)
+        if ahead is not None:
+            ahead.end()
+        noise = ahead.noise if ahead is not None else None
+        return {row.pair_id: row.segments for row in kept}, runner.get_loop().time(), noise or 0.0
+
+
+def searched(job: SearchJob, pairs: Mapping[str, Pair], drafts: Drafts, noise: float = 0.0) -> tuple[Results, float]:
+    """The searches, with the seconds that they take."""
+    with event_loop(VirtualTimeLoop) as runner, job.open() as models:
+        return models.run(pairs, drafts, noise, lambda _: None), runner.get_loop().time()
 
 
 def graded(url: str, count: int, overlap: bool) -> tuple[float, Artifact[GradeMetrics]]:

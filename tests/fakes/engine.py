@@ -4,7 +4,7 @@ Run as a file, by an interpreter that has nothing installed: engines have enviro
 are a function of the last tokens, so the same for generated and for scored tokens. Options before those of the run make
 it fail: `--exit` at once, `--shifted` scores by one position, `--stray` also starts a process in a session of its own.
 Others make it slow: `--delays` by some hundredths of a second that differ between completions, `--hold N` answers the
-first completion after N others.
+first completion, or the one of number `--held`, after N others.
 """
 
 import argparse
@@ -65,15 +65,15 @@ def written(ids: Sequence[int], limit: int, settings: dict[str, Any], seed: int)
 class Pace:
     """How long a completion takes."""
 
-    def __init__(self, delays: bool, hold: int) -> None:
-        self.delays, self.hold, self.asked, self.answered = delays, hold, 0, 0
+    def __init__(self, delays: bool, hold: int, held: int = 1) -> None:
+        self.delays, self.hold, self.held, self.asked, self.answered = delays, hold, held, 0, 0
         self.changed = threading.Condition()
 
     def wait(self, ids: Sequence[int]) -> None:
-        """Wait before a completion is answered. A server whose first one waits in vain dies."""
+        """Wait before a completion is answered. A server whose held one waits in vain dies."""
         with self.changed:
             self.asked += 1
-            if self.asked == 1 and not self.changed.wait_for(lambda: self.answered >= self.hold, HELD_SECONDS):
+            if self.asked == self.held and not self.changed.wait_for(lambda: self.answered >= self.hold, HELD_SECONDS):
                 os._exit(4)
             self.answered += 1
             self.changed.notify_all()
@@ -151,6 +151,7 @@ def main() -> None:
     for flag in ("--exit", "--shifted", "--stray", "--delays"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--hold", type=int, default=0)
+    parser.add_argument("--held", type=int, default=1)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--config", type=Path)
     given, _ = parser.parse_known_args()
@@ -160,7 +161,7 @@ def main() -> None:
     if given.stray:
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     secret = json.loads(given.config.read_text())["api-key"] if given.config else os.environ["VLLM_API_KEY"]
-    Handler.key, Handler.shifted, Handler.pace = secret, given.shifted, Pace(given.delays, given.hold)
+    Handler.key, Handler.shifted, Handler.pace = secret, given.shifted, Pace(given.delays, given.hold, given.held)
     time.sleep(0.05)
     ThreadingHTTPServer(("127.0.0.1", given.port), Handler).serve_forever()
 

@@ -1,16 +1,60 @@
-"""A search job over scripted drafts of made-up pairs."""
+"""A search job over scripted drafts of made-up pairs, with scripted models here or behind servers."""
 
+import asyncio
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 from experiments.experiment import Experiment
 from experiments.workers.search_job import Results, SearchJob
+from reer.errors import Incomplete
 from reer.files import plain
-from reer.models.scripted import ScriptedSession
+from reer.models.protocols import Completion, Device, Nats, Passage, Request
+from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.search.draft import Drafter
 from reer.types import Pair, content_id
 
 TOPICS = ("harbour", "orchard", "station", "library", "mountain", "kitchen", "workshop", "theatre")
+
+
+class ServedSession(ScriptedSession):
+    """The scripted model as a server: an answer comes after a random time. After `calls` of them there is none."""
+
+    def __init__(self, seed: int, calls: int) -> None:
+        super().__init__(0)
+        self.draw, self.left, self.made = Random(seed), calls, 0
+
+    async def complete(self, request: Request) -> Completion:
+        await self._wait()
+        return self._reply(request)
+
+    async def nats_of(self, passage: Passage) -> Nats | None:
+        await self._wait()
+        return self._score(passage)
+
+    async def _wait(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Incomplete("no answer")
+        await asyncio.sleep(self.draw.lognormvariate(0, 1))
+        self.made += 1
+
+
+@dataclass(frozen=True)
+class ServedModel(ScriptedModel):
+    """The scripted model behind a server."""
+
+    calls: int = 10**9
+    opened: Callable[[ServedSession], None] = lambda _: None
+
+    @contextmanager
+    def open(self, device: Device) -> Iterator[ServedSession]:
+        session = ServedSession(self.seed, self.calls)
+        self.opened(session)
+        yield session
 
 
 def job_of(x: Experiment, replay: Path) -> SearchJob:
@@ -26,6 +70,11 @@ def job_of(x: Experiment, replay: Path) -> SearchJob:
         runtime=x.runtime,
         replay=replay,
     )
+
+
+def served(job: SearchJob, model: ScriptedModel, scorer: bool = True) -> SearchJob:
+    job = replace(job, generator=replace(job.generator, model=model))
+    return replace(job, scorer=replace(job.scorer, model=model)) if scorer else job
 
 
 def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tuple[str, ...]]]:

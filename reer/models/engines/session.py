@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,11 +29,25 @@ SCORED_BY: dict[ServerEngine, EngineApi] = {
 Result = TypeVar("Result")
 
 
+class _Sessions(threading.local):
+    """The open sessions of a thread, by their model."""
+
+    def __init__(self) -> None:
+        self.opened: dict[ServedModel, EngineSession] = {}
+
+
+_sessions = _Sessions()
+
+
 @contextmanager
 def opened(model: ServedModel, engines: Engines) -> Iterator[EngineSession]:
     """A session with the model's servers, which are started if nobody did. Before it is handed over, each replica has
-    scored a token that it generated; see `reer.models.services.scoring_servers`. Raises InputError for an engine that
+    scored a token that it generated; see `reer.models.services.scoring_servers`. Within it, the same thread gets the
+    same session again, so that the limits of calls in flight hold for all it asks. Raises InputError for an engine that
     cannot be started, or whose scores cannot be trusted."""
+    if (session := _sessions.opened.get(model)) is not None:
+        yield session
+        return
     weights = model.checkpoint.fetch()
     tokenizer = load_tokenizer(weights)
     limit = _context_tokens(weights, engines.placement.context_tokens)
@@ -42,7 +57,11 @@ def opened(model: ServedModel, engines: Engines) -> Iterator[EngineSession]:
             session = EngineSession(model, found, client, ScoringSession(server, client, Tokens(tokenizer)))
             session.ends = end_tokens(weights, tokenizer)
             session.scoring.validate()
-            yield session
+            _sessions.opened[model] = session
+            try:
+                yield session
+            finally:
+                del _sessions.opened[model]
 
 
 def _endpoint(model: ServedModel, found: Serving, limit: int, engines: Engines) -> ScoringServer:

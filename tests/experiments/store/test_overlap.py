@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -19,10 +19,10 @@ from evals.judging.records import Judgements
 from experiments.metrics.evaluation import GenerateMetrics, GradeMetrics
 from experiments.stages import evaluation
 from experiments.store.overlap import Overlap
-from experiments.store.step import Artifact, StageKey, Step, stage
+from experiments.store.step import Ahead, Artifact, StageKey, Step, stage
 from experiments.store.store import Store
 from experiments.store.workspace import StageProgress, Workspace
-from reer.errors import Incomplete
+from reer.errors import Incomplete, InputError
 from reer.files import write_rows
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
@@ -278,3 +278,35 @@ def test_only_a_judge_with_hardware_of_its_own_is_asked_ahead(tmp_path: Path) ->
     }
     found = {name for name, by in asked_ahead.items() if evaluation.judged_ahead(ws, benchmark=SIX, judge=by)}
     assert found == {"served"}
+
+
+@pytest.mark.parametrize("fails", ["when it begins", "at a row", "when it ends", "never"])
+def test_work_between_rows_ends_at_its_first_error_and_costs_no_row(tmp_path: Path, fails: str) -> None:
+    taken: list[int] = []
+    threads: set[int] = set()
+
+    @contextmanager
+    def working(ws: Workspace) -> Generator[Callable[[Sequence[Response]], None]]:
+        def work(rows: Sequence[Response]) -> None:
+            threads.add(threading.get_ident())
+            if fails == "at a row" and len(taken) == 2:
+                raise Incomplete("no answer")
+            taken.append(len(rows))
+
+        if fails == "when it begins":
+            raise InputError("no server")
+        yield work
+        if fails == "when it ends":
+            raise Incomplete("no answer")
+
+    @stage(StageKey("later", GenerateMetrics), version=1, ahead=Ahead("of", working, between_rows=True))
+    def later(ws: Workspace, *, of: Artifact[GenerateMetrics]) -> GenerateMetrics:
+        """What it was given."""
+        return of.metrics
+
+    first = answers(no_pause)
+    with opened(tmp_path, first, later(of=first), later(label="another", of=first)) as store:
+        assert store.build(later(of=first)).metrics.rows == 6
+    assert len(taken) == {"when it begins": 0, "at a row": 2}.get(fails, 6)
+    assert threads <= {threading.get_ident()}
+    assert not working_ahead()

@@ -1,11 +1,8 @@
 """A whole search with its replay: servers that answer in any order give the bytes of models in this process."""
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -15,54 +12,16 @@ from reer.calls import event_loop
 from reer.errors import Incomplete
 from reer.models.local.checkpoints import TinyModel
 from reer.models.local.model import LocalModel
-from reer.models.protocols import BatchProgress, Completion, Device, Nats, Passage, Request
+from reer.models.protocols import BatchProgress
 from reer.models.replay import ReplayedConcurrentGenerator
-from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.search.methods import MultiStart, SegmentSearch
 from reer.types import Pair
 from tests.fakes.engines import device, tiny
 from tests.fakes.plans import compose
-from tests.fakes.searches import bytes_of, job_of, material
+from tests.fakes.searches import ServedModel, ServedSession, bytes_of, job_of, material, served
 from tests.fakes.virtual_time import VirtualTimeLoop
 
 Drafts = Mapping[str, tuple[str, ...]]
-
-
-class ServedSession(ScriptedSession):
-    """The scripted model as a server: an answer comes after a random time. After `calls` of them there is none."""
-
-    def __init__(self, seed: int, calls: int) -> None:
-        super().__init__(0)
-        self.draw, self.left, self.made = Random(seed), calls, 0
-
-    async def complete(self, request: Request) -> Completion:
-        await self._wait()
-        return self._reply(request)
-
-    async def nats_of(self, passage: Passage) -> Nats | None:
-        await self._wait()
-        return self._score(passage)
-
-    async def _wait(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Incomplete("no answer")
-        await asyncio.sleep(self.draw.lognormvariate(0, 1))
-        self.made += 1
-
-
-@dataclass(frozen=True)
-class ServedModel(ScriptedModel):
-    """The scripted model behind a server."""
-
-    calls: int = 10**9
-    opened: Callable[[ServedSession], None] = lambda _: None
-
-    @contextmanager
-    def open(self, device: Device) -> Iterator[ServedSession]:
-        session = ServedSession(self.seed, self.calls)
-        self.opened(session)
-        yield session
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +33,6 @@ def exp() -> Experiment:
 @pytest.fixture(scope="module")
 def work(exp: Experiment) -> tuple[dict[str, Pair], Drafts]:
     return material(exp, 6)
-
-
-def served(job: SearchJob, model: ServedModel, scorer: bool = True) -> SearchJob:
-    job = replace(job, generator=replace(job.generator, model=model))
-    return replace(job, scorer=replace(job.scorer, model=model)) if scorer else job
 
 
 def on_engine(job: SearchJob, *options: str) -> SearchJob:

@@ -13,7 +13,7 @@ from reer.models.protocols import Completion, Request, Sampling
 from reer.models.scripted import ScriptedSession
 from reer.search.draft import Drafter, DraftRules, draft_prompt, lost_draft, thinking_of
 from reer.search.methods import RequestDrafts
-from reer.types import Drop, Pair, Start, item_seed
+from reer.types import Drop, Pair, Trajectory, item_seed
 from tests.fakes.fields import assert_field_refuses
 from tests.fakes.prompts import BOUND, ENGLISH
 
@@ -211,10 +211,10 @@ def test_drafts_are_the_same_one_at_a_time_as_in_a_batch() -> None:
 
 
 def test_first_drafts_come_in_batches_of_the_width_and_each_is_passed_on_as_it_comes() -> None:
-    writer, came = Numbered(), list[Start]()
-    kept, dropped = drafter_of(writer).first_drafts(PAIRS, 4, came.append)
+    writer, came = Numbered(), list[Trajectory]()
+    kept, dropped = drafter_of(writer).first_drafts(PAIRS, 4, lambda pair_id, start: came.append(start.of(pair_id)))
     assert (writer.batches, dropped) == ([4, 2], [])
-    assert [draft.raw for draft in kept] == [start.raw for start in came]
+    assert came == kept
     assert all(draft.raw.startswith(ENGLISH.openers) and f" {'a' * 120}." in draft.raw for draft in kept)
     at_once = Numbered()
     assert drafter_of(at_once).first_drafts(PAIRS) == (kept, [])

@@ -98,3 +98,16 @@ def test_an_engine_has_no_more_calls_in_flight_than_their_tokens_allow() -> None
         (replica,) = session.client.replicas.values()
         replies = generated(session, [request(f"question {n}") for n in range(6)], 4)
         assert [replica.limiter.in_flight for _ in replies] == [1, 1, 1, 1, 1, 0]
+
+
+def test_within_a_session_its_thread_gets_the_same_one_again() -> None:
+    """So the bounds of calls in flight hold for whoever asks the model, and its proof is given once."""
+    place = device(placement=Placement(calls=2))
+    with tiny().open(place) as first:
+        with tiny().open(place) as second, tiny(seed=1).open(place) as other:
+            assert second is first
+            assert other is not first
+        assert cast(EngineSession, first).serving.users == 1
+        assert list(generated(first, [request("still open")], 1))
+    with tiny().open(place) as later:
+        assert later is not first

@@ -1,0 +1,199 @@
+"""Searches begin while the last drafts are written, and nothing but the time depends on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.experiment import Experiment
+from experiments.metrics.synthesis import DRAFT, REFINE
+from experiments.pipeline import pipeline
+from experiments.store.overlap import Overlap
+from experiments.store.step import Artifact
+from experiments.store.store import Store
+from experiments.workers.search_ahead import FirstDraft, searching_ahead
+from experiments.workers.search_job import Results, SearchJob
+from reer.calls import event_loop
+from reer.errors import Incomplete, InputError
+from reer.models.engines.servers import running
+from reer.models.local.checkpoints import TinyModel
+from reer.models.scripted import ScriptedModel
+from reer.models.services.scoring_servers import ScoringServer
+from reer.search.draft import Drafter, DraftRules
+from reer.search.methods import MultiStart, SegmentSearch
+from reer.types import Pair, Start, Trajectory
+from tests.fakes.engines import device, processes, tiny
+from tests.fakes.plans import compose
+from tests.fakes.searches import ServedModel, ServedSession, bytes_of, job_of, material, served
+from tests.fakes.virtual_time import VirtualTimeLoop
+
+PAIRS = 6
+AT_AN_ADDRESS = ScoringServer(
+    engine="sglang", checkpoint=TinyModel(), dtype="bfloat16", limit_tokens=512, served_as="m", base_url="http://h"
+)
+
+
+@pytest.fixture(scope="module")
+def exp() -> Experiment:
+    exp = compose("scale=smoke", "tracking=silent")
+    return replace(exp, search=MultiStart(2, SegmentSearch(max_edits=3, n_candidates=2, threshold=0.0)))
+
+
+@pytest.fixture(scope="module")
+def pairs(exp: Experiment) -> dict[str, Pair]:
+    return material(exp, PAIRS)[0]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What was done while drafts were written: how many were missing and how many calls the searches had made when each
+    draft came, the noise that was measured, and all their calls."""
+
+    seen: list[tuple[int, int]]
+    noise: float | None
+    calls: int
+    drafts: Mapping[str, tuple[str, ...]]
+
+
+def drafted(job: SearchJob, pairs: Mapping[str, Pair], model: ServedModel, width: int) -> Ahead:
+    """First drafts of all pairs by a server, and searches meanwhile."""
+    job, seen = replace(job, runtime=replace(job.runtime, width=width)), list[tuple[int, int]]()
+    with event_loop(VirtualTimeLoop), searching_ahead(job, list(pairs.values())) as ahead:
+        with model.open(job.runtime.device) as writer:
+            drafter = Drafter(
+                generator=writer,
+                prompts=job.prompts,
+                sampling=job.generator.sampling(job.draft_tokens, stop=("</think>",)),
+                rules=job.rules,
+                seed=job.generator.seed,
+            )
+
+            def on_draft(pair_id: str, start: Start) -> None:
+                seen.append((PAIRS - len(seen) - 1, ahead.models.calls))
+                ahead.add([FirstDraft(pair_id, start)])
+
+            kept, _ = drafter.first_drafts(list(pairs.values()), width, on_draft)
+        ahead.end()
+        return Ahead(seen, ahead.noise, ahead.models.calls, {row.pair_id: row.segments for row in kept})
+
+
+def searched(job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tuple[str, ...]]) -> tuple[Results, int]:
+    with event_loop(VirtualTimeLoop), job.open() as models:
+        return models.run(pairs, drafts, 0.0, lambda _: None), models.calls
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), width=st.integers(1, PAIRS + 2))
+def test_no_delay_and_no_width_changes_what_is_searched_or_how_often_a_model_is_asked(
+    exp: Experiment, pairs: dict[str, Pair], tmp_path_factory: pytest.TempPathFactory, seed: int, width: int
+) -> None:
+    root = tmp_path_factory.mktemp("searches")
+    model = ServedModel(seed)
+    job = served(job_of(exp, root / "ahead"), model)
+    ahead = drafted(job, pairs, model, width)
+    results, calls = searched(job, pairs, ahead.drafts)
+    alone, calls_alone = searched(job_of(exp, root / "alone"), pairs, ahead.drafts)
+    assert bytes_of(results) == bytes_of(alone)
+    assert ahead.calls + calls == calls_alone, "no call is made twice, and none that the search does not want"
+    assert [asked for missing, asked in ahead.seen if missing >= width] == [0] * max(0, PAIRS - width), (
+        "no search begins while a draft waits"
+    )
+
+
+def test_searches_are_under_way_when_the_last_draft_comes(
+    exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    model = ServedModel(3)
+    ahead = drafted(served(job_of(exp, tmp_path), model), pairs, model, PAIRS)
+    assert ahead.noise == 0.0
+    assert ahead.seen[-1][0] == 0
+    assert ahead.seen[-1][1] > 10
+    assert not ahead.seen[0][1]
+
+
+def test_the_noise_is_that_of_the_drafts_that_the_search_would_take(
+    exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    """The first two that can be searched, whichever come first."""
+    job = served(job_of(exp, tmp_path), ServedModel(0))
+    first, second, third, *others = pairs
+    with event_loop(VirtualTimeLoop), searching_ahead(job, list(pairs.values())) as ahead:
+        for pair_id in (third, *others[:2]):
+            ahead.add([FirstDraft(pair_id, Start((f"Start {pair_id}.", "Then."), 9, None))])
+            assert ahead.noise is None
+        ahead.add([FirstDraft(first, Start((), 0, "draft_too_short"))])
+        assert ahead.noise is None
+        ahead.add([FirstDraft(second, Start(("Another.", "Then."), 9, None))])
+        assert ahead.noise == 0.0
+
+
+def test_a_call_without_an_answer_ends_the_searches(exp: Experiment, pairs: dict[str, Pair], tmp_path: Path) -> None:
+    sessions: list[ServedSession] = []
+    job = served(job_of(exp, tmp_path), ServedModel(0, 12, sessions.append))
+    with pytest.raises(Incomplete, match="no answer"):
+        drafted(job, pairs, ServedModel(3), PAIRS)
+    assert [session.left < 0 for session in sessions].count(True) == 1
+
+
+def experiment(root: Path, *options: str, overlap: bool = True) -> Experiment:
+    """The smoke experiment with generator and scorer on engines of their own."""
+    exp = compose("scale=smoke", "tracking=silent")
+    runtime = replace(exp.runtime, root=str(root), device=device(*options), overlap=overlap)
+    generator = replace(exp.generator, model=tiny(seed=1))
+    scorer = replace(exp.scorer, model=tiny(seed=0))
+    filters = replace(exp.filters, draft=DraftRules(0, 1))
+    return replace(exp, runtime=runtime, generator=generator, scorer=scorer, filters=filters)
+
+
+def built(exp: Experiment, *names: Any) -> list[Artifact[Any]]:
+    steps = pipeline(exp)
+    with Overlap(steps.values()) as overlap:
+        store = Store(root=exp.runtime.store, runtime=exp.runtime, overlap=overlap)
+        return [store.build(steps[name.named()]) for name in names]
+
+
+def test_the_stage_finds_what_was_searched_before_its_last_draft(tmp_path: Path) -> None:
+    """The last draft comes after the other seven and five rewrites; the server dies if those are not asked for."""
+    _, ahead = built(experiment(tmp_path / "ahead", "--delays", "--hold", "12", "--held", "8"), DRAFT, REFINE)
+    draft, alone = built(experiment(tmp_path / "alone", overlap=False), DRAFT, REFINE)
+    assert (ahead.path / "rows.jsonl").read_bytes() == (alone.path / "rows.jsonl").read_bytes()
+    assert ahead.metrics == alone.metrics, "calls that were made ahead count, each once"
+    assert draft.metrics.calls == len(draft.rows(Trajectory))
+    assert not running()
+    assert not processes()
+
+
+def test_a_scorer_that_does_not_start_costs_no_draft(tmp_path: Path) -> None:
+    exp = experiment(tmp_path)
+    broken = replace(exp.scorer, model=tiny("sglang"))
+    engines = replace(exp.runtime.device.engines, sglang=device("--exit").engines.sglang)
+    exp = replace(exp, scorer=broken, runtime=replace(exp.runtime, device=replace(exp.runtime.device, engines=engines)))
+    (draft,) = built(exp, DRAFT)
+    assert draft.rows(Trajectory)
+    with pytest.raises(InputError, match="engine: the server ended with code 3"):
+        built(exp, REFINE)
+
+
+@pytest.mark.parametrize(
+    ("generator", "scorer", "expected"),
+    [
+        (tiny(seed=1), tiny(), True),
+        (tiny(), tiny(), True),
+        (tiny(), AT_AN_ADDRESS, True),
+        (tiny(), ScriptedModel(), False),
+        (tiny(), replace(tiny(), engine="transformers"), False),
+        (replace(tiny(), engine="transformers"), tiny(), False),
+        (ScriptedModel(), tiny(), False),
+    ],
+    ids=["two engines", "one", "a scorer at an address", "scripted", "scorer here", "generator here", "another's"],
+)
+def test_searches_begin_early_only_on_servers(
+    exp: Experiment, tmp_path: Path, generator: Any, scorer: Any, expected: bool
+) -> None:
+    job = job_of(exp, tmp_path)
+    job = replace(job, generator=replace(job.generator, model=generator), scorer=replace(job.scorer, model=scorer))
+    assert job.is_served is expected
