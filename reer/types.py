@@ -150,7 +150,7 @@ class Start:
     lost: Lost | None
     raw: str = ""
 
-    def of(self, pair_id: str) -> Trajectory:
+    def as_trajectory(self, pair_id: str) -> Trajectory:
         """The draft as the thinking for a pair."""
         return Trajectory(pair_id, self.segments, self.tokens, self.raw)
 

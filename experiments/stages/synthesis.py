@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from experiments.experiment import GeneratorRole, ScorerRole
@@ -28,17 +27,17 @@ from experiments.metrics.synthesis import (
 )
 from experiments.store.metrics import counts, read_metrics
 from experiments.store.step import Ahead, Artifact, WorkAhead, stage
-from experiments.store.workspace import SearchedAhead, Workspace
+from experiments.store.workspace import Workspace
+from experiments.workers.early_searches import EarlySearches, FirstDraft, early_searches
 from experiments.workers.ray_cluster import search_on_ray
-from experiments.workers.search_ahead import FirstDraft, SearchAhead, searching_ahead
-from experiments.workers.search_job import Results, SearchJob
+from experiments.workers.search_job import Results, SearchJob, measured_once
 from reer.curation.filters import Filters
 from reer.curation.filters import measures as trajectory_measures
 from reer.curation.source_thinking import trajectories_from_source
 from reer.curation.transforms import Categories, Reflection, TrajectoryLength
 from reer.curation.transforms import curate as curate_rows
 from reer.errors import InputError
-from reer.files import plain, write_json, write_rows
+from reer.files import plain, write_rows
 from reer.prompts import PromptChoice, Triggers
 from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Failure
@@ -96,23 +95,23 @@ def _mean_segments(rows: Sequence[AnyThinking]) -> float:
     return statistics.fmean(len(row.segments) for row in rows) if rows else 0.0
 
 
-def searched_ahead(ws: Workspace, *, pairs: Artifact, **values: Any) -> WorkAhead | None:
-    """Begins searches while the last drafts are written, where this run's servers write them and servers score."""
+def begin_searches(ws: Workspace, *, pairs: Artifact, **values: Any) -> WorkAhead | None:
+    """Begins searches while the last drafts are written, where this run's servers write them and others score."""
     job = _search_job(ws, **values)
-    return _searching_ahead(ws, job, pairs.rows(Pair)) if job.is_served and not ws.runtime.cluster else None
+    return _searching_early(ws, job, pairs.rows(Pair)) if job.scores_elsewhere and not ws.runtime.cluster else None
 
 
 @contextmanager
-def _searching_ahead(
+def _searching_early(
     ws: Workspace, job: SearchJob, pairs: Sequence[Pair]
 ) -> Generator[Callable[[Sequence[FirstDraft]], None]]:
-    ahead: SearchAhead | None = None
+    early: EarlySearches | None = None
     try:
-        with searching_ahead(job, pairs) as ahead:
-            yield ahead.add
+        with early_searches(job, pairs) as early:
+            yield early.add
     finally:
-        if ahead is not None and ahead.noise is not None:
-            ws.searched_ahead.append(SearchedAhead(ahead.noise, ahead.models.calls))
+        if early is not None:
+            ws.early_calls.append(early.models.calls)
 
 
 def _search_job(
@@ -142,7 +141,7 @@ def _search_job(
     )
 
 
-@stage(REFINE, version=3, ahead=Ahead("drafts", searched_ahead, between_rows=True))
+@stage(REFINE, version=3, ahead=Ahead("drafts", begin_searches, between_rows=True))
 def refine(
     ws: Workspace,
     *,
@@ -179,7 +178,7 @@ def refine(
     for drop in drops:
         del todo[drop.id]
     results, calls, noise = _searched(ws, job, by_id, todo)
-    calls += sum(ahead.calls for ahead in ws.searched_ahead)
+    calls += sum(ws.early_calls)
     refinements = [r for r in results.values() if isinstance(r, Refinement)]
     drops += [Drop(pair_id, r.reason) for pair_id, r in results.items() if isinstance(r, Failure)]
     write_rows(ws.folder / "rows.jsonl", refinements)
@@ -208,20 +207,12 @@ def _searched(
         share = done["accepted"] / max(1, done["edits"])
         ws.curve({"done": done["pairs"], "accepted_share": share, "tokens_per_second": rate, **means})
 
-    once = partial(_once, ws.folder / "noise.json")
+    once = partial(measured_once, ws.folder / "noise.json")
     if ws.runtime.cluster:
         return search_on_ray(job, ws.runtime.cluster, pairs, drafts, once, on_done)
     with job.open(ws.progress.batch) as models:
-        measured = [ahead.noise for ahead in ws.searched_ahead]
-        noise = once(lambda: measured[0] if measured else models.noise(pairs, drafts))
+        noise = once(lambda: models.noise(pairs, drafts))
         return models.run(pairs, drafts, noise, on_done), models.calls, noise
-
-
-def _once(path: Path, measure: Callable[[], float]) -> float:
-    """A value that is measured once per stage and read from its file after an interruption."""
-    if not path.exists():
-        write_json(path, {"score_noise": measure()})
-    return json.loads(path.read_text(encoding="utf-8"))["score_noise"]
 
 
 def search_metrics(rows: Sequence[Refinement], drops: Sequence[Drop], *, calls: int, noise: float) -> RefineMetrics:

@@ -1,8 +1,8 @@
 """Work for later steps of a run while an earlier one still finishes rows.
 
 A stage states what it can do ahead (`Ahead`): model calls, whose answers it then finds in the replay or among the
-judgements. Nothing depends on them: the step itself runs as it would alone, and asks for whatever is missing, so that
-work ahead that fails or is cut short costs only time. It is done for one step at a time: in a thread that ends when
+judgements. The step itself runs as it would alone, and asks for whatever is missing, so that work ahead that fails or
+is cut short costs only time. It is done for one step at a time: in a thread that ends when
 such a step or one that depends on it begins, or between the rows of the step that computes them, which it ends with. So
 budgets and the limits of servers hold as they do without it.
 """
@@ -70,7 +70,7 @@ class Overlap:
             for step, follower in followers.items():
                 work = step.stage.ahead and step.stage.ahead.work(follower.ws, **follower.inputs, **step.values)
                 if work is None or (_is_between_rows(step) and takers):
-                    continue  # work between rows would take the places of other such work
+                    continue  # two that work between rows would share places and servers
                 self._workspaces[step.fingerprint] = follower.ws
                 if _is_between_rows(step):
                     takers.append(between.enter_context(_between_rows(str(step.name), work)))
@@ -116,28 +116,29 @@ def _is_between_rows(step: Step) -> bool:
 
 @contextmanager
 def _between_rows(name: str, work: WorkAhead) -> Generator[Callable[[object], None]]:
-    """Takes rows for work of this thread, which ends with the block or at its first error."""
+    """Takes rows for work of this thread, which goes on until the end of the block or an error. An InputError of work
+    that has begun is raised: what it says, such as that a server has another model now, may not show later."""
     with ExitStack() as opened:
         do: Callable[[Sequence[object]], None] | None = None
 
         @contextmanager
-        def ended_by_errors() -> Generator[None]:
+        def ended_by(*errors: type[Exception]) -> Generator[None]:
             nonlocal do
             try:
                 yield
-            except (InputError, Incomplete, OSError) as error:  # the step reports its own
+            except errors as error:  # the step reports its own
                 do = None
                 log.debug("%s: no more is done ahead (%s); the step asks for the rest itself", name, error)
 
         def take(row: object) -> None:
-            with ended_by_errors():
+            with ended_by(Incomplete, OSError):
                 if do is not None:
                     do([row])
 
-        with ended_by_errors():
+        with ended_by(InputError, Incomplete, OSError):
             do = opened.enter_context(work)
         yield take
-        with ended_by_errors():
+        with ended_by(Incomplete, OSError):
             opened.close()
 
 

@@ -41,21 +41,12 @@ class StageProgress:
         self.show(f"{what}; in a batch: {batch.ended} of {batch.rows} rows, {batch.tokens} tokens", done, total)
 
 
-@dataclass(frozen=True)
-class SearchedAhead:
-    """What searches that began before their stage leave to it besides replies: the scorer's noise, which can only be
-    measured before those drafts have been scored, and how many model calls they made."""
-
-    noise: float
-    calls: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """A folder to write into, the runtime, the folders that remember model calls and judgements, what judges may cost
     (US dollars, None: unlimited), the folder of the scores that judges first gave the anchors, and callbacks that
-    report progress, the rows of a curve, and each row of the result that is finished. `searched_ahead` is empty, or has
-    what searches that began before their stage leave to it."""
+    report progress, the rows of a curve, and each row of the result that is finished. `early_calls` are numbers of
+    model calls that were made for the stage before it began."""
 
     folder: Path
     runtime: Runtime
@@ -66,7 +57,7 @@ class Workspace:
     progress: StageProgress
     curve: Callable[[Mapping[str, float]], None]
     finished: Callable[[object], None] = lambda row: None
-    searched_ahead: list[SearchedAhead] = field(default_factory=list[SearchedAhead])
+    early_calls: list[int] = field(default_factory=list[int])
     _asked_ahead: list[GradingSession] = field(default_factory=list[GradingSession])
 
     @contextmanager

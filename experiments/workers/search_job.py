@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.experiment import GeneratorRole, Runtime, ScorerRole
+from reer.files import write_json
 from reer.models.local.model import LocalModel
 from reer.models.protocols import BatchProgress, Scorer, ignored, report_batches
 from reer.models.replay import (
@@ -27,7 +29,7 @@ from reer.search.driver import Concurrent, Failure, Handlers, run_searches
 from reer.search.methods import RequestScores, Search, SearchMethod, Segments
 from reer.search.rewrite import Rewriter, RewriteRules
 from reer.search.score import NllScorer, repeat_noise
-from reer.types import Pair, Refinement
+from reer.types import Pair, Refinement, content_id
 
 NOISE_DRAFTS = 2  # each is scored three times
 Results = dict[str, Refinement | Failure]
@@ -67,14 +69,24 @@ class SearchJob:
             yield OpenSearch(self, generating, scoring, scorer)
 
     @property
-    def is_served(self) -> bool:
-        """Whether servers that this run starts write, and servers score."""
+    def scores_elsewhere(self) -> bool:
+        """Whether an engine that this run starts writes, and other servers score: not beside what is being written."""
         generator, scorer = self.generator.model, self.scorer.model
-        return _is_engine(generator) and (_is_engine(scorer) or isinstance(scorer, ScoringServer))
+        return (
+            _is_engine(generator) and scorer != generator and (_is_engine(scorer) or isinstance(scorer, ScoringServer))
+        )
 
     def can_score(self, pair: Pair) -> bool:
         """False if nothing of the solution is left to score."""
         return self.scorer.score.passage(pair, ("",), self.prompts) is not None
+
+
+def measured_once(path: Path, measure: Callable[[], float]) -> float:
+    """The noise of a scorer, measured where no file holds it yet."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"score_noise": measure()})
+    return json.loads(path.read_text(encoding="utf-8"))["score_noise"]
 
 
 def _is_engine(model: object) -> bool:
@@ -96,10 +108,14 @@ class OpenSearch:
         return self.generator.journal.misses + self.scorer.journal.misses
 
     def noise(self, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments]) -> float:
-        """How much repeated scores of a few drafts differ; measured on the model itself, not on the replay."""
+        """How much repeated scores of a few drafts differ. Measured on the model itself, not on the replay, but once:
+        a server that has seen the drafts repeats itself more closely."""
         requests = [RequestScores(pair_id, (segments,)) for pair_id, segments in list(drafts.items())[:NOISE_DRAFTS]]
         passages = [passage for passage in self._score_handler(pairs).passages(requests) if passage is not None]
-        return repeat_noise(self.bare_scorer, self.job.scorer.score, passages)
+        score = self.job.scorer.score
+        key = content_id(self.scorer.name, str(score), *map(str, passages))
+        path = self.job.replay / "noise" / f"{key}.json"
+        return measured_once(path, lambda: repeat_noise(self.bare_scorer, score, passages))
 
     def run(
         self,

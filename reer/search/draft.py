@@ -89,7 +89,7 @@ class Drafter:
             starts[at] = self._start(calls[at][1], reply)
             on_draft(pairs[at].id, starts[at])
         drafts = [(pair.id, starts[at]) for at, pair in enumerate(pairs)]
-        kept = [start.of(pair_id) for pair_id, start in drafts if not start.lost]
+        kept = [start.as_trajectory(pair_id) for pair_id, start in drafts if not start.lost]
         return kept, [Drop(pair_id, start.lost) for pair_id, start in drafts if start.lost]
 
     def further_drafts(self, pairs: Mapping[str, Pair], requests: Sequence[RequestDrafts]) -> list[list[Start]]:

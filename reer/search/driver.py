@@ -50,6 +50,11 @@ class Handlers:
     score: Batched[RequestScores, float | None] | Concurrent[RequestScores, float | None]
     draft: Batched[RequestDrafts, Start] | Concurrent[RequestDrafts, Start]
 
+    @property
+    def are_concurrent(self) -> bool:
+        """Whether every request goes to a server."""
+        return all(isinstance(handler, Concurrent) for handler in (self.rewrite, self.score, self.draft))
+
 
 def run_searches(
     searches: Mapping[str, Search], handlers: Handlers, width: int, on_done: Callable[[Refinement | Failure], None]
@@ -72,8 +77,8 @@ def run_searches(
 
 
 async def search_served(search: Search, handlers: Handlers, goes_on: Callable[[], bool]) -> None:
-    """Make the calls of one search to servers, as long as `goes_on()`, for what the replay then holds; its result is
-    not kept. All handlers must be Concurrent."""
+    """Make the calls of one search, as long as `goes_on()`, for what the replay then holds; its result is not kept. The
+    handlers must be concurrent."""
     kinds, reply = _kinds(handlers), None
     while goes_on():
         try:

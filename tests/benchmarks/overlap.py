@@ -30,7 +30,7 @@ from experiments.store.overlap import Overlap
 from experiments.store.step import Artifact, StageKey, stage
 from experiments.store.store import Store
 from experiments.store.workspace import Workspace
-from experiments.workers.search_ahead import FirstDraft, searching_ahead
+from experiments.workers.early_searches import FirstDraft, early_searches
 from experiments.workers.search_job import Results, SearchJob
 from reer.calls import event_loop
 from reer.files import write_rows
@@ -110,10 +110,10 @@ def searched_ahead() -> None:
                 def job(replay: str, root: str = folder, sigma: float = sigma) -> SearchJob:
                     return served(job_of(exp, Path(root) / replay), Paced(sigma=sigma))
 
-                drafts, drafting, _ = drafted(job("alone"), pairs, overlap=False)
+                drafts, drafting = drafted(job("alone"), pairs, overlap=False)
                 expected, searching = searched(job("alone"), pairs, drafts)
-                _, together, noise = drafted(job("ahead"), pairs, overlap=True)
-                found, rest = searched(job("ahead"), pairs, drafts, noise)
+                _, together = drafted(job("ahead"), pairs, overlap=True)
+                found, rest = searched(job("ahead"), pairs, drafts)
             assert bytes_of(found) == bytes_of(expected), "the results depend on the time"
             together += rest
             apart = drafting + searching
@@ -152,11 +152,11 @@ class Paced(ScriptedModel):
         yield PacedSession(self.sigma, self.slots)
 
 
-def drafted(job: SearchJob, pairs: Mapping[str, Pair], *, overlap: bool) -> tuple[Drafts, float, float]:
-    """First drafts with the seconds that they take, and the scorer's noise where searches have begun meanwhile."""
+def drafted(job: SearchJob, pairs: Mapping[str, Pair], *, overlap: bool) -> tuple[Drafts, float]:
+    """First drafts and the seconds that they take, with searches meanwhile or without."""
     every = list(pairs.values())
     with event_loop(VirtualTimeLoop) as runner, ExitStack() as stack:
-        ahead = stack.enter_context(searching_ahead(job, every)) if overlap else None
+        early = stack.enter_context(early_searches(job, every)) if overlap else None
         writer = stack.enter_context(job.open()).generator
         drafter = Drafter(
             generator=writer,
@@ -167,20 +167,19 @@ def drafted(job: SearchJob, pairs: Mapping[str, Pair], *, overlap: bool) -> tupl
         )
 
         def on_draft(pair_id: str, start: Start) -> None:
-            if ahead is not None:
-                ahead.add([FirstDraft(pair_id, start)])
+            if early is not None:
+                early.add([FirstDraft(pair_id, start)])
 
         kept, _ = drafter.first_drafts(every, job.runtime.width, on_draft)
-        if ahead is not None:
-            ahead.end()
-        noise = ahead.noise if ahead is not None else None
-        return {row.pair_id: row.segments for row in kept}, runner.get_loop().time(), noise or 0.0
+        if early is not None:
+            early.end()
+        return {row.pair_id: row.segments for row in kept}, runner.get_loop().time()
 
 
-def searched(job: SearchJob, pairs: Mapping[str, Pair], drafts: Drafts, noise: float = 0.0) -> tuple[Results, float]:
+def searched(job: SearchJob, pairs: Mapping[str, Pair], drafts: Drafts) -> tuple[Results, float]:
     """The searches, with the seconds that they take."""
     with event_loop(VirtualTimeLoop) as runner, job.open() as models:
-        return models.run(pairs, drafts, noise, lambda _: None), runner.get_loop().time()
+        return models.run(pairs, drafts, 0.0, lambda _: None), runner.get_loop().time()
 
 
 def graded(url: str, count: int, overlap: bool) -> tuple[float, Artifact[GradeMetrics]]:

@@ -43,8 +43,8 @@ _sessions = _Sessions()
 def opened(model: ServedModel, engines: Engines) -> Iterator[EngineSession]:
     """A session with the model's servers, which are started if nobody did. Before it is handed over, each replica has
     scored a token that it generated; see `reer.models.services.scoring_servers`. Within it, the same thread gets the
-    same session again, so that the limits of calls in flight hold for all it asks. Raises InputError for an engine that
-    cannot be started, or whose scores cannot be trusted."""
+    same session again, whatever placement it states, so that the limits of calls in flight hold for all it asks.
+    Raises InputError for an engine that cannot be started, or whose scores cannot be trusted."""
     if (session := _sessions.opened.get(model)) is not None:
         yield session
         return

@@ -212,7 +212,9 @@ def test_drafts_are_the_same_one_at_a_time_as_in_a_batch() -> None:
 
 def test_first_drafts_come_in_batches_of_the_width_and_each_is_passed_on_as_it_comes() -> None:
     writer, came = Numbered(), list[Trajectory]()
-    kept, dropped = drafter_of(writer).first_drafts(PAIRS, 4, lambda pair_id, start: came.append(start.of(pair_id)))
+    kept, dropped = drafter_of(writer).first_drafts(
+        PAIRS, 4, lambda pair_id, start: came.append(start.as_trajectory(pair_id))
+    )
     assert (writer.batches, dropped) == ([4, 2], [])
     assert came == kept
     assert all(draft.raw.startswith(ENGLISH.openers) and f" {'a' * 120}." in draft.raw for draft in kept)

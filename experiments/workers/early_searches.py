@@ -27,26 +27,27 @@ class FirstDraft:
 
 
 @contextmanager
-def searching_ahead(job: SearchJob, pairs: Sequence[Pair]) -> Iterator[SearchAhead]:
+def early_searches(job: SearchJob, pairs: Sequence[Pair]) -> Iterator[EarlySearches]:
     """Open the models of a search whose drafts, of these pairs, are about to be written. When the block is left, the
     calls in flight end, unless an error leaves it: then they are cancelled. Raises the first error of a search."""
     raw: dict[str, str] = {}
     with event_loop() as runner, replace(job, raw_drafts=raw).open() as models:
-        ahead = SearchAhead(models, pairs, raw, runner)
+        early = EarlySearches(models, pairs, raw, runner)
         try:
-            yield ahead
-            ahead.end()
+            yield early
+            early.end()
         finally:
-            ahead.cancel()
+            early.cancel()
             models.sync()
 
 
-class SearchAhead:
+class EarlySearches:
     """Searches from drafts that are there, as many as there are places of `runtime.width` that no draft takes any more:
-    no draft waits for a search. Their replies are in the replay; `noise` is the scorer's, once it is measured."""
+    no draft waits for a search. Their replies are in the replay. A scorer that is no server of single passages, such as
+    one that grades, lets none begin."""
 
     def __init__(self, models: OpenSearch, pairs: Sequence[Pair], raw: dict[str, str], runner: asyncio.Runner) -> None:
-        self.models, self.noise = models, None
+        self.models, self._noise = models, None
         self._pairs, self._raw, self._runner = {pair.id: pair for pair in pairs}, raw, runner
         self._handlers = models.handlers(self._pairs)
         self._came: dict[str, Start] = {}
@@ -61,9 +62,9 @@ class SearchAhead:
             self._came[draft.pair_id], self._raw[draft.pair_id] = draft.start, draft.start.raw
             if self._can_search(draft.pair_id):
                 self._waiting.append(draft.pair_id)
-        if self._places() > 0 and self.noise is None and (first := self._first_drafts()) is not None:
-            self.noise = self.models.noise(self._pairs, first)
-        self._begin()
+        if self._places() > 0 and self._noise is None and (first := self._first_drafts()) is not None:
+            self._noise = self.models.noise(self._pairs, first)
+        self._runner.get_loop().call_soon(self._begin)  # after drafts whose calls start now
         if self._error is not None:
             raise self._error
 
@@ -85,15 +86,17 @@ class SearchAhead:
         import asyncio
 
         if self._tasks:
-            self._runner.run(asyncio.wait(self._tasks))
+            self._runner.run(asyncio.wait(list(self._tasks)))
 
     def _can_search(self, pair_id: str) -> bool:
         return not self._came[pair_id].lost and self.models.job.can_score(self._pairs[pair_id])
 
     def _places(self) -> int:
         """How many more searches may begin now: none once the last draft is there, or after an error."""
+        if not self._handlers.are_concurrent or not self._goes_on():
+            return 0
         missing, width = len(self._pairs) - len(self._came), self.models.job.runtime.width
-        return width - min(width, missing) - len(self._tasks) if missing and self._goes_on() else 0
+        return width - min(width, missing) - len(self._tasks) if missing else 0
 
     def _goes_on(self) -> bool:
         return self._error is None and not self._ending
@@ -111,10 +114,10 @@ class SearchAhead:
         return first
 
     def _begin(self) -> None:
-        if self.noise is None:
+        if self._noise is None:
             return
         for pair_id in [self._waiting.popleft() for _ in range(min(self._places(), len(self._waiting)))]:
-            (search,) = self.models.searches({pair_id: self._came[pair_id].segments}, self.noise).values()
+            (search,) = self.models.searches({pair_id: self._came[pair_id].segments}, self._noise).values()
             task = self._runner.get_loop().create_task(search_served(search, self._handlers, self._goes_on))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -123,5 +126,6 @@ class SearchAhead:
         self._tasks.discard(task)
         if task.cancelled():
             return
-        self._error = self._error or task.exception()
+        error = task.exception()
+        self._error = self._error or error
         self._begin()

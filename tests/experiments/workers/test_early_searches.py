@@ -1,6 +1,9 @@
 """Searches begin while the last drafts are written, and nothing but the time depends on it."""
 
-from collections.abc import Mapping
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,13 @@ from experiments.pipeline import pipeline
 from experiments.store.overlap import Overlap
 from experiments.store.step import Artifact
 from experiments.store.store import Store
-from experiments.workers.search_ahead import FirstDraft, searching_ahead
+from experiments.workers.early_searches import FirstDraft, early_searches
 from experiments.workers.search_job import Results, SearchJob
 from reer.calls import event_loop
 from reer.errors import Incomplete, InputError
 from reer.models.engines.servers import running
 from reer.models.local.checkpoints import TinyModel
+from reer.models.protocols import Completion, Device, Nats, Passage, Request
 from reer.models.scripted import ScriptedModel
 from reer.models.services.scoring_servers import ScoringServer
 from reer.search.draft import Drafter, DraftRules
@@ -49,20 +53,37 @@ def pairs(exp: Experiment) -> dict[str, Pair]:
 
 
 @dataclass(frozen=True)
-class Ahead:
+class Early:
     """What was done while drafts were written: how many were missing and how many calls the searches had made when each
-    draft came, the noise that was measured, and all their calls."""
+    draft came, and all their calls."""
 
     seen: list[tuple[int, int]]
-    noise: float | None
     calls: int
     drafts: Mapping[str, tuple[str, ...]]
 
 
-def drafted(job: SearchJob, pairs: Mapping[str, Pair], model: ServedModel, width: int) -> Ahead:
+class Settling:
+    """Makes a session's first score of a text differ from those that follow."""
+
+    def __init__(self, session: ServedSession) -> None:
+        self.seen, self.score = set[Passage](), session.score
+        session.score = self.settling
+
+    def settling(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
+        for at, nats in self.score(passages):
+            known = replace(passages[at], group="")
+            yield at, nats if nats is None or known in self.seen else tuple(n + 0.01 for n in nats)
+            self.seen.add(known)
+
+
+def draft_of(pair_id: str) -> FirstDraft:
+    return FirstDraft(pair_id, Start((f"Start {pair_id}.", "Then."), 9, None))
+
+
+def drafted(job: SearchJob, pairs: Mapping[str, Pair], model: ServedModel, width: int) -> Early:
     """First drafts of all pairs by a server, and searches meanwhile."""
     job, seen = replace(job, runtime=replace(job.runtime, width=width)), list[tuple[int, int]]()
-    with event_loop(VirtualTimeLoop), searching_ahead(job, list(pairs.values())) as ahead:
+    with event_loop(VirtualTimeLoop), early_searches(job, list(pairs.values())) as early:
         with model.open(job.runtime.device) as writer:
             drafter = Drafter(
                 generator=writer,
@@ -73,12 +94,12 @@ def drafted(job: SearchJob, pairs: Mapping[str, Pair], model: ServedModel, width
             )
 
             def on_draft(pair_id: str, start: Start) -> None:
-                seen.append((PAIRS - len(seen) - 1, ahead.models.calls))
-                ahead.add([FirstDraft(pair_id, start)])
+                seen.append((PAIRS - len(seen) - 1, early.models.calls))
+                early.add([FirstDraft(pair_id, start)])
 
             kept, _ = drafter.first_drafts(list(pairs.values()), width, on_draft)
-        ahead.end()
-        return Ahead(seen, ahead.noise, ahead.models.calls, {row.pair_id: row.segments for row in kept})
+        early.end()
+        return Early(seen, early.models.calls, {row.pair_id: row.segments for row in kept})
 
 
 def searched(job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tuple[str, ...]]) -> tuple[Results, int]:
@@ -94,12 +115,12 @@ def test_no_delay_and_no_width_changes_what_is_searched_or_how_often_a_model_is_
     root = tmp_path_factory.mktemp("searches")
     model = ServedModel(seed)
     job = served(job_of(exp, root / "ahead"), model)
-    ahead = drafted(job, pairs, model, width)
-    results, calls = searched(job, pairs, ahead.drafts)
-    alone, calls_alone = searched(job_of(exp, root / "alone"), pairs, ahead.drafts)
+    early = drafted(job, pairs, model, width)
+    results, calls = searched(job, pairs, early.drafts)
+    alone, calls_alone = searched(job_of(exp, root / "alone"), pairs, early.drafts)
     assert bytes_of(results) == bytes_of(alone)
-    assert ahead.calls + calls == calls_alone, "no call is made twice, and none that the search does not want"
-    assert [asked for missing, asked in ahead.seen if missing >= width] == [0] * max(0, PAIRS - width), (
+    assert early.calls + calls == calls_alone, "no call is made twice, and none that the search does not want"
+    assert [asked for missing, asked in early.seen if missing >= width] == [0] * max(0, PAIRS - width), (
         "no search begins while a draft waits"
     )
 
@@ -108,35 +129,84 @@ def test_searches_are_under_way_when_the_last_draft_comes(
     exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
 ) -> None:
     model = ServedModel(3)
-    ahead = drafted(served(job_of(exp, tmp_path), model), pairs, model, PAIRS)
-    assert ahead.noise == 0.0
-    assert ahead.seen[-1][0] == 0
-    assert ahead.seen[-1][1] > 10
-    assert not ahead.seen[0][1]
+    early = drafted(served(job_of(exp, tmp_path), model), pairs, model, PAIRS)
+    assert early.seen[-1][0] == 0
+    assert early.seen[-1][1] > 10
+    assert not early.seen[0][1]
 
 
 def test_the_noise_is_that_of_the_drafts_that_the_search_would_take(
     exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
 ) -> None:
-    """The first two that can be searched, whichever come first."""
-    job = served(job_of(exp, tmp_path), ServedModel(0))
+    """The first two that can be searched, whichever come first. It is measured once: a server that has scored them
+    repeats itself."""
+    quiets = ServedModel(0, opened=lambda session: settling.append(Settling(session)))
+    settling: list[Settling] = []
+    job = served(job_of(exp, tmp_path), quiets)
     first, second, third, *others = pairs
-    with event_loop(VirtualTimeLoop), searching_ahead(job, list(pairs.values())) as ahead:
+    with event_loop(VirtualTimeLoop), early_searches(job, list(pairs.values())) as early:
         for pair_id in (third, *others[:2]):
-            ahead.add([FirstDraft(pair_id, Start((f"Start {pair_id}.", "Then."), 9, None))])
-            assert ahead.noise is None
-        ahead.add([FirstDraft(first, Start((), 0, "draft_too_short"))])
-        assert ahead.noise is None
-        ahead.add([FirstDraft(second, Start(("Another.", "Then."), 9, None))])
-        assert ahead.noise == 0.0
+            early.add([draft_of(pair_id)])
+        early.add([FirstDraft(first, Start((), 0, "draft_too_short"))])
+        assert not list(tmp_path.glob("noise/*"))
+        early.add([draft_of(second)])
+        (measured,) = tmp_path.glob("noise/*")
+    drafts = {pair_id: draft_of(pair_id).start.segments for pair_id in (second, third)}
+    with job.open() as models:
+        assert models.noise(pairs, drafts) == json.loads(measured.read_text())["score_noise"] == pytest.approx(0.01)
+        others_drafts = dict(reversed(drafts.items())) | {third: ("Another.", "Then.")}
+        assert models.noise(pairs, others_drafts) == pytest.approx(0.01), "of other drafts it is measured anew"
 
 
 def test_a_call_without_an_answer_ends_the_searches(exp: Experiment, pairs: dict[str, Pair], tmp_path: Path) -> None:
-    sessions: list[ServedSession] = []
-    job = served(job_of(exp, tmp_path), ServedModel(0, 12, sessions.append))
+    job = served(job_of(exp, tmp_path), ServedModel(0, 12))
     with pytest.raises(Incomplete, match="no answer"):
         drafted(job, pairs, ServedModel(3), PAIRS)
-    assert [session.left < 0 for session in sessions].count(True) == 1
+    kept = sum(len(file.read_text().splitlines()) for file in tmp_path.rglob("*.jsonl"))
+    early = drafted(served(job_of(exp, tmp_path / "whole"), ServedModel(0)), pairs, ServedModel(3), PAIRS)
+    _, calls = searched(served(job_of(exp, tmp_path), ServedModel(0)), pairs, early.drafts)
+    _, calls_later = searched(served(job_of(exp, tmp_path / "whole"), ServedModel(0)), pairs, early.drafts)
+    assert calls + kept == early.calls + calls_later, "what was answered is not asked again"
+    assert 0 < kept <= 24
+
+
+def test_a_scorer_that_is_no_server_of_passages_lets_no_search_begin(
+    exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    job = served(job_of(exp, tmp_path), ServedModel(0))
+    judging = compose("scale=smoke", "tracking=silent", "scorer=judge").scorer
+    job = replace(job, scorer=replace(judging, model=job.scorer.model))
+    early = drafted(job, pairs, ServedModel(0), PAIRS)
+    assert len(early.seen) == PAIRS
+    assert early.calls == 0
+
+
+def test_drafts_that_come_together_make_no_other_draft_wait(
+    exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    """The first four come at once; what begins first then are the drafts of the other two."""
+    order: list[str] = []
+
+    class Instant(ServedSession):
+        async def complete(self, request: Request) -> Completion:
+            order.append("draft" if request.sampling.max_tokens == 400 else "rewrite")
+            if len(order) > 4:
+                await asyncio.sleep(1)
+            return self._reply(request)
+
+        async def nats_of(self, passage: Passage) -> Nats | None:
+            order.append("score")
+            return self._score(passage)
+
+    @dataclass(frozen=True)
+    class InstantModel(ServedModel):
+        @contextmanager
+        def open(self, device: Device) -> Iterator[ServedSession]:
+            yield Instant(0, 10**9)
+
+    drafted(served(job_of(exp, tmp_path), InstantModel(0)), pairs, InstantModel(0), 4)
+    assert order[:PAIRS] == ["draft"] * PAIRS
+    assert "score" in order
 
 
 def experiment(root: Path, *options: str, overlap: bool = True) -> Experiment:
@@ -182,18 +252,26 @@ def test_a_scorer_that_does_not_start_costs_no_draft(tmp_path: Path) -> None:
     ("generator", "scorer", "expected"),
     [
         (tiny(seed=1), tiny(), True),
-        (tiny(), tiny(), True),
+        (tiny(), tiny(), False),
         (tiny(), AT_AN_ADDRESS, True),
         (tiny(), ScriptedModel(), False),
         (tiny(), replace(tiny(), engine="transformers"), False),
         (replace(tiny(), engine="transformers"), tiny(), False),
         (ScriptedModel(), tiny(), False),
     ],
-    ids=["two engines", "one", "a scorer at an address", "scripted", "scorer here", "generator here", "another's"],
+    ids=[
+        "two engines",
+        "one for both",
+        "address",
+        "scripted scorer",
+        "scorer here",
+        "generator here",
+        "scripted writer",
+    ],
 )
 def test_searches_begin_early_only_on_servers(
     exp: Experiment, tmp_path: Path, generator: Any, scorer: Any, expected: bool
 ) -> None:
     job = job_of(exp, tmp_path)
     job = replace(job, generator=replace(job.generator, model=generator), scorer=replace(job.scorer, model=scorer))
-    assert job.is_served is expected
+    assert job.scores_elsewhere is expected
