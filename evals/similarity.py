@@ -15,6 +15,7 @@ from reer.models.local.model import pick_device
 from reer.models.local.tokens import load_tokenizer
 from reer.models.local.weights import load_complete
 from reer.models.protocols import Device
+from reer.models.shared import release
 from reer.parts import Name
 
 Vector = tuple[float, ...]
@@ -38,6 +39,7 @@ class TextEmbedding:
             yield None
             return
         folder = self.checkpoint.fetch()
+        release()  # what nobody uses, for its memory
         model = load_complete(folder, "base").to(pick_device(device)).eval()
         yield Embedder(model, load_tokenizer(folder), self.window)
 

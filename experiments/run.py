@@ -56,7 +56,7 @@ from experiments.sweeps.logs import followed
 from experiments.tracking.tracker import NullTracker, Tracker
 from experiments.tracking.wandb_run import is_mirrored, open_tracking
 from reer.errors import InputError
-from reer.models.engines.servers import kept
+from reer.models.shared import kept
 from reer.processes import asked_to_end, handling
 
 if TYPE_CHECKING:

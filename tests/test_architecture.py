@@ -23,6 +23,7 @@ LADDER = (  # a room imports itself and rooms above it in this list
     "reer.parts",
     "reer.models.placement",
     "reer.models.protocols",
+    "reer.models.shared",
     "reer.models.rates",
     "reer.models.replay",
     "reer.models.scripted",

@@ -25,9 +25,9 @@ from reer.curation.mixture import mix as mix_samples
 from reer.curation.transforms import Curated
 from reer.errors import InputError
 from reer.files import write_rows
-from reer.models.engines.servers import release
 from reer.models.local.checkpoints import Checkpoint
 from reer.models.local.tokens import load_tokenizer
+from reer.models.shared import release
 from reer.text import join_segments
 from reer.training.chat_format import ChatFormat, Rendered, Rendering
 from reer.training.chat_format import render as render_samples
@@ -189,7 +189,7 @@ def train(
         parallelism=parallelism,
         work=str(ws.folder),
     )
-    release()  # servers that no stage uses now, for their memory
+    release()  # models that no stage uses now, for their memory
     out = fine_tune(job, on_log)
     write_rows(ws.folder / "curve.jsonl", out.curve)
     losses = [row["loss"] for row in out.curve]

@@ -1,8 +1,5 @@
-"""Servers of this process: started for the first that wants a model, shared, and stopped after the last.
-
-Equal models share their servers, whoever opens them. Within `kept()` servers stay after their last use until another
-model wants the machine: a run whose next stage wants the same model does not load it twice.
-"""
+"""Servers of this process: started for the first that wants a model, shared, and stopped after the last (see
+`reer.models.shared`)."""
 
 from __future__ import annotations
 
@@ -19,15 +16,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from reer.errors import Incomplete, InputError
 from reer.models.engines.commands import HOST, Launch, Replica, ServedModel, launch_of
 from reer.models.engines.nodes import node_names
 from reer.models.placement import Engines
+from reer.models.shared import Shared
 
 SUPERVISOR = "reer.models.engines.supervisor"
 POLL_SECONDS = 0.1
@@ -73,14 +70,12 @@ class Server:
             self.supervisor.wait()
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True)
 class Serving:
-    """The servers of one model, and how many want them."""
+    """The servers of one model, and the key that they want."""
 
     servers: tuple[Server, ...]
     key: str
-    opened: ExitStack
-    users: int = 0
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -92,58 +87,18 @@ class Serving:
             server.require_alive()
 
 
-@dataclass
-class _Registry:
-    """The servers of this process by their model, and whether unused ones are kept."""
-
-    serving: dict[ServedModel, Serving] = field(default_factory=dict)
-    keeps: int = 0
-    lock: Lock = field(default_factory=Lock)
+_servings = Shared[ServedModel, Serving](lambda serving: all(server.is_alive for server in serving.servers))
 
 
-_registry = _Registry()
-
-
-@contextmanager
-def kept() -> Iterator[None]:
-    """In this context servers without a user go on until `release` or the end of the context."""
-    _registry.keeps += 1
-    try:
-        yield
-    finally:
-        _registry.keeps -= 1
-        if not _registry.keeps:
-            release()
-
-
-def release() -> None:
-    """Stop all servers that nobody uses, so that something else can have the memory."""
-    with _registry.lock:
-        for model in [model for model, serving in _registry.serving.items() if not serving.users]:
-            _registry.serving.pop(model).opened.close()
-
-
-@contextmanager
-def serving(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Iterator[Serving]:
+def serving(
+    model: ServedModel, weights: Path, context_tokens: int, engines: Engines
+) -> AbstractContextManager[Serving]:
     """The servers of a model, started where none runs. Raises InputError where they cannot be started."""
-    found = _registry.serving.get(model)
-    if found is None or not (found.users or all(server.is_alive for server in found.servers)):
-        release()
-    with _registry.lock:
-        if model not in _registry.serving:
-            _registry.serving[model] = _started(model, weights, context_tokens, engines)
-        found = _registry.serving[model]
-        found.users += 1
-    try:
-        yield found
-    finally:
-        with _registry.lock:
-            found.users -= 1
-        if not _registry.keeps:
-            release()
+    return _servings.opened(model, lambda: _started(model, weights, context_tokens, engines))
 
 
-def _started(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Serving:
+@contextmanager
+def _started(model: ServedModel, weights: Path, context_tokens: int, engines: Engines) -> Iterator[Serving]:
     key, began = secrets.token_urlsafe(32), time.monotonic()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(_private_folder(engines)))
@@ -166,7 +121,7 @@ def _started(model: ServedModel, weights: Path, context_tokens: int, engines: En
         for server in servers:
             _wait_until_ready(server, key, began + engines.start_seconds)
         log.info("engine %s: ready after %.0f s", model.name, time.monotonic() - began)
-        return Serving(servers=tuple(servers), key=key, opened=stack.pop_all())
+        yield Serving(tuple(servers), key)
 
 
 def _private_folder(engines: Engines) -> tempfile.TemporaryDirectory[str]:
@@ -246,4 +201,4 @@ def _free_port() -> int:
 
 def running() -> Sequence[Serving]:
     """The servers that run now, used or kept."""
-    return tuple(_registry.serving.values())
+    return _servings.all()

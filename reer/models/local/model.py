@@ -35,6 +35,7 @@ from reer.models.protocols import (
     Request,
     ignored,
 )
+from reer.models.shared import Shared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +44,14 @@ DType = Literal["float32", "bfloat16"]
 UNKNOWN_TO: Set[tuple[EngineName, Precision]] = {("transformers", "fp8"), ("sglang", "float32")}
 """What an engine does not compute in. SGLang's kernels for GPUs have no float32: its server ends while it starts
 (0.5.17 on an H100)."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in this process with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
 
 
 @dataclass(frozen=True)
@@ -83,15 +92,20 @@ class LocalModel:
     @contextmanager
     def open_here(self, device: Device) -> Iterator[LocalSession]:
         """The model loaded into this process, whatever its engine."""
+        folder, where = self.checkpoint.fetch(), pick_device(device)
+        with _loaded.opened((self, where), lambda: self._load(folder, where)) as loaded:
+            session = LocalSession(self.name, loaded.model, loaded.tokenizer, device)
+            del loaded
+            try:
+                yield session
+            finally:
+                del session.model, session.scorer  # the caller may keep the session, but not the weights
+
+    @contextmanager
+    def _load(self, folder: Path, where: str) -> Iterator[Loaded]:
         import torch
         from transformers import AutoConfig
 
-        from reer.models.engines.servers import release
-
-        folder = self.checkpoint.fetch()
-        release()  # unused servers, which may have the memory
-        where = pick_device(device)
-        tokenizer = load_tokenizer(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = load_complete(
             folder,
@@ -101,14 +115,17 @@ class LocalModel:
         self.checkpoint.fetch()  # again: raises InputError if the files of a folder were changed while they were read
         model = cast(Any, model).to(where).eval()
         pack_weights(model)
-        session = LocalSession(self.name, model, tokenizer, device)
+        loaded = Loaded(model, load_tokenizer(folder))
         del model
         try:
-            yield session
+            yield loaded
         finally:
-            del session.model, session.scorer  # the caller may keep the session, but not the weights
+            del loaded
             if where.startswith("cuda"):
                 torch.cuda.empty_cache()
+
+
+_loaded = Shared[tuple[LocalModel, str], Loaded]()
 
 
 def saved_precision(folder: Path) -> DType:

@@ -17,6 +17,7 @@ from reer.models.local.model import DType, pick_device
 from reer.models.local.tokens import load_tokenizer
 from reer.models.local.weights import load_complete
 from reer.models.protocols import Device, Nats, Passage
+from reer.models.shared import release
 from reer.text import split_thinking
 
 
@@ -40,6 +41,7 @@ class RewardModel:
         import torch
 
         folder, where = self.checkpoint.fetch(), pick_device(device)
+        release()  # what nobody uses, for its memory
         _require_one_number(folder)
         model = load_complete(folder, head="reward", dtype=getattr(torch, self.dtype)).to(where).eval()
         yield RewardSession(self.name, model, load_tokenizer(folder), self.center)

@@ -12,6 +12,7 @@ from reer.errors import Incomplete, InputError
 from reer.models.engines import servers
 from reer.models.placement import Placement
 from reer.models.protocols import Passage
+from reer.models.shared import kept
 from tests.conftest import REPOSITORY
 from tests.fakes.calls import completions, scores
 from tests.fakes.engines import device, engines, processes, soon, tiny
@@ -81,7 +82,7 @@ def test_equal_models_share_their_servers_and_others_do_not() -> None:
 
 
 def test_an_unused_server_is_kept_until_another_model_wants_the_machine() -> None:
-    with servers.kept():
+    with kept():
         with tiny().open(device()):
             (first,) = processes()
         with tiny().open(device()):
