@@ -17,7 +17,7 @@ from pydantic import InstanceOf
 
 from reer.errors import InputError
 from reer.models.local.checkpoints import Checkpoint
-from reer.models.local.decoding import decoding_cache, pack_weights
+from reer.models.local.decoding import begun, can_begin, decoding_cache, pack_weights
 from reer.models.local.prefix import can_share, register
 from reer.models.local.sampling import Settings, draw
 from reer.models.local.scoring import PrefixScorer
@@ -202,17 +202,8 @@ class LocalSession:
         rows = [self._row(request, len(contexts[request.prompt])) for request in requests]
         share = torch.tensor([prompts.index(r.prompt) for r in requests], device=self.model.device)
         with torch.inference_mode():
-            input_ids, mask = self._left_pad([contexts[p] for p in prompts])
-            cache = decoding_cache(self.model.config)
-            out = self.model(
-                input_ids=input_ids,
-                attention_mask=mask,
-                position_ids=_positions(mask),
-                logits_to_keep=1,
-                cache=cache,
-                use_cache=True,
-            )
-            logits, mask = out.logits[share, -1], mask[share]
+            logits, mask, cache = self._begin([contexts[p] for p in prompts])
+            logits, mask = logits[share], mask[share]
             cache.batch_select_indices(share)
             alive, settings = list(range(len(rows))), Settings.of([r.sampling for r in requests], mask.device)
             while True:
@@ -237,6 +228,22 @@ class LocalSession:
                     use_cache=True,
                 )
                 logits = out.logits[:, -1]
+
+    def _begin(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor, Any]:
+        """See `begun`."""
+        if can_begin(self.model.config):
+            return begun(self.model, prompts, self.device.score_rows)
+        ids, mask = self._left_pad(prompts)
+        cache = decoding_cache(self.model.config)
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=_positions(mask),
+            logits_to_keep=1,
+            cache=cache,
+            use_cache=True,
+        )
+        return out.logits[:, -1], mask, cache
 
     def _report(self, rows: Sequence[Row]) -> None:
         ended, tokens = sum(row.stopped is not None for row in rows), sum(len(row.ids) for row in rows)

@@ -1,4 +1,4 @@
-"""The cache of decoded rows and the layout of weights against transformers' own."""
+"""How prompts are read, the cache of decoded rows and the layout of weights against transformers' own."""
 
 import weakref
 from typing import Any
@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 
 from reer.models.local import decoding
 from reer.models.local.checkpoints import TinyModel
-from reer.models.local.decoding import PACKED, ROOM, decoding_cache, pack_weights
+from reer.models.local.decoding import KNOWN, ROOM, SHARED_TOKENS, begun, decoding_cache, pack_weights
+from reer.models.local.prefix import register
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,56 @@ def test_a_step_leaves_the_tokens_before_it_where_they_are(model: PreTrainedMode
     assert cache.layers[0].keys.data_ptr() == before
 
 
+def numbers(count: int, seed: int) -> list[int]:
+    return torch.randint(3, 200, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+HEAD = numbers(SHARED_TOKENS + 20, 0)
+PROMPTS = {
+    "one": [numbers(9, 1)],
+    "of one token": [[7], [8]],
+    "nothing in common": [numbers(4, 1), numbers(30, 2), numbers(11, 3)],
+    "the same instructions": [
+        HEAD + numbers(3, 1),
+        HEAD + numbers(25, 2),
+        HEAD + numbers(25, 3),
+        HEAD + numbers(26, 4),
+    ],
+    "one begins another": [HEAD, HEAD + numbers(4, 1), HEAD[:-2]],
+    "equal": [HEAD, HEAD],
+}
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=list(PROMPTS))
+@torch.inference_mode()
+def test_prompts_that_are_read_together_go_on_as_each_does_alone(prompts: list[list[int]], rows: int) -> None:
+    model = AutoModelForCausalLM.from_pretrained(TinyModel().fetch(), attn_implementation=register()).eval()
+    logits, mask, cache = begun(model, prompts, rows)
+    alone = [list(prompt) for prompt in prompts]
+    assert mask.sum(1).tolist() == [len(prompt) for prompt in prompts]
+    for _ in range(3):
+        wanted = torch.stack([model(input_ids=torch.tensor([tokens])).logits[0, -1] for tokens in alone])
+        torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-5)
+        step = wanted.argmax(1)
+        for tokens, token in zip(alone, step.tolist(), strict=True):
+            tokens.append(token)
+        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+        places = mask.cumsum(1)[:, -1:] - 1
+        made = model(input_ids=step[:, None], attention_mask=mask, position_ids=places, cache=cache, use_cache=True)
+        logits = made.logits[:, -1]
+
+
+def test_instructions_are_read_once_and_no_padding_is() -> None:
+    model = AutoModelForCausalLM.from_pretrained(TinyModel().fetch(), attn_implementation=register()).eval()
+    shapes: list[tuple[int, ...]] = []
+    model.model.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    begun(model, PROMPTS["the same instructions"], 1)
+    assert shapes == [(1, len(HEAD)), (1, 3), (1, 25), (1, 25), (1, 26)]
+
+
 @pytest.mark.parametrize("rows", [1, 4, 14, 40])
 def test_packed_weights_give_the_same_logits(rows: int) -> None:
     ids = torch.randint(3, 200, (rows, 9), generator=torch.Generator().manual_seed(1))
@@ -69,7 +120,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("kind", KNOWN)
 def test_every_model_that_is_packed_computes_and_takes_tied_weights(kind: str) -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SMALL, tie_word_embeddings=True)).eval()
     ids = torch.tensor([[3, 4, 5]])

@@ -133,7 +133,7 @@ def test_a_stop_string_ends_a_row_and_is_cut_off(session: LocalSession) -> None:
 
 def test_equal_prompts_are_read_once_and_shared(session: LocalSession) -> None:
     shapes: list[tuple[int, ...]] = []
-    hook = session.model.register_forward_pre_hook(
+    hook = session.model.model.register_forward_pre_hook(
         lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
     )
     shared = completions(session, [Request(prompt("q"), FREE, seed) for seed in range(4)])
