@@ -3,7 +3,7 @@
 Calling a stage describes a step and runs nothing. A step's arguments identify its result, so two arms whose steps are
 equal share them, and an ablation costs only the stages from the changed part on. `data.choose` leaves out the parts
 that the mixture does not use: an arm without synthetic data never starts a search. `label` and `hint` name a step for
-people and never identify it. Steps that ask the same model follow one another, so that an engine starts once for them:
+people and never identify it. Steps that ask the same model follow one another, so that it is loaded once for them:
 generator and scorer before the training, then the student, then judges.
 """
 

@@ -22,6 +22,7 @@ from reer.errors import InputError
 from reer.models.engines.session import EngineSession
 from reer.models.local.model import LocalModel, pick_device
 from reer.models.protocols import Device
+from reer.models.shared import release
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -160,6 +161,7 @@ def _opened(model: LocalModel, device: Device) -> Iterator[Any]:
         return
     from lm_eval.models.huggingface import HFLM
 
+    release()  # the same weights, where they were kept, and whatever else nobody uses
     yield cast(Any, HFLM)(
         pretrained=str(model.checkpoint.fetch()),
         dtype="auto",

@@ -19,7 +19,7 @@ Names = Annotated[
     list[str] | None, typer.Argument(metavar="NAME", help="Arms or runs (full, full/smoke/s1); default all.")
 ]
 Baseline = Annotated[str | None, typer.Option("--baseline", help="The arm that the others are compared with.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Only runs with this seed.")]
+Seeds = Annotated[str | None, typer.Option("--seed", metavar="<int,...>", help="Only these seeds: 0, or 0,1.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print a line for each arm and measure.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a card with a digest for each number.")]
 AsLatex = Annotated[bool, typer.Option("--latex", help="Print a table for a paper.")]
@@ -30,7 +30,7 @@ def compare(
     names: Names = None,
     root: Root = OUTPUTS,
     scale: Scale = None,
-    seed: Seed = None,
+    seed: Seeds = None,
     baseline: Baseline = None,
     json: AsJson = False,
     csv: AsCsv = False,
@@ -70,7 +70,7 @@ def write_table(
     names: Names = None,
     root: Root = OUTPUTS,
     scale: Scale = None,
-    seed: Seed = None,
+    seed: Seeds = None,
     baseline: Baseline = None,
     out: Annotated[Path | None, typer.Option(help="The file to write: .md, .tex, .csv or .json.")] = None,
     json: AsJson = False,
@@ -207,7 +207,7 @@ def _compared(
     names: list[str] | None,
     root: Path,
     scale: str | None,
-    seed: int | None,
+    seed: str | None,
     baseline: str | None,
     quietly: bool = False,
 ) -> list[Comparison]:
@@ -216,9 +216,18 @@ def _compared(
     from experiments.report.arms import selected
     from experiments.report.compare import compare as compare_results
 
+    seeds = _seeds(seed)
     results = current_runs(root, scale, console.aside if quietly else console.line).results
-    chosen = selected(results, names or (), seed, baseline)
+    chosen = selected(results, names or (), seeds, baseline)
     return compare_results(chosen, baseline and baseline.split("/")[0])
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    """The seeds of `--seed`; none where it is not given. Raises InputError for anything but numbers."""
+    parts = text.split(",") if text is not None else ()
+    if wrong := [part for part in parts if not part.strip().isdecimal()]:
+        raise InputError(f"--seed {text}: {wrong[0].strip()!r} is no seed; want numbers such as 0 or 0,1")
+    return tuple(int(part) for part in parts)
 
 
 def _form(*, json: bool, csv: bool, markdown: bool, latex: bool) -> Form | None:

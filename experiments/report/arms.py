@@ -72,15 +72,16 @@ def _current(folder: Path) -> Result | str:
 
 
 def selected(
-    results: Sequence[Result], names: Sequence[str] = (), seed: int | None = None, baseline: str | None = None
+    results: Sequence[Result], names: Sequence[str] = (), seeds: Sequence[int] = (), baseline: str | None = None
 ) -> list[Result]:
     """The runs that are asked for, in that order, and those they are compared with; without names all, as they were
     started. A name is that of an arm, or of its run at one scale and seed (`full`, `full/smoke`, `full/smoke/s1`).
-    Raises InputError for a name that no run has, and where there is no run."""
-    found = [result for result in in_order_of_start(results) if seed in (None, result.seed)]
-    if not found:
-        at_seed = "" if seed is None else f" with seed {seed}"
-        raise InputError(f"nothing to compare: no run has a current result here{at_seed}; start one with `reer run`")
+    Raises InputError for a name or a seed that no run has, and where there is no run."""
+    found = [result for result in in_order_of_start(results) if not seeds or result.seed in seeds]
+    absent = sorted({*seeds} - {result.seed for result in found})
+    if absent or not found:
+        at_seed = f" with seed {', '.join(map(str, absent))}" if absent else ""
+        raise InputError(f"no run has a current result here{at_seed}; start one with `reer run`")
     against = named(found, baseline) if baseline else []
     if not names:
         return found

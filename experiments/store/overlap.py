@@ -1,10 +1,10 @@
 """Work for later steps of a run while an earlier one still finishes rows.
 
 A stage states what it can do ahead (`Ahead`): model calls, whose answers it then finds in the replay or among the
-judgements. The step itself runs as it would alone, and asks for whatever is missing, so that work ahead that fails or
-is cut short costs only time. It is done for one step at a time: in a thread that ends when
-such a step or one that depends on it begins, or between the rows of the step that computes them, which it ends with. So
-budgets and the limits of servers hold as they do without it.
+judgements. The step itself runs as it would alone and asks for whatever is missing, so that work ahead that is cut
+short costs only time. It is done for one step at a time: in a thread that ends when such a step or one that depends on
+it begins, or between the rows of the step that computes them, which it ends with. So budgets and the limits of servers
+hold as they do without it.
 """
 
 from __future__ import annotations

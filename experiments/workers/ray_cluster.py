@@ -15,6 +15,7 @@ from experiments.experiment import Cluster
 from experiments.workers.search_job import Results, SearchJob
 from reer.errors import InputError
 from reer.files import adapter
+from reer.models.shared import release
 from reer.search.driver import Failure
 from reer.search.methods import Segments
 from reer.types import Pair, Refinement
@@ -58,6 +59,7 @@ def search_on_ray(
 ) -> tuple[Results, int, float]:
     """Results in the order of the drafts, the number of model calls, and the scorer's noise. `noise` receives the
     function that measures it on the cluster. Raises InputError if Ray is not installed."""
+    release()  # what this process keeps on a GPU, which Ray does not know of
     ray = _connected(cluster)
     resources = {"num_cpus": cluster.cpus_per_actor, "num_gpus": cluster.gpus_per_actor}
     measured = noise(lambda: ray.get(ray.remote(**resources)(_measure).remote(job, dict(pairs), dict(drafts))))

@@ -238,7 +238,7 @@ class Device:
     generate_rows: PositiveInt = 16
     """Rows decoded together."""
     score_rows: PositiveInt = 1
-    """Rows scored together."""
+    """Rows scored together, and prompts read together."""
     prefix_gib: Annotated[float, Field(ge=0)] = 1.0
     """Memory in GiB for cached prefixes of scored texts."""
     engines: Engines = field(default_factory=Engines)
@@ -252,8 +252,8 @@ class LoadedModel(Generator, Scorer, Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """A cheap description of a generator: `open` loads it, leaving the block frees it. `name` is the name of its
-    sessions, known without loading anything."""
+    """A cheap description of a generator: `open` loads it, and leaving the block frees it, or lets it be kept for the
+    next who opens it (see `reer.models.shared`). `name` is the name of its sessions, known without loading anything."""
 
     @property
     def name(self) -> str: ...

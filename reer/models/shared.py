@@ -50,9 +50,10 @@ def kept() -> Iterator[None]:
 
 def release() -> None:
     """Close all that nobody uses, so that something else can have the memory."""
-    with _process.lock:
+    with _process.lock, ExitStack() as unused:
         for shared in _process.shared:
-            shared.close_unused()
+            for opened in shared.take_unused():
+                unused.push(opened)  # all are closed, also where closing one fails
 
 
 def _release_unless_kept() -> None:
@@ -87,11 +88,9 @@ class Shared(Generic[Key, Loaded]):
             del found
             _release_unless_kept()
 
-    def close_unused(self) -> None:
-        """Close those without a user."""
-        for key in [key for key, held in self._held.items() if not held.users]:
-            opened = self._held.pop(key).opened  # and no longer what is loaded, so that closing frees its memory
-            opened.close()
+    def take_unused(self) -> list[ExitStack]:
+        """Give away those without a user: what closes each, and no longer what is loaded, so that this frees memory."""
+        return [self._held.pop(key).opened for key, held in list(self._held.items()) if not held.users]
 
     def all(self) -> tuple[Loaded, ...]:
         """Those that are loaded now, used or kept."""

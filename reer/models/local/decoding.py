@@ -38,38 +38,37 @@ def decoding_cache(config: Any) -> Any:
     return Cache(layer_class_to_replicate=_roomy_layer()) if can_share(config) else DynamicCache(config=config)
 
 
-def can_begin(config: Any) -> bool:
-    """Whether `begun` can read the prompts of a model with this configuration."""
+def can_read_prompts(config: Any) -> bool:
+    """Whether `read_prompts` knows models with this configuration."""
     return can_share(config) and config.model_type in KNOWN
 
 
-def begun(model: Any, prompts: Sequence[Ids], rows: int) -> tuple[Tensor, Tensor, Any]:
+def read_prompts(model: Any, prompts: Sequence[Ids], rows: int) -> tuple[Tensor, Tensor, Any]:
     """Read prompts, `rows` at a time. Returns the logits after each of them [prompts, vocabulary], the attention mask
     [prompts, tokens] with padding on the left, and the `transformers.Cache` that belongs to it."""
     import torch
 
     longest, before = max(map(len, prompts)), _common_beginning(model, prompts)
-    shape = (len(prompts), longest)
-    mask = torch.zeros(shape, dtype=torch.long, device=model.device)
-    logits: list[Tensor] = []
-    filled: list[tuple[Tensor, Tensor]] = []
+    mask = torch.zeros((len(prompts), longest), dtype=torch.long, device=model.device)
+    room, last = NOTHING, list["Tensor"]()
     for start in range(0, len(prompts), rows):
         part = [prompt[before.tokens :] for prompt in prompts[start : start + rows]]
         width = max(map(len, part))
         ids = torch.tensor([tokens + [0] * (width - len(tokens)) for tokens in part], device=model.device)
         hidden, made = hidden_after(model, ids, before, width)
-        filled = filled or [(_empty(k, shape), _empty(v, shape)) for k, v in made.layers]
+        room = room if room.layers else _empty(made, mask.shape)
         for row, tokens in enumerate(part):
-            logits.append(model.get_output_embeddings()(hidden[row, len(tokens) - 1]))
-            whole = before.then(made.row(row, len(tokens)))
-            mask[start + row, -whole.tokens :] = 1
-            for room, states in zip(filled, whole.layers, strict=True):
-                for to, values in zip(room, states, strict=True):
-                    to[start + row, :, -whole.tokens :] = values[0]
-    kept = decoding_cache(model.config)
-    for number in range(len(filled)):
-        kept.update(*filled.pop(0), number)  # the cache copies them: one layer at a time is there twice
-    return torch.stack(logits), mask, kept
+            at = longest - len(tokens)
+            _put(room, start + row, at - before.tokens, before)
+            _put(room, start + row, at, made.row(row, len(tokens)))
+            mask[start + row, at - before.tokens :] = 1
+            last.append(hidden[row, len(tokens) - 1].clone())
+        del hidden, made  # before the next part needs the memory
+    kept, layers = decoding_cache(model.config), list(room.layers)
+    del room
+    for number in range(len(layers)):
+        kept.update(*layers.pop(0), number)  # the cache copies them: one layer at a time is there twice
+    return model.get_output_embeddings()(torch.stack(last)), mask, kept
 
 
 def _common_beginning(model: Any, prompts: Sequence[Ids]) -> Kv:
@@ -85,10 +84,21 @@ def _common_beginning(model: Any, prompts: Sequence[Ids]) -> Kv:
     return hidden_after(model, ids, NOTHING, shared)[1]
 
 
-def _empty(states: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Zeros for so many rows and tokens of such keys or values; what stands in the padding must be finite."""
+def _empty(like: Kv, shape: Sequence[int]) -> Kv:
+    """Zeros for so many rows and tokens of such keys and values; what stands in the padding must be finite."""
     rows, tokens = shape
-    return states.new_zeros((rows, states.shape[1], tokens, states.shape[3]))
+
+    def zeros(states: Tensor) -> Tensor:
+        return states.new_zeros((rows, states.shape[1], tokens, states.shape[3]))
+
+    return Kv(tuple((zeros(keys), zeros(values)) for keys, values in like.layers))
+
+
+def _put(room: Kv, row: int, at: int, states: Kv) -> None:
+    """Write the states of one row into a row of a room, from a token on."""
+    until = at + states.tokens
+    for (keys, values), (some_keys, some_values) in zip(room.layers, states.layers, strict=False):  # there may be none
+        keys[row, :, at:until], values[row, :, at:until] = some_keys[0], some_values[0]
 
 
 @cache

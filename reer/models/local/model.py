@@ -17,7 +17,7 @@ from pydantic import InstanceOf
 
 from reer.errors import InputError
 from reer.models.local.checkpoints import Checkpoint
-from reer.models.local.decoding import begun, can_begin, decoding_cache, pack_weights
+from reer.models.local.decoding import can_read_prompts, decoding_cache, pack_weights, read_prompts
 from reer.models.local.prefix import can_share, register
 from reer.models.local.sampling import Settings, draw
 from reer.models.local.scoring import PrefixScorer
@@ -93,7 +93,7 @@ class LocalModel:
     def open_here(self, device: Device) -> Iterator[LocalSession]:
         """The model loaded into this process, whatever its engine."""
         folder, where = self.checkpoint.fetch(), pick_device(device)
-        with _loaded.opened((self, where), lambda: self._load(folder, where)) as loaded:
+        with _loaded.opened((self.name, where), lambda: self._load(folder, where)) as loaded:
             session = LocalSession(self.name, loaded.model, loaded.tokenizer, device)
             del loaded
             try:
@@ -125,7 +125,7 @@ class LocalModel:
                 torch.cuda.empty_cache()
 
 
-_loaded = Shared[tuple[LocalModel, str], Loaded]()
+_loaded = Shared[tuple[str, str], Loaded]()  # by the name of a model and its device
 
 
 def saved_precision(folder: Path) -> DType:
@@ -202,7 +202,7 @@ class LocalSession:
         rows = [self._row(request, len(contexts[request.prompt])) for request in requests]
         share = torch.tensor([prompts.index(r.prompt) for r in requests], device=self.model.device)
         with torch.inference_mode():
-            logits, mask, cache = self._begin([contexts[p] for p in prompts])
+            logits, mask, cache = self._read([contexts[p] for p in prompts])
             logits, mask = logits[share], mask[share]
             cache.batch_select_indices(share)
             alive, settings = list(range(len(rows))), Settings.of([r.sampling for r in requests], mask.device)
@@ -229,10 +229,10 @@ class LocalSession:
                 )
                 logits = out.logits[:, -1]
 
-    def _begin(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor, Any]:
-        """See `begun`."""
-        if can_begin(self.model.config):
-            return begun(self.model, prompts, self.device.score_rows)
+    def _read(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor, Any]:
+        """See `read_prompts`."""
+        if can_read_prompts(self.model.config):
+            return read_prompts(self.model, prompts, self.device.score_rows)
         ids, mask = self._left_pad(prompts)
         cache = decoding_cache(self.model.config)
         out = self.model(

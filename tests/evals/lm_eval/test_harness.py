@@ -17,6 +17,8 @@ from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel, TinyModel
 from reer.models.local.model import LocalModel
 from reer.models.protocols import Device
+from reer.models.shared import kept
+from tests.fakes.memory import is_freed, weights
 
 CPU = Device("cpu", generate_rows=4)
 KNOWN = {  # question → reply of the model below: thinking closed, no thinking, thinking not closed
@@ -108,6 +110,13 @@ def test_a_task_is_scored_on_the_text_after_the_thinking(model: Path, thinking: 
     assert table["said/thinking_unclosed"] == {"said-0": 0.0, "said-1": 0.0, "said-2": 1.0}
     assert values(found) == {"said/exact_match": pytest.approx(2 / 3), "said/thinking_unclosed": pytest.approx(1 / 3)}
     assert all((measure.scored, measure.total) == (3, 3) for measure in found)
+
+
+def test_weights_that_were_kept_are_freed_before_lm_eval_loads_them(model: Path, thinking: LmEval) -> None:
+    with kept():
+        before = weights(here(model))
+        thinking.evaluate(here(model), CPU)
+        assert is_freed(before)
 
 
 def test_lm_eval_alone_would_have_cut_at_the_first_blank_line(model: Path, folder: Path) -> None:

@@ -323,8 +323,9 @@ def test_a_run_without_a_result_is_left_out_with_its_reason(tmp_path: Path) -> N
 def test_an_arm_that_is_asked_for_comes_with_its_baseline(tmp_path: Path) -> None:
     runs = arms(tmp_path, "full", "a", "b", seeds=(0, 1))
     assert [run.run_name for run in selected(runs, ["a/smoke/s1"])] == ["full/smoke/s1", "a/smoke/s1"]
-    assert [run.run_name for run in selected(runs, ["a"], seed=0)] == ["full/smoke/s0", "a/smoke/s0"]
-    assert [run.name for run in selected(runs, ["a"], seed=0, baseline="b")] == ["b", "a"]
+    assert [run.run_name for run in selected(runs, ["a"], seeds=(0,))] == ["full/smoke/s0", "a/smoke/s0"]
+    assert [run.seed for run in selected(runs, ["a"], seeds=(0, 1))] == [0, 1, 0, 1]
+    assert [run.name for run in selected(runs, ["a"], seeds=(0,), baseline="b")] == ["b", "a"]
 
 
 def test_an_unknown_name_or_seed_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
@@ -334,7 +335,7 @@ def test_an_unknown_name_or_seed_is_an_error_with_the_nearest_name(tmp_path: Pat
     with pytest.raises(InputError, match="did you mean full"):
         selected(runs, [], baseline="ful")
     with pytest.raises(InputError, match="with seed 7"):
-        selected(runs, seed=7)
+        selected(runs, seeds=(0, 7))
 
 
 @pytest.mark.parametrize(("cut", "flagged"), [((1,), False), ((2,), True)])

@@ -218,3 +218,6 @@ def test_options_that_ask_for_two_forms_or_an_unknown_one_are_refused(tmp_path: 
     unknown = reer(tmp_path, "table", "--out", str(tmp_path / "table.docx"))
     assert unknown.code == 2
     assert "want a file that ends in .md, .tex, .csv, .json" in unknown.text
+    for seeds in ("0,x", "", "-1"):
+        assert reer(tmp_path, "compare", f"--seed={seeds}").code == 2
+    assert "--seed 0,x: 'x' is no seed; want numbers such as 0 or 0,1" in reer(tmp_path, "table", "--seed=0,x").text

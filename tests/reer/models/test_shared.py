@@ -1,9 +1,7 @@
 """A model is loaded once for all who open it, and kept only as long as nothing else wants the machine."""
 
-import gc
-import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -15,22 +13,11 @@ from reer.models.shared import Shared, kept, release
 from reer.types import Message
 from tests.fakes.calls import completions, scores
 from tests.fakes.engines import device, processes, tiny
+from tests.fakes.memory import is_freed, weights
 
 HERE, OTHER = LocalModel(TinyModel()), LocalModel(TinyModel(seed=1))
 ASKED = [Request(Prompt((Message("user", "a question"),)), Sampling(temperature=1.0, top_p=1.0, max_tokens=9), seed=3)]
 WANTED = [Passage(Prompt((Message("user", "a question"),)), "an answer")]
-
-
-def weights(model: LocalModel) -> Any:
-    """The weights that a session of the model has, without holding them."""
-    with model.open(Device("cpu")) as session:
-        assert isinstance(session, LocalSession)
-        return weakref.ref(session.model)
-
-
-def is_freed(reference: Any) -> bool:
-    gc.collect()
-    return reference() is None
 
 
 def test_a_model_in_this_process_is_loaded_once_for_stages_that_follow_one_another() -> None:
@@ -75,7 +62,7 @@ def test_a_server_and_a_model_in_this_process_make_room_for_each_other() -> None
     assert is_freed(here)
 
 
-def test_what_cannot_be_loaded_is_not_shared_and_costs_nobody_else_his_own() -> None:
+def test_what_cannot_be_loaded_is_not_shared_and_ends_nothing_else() -> None:
     shared, closed = Shared[str, str](), list[str]()
 
     @contextmanager
@@ -92,3 +79,27 @@ def test_what_cannot_be_loaded_is_not_shared_and_costs_nobody_else_his_own() -> 
         assert shared.all() == ("whole",)
         assert closed == []
     assert closed == ["whole"]
+
+
+def test_one_that_cannot_be_closed_keeps_no_other_open() -> None:
+    shared, closed = Shared[str, str](), list[str]()
+
+    @contextmanager
+    def loaded(name: str) -> Iterator[str]:
+        try:
+            yield name
+        finally:
+            closed.append(name)
+        if name == "broken":
+            raise OSError("its folder cannot be removed")
+
+    def opened(name: str) -> AbstractContextManager[str]:
+        return shared.opened(name, lambda: loaded(name))
+
+    with kept():
+        with opened("first"), opened("broken"), opened("last"):
+            pass
+        with pytest.raises(OSError, match="cannot be removed"):
+            release()
+        assert sorted(closed) == ["broken", "first", "last"]
+        assert shared.all() == ()

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 
 from reer.models.local import decoding
 from reer.models.local.checkpoints import TinyModel
-from reer.models.local.decoding import KNOWN, ROOM, SHARED_TOKENS, begun, decoding_cache, pack_weights
+from reer.models.local.decoding import KNOWN, ROOM, SHARED_TOKENS, decoding_cache, pack_weights, read_prompts
 from reer.models.local.prefix import register
 
 
@@ -73,7 +73,7 @@ PROMPTS = {
 @torch.inference_mode()
 def test_prompts_that_are_read_together_go_on_as_each_does_alone(prompts: list[list[int]], rows: int) -> None:
     model = AutoModelForCausalLM.from_pretrained(TinyModel().fetch(), attn_implementation=register()).eval()
-    logits, mask, cache = begun(model, prompts, rows)
+    logits, mask, cache = read_prompts(model, prompts, rows)
     alone = [list(prompt) for prompt in prompts]
     assert mask.sum(1).tolist() == [len(prompt) for prompt in prompts]
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_instructions_are_read_once_and_no_padding_is() -> None:
     model.model.register_forward_pre_hook(
         lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
     )
-    begun(model, PROMPTS["the same instructions"], 1)
+    read_prompts(model, PROMPTS["the same instructions"], 1)
     assert shapes == [(1, len(HEAD)), (1, 3), (1, 25), (1, 25), (1, 26)]
 
 
@@ -131,6 +131,23 @@ def test_every_model_that_is_packed_computes_and_takes_tied_weights(kind: str) -
         model.tie_weights()  # as lm-eval does
         torch.testing.assert_close(model(input_ids=ids).logits, wanted)
     assert type(model.model.layers[0].mlp.up_proj) is not torch.nn.Linear
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", KNOWN)
+@torch.inference_mode()
+def test_every_known_model_reads_prompts_together_as_alone(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(kind, **{**SMALL, "vocab_size": 200}), dtype=dtype, attn_implementation=register()
+    ).eval()
+    prompts = PROMPTS["the same instructions"]
+    wanted = torch.stack([model(input_ids=torch.tensor([prompt])).logits[0, -1] for prompt in prompts])
+    pack_weights(model)
+    made, _, _ = read_prompts(model, prompts, 2)
+    limit = 1e-5 if dtype == torch.float32 else 0.02
+    torch.testing.assert_close(made, wanted, atol=limit, rtol=limit)
+    assert made.dtype == dtype
 
 
 def test_a_model_that_may_read_its_weights_stays_as_it_is() -> None:

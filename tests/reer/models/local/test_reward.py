@@ -10,9 +10,12 @@ from experiments.config.parts import experiment_from
 from experiments.experiment import GRADED, RewardScorerRole
 from reer.errors import InputError
 from reer.models.local.checkpoints import FolderModel, TinyModel
+from reer.models.local.model import LocalModel
 from reer.models.local.reward import RewardModel
 from reer.models.protocols import Device, Passage
+from reer.models.shared import kept
 from reer.types import Pair
+from tests.fakes.memory import is_freed, weights
 from tests.fakes.plans import compose, plan
 
 PAIR = Pair(id="p", query="Write.", solution="Done.", category="c", language="en", source="t")
@@ -44,6 +47,13 @@ def saved(folder: Path, **settings: Any) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return saved(tmp_path_factory.mktemp("reward"))
+
+
+def test_it_has_the_memory_of_a_model_that_nobody_uses(folder: str) -> None:
+    with kept():
+        unused = weights(LocalModel(TinyModel()))
+        with RewardModel(FolderModel(folder)).open(Device("cpu")):
+            assert is_freed(unused)
 
 
 def passage(thinking: str, solution: str = "Done.") -> Passage:
