@@ -4,6 +4,9 @@ The bundled 135M model in this process (fp32); behind a vLLM that this starts by
 `/path/to/vllm serve --enforce-eager`; and behind a llama.cpp server at `$REER_LLAMACPP_URL` (an address ending in /v1),
 which has the model's own GGUF and a slot for each row: `xllamacpp.Server` or `llama-server`. All get the same requests.
 A rate is the tokens of all rows by the seconds until the last one is there; the first run of each backend is discarded.
+
+In this process, also how long a judge's questions about the bundled prompts take to read: padded to one length, and as
+they are read.
 """
 
 from __future__ import annotations
@@ -20,9 +23,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from evals.benchmark import JudgedBenchmark, Response
 from experiments.report.console import quiet_libraries
+from reer.data.rows import Problems
 from reer.models.engines.servers import running
-from reer.models.local.model import LocalModel
+from reer.models.local.decoding import decoding_cache, read_prompts
+from reer.models.local.model import LocalModel, LocalSession
+from reer.models.local.scoring import shared_tokens
 from reer.models.placement import Engines, Placement
 from reer.models.protocols import Device, Generator, Prompt, Request, Sampling, in_order
 from reer.models.services.openai import ChatServer
@@ -55,6 +64,49 @@ def main() -> None:
     for name in given.backends.split(","):
         with OPENED[name](model) as backend:
             measure(backend, given.repeats, given.tokens)
+    reading(model, given.repeats)
+
+
+def reading(model: LocalModel, repeats: int) -> None:
+    """Print how long questions take to read, in turn in both ways."""
+    with replace(model, engine="transformers").open(Device("cpu")) as session:
+        assert isinstance(session, LocalSession)
+        prompts = sorted((session.tokens.context_ids(prompt) for prompt in questions()), key=len)
+        ways = {"padded": padded, "as they are": lambda loaded, ids: read_prompts(loaded, ids, 1)[0]}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(repeats + 1):
+            for name, read in ways.items():
+                began = time.perf_counter()
+                with torch.inference_mode():
+                    read(session.model, prompts)
+                seconds[name].append(time.perf_counter() - began)
+    shared = min(shared_tokens(prompts[0], other) for other in prompts[1:])
+    lengths = f"{len(prompts[0])} to {len(prompts[-1])}"
+    print(f"\n# {len(prompts)} questions of {lengths} tokens, which share the first {shared}\n")
+    print("| read | seconds, median | least to most |\n|---|---|---|")
+    for name, (_, *measured) in seconds.items():
+        print(f"| {name} | {statistics.median(measured):.2f} | {min(measured):.2f} to {max(measured):.2f} |")
+
+
+def questions() -> list[Prompt]:
+    """A judge's questions about answers of different lengths."""
+    exp = compose("tracking=silent")
+    benchmark, text = exp.benchmarks["writing"], " ".join(row.solution for row in exp.source.rows(Problems("error")))
+    assert isinstance(benchmark, JudgedBenchmark)
+    answers = [" ".join(text.split()[: 30 * (n + 1)]) for n in range(len(benchmark.items()))]
+    responses = [Response.read(i.id, a, False, 9, "stop") for i, a in zip(benchmark.items(), answers, strict=True)]
+    calls = (benchmark.calls(item, given) for item, given in zip(benchmark.items(), responses, strict=True))
+    return [call.prompt for found in calls for call in found]
+
+
+def padded(model: Any, prompts: Sequence[list[int]]) -> Any:
+    """The logits after prompts that are padded on the left and read in one batch."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    positions, cache = (mask.cumsum(1) - 1).clamp(min=0), decoding_cache(model.config)
+    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, cache=cache, logits_to_keep=1)
+    return out.logits[:, -1]
 
 
 def measure(backend: Backend | None, repeats: int, tokens: int) -> None:
