@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.workers.search_job import NOISE_DRAFTS, OpenSearch, SearchJob
 from reer.calls import event_loop
@@ -43,15 +43,18 @@ def early_searches(job: SearchJob, pairs: Sequence[Pair]) -> Iterator[EarlySearc
 
 class EarlySearches:
     """Searches from drafts that are there, as many as there are places of `runtime.width` that no draft takes any more:
-    no draft waits for a search. Their replies are in the replay. A scorer that is no server of single passages, such as
+    no draft waits for a search. The scorer's noise is measured before, as soon as the drafts are there on which the stage
+    would measure it. Replies are in the replay. A scorer that is no server of single passages, such as
     one that grades, lets none begin."""
 
     def __init__(self, models: OpenSearch, pairs: Sequence[Pair], raw: dict[str, str], runner: asyncio.Runner) -> None:
-        self.models, self._noise = models, None
+        self.models = models
+        self._noise: float | None = None
         self._pairs, self._raw, self._runner = {pair.id: pair for pair in pairs}, raw, runner
         self._handlers = models.handlers(self._pairs)
         self._came: dict[str, Start] = {}
         self._waiting = deque[str]()
+        self._measuring: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._ending = False
@@ -62,8 +65,8 @@ class EarlySearches:
             self._came[draft.pair_id], self._raw[draft.pair_id] = draft.start, draft.start.raw
             if self._can_search(draft.pair_id):
                 self._waiting.append(draft.pair_id)
-        if self._places() > 0 and self._noise is None and (first := self._first_drafts()) is not None:
-            self._noise = self.models.noise(self._pairs, first)
+        if self._measuring is None and self._handlers.are_concurrent and (first := self._first_drafts()):
+            self._measuring = self._start(self._measure(first))
         self._runner.get_loop().call_soon(self._begin)  # after drafts whose calls start now
         if self._error is not None:
             raise self._error
@@ -118,9 +121,16 @@ class EarlySearches:
             return
         for pair_id in [self._waiting.popleft() for _ in range(min(self._places(), len(self._waiting)))]:
             (search,) = self.models.searches({pair_id: self._came[pair_id].segments}, self._noise).values()
-            task = self._runner.get_loop().create_task(search_served(search, self._handlers, self._goes_on))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._start(search_served(search, self._handlers, self._goes_on))
+
+    async def _measure(self, first: Mapping[str, Segments]) -> None:
+        self._noise = await self.models.noise_served(self._pairs, first)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._runner.get_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

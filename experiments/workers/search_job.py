@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments.experiment import GeneratorRole, Runtime, ScorerRole
 from reer.files import write_json
 from reer.models.local.model import LocalModel
-from reer.models.protocols import BatchProgress, Scorer, ignored, report_batches
+from reer.models.protocols import BatchProgress, Passage, Scorer, ignored, report_batches
 from reer.models.replay import (
     ReplayedConcurrentGenerator,
     ReplayedConcurrentScorer,
@@ -28,7 +28,7 @@ from reer.search.draft import Drafter, DraftRules
 from reer.search.driver import Concurrent, Failure, Handlers, run_searches
 from reer.search.methods import RequestScores, Search, SearchMethod, Segments
 from reer.search.rewrite import Rewriter, RewriteRules
-from reer.search.score import NllScorer, repeat_noise
+from reer.search.score import NllScorer, repeat_noise, repeat_noise_served
 from reer.types import Pair, Refinement, content_id
 
 NOISE_DRAFTS = 2  # each is scored three times
@@ -84,8 +84,16 @@ class SearchJob:
 def measured_once(path: Path, measure: Callable[[], float]) -> float:
     """The noise of a scorer, measured where no file holds it yet."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"score_noise": measure()})
+        _keep_noise(path, measure())
+    return _kept_noise(path)
+
+
+def _keep_noise(path: Path, noise: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"score_noise": noise})
+
+
+def _kept_noise(path: Path) -> float:
     return json.loads(path.read_text(encoding="utf-8"))["score_noise"]
 
 
@@ -110,12 +118,23 @@ class OpenSearch:
     def noise(self, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments]) -> float:
         """How much repeated scores of a few drafts differ. Measured on the model itself, not on the replay, but once:
         a server that has seen the drafts repeats itself more closely."""
+        passages, path = self._measured_on(pairs, drafts)
+        return measured_once(path, lambda: repeat_noise(self.bare_scorer, self.job.scorer.score, passages))
+
+    async def noise_served(self, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments]) -> float:
+        """See `noise`; of a server, while other calls are in flight."""
+        assert isinstance(self.scorer, ReplayedConcurrentScorer)
+        passages, path = self._measured_on(pairs, drafts)
+        if not path.exists():
+            _keep_noise(path, await repeat_noise_served(self.scorer.concurrent, self.job.scorer.score, passages))
+        return _kept_noise(path)
+
+    def _measured_on(self, pairs: Mapping[str, Pair], drafts: Mapping[str, Segments]) -> tuple[list[Passage], Path]:
+        """What is scored to measure the noise, and the file that keeps it."""
         requests = [RequestScores(pair_id, (segments,)) for pair_id, segments in list(drafts.items())[:NOISE_DRAFTS]]
         passages = [passage for passage in self._score_handler(pairs).passages(requests) if passage is not None]
-        score = self.job.scorer.score
-        key = content_id(self.scorer.name, str(score), *map(str, passages))
-        path = self.job.replay / "noise" / f"{key}.json"
-        return measured_once(path, lambda: repeat_noise(self.bare_scorer, score, passages))
+        key = content_id(self.scorer.name, str(self.job.scorer.score), *map(str, passages))
+        return passages, self.job.replay / "noise" / f"{key}.json"
 
     def run(
         self,

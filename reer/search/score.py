@@ -12,7 +12,7 @@ from pydantic import PositiveFloat
 
 from reer.calls import all_of
 from reer.errors import InputError
-from reer.models.protocols import ConcurrentScorer, Passage, Scorer, in_order
+from reer.models.protocols import ConcurrentScorer, Nats, Passage, Scorer, in_order
 from reer.prompts import BoundPrompts
 from reer.search.methods import RequestScores, Segments
 from reer.text import join_segments, split_segments
@@ -127,6 +127,18 @@ def repeat_noise(scorer: Scorer, metric: ScoreMetric, passages: Sequence[Passage
     """The largest difference between the score of a passage alone and in a batch, in the unit of the score. Smaller
     differences are ties: choosing the minimum among them would select noise."""
     alone = [nats for passage in passages for _, nats in scorer.score([replace(passage, group="")])]
-    batched = in_order(scorer.score([*passages, *passages[::-1]]), 2 * len(passages))[len(passages) :][::-1]
-    both = [(a, b) for a, b in zip(alone, batched, strict=True) if a is not None and b is not None]
+    batched = in_order(scorer.score([*passages, *passages[::-1]]), 2 * len(passages))
+    return _largest_difference(metric, alone, batched)
+
+
+async def repeat_noise_served(scorer: ConcurrentScorer, metric: ScoreMetric, passages: Sequence[Passage]) -> float:
+    """`repeat_noise` of a server, while other calls are in flight."""
+    alone = [await scorer.nats_of(replace(passage, group="")) for passage in passages]
+    batched = await all_of(scorer.nats_of(passage) for passage in [*passages, *passages[::-1]])
+    return _largest_difference(metric, alone, batched)
+
+
+def _largest_difference(metric: ScoreMetric, alone: Sequence[Nats | None], batched: Sequence[Nats | None]) -> float:
+    """Between scores alone, and those in the second, reversed half of a batch."""
+    both = [(a, b) for a, b in zip(alone, batched[len(alone) :][::-1], strict=True) if a is not None and b is not None]
     return max((abs(metric.from_nats(a) - metric.from_nats(b)) for a, b in both), default=0.0)

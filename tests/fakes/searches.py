@@ -21,11 +21,12 @@ TOPICS = ("harbour", "orchard", "station", "library", "mountain", "kitchen", "wo
 
 
 class ServedSession(ScriptedSession):
-    """The scripted model as a server: an answer comes after a random time. After `calls` of them there is none."""
+    """The scripted model as a server: an answer comes after a random time of `seconds` in the median. After `calls` of
+    them there is none."""
 
-    def __init__(self, seed: int, calls: int) -> None:
+    def __init__(self, seed: int, calls: int, seconds: float = 1.0) -> None:
         super().__init__(0)
-        self.draw, self.left, self.made = Random(seed), calls, 0
+        self.draw, self.left, self.made, self.seconds = Random(seed), calls, 0, seconds
 
     async def complete(self, request: Request) -> Completion:
         await self._wait()
@@ -39,7 +40,7 @@ class ServedSession(ScriptedSession):
         self.left -= 1
         if self.left < 0:
             raise Incomplete("no answer")
-        await asyncio.sleep(self.draw.lognormvariate(0, 1))
+        await asyncio.sleep(self.seconds * self.draw.lognormvariate(0, 1))
         self.made += 1
 
 
@@ -49,10 +50,11 @@ class ServedModel(ScriptedModel):
 
     calls: int = 10**9
     opened: Callable[[ServedSession], None] = lambda _: None
+    seconds: float = 1.0
 
     @contextmanager
     def open(self, device: Device) -> Iterator[ServedSession]:
-        session = ServedSession(self.seed, self.calls)
+        session = ServedSession(self.seed, self.calls, self.seconds)
         self.opened(session)
         yield session
 

@@ -66,14 +66,21 @@ class Settling:
     """Makes a session's first score of a text differ from those that follow."""
 
     def __init__(self, session: ServedSession) -> None:
-        self.seen, self.score = set[Passage](), session.score
-        session.score = self.settling
+        self.seen, self.score, self.nats_of = set[Passage](), session.score, session.nats_of
+        session.score, session.nats_of = self.settling, self.settling_one
 
     def settling(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Nats | None]]:
         for at, nats in self.score(passages):
-            known = replace(passages[at], group="")
-            yield at, nats if nats is None or known in self.seen else tuple(n + 0.01 for n in nats)
-            self.seen.add(known)
+            yield at, self.settled(passages[at], nats)
+
+    async def settling_one(self, passage: Passage) -> Nats | None:
+        return self.settled(passage, await self.nats_of(passage))
+
+    def settled(self, passage: Passage, nats: Nats | None) -> Nats | None:
+        known = replace(passage, group="")
+        first = known not in self.seen
+        self.seen.add(known)
+        return tuple(n + 0.01 for n in nats) if nats is not None and first else nats
 
 
 def draft_of(pair_id: str) -> FirstDraft:
@@ -108,14 +115,18 @@ def searched(job: SearchJob, pairs: Mapping[str, Pair], drafts: Mapping[str, tup
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), width=st.integers(1, PAIRS + 2))
+@given(seed=st.integers(0, 10**6), width=st.integers(1, PAIRS + 2), seconds=st.sampled_from([1.0, 20.0]))
 def test_no_delay_and_no_width_changes_what_is_searched_or_how_often_a_model_is_asked(
-    exp: Experiment, pairs: dict[str, Pair], tmp_path_factory: pytest.TempPathFactory, seed: int, width: int
+    exp: Experiment,
+    pairs: dict[str, Pair],
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    width: int,
+    seconds: float,
 ) -> None:
     root = tmp_path_factory.mktemp("searches")
-    model = ServedModel(seed)
-    job = served(job_of(exp, root / "ahead"), model)
-    early = drafted(job, pairs, model, width)
+    job = served(job_of(exp, root / "ahead"), ServedModel(seed))
+    early = drafted(job, pairs, ServedModel(seed, seconds=seconds), width)
     results, calls = searched(job, pairs, early.drafts)
     alone, calls_alone = searched(job_of(exp, root / "alone"), pairs, early.drafts)
     assert bytes_of(results) == bytes_of(alone)
@@ -128,8 +139,7 @@ def test_no_delay_and_no_width_changes_what_is_searched_or_how_often_a_model_is_
 def test_searches_are_under_way_when_the_last_draft_comes(
     exp: Experiment, pairs: dict[str, Pair], tmp_path: Path
 ) -> None:
-    model = ServedModel(3)
-    early = drafted(served(job_of(exp, tmp_path), model), pairs, model, PAIRS)
+    early = drafted(served(job_of(exp, tmp_path), ServedModel(3)), pairs, ServedModel(3, seconds=20), PAIRS)
     assert early.seen[-1][0] == 0
     assert early.seen[-1][1] > 10
     assert not early.seen[0][1]
@@ -140,9 +150,9 @@ def test_the_noise_is_that_of_the_drafts_that_the_search_would_take(
 ) -> None:
     """The first two that can be searched, whichever come first. It is measured once: a server that has scored them
     repeats itself."""
-    quiets = ServedModel(0, opened=lambda session: settling.append(Settling(session)))
     settling: list[Settling] = []
-    job = served(job_of(exp, tmp_path), quiets)
+    model = ServedModel(0, opened=lambda session: settling.append(Settling(session)))
+    job = served(job_of(exp, tmp_path), model)
     first, second, third, *others = pairs
     with event_loop(VirtualTimeLoop), early_searches(job, list(pairs.values())) as early:
         for pair_id in (third, *others[:2]):
@@ -150,6 +160,7 @@ def test_the_noise_is_that_of_the_drafts_that_the_search_would_take(
         early.add([FirstDraft(first, Start((), 0, "draft_too_short"))])
         assert not list(tmp_path.glob("noise/*"))
         early.add([draft_of(second)])
+        early.end()
         (measured,) = tmp_path.glob("noise/*")
     drafts = {pair_id: draft_of(pair_id).start.segments for pair_id in (second, third)}
     with job.open() as models:
@@ -161,9 +172,10 @@ def test_the_noise_is_that_of_the_drafts_that_the_search_would_take(
 def test_a_call_without_an_answer_ends_the_searches(exp: Experiment, pairs: dict[str, Pair], tmp_path: Path) -> None:
     job = served(job_of(exp, tmp_path), ServedModel(0, 12))
     with pytest.raises(Incomplete, match="no answer"):
-        drafted(job, pairs, ServedModel(3), PAIRS)
+        drafted(job, pairs, ServedModel(3, seconds=20), PAIRS)
     kept = sum(len(file.read_text().splitlines()) for file in tmp_path.rglob("*.jsonl"))
-    early = drafted(served(job_of(exp, tmp_path / "whole"), ServedModel(0)), pairs, ServedModel(3), PAIRS)
+    job = served(job_of(exp, tmp_path / "whole"), ServedModel(0))
+    early = drafted(job, pairs, ServedModel(3, seconds=20), PAIRS)
     _, calls = searched(served(job_of(exp, tmp_path), ServedModel(0)), pairs, early.drafts)
     _, calls_later = searched(served(job_of(exp, tmp_path / "whole"), ServedModel(0)), pairs, early.drafts)
     assert calls + kept == early.calls + calls_later, "what was answered is not asked again"
@@ -176,7 +188,7 @@ def test_a_scorer_that_is_no_server_of_passages_lets_no_search_begin(
     job = served(job_of(exp, tmp_path), ServedModel(0))
     judging = compose("scale=smoke", "tracking=silent", "scorer=judge").scorer
     job = replace(job, scorer=replace(judging, model=job.scorer.model))
-    early = drafted(job, pairs, ServedModel(0), PAIRS)
+    early = drafted(job, pairs, ServedModel(0, seconds=20), PAIRS)
     assert len(early.seen) == PAIRS
     assert early.calls == 0
 
@@ -190,7 +202,7 @@ def test_drafts_that_come_together_make_no_other_draft_wait(
     class Instant(ServedSession):
         async def complete(self, request: Request) -> Completion:
             order.append("draft" if request.sampling.max_tokens == 400 else "rewrite")
-            if len(order) > 4:
+            if order.count("draft") > 4:
                 await asyncio.sleep(1)
             return self._reply(request)
 
@@ -205,8 +217,9 @@ def test_drafts_that_come_together_make_no_other_draft_wait(
             yield Instant(0, 10**9)
 
     drafted(served(job_of(exp, tmp_path), InstantModel(0)), pairs, InstantModel(0), 4)
-    assert order[:PAIRS] == ["draft"] * PAIRS
-    assert "score" in order
+    written = [call for call in order if call != "score"]
+    assert written[:PAIRS] == ["draft"] * PAIRS
+    assert len(written) > PAIRS
 
 
 def experiment(root: Path, *options: str, overlap: bool = True) -> Experiment:
