@@ -43,9 +43,9 @@ def early_searches(job: SearchJob, pairs: Sequence[Pair]) -> Iterator[EarlySearc
 
 class EarlySearches:
     """Searches from drafts that are there, as many as there are places of `runtime.width` that no draft takes any more:
-    no draft waits for a search. The scorer's noise is measured before, as soon as the drafts are there on which the stage
-    would measure it. Replies are in the replay. A scorer that is no server of single passages, such as
-    one that grades, lets none begin."""
+    no draft waits for a search. The scorer's noise is measured before, as soon as the drafts are there on which the
+    stage would measure it. Replies are in the replay. A scorer that is no server of single passages, such as one that
+    grades, lets none begin."""
 
     def __init__(self, models: OpenSearch, pairs: Sequence[Pair], raw: dict[str, str], runner: asyncio.Runner) -> None:
         self.models = models
