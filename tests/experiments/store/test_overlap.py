@@ -310,3 +310,23 @@ def test_work_between_rows_ends_at_its_first_error_and_costs_no_row(tmp_path: Pa
     assert len(taken) == {"when it begins": 0, "at a row": 2}.get(fails, 6)
     assert threads <= {threading.get_ident()}
     assert not working_ahead()
+
+
+def test_what_is_wrong_with_the_input_of_work_between_rows_is_said(tmp_path: Path) -> None:
+    """A server that has another model by now would be taken for the right one by whoever opens it later."""
+
+    @contextmanager
+    def working(ws: Workspace) -> Generator[Callable[[Sequence[Response]], None]]:
+        def work(rows: Sequence[Response]) -> None:
+            raise InputError("serves another model")
+
+        yield work
+
+    @stage(StageKey("later", GenerateMetrics), version=1, ahead=Ahead("of", working, between_rows=True))
+    def later(ws: Workspace, *, of: Artifact[GenerateMetrics]) -> GenerateMetrics:
+        """What it was given."""
+        return of.metrics
+
+    step = later(of=answers(no_pause))
+    with opened(tmp_path, step) as store, pytest.raises(InputError, match="serves another model"):
+        store.build(step)
