@@ -36,14 +36,13 @@ from reer.calls import event_loop
 from reer.files import write_rows
 from reer.models.protocols import Completion, Device, Nats, Passage, Request
 from reer.models.scripted import ScriptedModel, ScriptedSession
-from reer.search.draft import Drafter
 from reer.types import Pair, Start
 from tests.benchmarks.work import environment
 from tests.fakes.judge_server import judge_server
 from tests.fakes.judging import BENCHMARK, judge
 from tests.fakes.plans import compose
 from tests.fakes.runtime import small_runtime
-from tests.fakes.searches import bytes_of, job_of, material, served
+from tests.fakes.searches import bytes_of, drafter_of, job_of, material, served
 from tests.fakes.virtual_time import VirtualTimeLoop
 
 SECONDS_PER_ANSWER, AT_ONCE = 0.05, 8
@@ -158,13 +157,7 @@ def drafted(job: SearchJob, pairs: Mapping[str, Pair], *, overlap: bool) -> tupl
     with event_loop(VirtualTimeLoop) as runner, ExitStack() as stack:
         early = stack.enter_context(early_searches(job, every)) if overlap else None
         writer = stack.enter_context(job.open()).generator
-        drafter = Drafter(
-            generator=writer,
-            prompts=job.prompts,
-            sampling=job.generator.sampling(job.draft_tokens, stop=("</think>",)),
-            rules=job.rules,
-            seed=job.generator.seed,
-        )
+        drafter = drafter_of(job, writer)
 
         def on_draft(pair_id: str, start: Start) -> None:
             if early is not None:

@@ -12,7 +12,7 @@ from experiments.experiment import Experiment
 from experiments.workers.search_job import Results, SearchJob
 from reer.errors import Incomplete
 from reer.files import plain
-from reer.models.protocols import Completion, Device, Nats, Passage, Request
+from reer.models.protocols import Completion, Device, Generator, Nats, Passage, Request
 from reer.models.scripted import ScriptedModel, ScriptedSession
 from reer.search.draft import Drafter
 from reer.types import Pair, content_id
@@ -77,6 +77,17 @@ def job_of(x: Experiment, replay: Path) -> SearchJob:
 def served(job: SearchJob, model: ScriptedModel, scorer: bool = True) -> SearchJob:
     job = replace(job, generator=replace(job.generator, model=model))
     return replace(job, scorer=replace(job.scorer, model=model)) if scorer else job
+
+
+def drafter_of(job: SearchJob, writer: Generator) -> Drafter:
+    """What writes the first drafts of a search with this open model."""
+    return Drafter(
+        generator=writer,
+        prompts=job.prompts,
+        sampling=job.generator.sampling(job.draft_tokens, stop=("</think>",)),
+        rules=job.rules,
+        seed=job.generator.seed,
+    )
 
 
 def material(x: Experiment, count: int) -> tuple[dict[str, Pair], dict[str, tuple[str, ...]]]:

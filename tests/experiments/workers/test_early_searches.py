@@ -27,12 +27,12 @@ from reer.models.local.checkpoints import TinyModel
 from reer.models.protocols import Completion, Device, Nats, Passage, Request
 from reer.models.scripted import ScriptedModel
 from reer.models.services.scoring_servers import ScoringServer
-from reer.search.draft import Drafter, DraftRules
+from reer.search.draft import DraftRules
 from reer.search.methods import MultiStart, SegmentSearch
 from reer.types import Pair, Start, Trajectory
 from tests.fakes.engines import device, processes, tiny
 from tests.fakes.plans import compose
-from tests.fakes.searches import ServedModel, ServedSession, bytes_of, job_of, material, served
+from tests.fakes.searches import ServedModel, ServedSession, bytes_of, drafter_of, job_of, material, served
 from tests.fakes.virtual_time import VirtualTimeLoop
 
 PAIRS = 6
@@ -92,13 +92,7 @@ def drafted(job: SearchJob, pairs: Mapping[str, Pair], model: ServedModel, width
     job, seen = replace(job, runtime=replace(job.runtime, width=width)), list[tuple[int, int]]()
     with event_loop(VirtualTimeLoop), early_searches(job, list(pairs.values())) as early:
         with model.open(job.runtime.device) as writer:
-            drafter = Drafter(
-                generator=writer,
-                prompts=job.prompts,
-                sampling=job.generator.sampling(job.draft_tokens, stop=("</think>",)),
-                rules=job.rules,
-                seed=job.generator.seed,
-            )
+            drafter = drafter_of(job, writer)
 
             def on_draft(pair_id: str, start: Start) -> None:
                 seen.append((PAIRS - len(seen) - 1, early.models.calls))
@@ -166,7 +160,7 @@ def test_the_noise_is_that_of_the_drafts_that_the_search_would_take(
     with job.open() as models:
         assert models.noise(pairs, drafts) == json.loads(measured.read_text())["score_noise"] == pytest.approx(0.01)
         others_drafts = dict(reversed(drafts.items())) | {third: ("Another.", "Then.")}
-        assert models.noise(pairs, others_drafts) == pytest.approx(0.01), "of other drafts it is measured anew"
+        assert models.noise(pairs, others_drafts) == pytest.approx(0.01), "of other drafts it is measured again"
 
 
 def test_a_call_without_an_answer_ends_the_searches(exp: Experiment, pairs: dict[str, Pair], tmp_path: Path) -> None:
